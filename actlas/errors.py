@@ -1,0 +1,116 @@
+"""The exceptions of actlas. Each is also the builtin that a caller would expect.
+
+::
+
+    ActlasError
+    ├── StoreError
+    │   ├── StoreNotFound        (FileNotFoundError)   no store at that path
+    │   ├── CubeNotFound         (KeyError)            the store has no such cube
+    │   ├── CheckpointNotFound   (KeyError)            the store has no such checkpoint
+    │   ├── TableNotFound        (KeyError)            the question was never asked of this store
+    │   ├── ScoresNotFound       (KeyError)            no scores yet
+    │   ├── IncompleteCube       (RuntimeError)        its run did not commit
+    │   ├── RecipeMismatch       (ValueError)          this run would not fit what the store holds
+    │   ├── DamagedStore         (RuntimeError)        checksum or manifest disagrees with the bytes
+    │   ├── DiskTooSmall         (OSError)             the run would not fit on the disk
+    │   └── ReadOnlyStore        (PermissionError)     a write through a store opened with mode "r"
+    ├── CorpusError              (ValueError)          texts or labels that cannot be used
+    ├── ExtractionError          (RuntimeError)
+    │   ├── CapturePointNotFound (LookupError)         no module for that site in this model
+    │   ├── FidelityError                              batched values differ from batch 1
+    │   ├── NotFiniteValues      (ArithmeticError)     NaN or infinity came out of the model
+    │   └── ModelNotLoaded       (OSError)             no such model, or not in safetensors
+    ├── BackendUnavailable       (ImportError)         a named backend cannot run here
+    ├── KernelInputError         (ValueError)          arrays a kernel refuses
+    └── QueryError               (ValueError)          SQL or a question that is refused
+"""
+
+from __future__ import annotations
+
+
+class ActlasError(Exception):
+    """Base of every error that actlas raises on purpose; its text is one sentence for the user."""
+
+    def __str__(self) -> str:
+        # KeyError would print its argument's repr, quotes included
+        return " ".join(str(part) for part in self.args)
+
+
+class StoreError(ActlasError):
+    """Something about a store on disk."""
+
+
+class StoreNotFound(StoreError, FileNotFoundError):
+    """There is no store at that path."""
+
+
+class CubeNotFound(StoreError, KeyError):
+    """The store has no such cube."""
+
+
+class CheckpointNotFound(StoreError, KeyError):
+    """The store has no such checkpoint."""
+
+
+class TableNotFound(StoreError, KeyError):
+    """That table was not computed in this store yet."""
+
+
+class ScoresNotFound(StoreError, KeyError):
+    """Neurons of this checkpoint were not scored yet."""
+
+
+class IncompleteCube(StoreError, RuntimeError):
+    """The run that writes this cube did not commit yet."""
+
+
+class RecipeMismatch(StoreError, ValueError):
+    """What this run would write does not belong with what the store holds."""
+
+
+class DamagedStore(StoreError, RuntimeError):
+    """Bytes on disk disagree with their checksum or their manifest."""
+
+
+class DiskTooSmall(StoreError, OSError):
+    """The run would not fit on the disk."""
+
+
+class ReadOnlyStore(StoreError, PermissionError):
+    """A write was asked of a store opened with mode 'r'."""
+
+
+class CorpusError(ActlasError, ValueError):
+    """Texts or labels that cannot be used as they are."""
+
+
+class ExtractionError(ActlasError, RuntimeError):
+    """A model could not be run as asked."""
+
+
+class CapturePointNotFound(ExtractionError, LookupError):
+    """This model has no module known under that site."""
+
+
+class FidelityError(ExtractionError):
+    """Values out of batches differ from the same texts run alone."""
+
+
+class NotFiniteValues(ExtractionError, ArithmeticError):
+    """NaN or infinity came out of the model."""
+
+
+class ModelNotLoaded(ExtractionError, OSError):
+    """No such model, or its weights are not in safetensors."""
+
+
+class BackendUnavailable(ActlasError, ImportError):
+    """A backend that was named cannot run here; nothing falls back from it."""
+
+
+class KernelInputError(ActlasError, ValueError):
+    """Arrays that a kernel refuses."""
+
+
+class QueryError(ActlasError, ValueError):
+    """A question, or a piece of SQL, that is refused."""

@@ -1,0 +1,198 @@
+"""The field's words as frozen dataclasses. Standard library only: every layer may import this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+#: Sites whose neurons are outputs of a linear map. Experts are ranked over these, all layers together.
+LINEAR_SITES = ("attn_out", "attn_qkv", "mlp_out", "mlp_pre", "mlp_up")
+#: Every site with a name of its own. `mlp_up` exists in gated MLPs only: the linear branch beside `mlp_pre`.
+SITES = (*LINEAR_SITES, "mlp_hidden", "resid", "embed")
+#: Sites that exist once in a model instead of once per block; stored as layer 0 of one.
+SINGLE_SITES = ("embed",)
+
+POOLINGS = ("max", "mean", "last", "max_with_pad")
+DTYPES = ("float16", "bfloat16", "float32")
+OVER_LONG = ("truncate", "drop", "error")
+SPECIAL_TOKENS = ("pool", "run", "none")
+
+_STEP_IN_NAME = re.compile(r"(?:^|[^A-Za-z])(?:global_step|global-step|step|iter|iteration|checkpoint|ckpt)[-_]?(\d+)", re.I)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+@-]+")
+
+
+def step_of_name(name: str) -> int | None:
+    """Training step that a folder, branch or revision name carries, or None.
+
+    Example:
+        >>> step_of_name("global_step10000"), step_of_name("runs/xglm/step64"), step_of_name("main")
+        (10000, 64, None)
+    """
+    found = _STEP_IN_NAME.findall(name)
+    return int(found[-1]) if found else None
+
+
+def safe_id(name: str) -> str:
+    """`name` with everything outside letters, digits and ``._+@-`` turned into one dash; usable as a folder name.
+
+    Example:
+        >>> safe_id("bigscience/bloom-560m intermediate")
+        'bigscience-bloom-560m-intermediate'
+    """
+    return _UNSAFE.sub("-", name).strip("-.") or "model"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One set of weights.
+
+    Attributes:
+        id: Folder-safe string that names it everywhere: in paths, tables and `Store.checkpoints`.
+        model: What was asked for: a local folder or a hub id, without the revision.
+        step: Training step, the axis of trajectories; None where nothing says it.
+        revision: Branch, tag or commit, only where Hugging Face needs one.
+    """
+
+    id: str
+    model: str
+    step: int | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.id != safe_id(self.id):
+            raise ValueError(f"checkpoint id {self.id!r} is not usable as a folder name; {safe_id(self.id)!r} is")
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Sort key: by step, those without one last, then by id."""
+        return (self.step is None, self.step or 0, self.id)
+
+
+@dataclass(frozen=True)
+class CapturePoint:
+    """A site in one layer of a concrete model: the module(s) it is read from, and on which side.
+
+    Several paths mean that their values stand side by side in the neuron axis, in that order (an unfused q, k, v).
+    """
+
+    site: str
+    layer: int
+    modules: tuple[str, ...]
+    side: str  # "input" or "output"
+
+
+@dataclass(frozen=True, order=True)
+class NeuronId:
+    """One coordinate of a site in one layer. Its order breaks ties among experts."""
+
+    site: str
+    layer: int
+    neuron: int
+
+
+@dataclass(frozen=True)
+class CubeKey:
+    """Names one cube of a store."""
+
+    checkpoint: str
+    site: str
+    pooling: str
+
+
+@dataclass(frozen=True)
+class TokenSample:
+    """Which token vectors are kept beside the pooled values, for probing and word-level work.
+
+    Attributes:
+        per_text: Tokens drawn per text without replacement (fewer where a text is shorter); 0 keeps none.
+        seed: Seed of the draw; the draw of a text depends on the seed and its text_id alone.
+        sites: Sites whose vectors are kept.
+    """
+
+    per_text: int = 4
+    seed: int = 0
+    sites: tuple[str, ...] = ("embed", "resid")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the numbers of a cube, apart from the weights. One store holds one recipe.
+
+    Attributes:
+        corpus: Fingerprint of the corpus as imported.
+        tokenizer: Hash of the tokenizer's files.
+        sites: Sites captured into cubes, sorted.
+        pooling: Tokens to one value per text.
+        dtype: Stored dtype of the values.
+        max_tokens: Longest token sequence, special tokens included.
+        over_long: What happens to longer texts.
+        special_tokens: "pool": the tokenizer adds its own (BOS and the like) and values there are pooled and counted like any
+            other, as the published scripts do; "run": they go through the model but are left out of pooling, counts and
+            token samples; "none": they are not added.
+        tokens: The token vectors kept.
+        count_sites: Sites whose tokens with activation > `count_threshold` are counted per neuron and language (LAPE).
+        count_threshold: A token counts as active above this value.
+        backend: Which backend made the values; never mixed within a store.
+        compute_dtype: Dtype the model computed in.
+        site_modules: Modules named by hand, site -> path pattern.
+    """
+
+    corpus: str
+    tokenizer: str
+    sites: tuple[str, ...]
+    pooling: str = "max"
+    dtype: str = "float16"
+    max_tokens: int = 128
+    over_long: str = "truncate"
+    special_tokens: str = "pool"
+    tokens: TokenSample = field(default_factory=TokenSample)
+    count_sites: tuple[str, ...] = ("mlp_hidden",)
+    count_threshold: float = 0.0
+    backend: str = "hf"
+    compute_dtype: str = "float32"
+    site_modules: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("pooling", self.pooling, POOLINGS),
+            ("dtype", self.dtype, DTYPES),
+            ("over_long", self.over_long, OVER_LONG),
+            ("special_tokens", self.special_tokens, SPECIAL_TOKENS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
+        if not self.sites:
+            raise ValueError("a recipe needs at least one site")
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON types; `from_json` undoes it."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Recipe:
+        """The recipe that `to_json` wrote."""
+        known = dict(data)
+        sample = dict(known.pop("tokens"))  # type: ignore[call-overload]
+        sample["sites"] = tuple(sample["sites"])
+        modules = tuple((str(site), str(path)) for site, path in known.pop("site_modules"))  # type: ignore[attr-defined]
+        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        return cls(**{**known, **lists, "tokens": TokenSample(**sample), "site_modules": modules})  # type: ignore[arg-type]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all fields: two cubes with one fingerprint and one weight hash hold the same numbers."""
+        return fingerprint(self.to_json())
+
+
+def fingerprint(data: object) -> str:
+    """16 hex digits of the SHA-256 of `data` as canonical JSON.
+
+    Example:
+        >>> fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2], "b": 1})
+        True
+    """
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
