@@ -1,0 +1,31 @@
+"""What is on disk. Knows no model and no statistic."""
+
+from actlas.store.catalog import Store
+from actlas.store.corpus import Corpus, corpus_from_frames
+from actlas.store.corpus_import import import_concept_files, import_parallel, import_table
+from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
+from actlas.store.layout import TextBlock
+from actlas.store.scores import ScoreWriter
+from actlas.store.verify import Verified, verify
+from actlas.store.writer import BlockValues, CheckpointWriter, StoreWriter, TokenIds
+
+__all__ = [
+    "BlockValues",
+    "CheckpointWriter",
+    "Corpus",
+    "Cube",
+    "ScoreCube",
+    "ScoreWriter",
+    "Store",
+    "StoreWriter",
+    "TextBlock",
+    "TokenCounts",
+    "TokenCube",
+    "TokenIds",
+    "Verified",
+    "corpus_from_frames",
+    "import_concept_files",
+    "import_parallel",
+    "import_table",
+    "verify",
+]

@@ -1,0 +1,298 @@
+"""`Store`: open a store, see what it holds, read and keep things in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import zarr
+
+from actlas.errors import (
+    CheckpointNotFound,
+    CubeNotFound,
+    IncompleteCube,
+    ReadOnlyStore,
+    ScoresNotFound,
+    StoreNotFound,
+    TableNotFound,
+)
+from actlas.names import Recipe, safe_id
+from actlas.store import layout
+from actlas.store.codecs import CODECS, Codec
+from actlas.store.corpus import Corpus, parquet_bytes
+from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
+from actlas.store.files import read_json, write_atomically
+from actlas.store.scores import ScoreWriter, score_manifest
+
+
+class Store:
+    """A store on disk. Only what was committed can be seen through it.
+
+    Args:
+        path: Folder of the store.
+        mode: "r" refuses every write; "a" lets scores and tables be kept beside the cubes. Neither changes a cube.
+
+    Raises:
+        StoreNotFound: If there is no store at `path`.
+    """
+
+    def __init__(self, path: Path | str, mode: str = "r") -> None:
+        if mode not in ("r", "a"):
+            raise ValueError(f"mode {mode!r} is not known; 'r' reads, 'a' also keeps scores and tables")
+        self.path = Path(path)
+        self.mode = mode
+        root = self.path / "zarr.json"
+        about = read_json(root)["attributes"].get("actlas") if root.is_file() else None
+        if about is None:
+            raise StoreNotFound(f"no actlas store at {path}; make one with: actlas extract MODEL --corpus C --store {path}")
+        if about["format"] > layout.FORMAT_VERSION:
+            raise StoreNotFound(
+                f"{path} has format {about['format']}, this actlas reads up to {layout.FORMAT_VERSION}; update actlas"
+            )
+        self.about: dict[str, Any] = about
+        self.recipe = Recipe.from_json(about["recipe"])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path} with {len(self.checkpoints)} checkpoints>"
+
+    # What there is
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Texts and labels; texts carry n_tokens."""
+        texts = pl.read_parquet(self.path / layout.TEXTS)
+        labels = pl.read_parquet(self.path / layout.LABELS)
+        return Corpus(texts, labels, self.about["corpus_fingerprint"])
+
+    @property
+    def codec(self) -> Codec:
+        return CODECS[self.about["codec"]]
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Ids of the committed checkpoints, by step."""
+        records = [read_json(path) for path in sorted((self.path / "manifests").glob("*/checkpoint.json"))]
+        records.sort(key=lambda r: (r["step"] is None, r["step"] or 0, r["checkpoint"]))
+        return [str(record["checkpoint"]) for record in records]
+
+    def checkpoint(self, checkpoint: str) -> dict[str, Any]:
+        """Provenance of a checkpoint: model, step, revision, weight_hash, sanity_loss, backend, dtype, versions, ...
+
+        Raises:
+            CheckpointNotFound: If the store has no such checkpoint.
+            IncompleteCube: If its run did not commit yet.
+        """
+        record = self._manifest(checkpoint) / "checkpoint.json"
+        if record.is_file():
+            return read_json(record)
+        self._refuse_unfinished(checkpoint)
+        raise CheckpointNotFound(
+            f"no checkpoint {checkpoint!r} in {self.path}; it has {', '.join(self.checkpoints) or 'none yet'}"
+        )
+
+    def _manifest(self, checkpoint: str) -> Path:
+        return self.path / layout.manifest_path(safe_id(checkpoint))
+
+    @property
+    def unfinished(self) -> dict[str, int]:
+        """Checkpoints that were begun and did not commit -> texts that are committed so far."""
+        found = {}
+        for begun in sorted((self.path / "manifests").glob("*/begun.json")):
+            if not (begun.parent / "checkpoint.json").exists():
+                blocks = [read_json(record) for record in (begun.parent / "blocks").glob("*.json")]
+                found[begun.parent.name] = sum(block["stop"] - block["start"] for block in blocks)
+        return found
+
+    def _refuse_unfinished(self, checkpoint: str, site: str | None = None) -> None:
+        done = self.unfinished.get(checkpoint)
+        if done is not None:
+            what = checkpoint if site is None else f"{checkpoint} {site}"
+            raise IncompleteCube(
+                f"{what} holds {done:,} of {self.corpus.n_texts:,} texts: its run did not commit. "
+                "Finish it with the same actlas extract command"
+            )
+
+    def sites(self, checkpoint: str) -> list[str]:
+        """Sites with a cube at a checkpoint, sorted."""
+        return sorted(self.checkpoint(checkpoint)["cubes"])
+
+    def shape(self, checkpoint: str, site: str) -> tuple[int, int]:
+        """Layers and neurons of a site."""
+        shapes = self.checkpoint(checkpoint)["shapes"]
+        if site not in shapes:
+            raise self._no_cube(checkpoint, site)
+        layers, neurons, _ = shapes[site]
+        return (layers, neurons)
+
+    # Reading
+
+    def _array(self, path: str) -> zarr.Array[Any]:
+        return zarr.open_array(self.path / path, mode="r", zarr_format=3)
+
+    def cube(self, checkpoint: str, site: str, pooling: str | None = None) -> Cube:
+        """Values of one checkpoint at one site.
+
+        Args:
+            checkpoint: Id, as in `checkpoints`.
+            site: As in `sites`.
+            pooling: The pooling of the store's recipe, which is the default; any other is refused.
+
+        Raises:
+            CubeNotFound: If there is no such cube; the message lists what is there.
+            IncompleteCube: If its run did not commit yet.
+        """
+        self._refuse_unfinished(checkpoint, site)
+        wrong_pooling = pooling not in (None, self.recipe.pooling)
+        if checkpoint not in self.checkpoints or site not in self.sites(checkpoint) or wrong_pooling:
+            raise self._no_cube(checkpoint, site, pooling)
+        array = self._array(layout.cube_path(checkpoint, site, self.recipe.pooling))
+        return Cube(checkpoint, site, self.recipe.pooling, array, self.corpus.texts["text_id"].to_numpy())
+
+    def _no_cube(self, checkpoint: str, site: str, pooling: str | None = None) -> CubeNotFound:
+        known = self.checkpoints
+        asked = f"no cube of {checkpoint}, site {site}" + (f", pooling {pooling}" if pooling else "")
+        if checkpoint not in known:
+            there = f"the store has checkpoints {', '.join(known) or 'none yet'}"
+        else:
+            there = f"at this checkpoint the store has {', '.join(self.sites(checkpoint))}, pooled with {self.recipe.pooling}"
+        return CubeNotFound(f"{asked}; {there} (list: actlas info {self.path})")
+
+    def token_cube(self, checkpoint: str, site: str) -> TokenCube:
+        """Sampled token vectors.
+
+        Raises:
+            CubeNotFound: If none were kept for this site.
+        """
+        kept = self.checkpoint(checkpoint)["token_cubes"]
+        if site not in kept:
+            raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; kept are {', '.join(kept) or 'none'}")
+        return TokenCube(checkpoint, site, self._array(layout.token_path(checkpoint, site)), self.sampled_tokens)
+
+    @cached_property
+    def sampled_tokens(self) -> pl.DataFrame:
+        """The tokens whose vectors are kept: row, text_id, position, token_id, language, split."""
+        path = self.path / layout.SAMPLED_TOKENS
+        schema = {"row": pl.Int64, "text_id": pl.Int64, "position": pl.Int32, "token_id": pl.Int32}
+        table = pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=schema)
+        texts = self.corpus.texts.select("text_id", "language", "split", "parallel_id")
+        return table.join(texts, on="text_id", how="left", maintain_order="left")
+
+    def token_counts(self, checkpoint: str, site: str = "mlp_hidden") -> TokenCounts:
+        """Active tokens per neuron and language, counted over every token of the corpus.
+
+        Raises:
+            CubeNotFound: If tokens were not counted at this site.
+        """
+        record = self.checkpoint(checkpoint)
+        if site not in record["counts"]:
+            raise CubeNotFound(
+                f"active tokens of {checkpoint} were not counted at {site}; counted are {', '.join(record['counts']) or 'none'}"
+            )
+        active = np.asarray(self._array(layout.count_path(checkpoint, site))[:])
+        n_tokens = np.array([record["n_tokens"][language] for language in self.corpus.languages], dtype=np.int64)
+        return TokenCounts(active, n_tokens, self.recipe.count_threshold, self.corpus.languages)
+
+    # Scores
+
+    def scores(self, checkpoint: str, site: str) -> ScoreCube:
+        """Scores of every neuron of a site.
+
+        Raises:
+            ScoresNotFound: If they were not computed, or their run did not finish.
+        """
+        about = score_manifest(self.path, checkpoint, site, self.recipe.pooling)
+        if not (about / "done.json").is_file():
+            state = "not finished" if about.exists() else "not computed"
+            raise ScoresNotFound(f"scores of {checkpoint} at {site} are {state}; compute them with: actlas score {self.path}")
+        settings = read_json(about / "settings.json")
+        path = layout.score_path(checkpoint, site, self.recipe.pooling)
+        arrays = {stat: self._array(f"{path}/{stat}") for stat in settings["stats"]}
+        return ScoreCube(
+            checkpoint, site, arrays, tuple(settings["languages"]), tuple(settings["concepts"]), settings["settings"]
+        )
+
+    def scored_sites(self, checkpoint: str) -> list[str]:
+        """Sites whose scores are complete."""
+        pooling = self.recipe.pooling
+        return [s for s in self.sites(checkpoint) if (score_manifest(self.path, checkpoint, s, pooling) / "done.json").is_file()]
+
+    def score_writer(
+        self,
+        checkpoint: str,
+        site: str,
+        *,
+        stats: Sequence[str],
+        languages: Sequence[str],
+        concepts: Sequence[str],
+        settings: Mapping[str, Any],
+        overwrite: bool = False,
+    ) -> ScoreWriter:
+        """Begin to write scores, or go on where a stopped run left off.
+
+        Raises:
+            ReadOnlyStore: In mode "r".
+            RecipeMismatch: If scores made with other settings are there and `overwrite` is False.
+        """
+        self._refuse_read_only("scores")
+        shape = self.shape(checkpoint, site)
+        about = {
+            "stats": list(stats),
+            "languages": list(languages),
+            "concepts": list(concepts),
+            "settings": dict(settings),
+        }
+        folder = layout.score_path(checkpoint, site, self.recipe.pooling)
+        manifest = score_manifest(self.path, checkpoint, site, self.recipe.pooling)
+        return ScoreWriter(self.path, folder, manifest, shape, about, self.codec, overwrite=overwrite)
+
+    def _refuse_read_only(self, what: str) -> None:
+        if self.mode != "a":
+            raise ReadOnlyStore(f"{self.path} is open read-only, {what} can not be kept; open it with mode='a'")
+
+    # Tables
+
+    def publish_table(self, name: str, checkpoint: str, frame: pl.DataFrame, settings: Mapping[str, Any]) -> None:
+        """Keep an answer as ``tables/<name>/checkpoint=<checkpoint>/part.parquet``; readers see the old one or the new one.
+
+        Args:
+            name: Name of the table.
+            checkpoint: Its partition; the frame's own checkpoint column, if any, is left to the folder name.
+            frame: Rows.
+            settings: What decided the numbers (k, seeds, versions), kept in the file's metadata.
+
+        Raises:
+            ReadOnlyStore: In mode "r".
+        """
+        self._refuse_read_only(f"table {name}")
+        data = parquet_bytes(
+            frame.drop("checkpoint", strict=False), {"actlas_settings": json.dumps(dict(settings), sort_keys=True)}
+        )
+        write_atomically(self.path / layout.table_path(name, checkpoint), [data])
+
+    def table_names(self) -> list[str]:
+        """Tables that were computed for at least one checkpoint."""
+        return sorted({path.parent.parent.name for path in (self.path / "tables").glob("*/checkpoint=*/part.parquet")})
+
+    def table_files(self, name: str) -> list[Path]:
+        """Parquet files of a table, one per checkpoint in order of step; empty where it was never computed."""
+        files = [self.path / layout.table_path(name, checkpoint) for checkpoint in self.checkpoints]
+        return [file for file in files if file.is_file()]
+
+    def table_settings(self, name: str, checkpoint: str) -> dict[str, Any]:
+        """The settings that a table was published with.
+
+        Raises:
+            TableNotFound: If it was not computed for this checkpoint.
+        """
+        path = self.path / layout.table_path(name, checkpoint)
+        if not path.is_file():
+            raise TableNotFound(
+                f"table {name} was not computed for {checkpoint}; there are {', '.join(self.table_names()) or 'none'}"
+            )
+        settings: dict[str, Any] = json.loads(pl.read_parquet_metadata(path)["actlas_settings"])
+        return settings

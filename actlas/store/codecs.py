@@ -1,0 +1,102 @@
+"""Named codecs: how a chunk of an array becomes bytes, and the zarr metadata that says so.
+
+Only lossless codecs are offered. On activations the limit of any of them is the noise in the mantissa; bit shuffling before lz4
+gets within a few percent of the smallest at several times the speed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+# Chunks are compressed side by side by the writer's own threads; blosc's global pool would serialise them.
+blosc.use_threads = False
+
+_CRC_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A blosc compressor behind bit shuffling, followed by a crc32c of the result.
+
+    Attributes:
+        name: What recipes and the command line call it.
+        compressor: blosc's name of the compressor.
+        level: Its level.
+    """
+
+    name: str
+    compressor: str
+    level: int
+
+    def zarr_codecs(self, itemsize: int) -> list[Any]:
+        """The same codec as zarr metadata, for values of `itemsize` bytes."""
+        kind: Any = self.compressor
+        return [BloscCodec(cname=kind, clevel=self.level, shuffle="bitshuffle", typesize=itemsize), Crc32cCodec()]
+
+    def encode(self, chunk: NDArray[Any]) -> bytes:
+        """Bytes of one C-contiguous little-endian chunk, checksum included. Releases the interpreter lock."""
+        body: bytes = blosc.compress(
+            chunk, self.compressor.encode(), self.level, blosc.BITSHUFFLE, blosc.AUTOBLOCKS, chunk.dtype.itemsize
+        )
+        return body + _crc(body)
+
+
+def chunk_is_whole(encoded: bytes | memoryview) -> bool:
+    """Whether the crc32c at the end of an encoded chunk agrees with the bytes before it."""
+    return _crc(bytes(encoded[:-_CRC_BYTES])) == bytes(encoded[-_CRC_BYTES:])
+
+
+def _crc(data: bytes) -> bytes:
+    value: int = google_crc32c.value(data)
+    return value.to_bytes(_CRC_BYTES, "little")
+
+
+CODECS = {
+    codec.name: codec
+    for codec in (
+        Codec("lz4", "lz4", 5),
+        Codec("zstd", "zstd", 1),
+    )
+}
+DEFAULT_CODEC = CODECS["lz4"]
+
+
+def as_stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """`values` seen in the dtype that is on disk for `dtype`; never a conversion of numbers.
+
+    Raises:
+        TypeError: If the array holds another dtype; bfloat16 is passed as its bits in uint16.
+    """
+    wanted = np.dtype(dtype)
+    if values.dtype != wanted:
+        raise TypeError(f"values are {values.dtype}, the array on disk holds {wanted}; convert before writing")
+    return values
+
+
+def bfloat16_to_float32(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The numbers whose bfloat16 bits these are; exact.
+
+    Example:
+        >>> bfloat16_to_float32(np.array([0x3F80, 0xC000], dtype=np.uint16))
+        array([ 1., -2.], dtype=float32)
+    """
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def float32_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """bfloat16 bits of float32 values, rounded to nearest even; NaN stays NaN.
+
+    Example:
+        >>> [hex(bits) for bits in float32_to_bfloat16(np.array([1.0, -2.0], dtype=np.float32))]
+        ['0x3f80', '0xc000']
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)

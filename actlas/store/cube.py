@@ -1,0 +1,249 @@
+"""Reading arrays of a store: pooled values, sampled token vectors, scores, token counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import zarr
+from numpy.typing import NDArray
+
+from actlas.store.codecs import bfloat16_to_float32
+
+if TYPE_CHECKING:
+    import xarray
+
+Rows = slice | Sequence[int] | NDArray[np.integer[Any]] | None
+
+
+def _select(array: zarr.Array[Any], selectors: Sequence[int | Rows]) -> NDArray[Any]:
+    """Orthogonal read: an int drops its dimension, a sequence picks in the order given, None takes all.
+
+    Sequences are read as one orthogonal selection, so only chunks that hold a wanted index are decoded.
+    """
+    where: list[Any] = []
+    dropped = []
+    for axis, selector in enumerate(selectors):
+        size = array.shape[axis]
+        if isinstance(selector, int | np.integer):
+            at = int(selector) + (size if selector < 0 else 0)
+            if not 0 <= at < size:
+                raise IndexError(f"index {int(selector)} on an axis of {size}")
+            # a slice and a later squeeze: integer indices leave the fast codec pipelines
+            where.append(slice(at, at + 1))
+            dropped.append(axis)
+        elif selector is None:
+            where.append(slice(None))
+        elif isinstance(selector, slice):
+            where.append(slice(*selector.indices(size)))
+        else:
+            where.append(_rows(selector, size))
+    if all(isinstance(w, slice) and w.step in (None, 1) for w in where):
+        values = np.asarray(array[tuple(where)])
+    else:
+        values = np.asarray(array.oindex[tuple(where)])
+    return values.squeeze(axis=tuple(dropped))
+
+
+def _rows(selector: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64]:
+    rows = np.asarray(selector, dtype=np.int64)
+    if rows.ndim != 1:
+        raise IndexError(f"expected a flat sequence of indices, got shape {rows.shape}")
+    if rows.size and (rows.min() < -size or rows.max() >= size):
+        raise IndexError(f"indices from {rows.min()} to {rows.max()} on an axis of {size}")
+    return np.where(rows < 0, rows + size, rows)
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Values of one checkpoint at one site under one pooling, dimensions (layer, neuron, text).
+
+    Attributes:
+        checkpoint: Id of the checkpoint.
+        site: Its site.
+        pooling: How tokens became one value per text.
+        array: The zarr array. bfloat16 is kept there as bits in uint16; `read` gives numbers.
+        text_ids: text_id along the text axis.
+    """
+
+    checkpoint: str
+    site: str
+    pooling: str
+    array: zarr.Array[Any]
+    text_ids: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        layers, neurons, texts = self.array.shape
+        return (layers, neurons, texts)
+
+    @property
+    def dtype(self) -> str:
+        """ "float16", "bfloat16" or "float32"."""
+        return str(self.array.attrs["logical_dtype"])
+
+    def read(self, layer: int | None = None, neurons: int | Rows = None, texts: int | Rows = None) -> NDArray[Any]:
+        """Values in memory.
+
+        Args:
+            layer: One layer, whose dimension is dropped, or None for all.
+            neurons: One neuron (dimension dropped), a slice, a sequence in the wanted order, or None for all.
+            texts: Likewise, positions on the text axis (the order of `Store.corpus.texts`), not text_ids.
+
+        Returns:
+            ``"layers neurons texts"`` less the dropped dimensions, float16 or float32; bfloat16 comes back as float32, exactly.
+
+        Raises:
+            IndexError: If an index is outside the cube.
+
+        Example:
+            >>> cube.read(layer=3, neurons=slice(0, 128)).shape  # doctest: +SKIP
+            (128, 1997)
+        """
+        values = _select(self.array, (layer, neurons, texts))
+        return bfloat16_to_float32(values) if self.dtype == "bfloat16" else values
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The cube as a lazy `xarray.DataArray` with coordinates layer, neuron and text_id; nothing is read yet.
+
+        bfloat16 cubes are wrapped by dask, which turns bits into float32 when a part is computed.
+
+        Raises:
+            ImportError: If xarray (or dask, for bfloat16) is not installed: ``pip install 'actlas[xarray]'``.
+        """
+        try:
+            import xarray as xr
+        except ImportError as error:
+            raise ImportError("Cube.to_xarray needs xarray: pip install 'actlas[xarray]'") from error
+        layers, neurons, _ = self.shape
+        data: Any
+        if self.dtype == "bfloat16":
+            import dask.array as da
+
+            data = da.from_zarr(self.array).map_blocks(bfloat16_to_float32, dtype=np.float32)
+        else:
+            from xarray.backends.zarr import ZarrArrayWrapper
+            from xarray.core.indexing import LazilyIndexedArray
+
+            data = LazilyIndexedArray(ZarrArrayWrapper(self.array))
+        coords = {
+            "layer": np.arange(layers),
+            "neuron": np.arange(neurons),
+            "text_id": ("text", self.text_ids),
+        }
+        attrs = {"checkpoint": self.checkpoint, "site": self.site, "pooling": self.pooling}
+        variable = xr.Variable(("layer", "neuron", "text"), data)
+        return xr.DataArray(variable, coords=coords, name=f"{self.site}.{self.pooling}", attrs=attrs)
+
+
+@dataclass(frozen=True)
+class TokenCube:
+    """Sampled token vectors of one site, dimensions (layer, token, channel).
+
+    Attributes:
+        checkpoint: Id of the checkpoint.
+        site: Its site.
+        array: The zarr array; rows that no token owns are NaN.
+        table: One row per vector, in the order in which `read` gives them: row (of the array), text_id, position, token_id,
+            language, split, parallel_id.
+    """
+
+    checkpoint: str
+    site: str
+    array: zarr.Array[Any]
+    table: pl.DataFrame
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        layers, _, channels = self.array.shape
+        return (layers, self.table.height, channels)
+
+    def read(self, layer: int) -> NDArray[np.float32]:
+        """Vectors of one layer, ``"tokens channels"``, as float32, in the order of `table`."""
+        values = _select(self.array, (layer, None, None))[self.table["row"].to_numpy()]
+        if self.array.attrs["logical_dtype"] == "bfloat16":
+            return bfloat16_to_float32(values)
+        as_float: NDArray[np.float32] = values.astype(np.float32, copy=False)
+        return as_float
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Exact numbers of active tokens per neuron and language, over every token of the corpus.
+
+    Attributes:
+        active: ``"languages layers neurons"``: tokens with activation > threshold.
+        n_tokens: ``"languages"``: tokens seen.
+        threshold: What counts as active.
+        languages: Names along the first axis.
+    """
+
+    active: NDArray[np.int64]
+    n_tokens: NDArray[np.int64]
+    threshold: float
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoreCube:
+    """Scores of the neurons of one site at one checkpoint, dimensions (language, concept, layer, neuron).
+
+    Attributes:
+        checkpoint: Id of the checkpoint.
+        site: Its site.
+        arrays: One zarr array per statistic.
+        languages: Names along the first axis.
+        concepts: Names along the second axis.
+        settings: What decided the numbers: threshold, statistics, versions.
+    """
+
+    checkpoint: str
+    site: str
+    arrays: dict[str, zarr.Array[Any]]
+    languages: tuple[str, ...]
+    concepts: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def stats(self) -> tuple[str, ...]:
+        return tuple(self.arrays)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        languages, concepts, layers, neurons = next(iter(self.arrays.values())).shape
+        return (languages, concepts, layers, neurons)
+
+    def read(
+        self,
+        stat: str,
+        language: str | Sequence[str] | None = None,
+        concept: str | Sequence[str] | None = None,
+        layer: int | Rows = None,
+        neurons: int | Rows = None,
+    ) -> NDArray[Any]:
+        """One statistic in memory; a name or an int drops its dimension, a sequence keeps it, None takes all.
+
+        NaN stands for null: the concept has no positive or no negative text in that language.
+
+        Raises:
+            KeyError: If the statistic, a language or a concept is not there; the message lists what is.
+        """
+        if stat not in self.arrays:
+            raise KeyError(f"statistic {stat!r} was not computed; there are {', '.join(self.stats)}")
+        at_language = _positions(language, self.languages, "language")
+        at_concept = _positions(concept, self.concepts, "concept")
+        return _select(self.arrays[stat], (at_language, at_concept, layer, neurons))
+
+
+def _positions(names: str | Sequence[str] | None, known: tuple[str, ...], what: str) -> int | list[int] | None:
+    if names is None:
+        return None
+    missing = sorted({names} - set(known) if isinstance(names, str) else set(names) - set(known))
+    if missing:
+        raise KeyError(f"no {what} {', '.join(map(repr, missing))} here; there are {', '.join(known)}")
+    if isinstance(names, str):
+        return known.index(names)
+    return [known.index(name) for name in names]

@@ -1,0 +1,102 @@
+"""Files that are either whole or absent: atomic writes, JSON records, and claims that die with their owner."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_atomically(path: Path, parts: Iterable[bytes | bytearray | memoryview], *, sync: bool = True) -> None:
+    """Write a file that readers see whole or not at all.
+
+    The temporary name is fixed: the next attempt reuses it, so none pile up. Callers must own `path`: two writers of one path at the same time would share the temporary file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        for part in parts:
+            file.write(part)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if sync:
+        fsync_folder(path.parent)
+
+
+def to_json(data: Mapping[str, Any]) -> bytes:
+    """Readable JSON with a newline at the end."""
+    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(path.read_bytes())
+    return data
+
+
+class Claim:
+    """Ownership of a piece of work, held as a lock on a file: it ends with the process that holds it, however that ends.
+
+    Works between processes on one machine, and between machines on file systems that honour `flock` (NFSv4, Lustre with
+    the `flock` mount option).
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd: int | None = fd
+
+    @classmethod
+    def take(cls, path: Path) -> Claim | None:
+        """The claim, or None where somebody else holds it."""
+        return cls._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @classmethod
+    def hold(cls, path: Path) -> Claim:
+        """The claim, after waiting for whoever holds it."""
+        claim = cls._lock(path, fcntl.LOCK_EX)
+        assert claim is not None  # a blocking lock is granted or interrupted, never refused
+        return claim
+
+    @classmethod
+    def _lock(cls, path: Path, how: int) -> Claim | None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(fd, how)
+                # the former owner may have removed the file between our open and our lock
+                if os.path.exists(path) and os.fstat(fd).st_ino == os.stat(path).st_ino:
+                    return cls(path, fd)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+            except FileNotFoundError:
+                pass
+            os.close(fd)
+
+    def release(self) -> None:
+        """Give the claim back and remove its file; further calls do nothing."""
+        if self._fd is not None:
+            self.path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()

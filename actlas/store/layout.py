@@ -1,0 +1,249 @@
+"""Format v1: where everything lies in a store and in which shapes. Pure functions, no I/O.
+
+docs/format.md is the specification for readers in other languages; this module is what actlas itself follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+
+FORMAT_VERSION = 1
+
+CUBE_DIMS = ("layer", "neuron", "text")
+TOKEN_DIMS = ("layer", "token", "channel")
+SCORE_DIMS = ("language", "concept", "layer", "neuron")
+COUNT_DIMS = ("language", "layer", "neuron")
+
+CHUNK_NEURONS = 128
+CHUNK_TEXTS = 1024
+CHUNK_TOKENS = 256
+#: A shard takes more layers only while its raw bytes stay below this.
+SHARD_BYTES = 64 << 20
+#: Pooled values of one block of texts, all sites and layers, stay below this in memory.
+BLOCK_BYTES = 1 << 30
+
+#: Statistics whose ranking decides experts keep every bit that the kernels computed.
+EXACT_STATS = ("ap", "auroc", "ap_anti")
+
+TEXTS = "corpus/texts.parquet"
+LABELS = "corpus/labels.parquet"
+TOKEN_IDS = "corpus/tokens.parquet"
+SAMPLED_TOKENS = "corpus/sampled_tokens.parquet"
+
+
+def cube_path(checkpoint: str, site: str, pooling: str) -> str:
+    return f"cubes/{checkpoint}/{site}.{pooling}"
+
+
+def token_path(checkpoint: str, site: str) -> str:
+    return f"tokens/{checkpoint}/{site}"
+
+
+def count_path(checkpoint: str, site: str) -> str:
+    return f"counts/{checkpoint}/{site}"
+
+
+def score_path(checkpoint: str, site: str, pooling: str, stat: str | None = None) -> str:
+    folder = f"scores/{checkpoint}/{site}.{pooling}"
+    return folder if stat is None else f"{folder}/{stat}"
+
+
+def table_path(name: str, checkpoint: str) -> str:
+    return f"tables/{name}/checkpoint={checkpoint}/part.parquet"
+
+
+def manifest_path(checkpoint: str) -> str:
+    return f"manifests/{checkpoint}"
+
+
+@dataclass(frozen=True)
+class TextBlock:
+    """Consecutive rows of the text axis: one unit of extraction, commit and resume. `stop` is exclusive."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def n_texts(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+def text_blocks(n_texts: int, texts_per_block: int) -> tuple[TextBlock, ...]:
+    """Blocks that cover the text axis; only the last may be shorter.
+
+    Example:
+        >>> [(b.start, b.stop) for b in text_blocks(2500, 1024)]
+        [(0, 1024), (1024, 2048), (2048, 2500)]
+    """
+    starts = range(0, n_texts, texts_per_block)
+    return tuple(TextBlock(i, start, min(start + texts_per_block, n_texts)) for i, start in enumerate(starts))
+
+
+def texts_per_block(n_texts: int, neurons_per_text: int, itemsize: int, block_bytes: int = BLOCK_BYTES) -> int:
+    """Texts whose pooled values fit `block_bytes`: at most `CHUNK_TEXTS`, halved until they fit, never below 32.
+
+    Example:
+        >>> texts_per_block(100_000, neurons_per_text=221_184, itemsize=2)
+        1024
+        >>> texts_per_block(100_000, neurons_per_text=1_105_920, itemsize=2)
+        256
+    """
+    texts = CHUNK_TEXTS
+    while texts > 32 and texts * neurons_per_text * itemsize > block_bytes:
+        texts //= 2
+    return max(1, min(texts, n_texts))
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """Shape, dtype and grid of one array of a store.
+
+    Attributes:
+        shape: Size of each dimension.
+        chunk: Unit of compression and of the smallest read.
+        shard: Unit of writing: one file. A multiple of `chunk` in every dimension.
+        dtype: numpy name of what is on disk ("uint16" for bfloat16).
+        logical_dtype: What the numbers mean: "float16", "bfloat16", ...
+        dims: Names of the dimensions.
+    """
+
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...]
+    dtype: str
+    logical_dtype: str
+    dims: tuple[str, ...]
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def raw_bytes(self) -> int:
+        return prod(self.shape) * self.itemsize
+
+    @property
+    def fill_value(self) -> float | int:
+        """NaN, so that what was never written can not pass for a value; 0 for integers."""
+        if self.logical_dtype == "bfloat16":
+            return 0x7FC0
+        return float("nan") if np.dtype(self.dtype).kind == "f" else 0
+
+    def shard_grid(self) -> tuple[int, ...]:
+        return tuple(ceil(size / step) for size, step in zip(self.shape, self.shard, strict=True))
+
+
+def storage_dtype(dtype: str) -> str:
+    """Dtype on disk: zarr has no bfloat16, whose bits are kept as uint16.
+
+    Example:
+        >>> storage_dtype("bfloat16"), storage_dtype("float16")
+        ('uint16', 'float16')
+    """
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+def _layers_per_shard(n_layers: int, bytes_per_layer: int) -> int:
+    return max(1, min(n_layers, SHARD_BYTES // max(1, bytes_per_layer)))
+
+
+def _round_up(size: int, step: int) -> int:
+    return ceil(size / step) * step
+
+
+def cube_plan(n_layers: int, n_neurons: int, n_texts: int, block_texts: int, dtype: str) -> ArrayPlan:
+    """Grid of a cube: a neuron's texts are contiguous, a shard holds one block of texts.
+
+    Example:
+        >>> cube_plan(24, 4096, 4000, 1024, "float16").shard
+        (8, 4096, 1024)
+    """
+    on_disk = storage_dtype(dtype)
+    neurons = min(CHUNK_NEURONS, n_neurons)
+    width = _round_up(n_neurons, neurons)
+    layers = _layers_per_shard(n_layers, width * block_texts * np.dtype(on_disk).itemsize)
+    return ArrayPlan(
+        shape=(n_layers, n_neurons, n_texts),
+        chunk=(1, neurons, block_texts),
+        shard=(layers, width, block_texts),
+        dtype=on_disk,
+        logical_dtype=dtype,
+        dims=CUBE_DIMS,
+    )
+
+
+def token_plan(n_layers: int, n_channels: int, n_blocks: int, block_tokens: int, dtype: str) -> ArrayPlan:
+    """Grid of sampled token vectors: read by row. Each block of texts owns `block_tokens` rows, the unused ones at its end."""
+    on_disk = storage_dtype(dtype)
+    rows = min(CHUNK_TOKENS, max(1, block_tokens))
+    block_rows = _round_up(max(1, block_tokens), rows)
+    layers = _layers_per_shard(n_layers, block_rows * n_channels * np.dtype(on_disk).itemsize)
+    return ArrayPlan(
+        shape=(n_layers, n_blocks * block_rows, n_channels),
+        chunk=(1, rows, n_channels),
+        shard=(layers, block_rows, n_channels),
+        dtype=on_disk,
+        logical_dtype=dtype,
+        dims=TOKEN_DIMS,
+    )
+
+
+def score_plan(n_languages: int, n_concepts: int, n_layers: int, n_neurons: int, stat: str) -> ArrayPlan:
+    """Grid of one statistic: a (language, concept, layer) row is one chunk, a layer is one shard."""
+    dtype = "float64" if stat in EXACT_STATS else "float32"
+    return ArrayPlan(
+        shape=(n_languages, n_concepts, n_layers, n_neurons),
+        chunk=(1, 1, 1, n_neurons),
+        shard=(n_languages, n_concepts, 1, n_neurons),
+        dtype=dtype,
+        logical_dtype=dtype,
+        dims=SCORE_DIMS,
+    )
+
+
+def count_plan(n_languages: int, n_layers: int, n_neurons: int) -> ArrayPlan:
+    """Grid of token counts: a (language, layer) row is one chunk, everything is one shard."""
+    return ArrayPlan(
+        shape=(n_languages, n_layers, n_neurons),
+        chunk=(1, 1, n_neurons),
+        shard=(n_languages, n_layers, n_neurons),
+        dtype="int64",
+        logical_dtype="int64",
+        dims=COUNT_DIMS,
+    )
+
+
+def estimate_bytes(
+    cubes: Mapping[str, tuple[int, int]],
+    token_cubes: Mapping[str, tuple[int, int]],
+    *,
+    n_texts: int,
+    n_sampled_tokens: int,
+    dtype: str,
+) -> int:
+    """Bytes that one checkpoint takes on disk if nothing compresses: an upper bound up to padding and indexes.
+
+    Args:
+        cubes: site -> (layers, neurons).
+        token_cubes: site -> (layers, channels).
+        n_texts: Rows of the text axis.
+        n_sampled_tokens: Token vectors kept per site and layer.
+        dtype: Stored dtype.
+
+    Example:
+        >>> estimate_bytes({"mlp_pre": (24, 4096)}, {}, n_texts=1000, n_sampled_tokens=0, dtype="float16")
+        196608000
+    """
+    item = np.dtype(storage_dtype(dtype)).itemsize
+    values = sum(prod(shape) for shape in cubes.values()) * n_texts
+    vectors = sum(prod(shape) for shape in token_cubes.values()) * n_sampled_tokens
+    return (values + vectors) * item

@@ -1,0 +1,137 @@
+"""Writing scores beside the cubes they come from: one layer at a time, committed, resumable."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actlas.errors import RecipeMismatch
+from actlas.store import layout
+from actlas.store.codecs import Codec
+from actlas.store.files import Claim, read_json, to_json, write_atomically
+from actlas.store.shards import create_array, write_shards
+
+
+def score_manifest(root: Path, checkpoint: str, site: str, pooling: str) -> Path:
+    """Folder of the commit records of the scores of one cube."""
+    return root / layout.manifest_path(checkpoint) / "scores" / f"{site}.{pooling}"
+
+
+class ScoreWriter:
+    """Writes the scores of one cube. Made by `Store.score_writer`.
+
+    The unit of work is a layer. `pending_layers` are those without a commit record; nothing is visible before `finish`.
+    Two writers of one cube exclude each other: the second waits for nothing and is refused.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        path: str,
+        manifest: Path,
+        shape: tuple[int, int],
+        about: Mapping[str, Any],
+        codec: Codec,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self._root, self._path, self._manifest, self._codec = root, path, manifest, codec
+        self.stats: tuple[str, ...] = tuple(about["stats"])
+        self.n_layers, n_neurons = shape
+        n_languages, n_concepts = len(about["languages"]), len(about["concepts"])
+        self._plans = {stat: layout.score_plan(n_languages, n_concepts, self.n_layers, n_neurons, stat) for stat in self.stats}
+        claim = Claim.take(manifest.with_suffix(".claim"))
+        if claim is None:
+            raise RecipeMismatch(f"another run is writing scores to {path} right now; wait for it, or stop it")
+        self._claim = claim
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-scores")
+        try:
+            self._begin(dict(about), overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, about: dict[str, Any], overwrite: bool) -> None:
+        settings = self._manifest / "settings.json"
+        # compared as written, so that a tuple and the list it was saved as do not differ
+        wanted = to_json(about)
+        if settings.is_file() and settings.read_bytes() != wanted:
+            there = read_json(settings)
+            if not overwrite:
+                differs = ", ".join(name for name in about if there.get(name) != about[name]) or "settings"
+                raise RecipeMismatch(
+                    f"{self._path} holds scores made with other {differs}; "
+                    "score again with overwrite=True (--overwrite) to replace them"
+                )
+            # the manifest goes first: without it the arrays are no longer there for anyone
+            shutil.rmtree(self._manifest)
+            shutil.rmtree(self._root / self._path, ignore_errors=True)
+        if not settings.is_file():
+            write_atomically(settings, [wanted])
+        if not self.is_complete:
+            for stat, plan in self._plans.items():
+                create_array(self._root, f"{self._path}/{stat}", plan, self._codec, {})
+
+    @property
+    def is_complete(self) -> bool:
+        return (self._manifest / "done.json").exists()
+
+    def _record(self, layer: int) -> Path:
+        return self._manifest / f"layer-{layer:04d}.json"
+
+    def pending_layers(self) -> list[int]:
+        """Layers whose scores are not committed yet."""
+        return [] if self.is_complete else [n for n in range(self.n_layers) if not self._record(n).exists()]
+
+    def write_layer(self, layer: int, values: Mapping[str, NDArray[Any]]) -> None:
+        """Write and commit all statistics of one layer.
+
+        Args:
+            layer: Which one.
+            values: stat -> ``"languages concepts neurons"``; NaN for null.
+
+        Raises:
+            ValueError: If a statistic is missing or has another shape.
+        """
+        if set(values) != set(self.stats):
+            raise ValueError(f"expected statistics {', '.join(self.stats)}, got {', '.join(values)}")
+        shards = []
+        for stat, plan in self._plans.items():
+            languages, concepts, _, neurons = plan.shape
+            if values[stat].shape != (languages, concepts, neurons):
+                raise ValueError(f"{stat} has shape {values[stat].shape}, expected {(languages, concepts, neurons)}")
+            block = values[stat].astype(plan.dtype, copy=False)[:, :, np.newaxis, :]
+            at = (0, 0, layer, 0)
+            shards += write_shards(self._root, f"{self._path}/{stat}", plan, self._codec, block, start=at, pool=self._pool)
+        write_atomically(self._record(layer), [to_json({"layer": layer, "shards": [shard.to_json() for shard in shards]})])
+
+    def finish(self) -> None:
+        """Make the scores visible.
+
+        Raises:
+            ValueError: If layers are missing.
+        """
+        missing = self.pending_layers()
+        if missing:
+            raise ValueError(f"layers {missing} of {self._path} are not written yet")
+        if not self.is_complete:
+            write_atomically(self._manifest / "done.json", [to_json({"layers": self.n_layers})])
+        self.close()
+
+    def close(self) -> None:
+        """Give the claim back; what is committed stays."""
+        self._pool.shutdown()
+        self._claim.release()
+
+    def __enter__(self) -> ScoreWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,178 @@
+"""Zarr v3 shards put together in memory and written whole: chunks encoded side by side, one file, one atomic rename.
+
+zarr-python reads what this writes. Writing through it would assemble shards on one core, copy them twice and put them in place
+without a sync; a shard cut short by a kill must not be possible here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from actlas.store.codecs import Codec, as_stored, chunk_is_whole
+from actlas.store.files import write_atomically
+from actlas.store.layout import ArrayPlan
+
+_ABSENT = 2**64 - 1
+_TILE = 64
+
+
+def create_array(root: Path, path: str, plan: ArrayPlan, codec: Codec, attributes: Mapping[str, Any]) -> None:
+    """Create an array's metadata, and the groups above it. Nothing is written where the array exists already."""
+    if (root / path / "zarr.json").exists():
+        return
+    group = zarr.open_group(root, mode="a", zarr_format=3)
+    parent, _, name = path.rpartition("/")
+    group.require_group(parent).create_array(
+        name,
+        shape=plan.shape,
+        chunks=plan.chunk,
+        shards=plan.shard,
+        dtype=plan.dtype,
+        compressors=codec.zarr_codecs(plan.itemsize),
+        fill_value=plan.fill_value,
+        dimension_names=plan.dims,
+        attributes={**attributes, "logical_dtype": plan.logical_dtype},
+    )
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What the commit record of a block says about one shard: enough to tell later whether it is whole."""
+
+    path: str
+    n_bytes: int
+    crc32c: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def write_shards(
+    root: Path,
+    path: str,
+    plan: ArrayPlan,
+    codec: Codec,
+    values: NDArray[Any],
+    *,
+    start: tuple[int, ...],
+    pool: ThreadPoolExecutor,
+    sync: bool = True,
+) -> list[ShardRecord]:
+    """Write `values` as the whole shards that begin at index `start` of an array.
+
+    Args:
+        root: The store.
+        path: The array inside it.
+        plan: Grid of the array.
+        codec: How chunks are encoded.
+        values: As many dimensions as the array, in its dtype on disk; any strides. Where it ends inside a shard, the rest of
+            that shard is fill value.
+        start: First index along every dimension, a multiple of the shard.
+        pool: Threads that encode chunks.
+        sync: Whether to flush file and folder to disk.
+
+    Returns:
+        One record per shard file.
+
+    Raises:
+        ValueError: If `start` is not on the shard grid: two owners in one shard lose each other's rows.
+        TypeError: If `values` has another dtype than the array on disk.
+    """
+    if any(at % step for at, step in zip(start, plan.shard, strict=True)):
+        raise ValueError(f"write at {start} is not on the shard grid {plan.shard} of {path}; a shard is written whole")
+    values = as_stored(values, plan.dtype)
+    records = []
+    counts = [ceil(size / step) for size, step in zip(values.shape, plan.shard, strict=True)]
+    for index in itertools.product(*map(range, counts)):
+        window = tuple(slice(i * step, (i + 1) * step) for i, step in zip(index, plan.shard, strict=True))
+        grid = [at // step + i for at, step, i in zip(start, plan.shard, index, strict=True)]
+        name = f"{path}/c/{'/'.join(map(str, grid))}"
+        parts = _assemble(values[window], plan, codec, pool)
+        crc = 0
+        for part in parts:
+            crc = google_crc32c.extend(crc, part)
+        write_atomically(root / name, parts, sync=sync)
+        records.append(ShardRecord(name, sum(map(len, parts)), crc))
+    return records
+
+
+def _assemble(values: NDArray[Any], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> list[bytes]:
+    """The encoded chunks of one shard, then its index: offset and length per chunk and a crc32c, as `sharding_indexed` says."""
+    grid = [range(shard // chunk) for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
+    windows = [
+        tuple(slice(i * step, (i + 1) * step) for i, step in zip(index, plan.chunk, strict=True))
+        for index in itertools.product(*grid)
+    ]
+
+    def encode(window: tuple[slice, ...]) -> bytes:
+        piece = values[window]
+        return codec.encode(_whole_chunk(piece, plan)) if piece.size else b""
+
+    parts = list(pool.map(encode, windows))
+    sizes = np.array([len(part) for part in parts], dtype="<u8")
+    index = np.full((len(parts), 2), _ABSENT, dtype="<u8")
+    present = sizes > 0
+    index[present, 0] = (np.cumsum(sizes) - sizes)[present]
+    index[present, 1] = sizes[present]
+    table = index.tobytes()
+    return [*parts, table + google_crc32c.value(table).to_bytes(4, "little")]
+
+
+def _whole_chunk(piece: NDArray[Any], plan: ArrayPlan) -> NDArray[Any]:
+    """`piece` as one contiguous chunk, filled up with the fill value where the array ends inside it."""
+    if piece.shape == plan.chunk and piece.flags.c_contiguous:
+        return piece
+    chunk = np.empty(plan.chunk, dtype=plan.dtype)
+    if piece.shape != plan.chunk:
+        chunk.fill(plan.fill_value)
+    _copy_tiled(piece, chunk[tuple(map(slice, piece.shape))])
+    return chunk
+
+
+def _copy_tiled(source: NDArray[Any], target: NDArray[Any]) -> None:
+    """Copy in square tiles of the last two dimensions: several times faster than one pass when `source` is a transposed view."""
+    rows, columns = source.shape[-2:]
+    if source.strides[-1] <= source.strides[-2]:
+        target[...] = source
+        return
+    for row in range(0, rows, _TILE):
+        for column in range(0, columns, _TILE):
+            tile = (..., slice(row, row + _TILE), slice(column, column + _TILE))
+            target[tile] = source[tile]
+
+
+def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator[str]:
+    """What is wrong with a shard on disk, one line each; nothing where it is whole."""
+    file = root / record.path
+    if not file.exists():
+        yield f"{record.path}: missing"
+        return
+    data = file.read_bytes()
+    if len(data) != record.n_bytes:
+        yield f"{record.path}: {len(data):,} bytes, {record.n_bytes:,} were committed"
+        return
+    if google_crc32c.value(data) == record.crc32c:
+        return
+    n_chunks = prod(shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True))
+    table, crc = data[-16 * n_chunks - 4 : -4], data[-4:]
+    if google_crc32c.value(table) != int.from_bytes(crc, "little"):
+        yield f"{record.path}: its index is damaged"
+        return
+    bad = [
+        i
+        for i, (offset, size) in enumerate(np.frombuffer(table, dtype="<u8").reshape(-1, 2).tolist())
+        if offset != _ABSENT and not chunk_is_whole(data[offset : offset + size])
+    ]
+    which = ", ".join(map(str, bad)) or "none, it is another file"
+    yield f"{record.path}: crc32c differs from the committed one; damaged chunks: {which}"
