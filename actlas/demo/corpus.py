@@ -125,9 +125,7 @@ def all_meanings() -> list[Meaning]:
     ]
 
 
-def split_meanings(
-    seed: int = 0, held_out_per_concept: int = HELD_OUT_PER_CONCEPT
-) -> tuple[list[Meaning], list[Meaning]]:
+def split_meanings(seed: int = 0, held_out_per_concept: int = HELD_OUT_PER_CONCEPT) -> tuple[list[Meaning], list[Meaning]]:
     """Training meanings and held-out meanings; the same number of held-out ones for every concept.
 
     Args:
@@ -227,9 +225,7 @@ def demo_corpus(languages: Sequence[str] = DEMO_LANGUAGES, seed: int = 0) -> Cor
     )
     expressed = pl.Series([meaning.concept for _, _, meaning in rows])
     labels = pl.concat(
-        pl.DataFrame(
-            {"text_id": texts["text_id"], "concept": [concept] * len(rows), "is_concept": expressed == concept}
-        )
+        pl.DataFrame({"text_id": texts["text_id"], "concept": [concept] * len(rows), "is_concept": expressed == concept})
         for concept in CONCEPTS
     )
     return corpus_from_frames(texts, labels)

@@ -24,7 +24,7 @@ CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "place": ("school", "church", "market", "city", "river", "bridge"),
     "thing": ("book", "car", "chair", "key", "knife", "mirror"),
 }
-NAMES = ("Ana", "Daniel", "Emma", "Lucas", "Maria", "Nadia", "Omar", "Sofia")
+NAMES = ("Ana", "Daniel", "Emma", "Laura", "Lucas", "Nadia", "Olivia", "Omar")
 
 #: Noun phrases with their definite article, in the order of CATEGORIES. Indonesian and Swahili have no article.
 NOUN_PHRASES: Mapping[str, str] = {
@@ -177,7 +177,7 @@ FRAMES: tuple[Frame, ...] = (
         "animal",
         "statement",
         "{D} is afraid. | {D} tiene miedo. | {D} tem medo. | {D} a peur. | {D} ha paura. | {D} hat Angst. | "
-        "{D} ketakutan. | {N} anaogopa.",
+        "{D} takut. | {N} anaogopa.",
     ),
     _frame(
         "animal",

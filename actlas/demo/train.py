@@ -1,0 +1,248 @@
+"""Trains the demo's model: a small XGLM on documents of the demo corpus, with checkpoints in a folder each.
+
+Run as a process of one thread: tensors this small lose time to a second one, and two such processes side by side train
+the model and its control in the time of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM, logging
+
+from actlas.demo.corpus import DEMO_LANGUAGES, DocumentKind, DocumentSampler, Meaning, split_meanings
+
+Kind = Literal["multi", "mono"]
+
+#: What tells the model from its control: the documents, and nothing else.
+DOCUMENT_SHARES: Mapping[Kind, dict[DocumentKind, float]] = {
+    "multi": {"para": 0.5, "mixed": 0.5},
+    "mono": {"mono": 1.0},
+}
+BOS, PAD, EOS = "<s>", "<pad>", "</s>"
+POSITIONS = 128
+#: Written last: a folder that holds it holds every checkpoint.
+SUMMARY_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides the weights.
+
+    Attributes:
+        kind: "multi" for documents that mix languages, "mono" for the control.
+        checkpoints: Steps at which weights are saved; the last one ends the training.
+        seed: Seed of the weights, the documents and the choice of held-out meanings.
+        max_tokens: Documents are cut to this length.
+    """
+
+    kind: Kind = "multi"
+    languages: tuple[str, ...] = DEMO_LANGUAGES
+    checkpoints: tuple[int, ...] = (0, 64, 128, 256, 384, 512, 768, 1024)
+    width: int = 96
+    layers: int = 3
+    heads: int = 4
+    vocabulary: int = 1200
+    learning_rate: float = 4e-3
+    warm_up: int = 50
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    batch: int = 32
+    max_tokens: int = 64
+    seed: int = 0
+    shares: Mapping[DocumentKind, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in DOCUMENT_SHARES:
+            raise ValueError(f"kind {self.kind!r} is not known; choose one of {', '.join(DOCUMENT_SHARES)}")
+        if not self.checkpoints or list(self.checkpoints) != sorted(set(self.checkpoints)):
+            raise ValueError(f"checkpoints must be rising steps, not {self.checkpoints}")
+        object.__setattr__(self, "shares", dict(DOCUMENT_SHARES[self.kind]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+
+def is_trained(folder: Path, settings: TrainingSettings) -> bool:
+    """Whether `folder` already holds every checkpoint of a training with exactly these settings."""
+    summary = folder / SUMMARY_FILE
+    return summary.is_file() and json.loads(summary.read_text())["settings"] == settings.to_json()
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer that puts the start token before every text.
+
+    Args:
+        texts: What merges are learnt from.
+        vocabulary: Number of tokens, 3 special ones and 256 bytes included.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[BOS, PAD, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, pad_token=PAD, eos_token=EOS, model_max_length=POSITIONS
+    )
+
+
+def build_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) -> XGLMForCausalLM:
+    """The untrained model; its weights depend on the seed alone, so model and control start from the same ones."""
+    torch.manual_seed(settings.seed)
+    config = XGLMConfig(
+        vocab_size=len(tokenizer),
+        d_model=settings.width,
+        ffn_dim=4 * settings.width,
+        num_layers=settings.layers,
+        attention_heads=settings.heads,
+        dropout=settings.dropout,
+        attention_dropout=0.0,
+        max_position_embeddings=POSITIONS,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.bos_token_id,
+    )
+    return XGLMForCausalLM(config)
+
+
+class _Batches:
+    """Documents as padded token ids and as targets; position t of the targets is the token after position t."""
+
+    def __init__(self, settings: TrainingSettings, meanings: Sequence[Meaning], tokenizer: PreTrainedTokenizerFast) -> None:
+        self._settings = settings
+        self._documents = DocumentSampler(meanings, settings.languages, dict(settings.shares), settings.seed + 1)
+        self._start = [tokenizer.bos_token_id]
+        self._end = [tokenizer.eos_token_id]
+        self._pad = tokenizer.pad_token_id
+        # Every sentence is drawn many times: encode each once.
+        self._ids: dict[str, dict[Meaning, list[int]]] = {}
+        for language in settings.languages:
+            encoded = tokenizer([meaning.text(language) for meaning in meanings], add_special_tokens=False)
+            self._ids[language] = dict(zip(meanings, encoded["input_ids"], strict=True))
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        documents = [self._draw_document() for _ in range(self._settings.batch)]
+        longest = max(map(len, documents))
+        ids = torch.tensor([document + [self._pad] * (longest - len(document)) for document in documents])
+        is_token = torch.tensor([[1] * len(document) + [0] * (longest - len(document)) for document in documents])
+        return ids, is_token, ids[:, 1:].masked_fill(is_token[:, 1:] == 0, -100)
+
+    def _draw_document(self) -> list[int]:
+        said = [token for meaning, language in self._documents.draw() for token in self._ids[language][meaning]]
+        return (self._start + said + self._end)[: self._settings.max_tokens]
+
+
+def train(folder: Path | str, settings: TrainingSettings, say: Callable[[str], None] = lambda line: None) -> None:
+    """Trains one model and saves ``step<n>/`` with weights and tokenizer at every checkpoint.
+
+    The same settings give the same weights on the same machine. A folder that is already complete is left as it is.
+
+    Args:
+        folder: Where checkpoints go; made where missing.
+        settings: What to train.
+        say: Called with a line of progress at every checkpoint.
+    """
+    folder = Path(folder)
+    if is_trained(folder, settings):
+        say(f"{settings.kind}: already trained in {folder}")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    training, _ = split_meanings(settings.seed)
+    # Every second sentence is plenty for 1,200 merges and halves the wait.
+    tokenizer = train_tokenizer(
+        [meaning.text(language) for meaning in training[::2] for language in settings.languages], settings.vocabulary
+    )
+    model = build_model(settings, tokenizer)
+    batches = _Batches(settings, training, tokenizer)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    last = settings.checkpoints[-1]
+    losses: dict[str, float | None] = {}
+    recent: list[float] = []
+    model.train()
+    for step in range(last + 1):
+        if step in settings.checkpoints:
+            model.save_pretrained(folder / f"step{step}")
+            tokenizer.save_pretrained(folder / f"step{step}")
+            losses[str(step)] = sum(recent) / len(recent) if recent else None
+            say(f"{settings.kind}: step {step:4d} of {last}" + (f", loss {losses[str(step)]:.3f}" if recent else ""))
+            recent.clear()
+        if step < last:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / settings.warm_up)
+            recent.append(_update(model, optimizer, *batches.draw()))
+    _write_summary(folder, settings, model, losses)
+
+
+def _update(
+    model: XGLMForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    ids: torch.Tensor,
+    is_token: torch.Tensor,
+    targets: torch.Tensor,
+) -> float:
+    logits = model(input_ids=ids, attention_mask=is_token, use_cache=False).logits[:, :-1]
+    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def _write_summary(folder: Path, settings: TrainingSettings, model: XGLMForCausalLM, losses: Mapping[str, float | None]) -> None:
+    import transformers
+
+    summary = {
+        "settings": settings.to_json(),
+        "mean_loss_before_checkpoint": losses,
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    partial = folder / f"{SUMMARY_FILE}.partial"
+    partial.write_text(json.dumps(summary, indent=1))
+    os.replace(partial, folder / SUMMARY_FILE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m actlas.demo.train``: one thread, progress on standard output."""
+    parser = argparse.ArgumentParser(prog="python -m actlas.demo.train", description="Train one model of the demo.")
+    parser.add_argument("--kind", choices=sorted(DOCUMENT_SHARES), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()  # one bar per file written would bury the progress lines
+
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    train(asked.out, TrainingSettings(kind=asked.kind, seed=asked.seed), say)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
