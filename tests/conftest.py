@@ -1,0 +1,27 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# before any import of torch or transformers: tests never reach for a hub
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# machines that run tests are shared: no deadline can be trusted there
+settings.register_profile("actlas", deadline=None)
+settings.load_profile("actlas")
+
+
+@pytest.fixture(scope="session")
+def ntrex() -> Path:
+    """Folder of the NTREX-128 texts: ACTLAS_NTREX, or shared/data/ntrex-128 beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "ntrex-128"
+    folder = Path(os.environ.get("ACTLAS_NTREX", beside))
+    if not (folder / "eng.txt").is_file():
+        pytest.skip(f"no NTREX-128 texts at {folder}; set ACTLAS_NTREX to their folder")
+    return folder

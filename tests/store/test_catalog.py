@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from actlas.errors import (
+    CheckpointNotFound,
+    CubeNotFound,
+    ReadOnlyStore,
+    RecipeMismatch,
+    ScoresNotFound,
+    StoreNotFound,
+    TableNotFound,
+)
+from actlas.store import Store
+from tests.store.conftest import LAYERS, NEURONS, Planted
+
+
+def test_checkpoints_come_by_step_not_by_name(planted: Planted, tmp_path: Path) -> None:
+    for name, step in (("model-step1000", 1000), ("model-step64", 64), ("model-final", None)):
+        planted.write(tmp_path / "s", name, step)
+    store = Store(tmp_path / "s")
+    assert store.checkpoints == ["model-step64", "model-step1000", "model-final"]
+    assert store.sites("model-step64") == ["mlp_hidden", "resid"]
+    assert store.shape("model-step64", "mlp_hidden") == (LAYERS, NEURONS)
+    assert store.corpus.texts["n_tokens"].to_list() == planted.tokens.lengths.tolist()
+
+
+def test_what_is_not_there_is_named_with_what_is(store_path: Path) -> None:
+    store = Store(store_path)
+    with pytest.raises(CheckpointNotFound, match="it has model-step1"):
+        store.checkpoint("other")
+    with pytest.raises(CubeNotFound, match="the store has checkpoints model-step1"):
+        store.cube("other", "resid")
+    with pytest.raises(KeyError, match="the store has mlp_hidden, resid"):
+        store.cube("model-step1", "attn_out")
+    with pytest.raises(CubeNotFound, match="pooled with max"):
+        store.cube("model-step1", "resid", pooling="mean")
+    with pytest.raises(CubeNotFound, match="kept are resid"):
+        store.token_cube("model-step1", "embed")
+    with pytest.raises(ScoresNotFound, match="actlas score"):
+        store.scores("model-step1", "resid")
+    with pytest.raises(TableNotFound):
+        store.table_settings("experts", "model-step1")
+
+
+def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFound, match="actlas extract"):
+        Store(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        Store(tmp_path / "nothing")
+
+
+def test_scores_resume_by_layer_and_show_when_done(store_path: Path) -> None:
+    store = Store(store_path, "a")
+    rng = np.random.default_rng(1)
+    scores = {stat: rng.random((LAYERS, 2, 1, NEURONS)) for stat in ("ap", "mean")}
+    scores["ap"][:, 1] = np.nan
+    about = {"stats": ("ap", "mean"), "languages": ("en", "es"), "concepts": ("water",), "settings": {"threshold": 0.0}}
+    with store.score_writer("model-step1", "mlp_hidden", **about) as writer:
+        writer.write_layer(1, {stat: values[1] for stat, values in scores.items()})
+        with pytest.raises(ValueError, match="not written yet"):
+            writer.finish()
+    with pytest.raises(ScoresNotFound, match="not finished"):
+        store.scores("model-step1", "mlp_hidden")
+    with store.score_writer("model-step1", "mlp_hidden", **about) as writer:
+        assert writer.pending_layers() == [0, 2]
+        for layer in writer.pending_layers():
+            writer.write_layer(layer, {stat: values[layer] for stat, values in scores.items()})
+        writer.finish()
+    cube = store.scores("model-step1", "mlp_hidden")
+    assert store.scored_sites("model-step1") == ["mlp_hidden"]
+    np.testing.assert_array_equal(cube.read("ap"), scores["ap"].transpose(1, 2, 0, 3))
+    np.testing.assert_array_equal(cube.read("mean", "en", "water", 2, [5, 1]), scores["mean"][2, 0, 0, [5, 1]].astype(np.float32))
+    with pytest.raises(KeyError, match="there are en, es"):
+        cube.read("ap", language="de")
+    with pytest.raises(RecipeMismatch, match="--overwrite"):
+        store.score_writer("model-step1", "mlp_hidden", **{**about, "settings": {"threshold": 1.0}})
+    with store.score_writer("model-step1", "mlp_hidden", **{**about, "settings": {"threshold": 1.0}}, overwrite=True) as writer:
+        assert writer.pending_layers() == [0, 1, 2]
+
+
+def test_two_score_runs_exclude_each_other(store_path: Path) -> None:
+    store = Store(store_path, "a")
+    about = {"stats": ("ap",), "languages": ("en", "es"), "concepts": ("water",), "settings": {}}
+    with store.score_writer("model-step1", "resid", **about), pytest.raises(RecipeMismatch, match="right now"):
+        store.score_writer("model-step1", "resid", **about)
+
+
+def test_tables_are_kept_with_their_settings(store_path: Path) -> None:
+    frame = pl.DataFrame({"checkpoint": ["model-step1"], "rank": [1]})
+    with pytest.raises(ReadOnlyStore, match="mode='a'"):
+        Store(store_path).publish_table("experts", "model-step1", frame, {})
+    store = Store(store_path, "a")
+    store.publish_table("experts", "model-step1", frame, {"k": 500})
+    assert store.table_names() == ["experts"]
+    assert store.table_settings("experts", "model-step1") == {"k": 500}
+    (file,) = store.table_files("experts")
+    assert pl.read_parquet(file, hive_partitioning=True).to_dicts() == [{"rank": 1, "checkpoint": "model-step1"}]
