@@ -83,8 +83,8 @@ class TokenBatch:
         rows: Row of each text in its block.
         token_ids: int64 ``"texts tokens"``, padded on the right: a causal model never sees what follows.
         lengths: Real tokens of each text.
-        starts: First pooled position of each text.
-        stops: Position after the last pooled one.
+        starts: First position of each text that is pooled and counted.
+        stops: Position after the last one.
         is_pooled: bool ``"texts tokens"``, only where the pooled positions of some text are not one range.
     """
 
@@ -93,7 +93,7 @@ class TokenBatch:
     lengths: NDArray[np.int64]
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
-    is_pooled: NDArray[np.bool_] | None = None
+    is_pooled: NDArray[np.bool_] | None
 
     @property
     def spans(self) -> list[Span]:
@@ -147,7 +147,7 @@ class BlockTexts:
         Args:
             tokens_per_batch: Most tokens of a batch, padding included.
             pad_id: Token that fills the rest.
-            pad_to: Pad every text to this length and pool the padding too, as the published max-pooling scripts do.
+            pad_to: Pad every text to this length, as the published max-pooling scripts do.
         """
         lengths = self.lengths if pad_to is None else np.full(self.n_texts, pad_to)
         for rows in plan_batches(lengths, tokens_per_batch, self.language):
@@ -163,8 +163,6 @@ class BlockTexts:
             tokens = slice(self.offsets[row], self.offsets[row + 1])
             token_ids[i, : lengths[i]] = self.token_ids[tokens]
             is_pooled[i, : lengths[i]] = True if self.is_special is None else ~self.is_special[tokens]
-        if pad_to is not None:
-            is_pooled[:] = True
         starts = is_pooled.argmax(axis=1)
         stops = width - is_pooled[:, ::-1].argmax(axis=1)
         has_gaps = bool((is_pooled.sum(axis=1) != stops - starts).any())

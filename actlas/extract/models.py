@@ -10,9 +10,7 @@ from pathlib import Path
 from actlas.errors import ModelNotLoaded
 from actlas.names import Checkpoint, safe_id, step_of_name
 
-_STEP_ENDING = re.compile(
-    r"[-_.]?(?:global_step|global-step|step|iter|iteration|checkpoint|ckpt)[-_]?\d+$", re.IGNORECASE
-)
+_STEP_ENDING = re.compile(r"[-_.]?(?:global_step|global-step|step|iter|iteration|checkpoint|ckpt)[-_]?\d+$", re.IGNORECASE)
 
 
 def resolve_models(
@@ -73,9 +71,7 @@ def _local(folder: Path) -> list[Checkpoint]:
     steps = sorted(child for child in folder.iterdir() if (child / "config.json").is_file())
     steps = [child for child in steps if step_of_name(child.name) is not None]
     if not steps:
-        raise ModelNotLoaded(
-            f"{folder} is no model (no config.json there) and holds no step folders (such as step64/) with one"
-        )
+        raise ModelNotLoaded(f"{folder} is no model (no config.json there) and holds no step folders (such as step64/) with one")
     return [_local_checkpoint(child) for child in steps]
 
 
@@ -92,9 +88,7 @@ def _local_checkpoint(folder: Path) -> Checkpoint:
 def _on_hub(argument: str) -> Checkpoint:
     model, at, revision = argument.partition("@")
     if not re.fullmatch(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?", model) or (at and not revision):
-        raise ModelNotLoaded(
-            f"{argument!r} is neither a folder here nor a hub id such as org/model or org/model@revision"
-        )
+        raise ModelNotLoaded(f"{argument!r} is neither a folder here nor a hub id such as org/model or org/model@revision")
     name = model.rpartition("/")[2]
     step = step_of_name(revision) if revision else step_of_name(name)
     if step is not None:

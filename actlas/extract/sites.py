@@ -208,8 +208,7 @@ def site_map(
             continue
         if family is None:
             raise CapturePointNotFound(
-                f"no sites known for architecture {architecture!r} (known: {', '.join(known_architectures())}). "
-                f"{_HAND_NAMED}"
+                f"no sites known for architecture {architecture!r} (known: {', '.join(known_architectures())}). {_HAND_NAMED}"
             )
         points[site] = _from_family(site, family, architecture, n_layers, has_head)
         if site in family.sites and family.sites[site].layout:
@@ -227,17 +226,13 @@ def _tuple_blocks(family: Family | None, n_layers: int, has_head: bool) -> froze
     return frozenset(f"{_base(family, has_head)}{family.blocks}.{layer}" for layer in range(n_layers))
 
 
-def _from_family(
-    site: str, family: Family, architecture: str, n_layers: int, has_head: bool
-) -> tuple[CapturePoint, ...]:
+def _from_family(site: str, family: Family, architecture: str, n_layers: int, has_head: bool) -> tuple[CapturePoint, ...]:
     base = _base(family, has_head)
     if site == "embed":
         return (CapturePoint("embed", 0, (f"{base}{family.embed}",), "output"),)
     place = SitePath(("",)) if site == "resid" else family.sites.get(site)
     if place is None:
-        raise CapturePointNotFound(
-            f"{architecture} has no site {site!r}; it has {', '.join(known_sites(family))}. {_HAND_NAMED}"
-        )
+        raise CapturePointNotFound(f"{architecture} has no site {site!r}; it has {', '.join(known_sites(family))}. {_HAND_NAMED}")
     return tuple(
         CapturePoint(
             site,
@@ -283,9 +278,7 @@ def _hand_named(site: str, pattern: str, n_layers: int) -> tuple[CapturePoint, .
     if not colon:
         path, side = pattern, "output"
     if side not in ("input", "output") or not path:
-        raise CapturePointNotFound(
-            f"site {site!r} was given as {pattern!r}; write a module path that ends in :input or :output"
-        )
+        raise CapturePointNotFound(f"site {site!r} was given as {pattern!r}; write a module path that ends in :input or :output")
     if not re.fullmatch(r"[A-Za-z0-9_]+", site):
         raise CapturePointNotFound(f"site name {site!r} may hold letters, digits and underscores only")
     if "{layer}" not in path:

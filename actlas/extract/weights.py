@@ -25,9 +25,7 @@ def weight_files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
-            raise ModelNotLoaded(
-                f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing[:3])}"
-            )
+            raise ModelNotLoaded(f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing[:3])}")
         return [folder / name for name in names]
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]

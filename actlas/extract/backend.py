@@ -1,0 +1,179 @@
+"""What extraction asks of a way to run models, and the one place that imports such a way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actlas.errors import BackendUnavailable
+from actlas.extract.batches import BlockTexts
+from actlas.names import Checkpoint
+from actlas.store.writer import BlockValues
+
+_BACKENDS = {"hf": ("actlas.extract.backend_hf", "pip install 'actlas[hf]'")}
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What to read from a model: the same for every checkpoint of a run.
+
+    Attributes:
+        sites: Sites whose pooled values are wanted.
+        token_sites: Sites whose sampled token vectors are wanted.
+        count_sites: Sites whose active tokens are counted.
+        pooling: Tokens to one value per text.
+        dtype: Dtype of the values handed over.
+        count_threshold: A token is active above it.
+        n_languages: Length of the language axis of the counts.
+        site_modules: Sites named by hand.
+        pad_to: Pad every text to this many tokens and pool the padding too; None reads no padding.
+    """
+
+    sites: tuple[str, ...]
+    token_sites: tuple[str, ...] = ()
+    count_sites: tuple[str, ...] = ()
+    pooling: str = "max"
+    dtype: str = "float16"
+    count_threshold: float = 0.0
+    n_languages: int = 1
+    site_modules: Mapping[str, str] = field(default_factory=dict)
+    pad_to: int | None = None
+
+    @property
+    def all_sites(self) -> tuple[str, ...]:
+        """Every site that has to be read, for whatever purpose, sorted."""
+        return tuple(sorted({*self.sites, *self.token_sites, *self.count_sites}))
+
+
+@dataclass(frozen=True)
+class BackendSettings:
+    """How to run the models; nothing here says what is read.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
+        compute_dtype: "float32", "float16", "bfloat16", or "auto": float32 on the CPU, the checkpoint's own elsewhere.
+        tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
+        trust_remote_code: Whether code that a checkpoint brings along may run.
+        tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none of their own.
+    """
+
+    device: str = "auto"
+    compute_dtype: str = "auto"
+    tokens_per_batch: int | None = None
+    trust_remote_code: bool = False
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint whose files are on this machine.
+
+    Attributes:
+        checkpoint: Which one.
+        folder: Where its files are.
+        weight_hash: Hash of its tensors.
+        tokenizer_hash: Hash of its tokenizer; None where it has none of its own.
+        architecture: Class name from its config.
+        max_positions: Longest sequence it can read; None without a limit.
+        compute_dtype: Dtype it will compute in.
+    """
+
+    checkpoint: Checkpoint
+    folder: Path
+    weight_hash: str
+    tokenizer_hash: str | None
+    architecture: str
+    max_positions: int | None
+    compute_dtype: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of some texts, nothing cut.
+
+    Attributes:
+        token_ids: Per text.
+        is_special: Per text, which of them the tokenizer added.
+    """
+
+    token_ids: list[NDArray[np.int32]]
+    is_special: list[NDArray[np.bool_]]
+
+
+class TextTokenizer(Protocol):
+    """Texts to token ids."""
+
+    hash: str
+    pad_id: int
+
+    def encode(self, texts: Sequence[str], *, add_special: bool, max_tokens: int | None = None) -> Encoded:
+        """Token ids of `texts`; with `max_tokens`, cut as the tokenizer cuts (its closing tokens stay)."""
+        ...
+
+
+class BlockRun(Protocol):
+    """A block that a model has been run on; its values may still be on the device."""
+
+    def collect(self) -> BlockValues:
+        """The values, checked to be finite, on the host. May be called in another thread."""
+        ...
+
+
+class Session(Protocol):
+    """A loaded model that is being read.
+
+    Attributes:
+        shapes: Site -> (layers, neurons).
+        about: What should be known later: architecture, device, versions, layouts.
+    """
+
+    shapes: Mapping[str, tuple[int, int]]
+    about: Mapping[str, Any]
+
+    def run_block(self, block: BlockTexts, *, is_alone: bool = False, dtype: str | None = None) -> BlockRun:
+        """Run a block. `is_alone` puts every text in a batch of its own; `dtype` overrides the capture's."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model."""
+        ...
+
+
+class Backend(Protocol):
+    """A way to run models."""
+
+    name: str
+
+    def locate(self, checkpoint: Checkpoint) -> Source:
+        """Bring the checkpoint's files here and identify them; loads no weights."""
+        ...
+
+    def tokenizer(self, source: Source) -> TextTokenizer:
+        """The tokenizer that the run uses."""
+        ...
+
+    def open(self, source: Source, capture: Capture) -> Session:
+        """Load the weights and prepare to read what `capture` says."""
+        ...
+
+
+def get_backend(name: str, settings: BackendSettings) -> Backend:
+    """A backend by name; only here is its library imported.
+
+    Raises:
+        BackendUnavailable: If there is no such backend, or its library is not installed.
+    """
+    if name not in _BACKENDS:
+        raise BackendUnavailable(f"no extraction backend {name!r}; choose one of {', '.join(sorted(_BACKENDS))}")
+    module, install = _BACKENDS[name]
+    try:
+        loaded = import_module(module)
+    except ImportError as error:
+        raise BackendUnavailable(f"extraction backend {name!r} needs {error.name}: {install}") from error
+    return cast(Backend, loaded.make_backend(settings))

@@ -1,0 +1,314 @@
+"""Forward hooks that pool on the spot: what leaves a hook is one value per text, on the device, in the stored dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actlas.errors import CapturePointNotFound, ExtractionError, NotFiniteValues
+from actlas.extract.backend import Capture
+from actlas.extract.batches import BlockTexts, Span, TokenBatch
+from actlas.extract.pooling import count_active, count_active_masked, pool, pool_spans
+from actlas.extract.sites import SiteMap
+from actlas.store.writer import BlockValues
+
+TORCH_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Part of the neuron axis of one layer of a site that one module gives."""
+
+    site: str
+    layer: int
+    first: int
+    last: int
+
+
+class Tap:
+    """One side of one module."""
+
+    def __init__(self, path: str, side: str, takes_first: bool) -> None:
+        self.path = path
+        self.side = side
+        self.takes_first = takes_first
+        self.columns: list[Column] = []
+
+    def attach(self, model: torch.nn.Module, read: Callable[[Tap, torch.Tensor], None]) -> Any:
+        """Register the hook; `read` gets the tensor that stands there."""
+        try:
+            module = model.get_submodule(self.path)
+        except AttributeError as error:
+            raise CapturePointNotFound(
+                f"{type(model).__name__} has no module {self.path!r}; print the model to see its names"
+            ) from error
+        if self.side == "input":
+
+            def before(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                read(self, self._tensor(args[0] if args else next(iter(kwargs.values()), None)))
+
+            return module.register_forward_pre_hook(before, with_kwargs=True)
+
+        def after(_: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            read(self, self._tensor(output))
+
+        return module.register_forward_hook(after)
+
+    def _tensor(self, value: Any) -> torch.Tensor:
+        # never value[0] of a tensor: that is the first text of the batch
+        if isinstance(value, tuple) and (self.takes_first or len(value) == 1):
+            value = value[0]
+        if not isinstance(value, torch.Tensor):
+            raise CapturePointNotFound(
+                f"the {self.side} of {self.path} is a {type(value).__name__}, not a tensor; name a module that gives one"
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Whether what was computed, and what is left of it in the stored dtype, is finite; flags stay on the device."""
+
+    column: Column
+    is_pooled: bool
+    rows: torch.Tensor
+    is_computed_finite: torch.Tensor
+    is_stored_finite: torch.Tensor
+
+
+@dataclass
+class BlockStage:
+    """Values of one block while its batches run. Text-major: the store turns tiles while it encodes them."""
+
+    block: BlockTexts
+    cubes: dict[str, torch.Tensor]
+    tokens: dict[str, torch.Tensor]
+    counts: dict[str, torch.Tensor]
+    n_tokens: NDArray[np.int64]
+    loss_sum: torch.Tensor
+    loss_tokens: int = 0
+    checks: list[_Check] = field(default_factory=list)
+
+    def collect(self) -> BlockValues:
+        """Everything on the host, once it is known to be finite.
+
+        Raises:
+            NotFiniteValues: Naming the first text, layer and site.
+        """
+        if self.checks:
+            is_finite = torch.stack([check.is_stored_finite for check in self.checks]).cpu()
+            if not bool(is_finite.all()):
+                self._refuse(self.checks[int((~is_finite).nonzero()[0, 0])])
+        return BlockValues(
+            cubes={site: _to_numpy(values).transpose(0, 2, 1) for site, values in self.cubes.items()},
+            tokens={site: _to_numpy(values) for site, values in self.tokens.items()},
+            counts={site: values.cpu().numpy() for site, values in self.counts.items()},
+            n_tokens=self.n_tokens,
+            loss_sum=float(self.loss_sum.cpu()),
+            loss_tokens=self.loss_tokens,
+        )
+
+    def _refuse(self, check: _Check) -> None:
+        column = check.column
+        values = self.cubes[column.site] if check.is_pooled else self.tokens[column.site]
+        layer = values[column.layer, check.rows, column.first : column.last]
+        at, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
+        row = int(check.rows[at]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[at])])
+        place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {column.first + neuron}"
+        if bool(check.is_computed_finite.cpu()):
+            limit = torch.finfo(layer.dtype).max
+            raise NotFiniteValues(
+                f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {place}; "
+                "store another dtype: --dtype float32 or --dtype bfloat16"
+            )
+        raise NotFiniteValues(f"the model gave NaN or infinity: {place}; the checkpoint may be broken")
+
+
+def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
+    host = values.cpu()
+    # numpy has no bfloat16: the store keeps its bits
+    return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the hooks have to know of the batch that runs."""
+
+    shape: tuple[int, int]
+    rows: torch.Tensor
+    spans: Sequence[Span]
+    is_pooled: torch.Tensor | None
+    language: int
+    sampled: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Hooks:
+    """The hooks of one model: attached once, filling the stage of whatever block runs.
+
+    Args:
+        model: The loaded model.
+        places: Where the sites are.
+        capture: What is wanted of them.
+        device: Where the model is.
+    """
+
+    def __init__(self, model: torch.nn.Module, places: SiteMap, capture: Capture, device: torch.device) -> None:
+        self.capture = capture
+        self.device = device
+        self.shapes: dict[str, tuple[int, int]] = {}
+        self._places = places
+        self._fired: dict[tuple[str, str], int] = {}
+        self._widths: dict[tuple[str, str], int] = {}
+        self._shape = (0, 0)
+        self._batch: _Batch | None = None
+        self._stage: BlockStage | None = None
+        keys = {(path, point.side): None for points in places.points.values() for point in points for path in point.modules}
+        self._taps = {key: Tap(*key, takes_first=key[0] in places.takes_first) for key in keys}
+        self._handles = [tap.attach(model, self._read) for tap in self._taps.values()]
+
+    def remove(self) -> None:
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+
+    def measure(self, forward: Callable[[], object], shape: tuple[int, int]) -> None:
+        """Learn the width of every capture point from one forward pass over a batch of `shape`.
+
+        Raises:
+            CapturePointNotFound: If a module is not used, or is used more than once, or gives no tokens.
+        """
+        self._batch = self._stage = None
+        self._fired, self._widths, self._shape = {}, {}, shape
+        forward()
+        self._check_fired()
+        for site, points in self._places.points.items():
+            widths = []
+            for point in points:
+                first = 0
+                for path in point.modules:
+                    width = self._widths[path, point.side]
+                    self._taps[path, point.side].columns.append(Column(site, point.layer, first, first + width))
+                    first += width
+                widths.append(first)
+            if len(set(widths)) != 1:
+                raise CapturePointNotFound(f"site {site} is not equally wide in every layer: {widths}; leave it out")
+            self.shapes[site] = (len(points), widths[0])
+
+    def begin_block(self, block: BlockTexts, dtype: str) -> BlockStage:
+        """A stage for a block; the batches that follow fill it."""
+        kind, n_sampled = TORCH_DTYPES[dtype], len(block.sampled_rows)
+
+        def empty(site: str, rows: int) -> torch.Tensor:
+            layers, width = self.shapes[site]
+            return torch.empty((layers, rows, width), dtype=kind, device=self.device)
+
+        def zeros(site: str) -> torch.Tensor:
+            size = (self.capture.n_languages, *self.shapes[site])
+            return torch.zeros(size, dtype=torch.int64, device=self.device)
+
+        self._stage = BlockStage(
+            block,
+            cubes={site: empty(site, block.n_texts) for site in self.capture.sites},
+            tokens={site: empty(site, n_sampled) for site in self.capture.token_sites},
+            counts={site: zeros(site) for site in self.capture.count_sites},
+            n_tokens=np.zeros(self.capture.n_languages, dtype=np.int64),
+            loss_sum=torch.zeros((), dtype=torch.float64, device=self.device),
+        )
+        return self._stage
+
+    def run_batch(self, batch: TokenBatch, forward: Callable[[], Any]) -> Any:
+        """Run one batch of the current block; every capture point must be reached exactly once."""
+        stage = self._stage
+        assert stage is not None, "a batch belongs to a block"
+        block = stage.block
+        language = int(block.language[batch.rows[0]])
+        self._batch = _Batch(
+            shape=(len(batch.rows), batch.token_ids.shape[1]),
+            rows=torch.from_numpy(batch.rows).to(self.device),
+            spans=batch.spans,
+            is_pooled=None if batch.is_pooled is None else torch.from_numpy(batch.is_pooled).to(self.device),
+            language=language,
+            sampled=self._sampled(block, batch),
+        )
+        self._shape = self._batch.shape
+        if batch.is_pooled is not None:
+            stage.n_tokens[language] += int(batch.is_pooled.sum())
+        else:
+            stage.n_tokens[language] += int((batch.stops - batch.starts).sum())
+        self._fired = {}
+        answer = forward()
+        self._check_fired()
+        self._batch = None
+        return answer
+
+    def _sampled(self, block: BlockTexts, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Batch row, position, and place in the block's sample, of the sampled tokens of a batch."""
+        in_batch = np.full(block.n_texts, -1, dtype=np.int64)
+        in_batch[batch.rows] = np.arange(len(batch.rows))
+        rows = in_batch[block.sampled_rows]
+        chosen = np.flatnonzero(rows >= 0)
+        parts = (rows[chosen], block.sampled_positions[chosen], chosen)
+        first, second, third = (torch.from_numpy(np.asarray(part)).to(self.device) for part in parts)
+        return first, second, third
+
+    def _check_fired(self) -> None:
+        for (path, side), tap in self._taps.items():
+            times = self._fired.get((tap.path, tap.side), 0)
+            if times != 1:
+                raise ExtractionError(
+                    f"the {side} of {path} was reached {times} times in one forward pass, not once; "
+                    "its values would not be those of the texts"
+                )
+
+    def _read(self, tap: Tap, value: torch.Tensor) -> None:
+        texts, tokens = self._shape
+        key = (tap.path, tap.side)
+        self._fired[key] = self._fired.get(key, 0) + 1
+        if value.shape[:-1] == (texts * tokens,):
+            value = value.view(texts, tokens, -1)
+        if value.ndim != 3 or value.shape[:2] != (texts, tokens):
+            raise CapturePointNotFound(
+                f"the {tap.side} of {tap.path} has shape {tuple(value.shape)} for a batch of {texts} texts and {tokens} "
+                "tokens; a site needs one vector per token"
+            )
+        self._widths[key] = value.shape[2]
+        if self._batch is not None and self._stage is not None:
+            for column in tap.columns:
+                self._store(column, value, self._batch, self._stage)
+
+    def _store(self, column: Column, value: torch.Tensor, batch: _Batch, stage: BlockStage) -> None:
+        capture, part = self.capture, slice(column.first, column.last)
+        if column.site in stage.cubes:
+            if batch.is_pooled is None:
+                pooled = pool_spans(value, batch.spans, capture.pooling)
+            else:
+                pooled = pool(value, batch.is_pooled, capture.pooling)
+            self._put(stage, column, batch.rows, pooled, is_pooled=True)
+        if column.site in stage.tokens and len(batch.sampled[0]):
+            rows, positions, places = batch.sampled
+            self._put(stage, column, places, value[rows, positions], is_pooled=False)
+        if column.site in stage.counts:
+            if batch.is_pooled is None:
+                active = count_active(value, batch.spans, capture.count_threshold)
+            else:
+                active = count_active_masked(value, batch.is_pooled, capture.count_threshold)
+            stage.counts[column.site][batch.language, column.layer, part] += active
+
+    def _put(self, stage: BlockStage, column: Column, rows: torch.Tensor, values: torch.Tensor, *, is_pooled: bool) -> None:
+        target = (stage.cubes if is_pooled else stage.tokens)[column.site]
+        stored = values.to(target.dtype)
+        target[column.layer, :, column.first : column.last].index_copy_(0, rows, stored)
+        is_stored_finite = torch.isfinite(stored).all()
+        is_same = stored.dtype == values.dtype
+        is_computed_finite = is_stored_finite if is_same else torch.isfinite(values).all()
+        stage.checks.append(_Check(column, is_pooled, rows, is_computed_finite, is_stored_finite))
+
+
+def describe_places(places: SiteMap) -> Mapping[str, list[str]]:
+    """Site -> modules of its first layer, and the side, for the provenance record."""
+    return {site: [f"{path}:{points[0].side}" for path in points[0].modules] for site, points in places.points.items()}

@@ -1,0 +1,187 @@
+"""Tiny random models of every family, a tokenizer that fits them, and a small corpus."""
+
+import itertools
+import random
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+
+from actlas.extract.batches import BlockTexts
+from actlas.store.corpus import corpus_from_frames
+
+transformers.logging.disable_progress_bar()
+
+SMALL = {"vocab_size": 96, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+LLAMA = {
+    **SMALL,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+}
+GEMMA = {**LLAMA, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16}
+BERT = {**LLAMA, "max_position_embeddings": 66, "type_vocab_size": 1}
+
+CONFIGS = {
+    "bloom": lambda: transformers.BloomConfig(**SMALL, hidden_size=24, n_layer=2, n_head=4, initializer_range=0.2),
+    "xglm": lambda: transformers.XGLMConfig(
+        **SMALL, d_model=24, ffn_dim=40, num_layers=2, attention_heads=4, init_std=0.2, max_position_embeddings=64
+    ),
+    "gpt2": lambda: transformers.GPT2Config(
+        **SMALL, n_embd=24, n_layer=2, n_head=4, n_positions=64, initializer_range=0.2
+    ),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(
+        **{k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}, tie_word_embeddings=False
+    ),
+    "opt": lambda: transformers.OPTConfig(
+        **SMALL,
+        hidden_size=24,
+        ffn_dim=40,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        word_embed_proj_dim=16,
+        max_position_embeddings=64,
+        init_std=0.2,
+    ),
+    "llama": lambda: transformers.LlamaConfig(**LLAMA, tie_word_embeddings=True),
+    "mistral": lambda: transformers.MistralConfig(**LLAMA, head_dim=6, sliding_window=16),
+    "qwen2": lambda: transformers.Qwen2Config(**LLAMA, tie_word_embeddings=False),
+    "qwen3": lambda: transformers.Qwen3Config(**LLAMA, head_dim=8, tie_word_embeddings=True),
+    "gemma2": lambda: transformers.Gemma2Config(**GEMMA),
+    "gemma3": lambda: transformers.Gemma3TextConfig(**GEMMA),
+    "olmo2": lambda: transformers.Olmo2Config(**LLAMA),
+    "falcon": lambda: transformers.FalconConfig(
+        **SMALL, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.2, bias=True
+    ),
+    "falcon_alibi": lambda: transformers.FalconConfig(
+        **SMALL,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        initializer_range=0.2,
+        alibi=True,
+        parallel_attn=False,
+        multi_query=False,
+    ),
+    "bert": lambda: transformers.BertConfig(**BERT),
+    "xlm_roberta": lambda: transformers.XLMRobertaConfig(**BERT),
+}
+ENCODERS = ("bert", "xlm_roberta")
+GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "olmo2")
+
+WORDS = [a + b for a, b in itertools.product(["ka", "mo", "su", "ti", "re"], ["la", "ne", "vo", "shi"])]
+
+
+def write_tokenizer(folder: Path, *, padding_side: str = "right", adds_special: bool = True) -> None:
+    """A BPE tokenizer over the syllables of WORDS with <s> ... </s> around a text."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(vocab_size=96, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    if adds_special:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        padding_side=padding_side,
+    ).save_pretrained(folder)
+
+
+def write_model(folder: Path, family: str, *, seed: int = 0) -> Path:
+    """A random model of a family, with a tokenizer, as a checkpoint folder."""
+    torch.manual_seed(seed)
+    config = CONFIGS[family]()
+    auto = transformers.AutoModelForMaskedLM if family in ENCODERS else transformers.AutoModelForCausalLM
+    model = auto.from_config(config)
+    # norms and biases start as ones and zeros, under which several mistakes would not show
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        assert parameter.isfinite().all(), name
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    """family -> folder of a tiny checkpoint, made once."""
+    made = {}
+
+    def get(family: str) -> Path:
+        if family not in made:
+            made[family] = write_model(tmp_path_factory.mktemp("models") / family, family)
+        return made[family]
+
+    return get
+
+
+def make_texts(n: int, *, seed: int = 0, longest: int = 12) -> list[str]:
+    """`n` texts of one to `longest` words."""
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(1, longest))) for _ in range(n)]
+
+
+@pytest.fixture
+def small_corpus():
+    """44 texts in two languages with one concept."""
+    texts = make_texts(44)
+    frame = pl.DataFrame({"text": texts, "language": ["aa"] * 23 + ["bb"] * 21})
+    labels = pl.DataFrame(
+        {"text_id": range(44), "concept": ["kala"] * 44, "is_concept": ["kala" in text for text in texts]}
+    )
+    return corpus_from_frames(frame, labels)
+
+
+def block_of(lists, *, language=None, is_special=None, sampled=(), has_loss=True) -> BlockTexts:
+    """Token id lists as a block."""
+    lengths = [len(ids) for ids in lists]
+    n = len(lists)
+    return BlockTexts(
+        token_ids=np.concatenate([np.asarray(ids, dtype=np.int32) for ids in lists]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        is_special=is_special,
+        language=np.zeros(n, dtype=np.int64) if language is None else np.asarray(language),
+        sampled_rows=np.array([row for row, _ in sampled], dtype=np.int64),
+        sampled_positions=np.array([at for _, at in sampled], dtype=np.int64),
+        has_loss=np.full(n, has_loss),
+        text_ids=np.arange(n, dtype=np.int64) * 10,
+    )
+
+
+@pytest.fixture
+def blocks():
+    """The function that makes a block out of token id lists."""
+    return block_of
+
+
+@pytest.fixture
+def model_writer():
+    """The function that writes a tiny checkpoint."""
+    return write_model
+
+
+@pytest.fixture
+def tokenizer_writer():
+    """The function that writes a tokenizer into a checkpoint folder."""
+    return write_tokenizer
+
+
+@pytest.fixture
+def text_maker():
+    """The function that makes texts which the tiny tokenizer knows."""
+    return make_texts
