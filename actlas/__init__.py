@@ -1,0 +1,70 @@
+"""actlas: extract the activations of a language model's checkpoints once, then query them without the model.
+
+The names below are the public interface. Each is loaded when first used: importing actlas alone imports none of its parts.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Atlas": "actlas.query",
+    "Corpus": "actlas.store",
+    "corpus_from_frames": "actlas.store",
+    "expert_overlap": "actlas.query",
+    "extract_activations": "actlas.extract",
+    "import_concept_files": "actlas.store",
+    "import_parallel": "actlas.store",
+    "import_table": "actlas.store",
+    "language_neurons": "actlas.query",
+    "neuron_trajectory": "actlas.query",
+    "open_store": "actlas.query",
+    "overlap_controls": "actlas.query",
+    "score_neurons": "actlas.query",
+    "shared_trajectory": "actlas.query",
+    "top_experts": "actlas.query",
+    "top_texts": "actlas.query",
+    "train_probes": "actlas.query",
+    "verify": "actlas.store",
+    "write_report": "actlas.report",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from actlas.extract import extract_activations
+    from actlas.query import (
+        Atlas,
+        expert_overlap,
+        language_neurons,
+        neuron_trajectory,
+        open_store,
+        overlap_controls,
+        score_neurons,
+        shared_trajectory,
+        top_experts,
+        top_texts,
+        train_probes,
+    )
+    from actlas.report import write_report
+    from actlas.store import (
+        Corpus,
+        corpus_from_frames,
+        import_concept_files,
+        import_parallel,
+        import_table,
+        verify,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'actlas' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,134 @@
+"""The import rule: layers import downwards only, and third parties have homes. Imports inside functions count too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "actlas"
+MODULES = {path.relative_to(ROOT): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+#: part -> parts of actlas it may import (itself and the bottom are always allowed)
+MAY_IMPORT = {
+    "names": set(),
+    "errors": set(),
+    "store": set(),
+    "kernels": set(),
+    "extract": {"store", "kernels"},
+    "query": {"store", "kernels"},
+    "intervene": {"extract", "store"},
+    "report": {"query", "store"},
+    "testing": {"store", "extract", "kernels", "query"},
+    "demo": {"store", "extract", "kernels", "query", "intervene", "report", "testing"},
+    "cli": {"store", "extract", "kernels", "query", "intervene", "report", "demo"},
+    "__init__": {"store", "extract", "query", "intervene", "report"},
+    "__main__": {"cli"},
+}
+BOTTOM = {"names", "errors"}
+
+#: third party -> where it may be imported (prefixes of paths below actlas/)
+HOMES = {
+    "zarr": ("store/",),
+    "numcodecs": ("store/",),
+    "transformers": ("extract/backend_hf", "intervene/", "demo/"),
+    "tokenizers": ("extract/backend_hf", "demo/"),
+    "vllm": ("extract/backend_vllm",),
+    "triton": ("kernels/gpu",),
+    "torch": ("extract/backend_hf", "extract/backend_vllm", "extract/pooling", "intervene/", "kernels/gpu", "demo/", "testing"),
+    "sklearn": ("query/probe",),
+    "duckdb": ("query/tables", "query/scan"),
+    "numba": ("kernels/",),
+    "matplotlib": ("report/",),
+    "pickle": (),
+    "joblib": (),
+}
+STANDARD_ONLY = ("names.py", "errors.py")
+
+
+def imports(path: Path) -> list[str]:
+    """Full names that a file imports, except those under `if TYPE_CHECKING`."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")) and node.args:
+            names += [c.value for c in ast.walk(node.args[0]) if isinstance(c, ast.Constant) and isinstance(c.value, str)]
+    return names
+
+
+def part_of(relative: Path) -> str:
+    return relative.parts[1].removesuffix(".py")
+
+
+@pytest.mark.parametrize("relative", MODULES, ids=str)
+def test_imports_follow_the_rule(relative: Path) -> None:
+    part = part_of(relative)
+    assert part in MAY_IMPORT, f"{relative}: unknown part; name it in the rule"
+    for name in imports(MODULES[relative]):
+        top, *rest = name.split(".")
+        if top == "actlas" and rest:
+            target = rest[0] if (PACKAGE / rest[0]).exists() or (PACKAGE / f"{rest[0]}.py").exists() else "__init__"
+            assert target == part or target in MAY_IMPORT[part] | BOTTOM, f"{relative} imports {name}"
+        if top in HOMES:
+            below = relative.relative_to("actlas").as_posix()
+            assert below.startswith(HOMES[top]) if HOMES[top] else False, f"{relative} imports {name}, whose home is {HOMES[top]}"
+        if relative.name in STANDARD_ONLY and relative.parent == Path("actlas"):
+            assert top in sys.stdlib_module_names or top == "actlas", f"{relative} imports {name}"
+
+
+def test_there_are_no_cycles_between_files() -> None:
+    dotted = {".".join(r.with_suffix("").parts).removesuffix(".__init__"): path for r, path in MODULES.items()}
+    graph = {
+        name: {target if target in dotted else target.rpartition(".")[0] for target in imports(path)} & dotted.keys() - {name}
+        for name, path in dotted.items()
+        if name not in ("actlas", "actlas.__main__")
+    }
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert state.get(name) != 1, f"import cycle: {' -> '.join((*trail, name))}"
+        if state.get(name) == 2:
+            return
+        state[name] = 1
+        for other in graph.get(name, ()):
+            visit(other, (*trail, name))
+        state[name] = 2
+
+    for name in graph:
+        visit(name, ())
+
+
+HEAVY = ("torch", "transformers", "vllm", "triton", "sklearn", "numba", "matplotlib")
+
+
+@pytest.mark.parametrize("module", ["actlas", "actlas.query", "actlas.store", "actlas.cli"])
+def test_a_fresh_interpreter_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.split() == []
+
+
+def test_importing_actlas_alone_loads_no_zarr() -> None:
+    code = "import sys, actlas; print('zarr' in sys.modules, 'polars' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.split() == ["False", "False"]
+
+
+def test_only_the_command_line_prints() -> None:
+    for relative, path in MODULES.items():
+        if part_of(relative) in ("cli", "__main__"):
+            continue
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], f"{relative} prints"
