@@ -1,0 +1,115 @@
+"""What the report shows, as small frames: one function per figure, read from tables that were already computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from actlas.query.atlas import Atlas
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A store and what the report calls it."""
+
+    label: str
+    store: Atlas
+
+    @property
+    def axis(self) -> list[str]:
+        """The checkpoints as labels of an axis: the step, or the id where there is none."""
+        records = [self.store.checkpoint(checkpoint) for checkpoint in self.store.checkpoints]
+        return [str(r["checkpoint"] if r["step"] is None else r["step"]) for r in records]
+
+    def positions(self) -> pl.DataFrame:
+        """checkpoint, position, axis: the place of each checkpoint on the axis."""
+        names = self.store.checkpoints
+        return pl.DataFrame(
+            {"checkpoint": names, "position": range(len(names)), "axis": self.axis},
+            schema={"checkpoint": pl.String, "position": pl.Int64, "axis": pl.String},
+        )
+
+
+def overlap_over_training(source: Labelled) -> pl.DataFrame:
+    """Mean overlap of each checkpoint beside its controls.
+
+    Returns:
+        position, axis, overlap, other_concept, shuffled, chance, ceiling, cross_half, ratio; by position.
+
+    Raises:
+        TableNotFound: If the overlap was never computed.
+    """
+    columns = ["overlap", "other_concept", "shuffled", "chance", "ceiling", "cross_half", "ratio"]
+    frame = source.store.scan("overlap_controls").collect().join(source.positions(), on="checkpoint")
+    return frame.sort("position").select("position", "axis", *columns)
+
+
+def expert_ap(source: Labelled) -> pl.DataFrame:
+    """Mean average precision of the experts of each checkpoint.
+
+    Returns:
+        position, axis, ap; by position.
+
+    Raises:
+        TableNotFound: If the experts were never computed.
+    """
+    mean = source.store.scan("experts").group_by("checkpoint").agg(pl.col("ap").mean()).collect()
+    return mean.join(source.positions(), on="checkpoint").sort("position").select("position", "axis", "ap")
+
+
+def probe_accuracy(source: Labelled) -> pl.DataFrame:
+    """Accuracy of the probes, averaged over seeds.
+
+    Returns:
+        label, place ("embed", "resid 0", ...), place_order, position, axis, accuracy, deviation (over seeds), chance.
+
+    Raises:
+        TableNotFound: If no probe was trained.
+    """
+    frame = (
+        source.store.scan("probe")
+        .group_by("checkpoint", "label", "site", "layer")
+        .agg(
+            pl.col("accuracy").mean(),
+            pl.col("accuracy").std(ddof=0).alias("deviation"),
+            pl.col("chance").mean(),
+        )
+        .collect()
+        .join(source.positions(), on="checkpoint")
+    )
+    single = pl.col("layer").count().over("checkpoint", "label", "site") == 1
+    return (
+        frame.with_columns(
+            pl.when(single).then(pl.col("site")).otherwise(pl.format("{} {}", "site", "layer")).alias("place"),
+            pl.struct(pl.col("site") != "embed", "site", "layer").rank("dense").cast(pl.Int64).alias("place_order"),
+        )
+        .sort("label", "place_order", "position")
+        .select("label", "place", "place_order", "position", "axis", "accuracy", "deviation", "chance")
+    )
+
+
+def expert_places(source: Labelled) -> pl.DataFrame:
+    """Where the experts sit: over all concepts and languages, the share of a checkpoint's experts in each layer of each site.
+
+    Returns:
+        site, layer, position, axis, share, even (the share that this layer has of the ranked neurons); by site, layer, position.
+
+    Raises:
+        TableNotFound: If the experts were never computed.
+    """
+    counts = (
+        source.store.scan("layer_histogram")
+        .group_by("checkpoint", "site", "layer")
+        .agg(pl.col("n_experts").sum(), pl.col("n_neurons").first())
+        .collect()
+    )
+    return (
+        counts.with_columns(
+            (pl.col("n_experts") / pl.col("n_experts").sum().over("checkpoint")).alias("share"),
+            (pl.col("n_neurons") / pl.col("n_neurons").sum().over("checkpoint")).alias("even"),
+        )
+        .join(source.positions(), on="checkpoint")
+        .sort("site", "layer", "position")
+        .select("site", "layer", "position", "axis", "share", "even")
+    )

@@ -1,0 +1,216 @@
+"""`write_report`: one HTML file that needs nothing else, not even a network."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from actlas.errors import QueryError, TableNotFound
+from actlas.query.atlas import Atlas, as_atlas
+from actlas.report import findings, measures
+from actlas.report.markup import bullets, code, disclosure, document, escape, figure, paragraph, section, table
+from actlas.report.measures import Labelled
+from actlas.report.questions import QUESTIONS, Question
+
+#: What a report takes: one store, or several under the names that the report gives them.
+Stores = Atlas | str | Path | Mapping[str, Atlas | str | Path]
+
+_LISTED_PACKAGES = ("actlas", "numpy", "polars", "zarr", "scikit-learn", "duckdb", "torch", "transformers")
+_LISTED_TABLES = ("experts", "overlap", "probe", "lape")
+
+
+def write_report(
+    stores: Stores,
+    path: str | Path,
+    *,
+    title: str = "Activation atlas",
+    about: Sequence[str] = (),
+    questions: Sequence[Question] = QUESTIONS,
+) -> Path:
+    """Writes figures, answers and provenance of one or more stores as one self-contained HTML file.
+
+    Nothing is computed that was not asked for before: where a table is missing, the report names the command that makes
+    it. The same stores give the same bytes.
+
+    Args:
+        stores: A store, or label -> store. The first is the one under study, the others (a control, another run) are
+            drawn beside it.
+        path: The file. Its folder is made where missing.
+        title: Heading of the page.
+        about: Paragraphs under the heading: what was done and why.
+        questions: Asked of the first store in SQL.
+
+    Returns:
+        `path`.
+
+    Raises:
+        StoreNotFound: If there is no store at a path.
+        ValueError: If there is nothing to report on.
+        BackendUnavailable: If matplotlib is not installed.
+
+    Example:
+        >>> write_report("run.actlas", "report.html")  # doctest: +SKIP
+    """
+    named = stores if isinstance(stores, Mapping) else {_label(stores): stores}
+    sources = [Labelled(label, as_atlas(store)) for label, store in named.items()]
+    empty = [source.label for source in sources if not source.store.checkpoints]
+    if not sources or empty:
+        raise ValueError(f"no checkpoint to report on in {', '.join(empty) or 'no store at all'}")
+    parts = [
+        "".join(paragraph(text) for text in about),
+        _overlap_section(sources),
+        _probe_section(sources),
+        _places_section(sources),
+        _question_section(sources[0], questions),
+        _provenance_section(sources),
+    ]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(document(title, "".join(parts)), encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _label(store: Atlas | str | Path) -> str:
+    return (store.path if isinstance(store, Atlas) else Path(store)).name.removesuffix(".actlas")
+
+
+def _measure(sources: Sequence[Labelled], measure: Callable[[Labelled], pl.DataFrame]) -> list[tuple[str, pl.DataFrame]]:
+    return [(source.label, measure(source)) for source in sources]
+
+
+def _overlap_section(sources: Sequence[Labelled]) -> str:
+    heading = "Do languages share their experts?"
+    try:
+        overlap = _measure(sources, measures.overlap_over_training)
+        ap = _measure(sources, measures.expert_ap)
+    except TableNotFound as missing:
+        return section(heading, paragraph(f"Not shown: {missing}."))
+    from actlas.report.figures import overlap_figure
+
+    said = findings.overlap_findings(overlap)
+    text = (
+        "Experts of a concept are the neurons whose values tell its texts from others best. Overlap is the share of experts "
+        "that two languages have in common, over all language pairs and concepts, pairs without any included. Parallel "
+        "texts say the same, which helps overlap by itself; so the right panel compares disjoint halves: across languages, "
+        "as a share of what one language has in common with itself."
+    )
+    numbers = [table(frame.drop("position"), caption=label) for label, frame in overlap]
+    return section(
+        heading,
+        paragraph(text),
+        bullets(said + findings.ap_findings(ap)),
+        figure(overlap_figure(overlap, " ".join(said)), "Overlap over training. Checkpoints are evenly spaced."),
+        disclosure("Numbers of this figure", *numbers),
+    )
+
+
+def _probe_section(sources: Sequence[Labelled]) -> str:
+    heading = "What can be read from each layer?"
+    try:
+        probes = _measure(sources, measures.probe_accuracy)
+    except TableNotFound as missing:
+        return section(heading, paragraph(f"Not shown: {missing}."))
+    from actlas.report.figures import probe_figure
+
+    parts = []
+    for label in probes[0][1]["label"].unique(maintain_order=True):
+        chosen = [(name, frame.filter(pl.col("label") == label)) for name, frame in probes]
+        chosen = [(name, frame) for name, frame in chosen if not frame.is_empty()]
+        said = findings.probe_findings(chosen)
+        chance = chosen[0][1]["chance"][0]
+        parts += [
+            paragraph(
+                f"A linear classifier reads the {label} of single tokens from their vectors, trained and tested on different "
+                f"texts; chance is {100 * chance:.0f} %."
+            ),
+            bullets(said),
+            figure(probe_figure(chosen, " ".join(said)), f"Accuracy of the {label} probe, layer by step."),
+        ]
+        numbers = [table(frame.drop("label", "place_order", "position"), caption=name) for name, frame in chosen]
+        parts.append(disclosure("Numbers of this figure", *numbers))
+    return section(heading, *parts)
+
+
+def _places_section(sources: Sequence[Labelled]) -> str:
+    heading = "Where do the experts sit?"
+    try:
+        places = _measure(sources, measures.expert_places)
+    except TableNotFound as missing:
+        return section(heading, paragraph(f"Not shown: {missing}."))
+    from actlas.report.figures import places_figure
+
+    said = []
+    for label, frame in places:
+        last = frame.filter(pl.col("position") == pl.col("position").max())
+        most = last.sort("share", descending=True, maintain_order=True).row(0, named=True)
+        said.append(
+            f"{label}: at the last checkpoint most experts sit in {most['site']} of layer {most['layer']}: "
+            f"{100 * most['share']:.0f} % of them, where {100 * most['even']:.0f} % of the ranked neurons are."
+        )
+    numbers = [
+        table(
+            frame.with_columns(pl.col("share", "even").round(4)).pivot("axis", index=["site", "layer", "even"], values="share"),
+            caption=f"{label}: share of experts by step; even = share of the ranked neurons",
+        )
+        for label, frame in places
+    ]
+    return section(
+        heading,
+        bullets(said),
+        figure(places_figure(places, " ".join(said)), "Share of all experts in each layer of each site, by step."),
+        disclosure("Numbers of this figure", *numbers),
+    )
+
+
+def _question_section(source: Labelled, questions: Sequence[Question]) -> str:
+    parts = []
+    for question in questions:
+        try:
+            answer = source.store.sql(question.sql)
+            shown = table(answer) if answer.height else paragraph("No row: nothing in this store answers to that.")
+        except (TableNotFound, QueryError) as missing:
+            shown = paragraph(f"Not answered: {missing}.")
+        parts.append(f"<h3>{escape(question.text)}</h3>{disclosure('SQL', code(question.sql))}{shown}")
+    return section(f"Asked in SQL of {source.label}", *parts) if parts else ""
+
+
+def _provenance_section(sources: Sequence[Labelled]) -> str:
+    parts = []
+    for source in sources:
+        store = source.store
+        parts.append(f"<h3>{escape(source.label)}</h3>")
+        parts.append(table(store.scan("checkpoints").collect().drop("position", "revision"), caption=str(store.path)))
+        settings: dict[str, Any] = {"recipe": store.recipe.to_json()}
+        last = store.checkpoints[-1]
+        settings |= {name: store.table_settings(name, last) for name in _LISTED_TABLES if store.table_files(name)}
+        languages = {name: rows.stop - rows.start for name, rows in _slices(store)}
+        settings["corpus"] = {
+            "fingerprint": store.corpus.fingerprint,
+            "texts": languages,
+            "concepts": list(store.corpus.concepts),
+        }
+        parts.append(disclosure("Recipe, settings and seeds", code(json.dumps(settings, indent=1, sort_keys=True))))
+        made_with = store.checkpoint(last).get("versions")
+        if made_with:
+            parts.append(disclosure("Versions at extraction", code(json.dumps(made_with, indent=1, sort_keys=True))))
+    installed = ", ".join(f"{name} {found}" for name in _LISTED_PACKAGES if (found := _version(name)))
+    return section("Where the numbers come from", *parts, paragraph(f"Report written with {installed}."))
+
+
+def _slices(store: Atlas) -> list[tuple[str, slice]]:
+    return [(language, store.corpus.language_slice(language)) for language in store.corpus.languages]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
