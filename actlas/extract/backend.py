@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -136,8 +136,22 @@ class Session(Protocol):
     shapes: Mapping[str, tuple[int, int]]
     about: Mapping[str, Any]
 
-    def run_block(self, block: BlockTexts, *, is_alone: bool = False, dtype: str | None = None) -> BlockRun:
-        """Run a block. `is_alone` puts every text in a batch of its own; `dtype` overrides the capture's."""
+    def run_block(
+        self,
+        block: BlockTexts,
+        *,
+        is_alone: bool = False,
+        dtype: str | None = None,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> BlockRun:
+        """Run a block.
+
+        Args:
+            block: The texts.
+            is_alone: Put every text in a batch of its own.
+            dtype: Overrides the capture's.
+            on_batch: Called with the number of texts after every batch.
+        """
         ...
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,6 +92,7 @@ class HfSession:
         self.about: Mapping[str, Any] = {
             "architecture": architecture,
             "n_layers": n_layers,
+            "vocabulary": int(model.config.get_text_config().vocab_size),
             "modules": describe_places(places),
             "layouts": dict(places.layouts),
             "attention": str(getattr(model.config, "_attn_implementation", "")),
@@ -100,13 +101,23 @@ class HfSession:
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
 
-    def run_block(self, block: BlockTexts, *, is_alone: bool = False, dtype: str | None = None) -> BlockStage:
+    def run_block(
+        self,
+        block: BlockTexts,
+        *,
+        is_alone: bool = False,
+        dtype: str | None = None,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> BlockStage:
         """See `backend.Session`."""
         stage = self._hooks.begin_block(block, dtype or self._capture.dtype)
+        # a budget of one token leaves every text alone
         budget = 1 if is_alone else self._tokens_per_batch
         with _inference():
             for batch in block.batches(budget, pad_id=self._pad_id, pad_to=self._capture.pad_to):
                 self._run_batch(batch, stage)
+                if on_batch is not None:
+                    on_batch(len(batch.rows))
         return stage
 
     def close(self) -> None:

@@ -1,0 +1,127 @@
+"""What a caller may choose, what is reported while a run goes on, and what is said at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from actlas.names import TokenSample
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """Choices beyond sites, pooling, dtype and backend.
+
+    Attributes:
+        steps: Training step per checkpoint, where names do not say it.
+        device: "cpu", "cuda", "cuda:N", or "auto".
+        compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU.
+        tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
+        max_tokens: Longest token sequence, special tokens included.
+        over_long: Longer texts: "truncate", "drop" or "error".
+        special_tokens: Tokens that the tokenizer adds: "pool", "run" (through the model, not pooled) or "none" (not added).
+        token_sample: Token vectors kept beside the pooled values; None keeps the default sample of the sites there are.
+        count_sites: Sites whose active tokens are counted; None counts `mlp_hidden` where there is one.
+        count_threshold: A token is active above it.
+        tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none.
+        trust_remote_code: Whether code that a checkpoint brings along may run.
+        fidelity_texts: Texts that are recomputed one by one and compared before anything is written; 0 skips the check.
+        loss_texts: Texts, evenly spread, that the sanity loss is taken on; None takes all.
+        texts_per_block: Texts of one unit of writing and of resume; None fits them to memory.
+        checks_disk: Whether a run that could outgrow the disk is refused.
+        syncs: Whether every shard is flushed to disk before it counts as written.
+        n_threads: Threads that encode; None for one per core.
+    """
+
+    steps: Sequence[int] | None = None
+    device: str = "auto"
+    compute_dtype: str = "auto"
+    tokens_per_batch: int | None = None
+    max_tokens: int = 128
+    over_long: str = "truncate"
+    special_tokens: str = "pool"
+    token_sample: TokenSample | None = None
+    count_sites: tuple[str, ...] | None = None
+    count_threshold: float = 0.0
+    tokenizer: str | None = None
+    trust_remote_code: bool = False
+    fidelity_texts: int = 4
+    loss_texts: int | None = 1024
+    texts_per_block: int | None = None
+    checks_disk: bool = True
+    syncs: bool = True
+    n_threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        checkpoint: Id of the checkpoint.
+        number: Which one it is, from 1.
+        n_checkpoints: How many there are.
+        stage: "locate", "load", "check", "extract" or "done".
+        texts_done: Texts of this checkpoint that the model has read, or that were already there.
+        n_texts: Texts per checkpoint.
+        texts_per_s: Since this checkpoint's first text.
+        bytes_per_s: The same in bytes of values, before compression.
+        seconds_left: For all checkpoints; None while nothing is known.
+        disk_bytes: Upper bound of what is still to be written, for all checkpoints; None before the first is loaded.
+    """
+
+    checkpoint: str
+    number: int
+    n_checkpoints: int
+    stage: str
+    texts_done: int = 0
+    n_texts: int = 0
+    texts_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+    seconds_left: float | None = None
+    disk_bytes: int | None = None
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class CheckpointResult:
+    """What became of one checkpoint.
+
+    Attributes:
+        checkpoint: Its id.
+        status: "extracted", "there" (complete before, nothing was loaded), or "shared" (others still write parts of it).
+        n_texts: Texts that this run computed.
+        seconds: Time it took, loading included.
+        sanity_loss: Mean next-token loss in nats; None for encoders, or if the checkpoint is not complete.
+        fidelity: Largest relative difference between batched values and texts run alone; None if not checked.
+        busy: Seconds by stage: "forward", "write", and "wait" (the model stood still because writing was behind).
+    """
+
+    checkpoint: str
+    status: str
+    n_texts: int = 0
+    seconds: float = 0.0
+    sanity_loss: float | None = None
+    fidelity: float | None = None
+    busy: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """What a run did.
+
+    Attributes:
+        store: Folder of the store.
+        checkpoints: One result each, by step.
+        n_texts: Length of the text axis.
+        n_over_long: Texts that were longer than allowed, and truncated or dropped.
+        warnings: One line each: duplicate weights, a loss that is no better than chance.
+    """
+
+    store: str
+    checkpoints: tuple[CheckpointResult, ...]
+    n_texts: int
+    n_over_long: int
+    warnings: tuple[str, ...] = ()
