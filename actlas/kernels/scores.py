@@ -1,0 +1,89 @@
+"""`concept_scores`: one call for every statistic of every neuron and concept, whichever backend computes it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from actlas.errors import BackendUnavailable, KernelInputError
+from actlas.kernels.inputs import Block, checked_shapes, is_on_gpu, to_numpy
+from actlas.kernels.stats import DEFAULT_STATS, checked_stats
+
+logger = logging.getLogger("actlas.kernels")
+
+BACKENDS = ("auto", "reference", "cpu", "gpu")
+_announced: set[str] = set()
+
+
+def concept_scores(
+    values: Any,
+    is_concept: Any,
+    stats: Iterable[str] = DEFAULT_STATS,
+    is_member: Any | None = None,
+    threshold: float = 0.0,
+    backend: str = "auto",
+    *,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Exact statistics of every neuron for every concept, as scikit-learn and numpy define them.
+
+    A neuron's texts are ranked once for all concepts. Texts with equal values share one rank, and -0.0 equals 0.0.
+
+    Args:
+        values: One number per neuron and text, shape "neurons texts": float16, bfloat16 or float32; numpy, or torch on CPU or CUDA.
+        is_concept: True where a text expresses a concept, shape "texts concepts".
+        stats: Any of `actlas.kernels.NAMED_STATS` and quantiles of the positives such as "q0.25".
+            `ap_anti` is the average precision of the negated values; `std` divides by the number of positives; `_off` means over negatives.
+            Of several thresholds with the best F1 ("value >= threshold"), `best_f1_threshold` is the highest.
+        is_member: Which texts take part per concept, same shape as `is_concept`; None: all of them.
+        threshold: A text is active above this value.
+        backend: "cpu" and "gpu" are the same statistics on either device, "reference" their definition in plain numpy. "auto" goes where
+            `values` are and logs it once. One that is named never falls back to another.
+        threads: Threads of the cpu backend; None: one per core.
+
+    Returns:
+        Per statistic an array "neurons concepts": numpy float64 from "cpu" and "reference", a float32 tensor on the device from "gpu".
+        NaN where a concept has no positive or no negative text (the counts `n_positive` and `n_member` are always numbers).
+
+    Raises:
+        KernelInputError: If a value is NaN or infinite (the first is named), or shapes, dtypes or a statistic's name do not fit.
+        BackendUnavailable: If the named backend cannot run here.
+
+    Example:
+        >>> values = np.array([[3, 2, 1, 0], [0, 2, 2, 1]], dtype=np.float16)
+        >>> is_concept = np.array([[True], [False], [True], [False]])
+        >>> scores = concept_scores(values, is_concept, stats=("ap", "median"), backend="reference")
+        >>> scores["ap"].round(4).tolist(), scores["median"].tolist()
+        ([[0.8333], [0.5]], [[2.0], [1.0]])
+    """
+    names = checked_stats(stats)
+    if backend not in BACKENDS:
+        raise KernelInputError(f"backend {backend!r} is not known; choose one of {', '.join(BACKENDS)}")
+    if not math.isfinite(threshold):
+        raise KernelInputError(f"threshold {threshold} is not a number that values can be compared with")
+    checked_shapes(values, is_concept, is_member)
+    chosen = backend
+    if backend == "auto":
+        chosen = "gpu" if is_on_gpu(values) else "cpu"
+        if chosen not in _announced:
+            _announced.add(chosen)
+            logger.info("kernels backend: %s, where the values are", chosen)
+    if chosen == "gpu":
+        return _gpu(values, is_concept, names, is_member, threshold)
+    labels = to_numpy(is_concept, "is_concept")
+    members = None if is_member is None else to_numpy(is_member, "is_member")
+    block = Block.of(values)
+    if chosen == "reference":
+        from actlas.kernels.reference import concept_scores_reference
+
+        block.refuse_not_finite()
+        return dict(concept_scores_reference(block.numbers(), labels, members, names, threshold))
+    from actlas.kernels.cpu import Plan, concept_scores_cpu
+
+    return dict(concept_scores_cpu(block, Plan.of(labels, members, names, threshold), threads))
+
+
+def _gpu(values: Any, is_concept: Any, stats: tuple[str, ...], is_member: Any | None, threshold: float) -> dict[str, Any]:
+    raise BackendUnavailable("kernels backend 'gpu' is not built yet. backend='cpu' gives the same numbers")

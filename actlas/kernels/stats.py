@@ -1,0 +1,60 @@
+"""Names of the statistics, and which of them need the texts of a neuron in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from actlas.errors import KernelInputError
+
+#: What `concept_scores` returns when nothing is named.
+DEFAULT_STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "std", "median", "p90", "best_f1")
+#: Every named statistic; `q0.25` and the like stand beside them.
+NAMED_STATS = (
+    "ap",
+    "ap_anti",
+    "auroc",
+    "best_f1",
+    "best_f1_threshold",
+    "mean",
+    "mean_off",
+    "median",
+    "n_member",
+    "n_positive",
+    "p90",
+    "p_active",
+    "p_active_off",
+    "std",
+)
+#: Statistics that depend on the labels alone, not on the values.
+COUNT_STATS = ("n_member", "n_positive")
+
+_QUANTILE = re.compile(r"q(0(?:\.\d+)?|1(?:\.0+)?)")
+_NAMED_QUANTILES = {"median": 0.5, "p90": 0.9}
+
+
+def quantile_of(stat: str) -> float | None:
+    """The quantile that a statistic's name stands for, or None.
+
+    Example:
+        >>> quantile_of("median"), quantile_of("q0.25"), quantile_of("ap")
+        (0.5, 0.25, None)
+    """
+    if stat in _NAMED_QUANTILES:
+        return _NAMED_QUANTILES[stat]
+    found = _QUANTILE.fullmatch(stat)
+    return float(found[1]) if found else None
+
+
+def checked_stats(stats: Iterable[str]) -> tuple[str, ...]:
+    """`stats` without repeats, in the order given.
+
+    Raises:
+        KernelInputError: If one is not known.
+    """
+    names = (stats,) if isinstance(stats, str) else tuple(dict.fromkeys(stats))
+    for name in names:
+        if name not in NAMED_STATS and quantile_of(name) is None:
+            known = ", ".join(NAMED_STATS)
+            raise KernelInputError(f"statistic {name!r} is not known (known: {known}, and quantiles such as q0.25)")
+    return names
