@@ -1,0 +1,431 @@
+"""Expert neurons: the k best by average precision, over all layers and linear sites together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from actlas.errors import QueryError, ScoresNotFound
+from actlas.names import LINEAR_SITES
+from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
+from actlas.query.scores import package_version
+
+Indices = NDArray[np.int64]
+#: Scores held in memory at a time while experts are chosen.
+_SLAB_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class NeuronAxis:
+    """All neurons of some sites in one row: by site name, then layer, then neuron. An index into it breaks ties by its size.
+
+    Attributes:
+        sites: Site names, sorted.
+        shapes: (layers, neurons) of each.
+    """
+
+    sites: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, store: Atlas, checkpoint: str, sites: Sequence[str]) -> NeuronAxis:
+        """The axis of some sites of a checkpoint."""
+        named = tuple(sorted(set(sites)))
+        return cls(named, tuple(store.shape(checkpoint, site) for site in named))
+
+    @cached_property
+    def starts(self) -> Indices:
+        """Index of the first neuron of each site, and the number of neurons."""
+        return np.concatenate([[0], np.cumsum([layers * neurons for layers, neurons in self.shapes])]).astype(np.int64)
+
+    @property
+    def n_neurons(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def n_layers(self) -> int:
+        return max(layers for layers, _ in self.shapes)
+
+    def site_at(self, index: Indices) -> Indices:
+        """Position in `sites` of neurons given by index."""
+        return np.asarray(np.searchsorted(self.starts, index, side="right") - 1)
+
+    def layer_at(self, index: Indices) -> Indices:
+        """Layer of neurons given by index."""
+        site = self.site_at(index)
+        return np.asarray((index - self.starts[site]) // np.array([n for _, n in self.shapes])[site])
+
+    def neuron_at(self, index: Indices) -> Indices:
+        """Coordinate inside their site and layer of neurons given by index."""
+        site = self.site_at(index)
+        return np.asarray((index - self.starts[site]) % np.array([n for _, n in self.shapes])[site])
+
+    def index_of(self, site: str, layer: Any, neuron: Any) -> Any:
+        """Index of neurons given by site, layer and coordinate."""
+        at = self.sites.index(site)
+        return self.starts[at] + np.asarray(layer) * self.shapes[at][1] + np.asarray(neuron)
+
+    def layer_sizes(self) -> Indices:
+        """Neurons of each layer, all sites together."""
+        sizes = np.zeros(self.n_layers, dtype=np.int64)
+        for layers, neurons in self.shapes:
+            sizes[:layers] += neurons
+        return sizes
+
+    def columns(self, index: Indices) -> dict[str, pl.Series]:
+        """Columns site, layer, neuron of neurons given by index."""
+        names = pl.Series("site", self.sites, dtype=pl.String)
+        return {
+            "site": names.gather(self.site_at(index).astype(np.uint32)),
+            "layer": pl.Series("layer", self.layer_at(index), dtype=pl.Int32),
+            "neuron": pl.Series("neuron", self.neuron_at(index), dtype=pl.Int32),
+        }
+
+
+@dataclass(frozen=True)
+class ExpertSets:
+    """The experts of one checkpoint.
+
+    Attributes:
+        checkpoint: Its id.
+        axis: The neurons that were ranked.
+        languages: Names along the first axis of `neurons`.
+        concepts: Names along the second.
+        neurons: ``"languages concepts k"``: indices into `axis`, best first; -1 throughout where the scores are null.
+        ap: Their average precision, same shape.
+    """
+
+    checkpoint: str
+    axis: NeuronAxis
+    languages: tuple[str, ...]
+    concepts: tuple[str, ...]
+    neurons: Indices
+    ap: NDArray[np.float64]
+
+    @property
+    def k(self) -> int:
+        return int(self.neurons.shape[2])
+
+    @property
+    def is_there(self) -> NDArray[np.bool_]:
+        """Pairs ``"languages concepts"`` that have experts."""
+        return np.asarray(self.neurons[:, :, 0] >= 0)
+
+    def frame(self) -> pl.DataFrame:
+        """Columns checkpoint, language, concept, rank, site, layer, neuron, ap; one row per expert."""
+        at_language, at_concept = np.nonzero(self.is_there)
+        index = self.neurons[at_language, at_concept].reshape(-1)
+        return pl.DataFrame(
+            {
+                "checkpoint": pl.repeat(self.checkpoint, index.size, dtype=pl.String, eager=True),
+                "language": _named(self.languages, np.repeat(at_language, self.k)),
+                "concept": _named(self.concepts, np.repeat(at_concept, self.k)),
+                "rank": pl.Series(np.tile(np.arange(1, self.k + 1), at_language.size), dtype=pl.Int32),
+                **self.axis.columns(index),
+                "ap": self.ap[at_language, at_concept].reshape(-1),
+            }
+        )
+
+
+def _named(names: Sequence[str], at: Indices) -> pl.Series:
+    return pl.Series(names, dtype=pl.String).gather(at.astype(np.uint32))
+
+
+def top_indices(values: NDArray[Any], k: int) -> Indices:
+    """Indices of the k largest values, largest first; among equal values the smaller index comes first. NaN is never among them.
+
+    Returns:
+        Fewer than k where fewer are not NaN.
+
+    Example:
+        >>> top_indices(np.array([0.5, 0.9, 0.5, np.nan, 0.5]), 3).tolist()
+        [1, 0, 2]
+    """
+    there = np.flatnonzero(~np.isnan(values))
+    if there.size > k:
+        ranked = values[there]
+        bar = np.partition(ranked, there.size - k)[there.size - k]
+        above, equal = there[ranked > bar], there[ranked == bar]
+        there = np.sort(np.concatenate([above, equal[: k - above.size]]))
+    return np.asarray(there[np.argsort(-values[there], kind="stable")])
+
+
+def linear_sites(store: Atlas, checkpoint: str, sites: Sequence[str] | None) -> tuple[str, ...]:
+    """Sites to rank: those named, or the linear ones that are scored.
+
+    Raises:
+        ScoresNotFound: If no linear site is scored, or one named is not.
+    """
+    scored = store.scored_sites(checkpoint)
+    if sites is not None:
+        for site in sites:
+            if site not in scored:
+                store.shape(checkpoint, site)
+                raise ScoresNotFound(
+                    f"scores of {checkpoint} at {site} are not computed; scored are {', '.join(scored) or 'none'}. "
+                    f"Compute them with: actlas score {store.path} --site {site}"
+                )
+        return tuple(sorted(set(sites)))
+    found = tuple(site for site in scored if site in LINEAR_SITES)
+    if not found:
+        raise ScoresNotFound(
+            f"no linear site of {checkpoint} is scored (scored: {', '.join(scored) or 'none'}; linear are "
+            f"{', '.join(LINEAR_SITES)}); compute scores with actlas score {store.path}, or name the sites to rank"
+        )
+    return found
+
+
+def expert_sets(
+    store: Atlas,
+    checkpoint: str,
+    *,
+    k: int,
+    sites: Sequence[str] | None = None,
+    languages: Sequence[str] | None = None,
+    concepts: Sequence[str] | None = None,
+    skip: int = 0,
+) -> ExpertSets:
+    """The experts of one checkpoint as arrays.
+
+    Args:
+        store: With scores.
+        checkpoint: Which.
+        k: How many per language and concept.
+        sites: Ranked together; None for the linear sites that are scored.
+        languages: None for all.
+        concepts: None for all.
+        skip: Leave out this many best ones first.
+
+    Raises:
+        QueryError: If there are not that many neurons.
+        ScoresNotFound: If a site is not scored.
+    """
+    axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, sites))
+    check_k(k, axis, skip)
+    named_languages, named_concepts = wanted_labels(store, languages, concepts)
+    shape = (len(named_languages), len(named_concepts), k)
+    neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan)
+    for at, language in enumerate(named_languages):
+        for first, slab in _ap_slabs(store, checkpoint, axis, language, named_concepts):
+            for offset, values in enumerate(slab):
+                best = top_indices(values, k + skip)[skip:]
+                if best.size == k:
+                    neurons[at, first + offset], ap[at, first + offset] = best, values[best]
+    return ExpertSets(checkpoint, axis, named_languages, named_concepts, neurons, ap)
+
+
+def check_k(k: int, axis: NeuronAxis, skip: int = 0) -> None:
+    """Refuse a k that no ranking can serve."""
+    if k < 1 or skip < 0 or k + skip > axis.n_neurons:
+        sites = ", ".join(axis.sites)
+        raise QueryError(f"k = {k} (after {skip}) does not fit {axis.n_neurons:,} neurons of {sites}; choose 1 to {axis.n_neurons - skip:,}")
+
+
+def wanted_labels(
+    store: Atlas, languages: Sequence[str] | None, concepts: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Languages and concepts asked for, in the store's order; None for all.
+
+    Raises:
+        QueryError: If one is not in the corpus, or none is left.
+    """
+    chosen = []
+    for what, asked, there in (("language", languages, store.corpus.languages), ("concept", concepts, store.corpus.concepts)):
+        unknown = [name for name in asked or () if name not in there]
+        if unknown or (asked is not None and not asked):
+            raise QueryError(f"no {what} {', '.join(map(repr, unknown))} in {store.path}; it has {', '.join(there)}")
+        chosen.append(tuple(name for name in there if asked is None or name in asked))
+    return chosen[0], chosen[1]
+
+
+def _ap_slabs(
+    store: Atlas, checkpoint: str, axis: NeuronAxis, language: str, concepts: Sequence[str]
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """AP ``"concepts neurons"`` of one language, some concepts at a time, with the position of the first."""
+    cubes = [store.scores(checkpoint, site) for site in axis.sites]
+    for cube in cubes:
+        if "ap" not in cube.stats:
+            raise ScoresNotFound(f"scores of {checkpoint} at {cube.site} have no ap (they have {', '.join(cube.stats)}); experts need it")
+    step = max(1, _SLAB_BYTES // (8 * axis.n_neurons))
+    for first in range(0, len(concepts), step):
+        part = list(concepts[first : first + step])
+        reads = [cube.read("ap", language, part).reshape(len(part), -1) for cube in cubes]
+        yield first, np.concatenate(reads, axis=1)
+
+
+def top_experts(
+    store: Atlas | str | Path,
+    *,
+    k: int = 500,
+    checkpoints: Sequence[str] | None = None,
+    languages: Sequence[str] | None = None,
+    concepts: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """The k best neurons of every concept, language and checkpoint by average precision, all layers and linear sites together.
+
+    Equal scores are ranked by (site, layer, neuron). A concept without positives or without negatives in a language has no experts there.
+
+    Args:
+        store: With scores (`score_neurons`). Open with mode "a", and nothing left out, the answer is also kept as tables `experts`,
+            `expert_mask` and `layer_histogram`.
+        k: How many.
+        checkpoints: None for all.
+        languages: None for all.
+        concepts: None for all.
+        sites: Sites ranked together; None for the linear ones that are scored.
+
+    Returns:
+        Columns of table `experts`: checkpoint, language, concept, rank, site, layer, neuron, ap, median, p90. The last two, null
+        where they were not scored, are what a forced neuron is set to.
+
+    Raises:
+        ScoresNotFound: If a checkpoint or site was not scored.
+        QueryError: If k is more than there are neurons, or a language or concept is unknown.
+
+    Source: Suau et al. 2022; k = 500 after arXiv 2506.01629.
+    """
+    store = as_atlas(store)
+    answers = []
+    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+        sets = expert_sets(store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts)
+        frame = _with_values(store, sets)
+        answers.append(frame)
+        if store.mode == "a" and languages is None and concepts is None:
+            settings = {"k": k, "sites": list(sets.axis.sites), "n_neurons": sets.axis.n_neurons, "actlas": package_version()}
+            store.publish_table("experts", checkpoint, frame, settings)
+            store.publish_table("expert_mask", checkpoint, expert_mask(sets), settings)
+            store.publish_table("layer_histogram", checkpoint, layer_histogram(sets), settings)
+    return pl.concat(answers) if answers else TABLES["experts"].empty()
+
+
+def _with_values(store: Atlas, sets: ExpertSets) -> pl.DataFrame:
+    """The table `experts`: with the values that a forced neuron is set to."""
+    at_language, at_concept = np.nonzero(sets.is_there)
+    cubes = [store.scores(sets.checkpoint, site) for site in sets.axis.sites]
+    columns: dict[str, NDArray[np.float32]] = {}
+    for stat in ("median", "p90"):
+        values = np.full((at_language.size, sets.k), np.nan, dtype=np.float32)
+        if all(stat in cube.stats for cube in cubes):
+            for at, (language, concept) in enumerate(zip(at_language, at_concept, strict=True)):
+                index = sets.neurons[language, concept]
+                for site, cube in enumerate(cubes):
+                    here = sets.axis.site_at(index) == site
+                    if here.any():
+                        # only layers that hold an expert are decoded
+                        layers, row = np.unique(sets.axis.layer_at(index[here]), return_inverse=True)
+                        slab = cube.read(stat, sets.languages[language], sets.concepts[concept], layers)
+                        values[at, here] = slab[row, sets.axis.neuron_at(index[here])]
+        columns[stat] = values.reshape(-1)
+    frame = sets.frame().with_columns(pl.Series(stat, values).fill_nan(None) for stat, values in columns.items())
+    return TABLES["experts"].conform(frame)
+
+
+def control_experts(
+    store: Atlas | str | Path,
+    checkpoint: str,
+    *,
+    k: int = 500,
+    kind: str = "random",
+    skip: int = 500,
+    seed: int = 0,
+    languages: Sequence[str] | None = None,
+    concepts: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Neurons to hold experts against: k at random, or the k that come after the `skip` best.
+
+    Args:
+        store: With scores.
+        checkpoint: Which.
+        k: How many.
+        kind: "random" (drawn anew for each language and concept), or "next".
+        skip: For "next": how many best ones are left out.
+        seed: For "random".
+        languages: None for all.
+        concepts: None for all.
+        sites: As in `top_experts`.
+
+    Returns:
+        Columns of table `experts`. Rank counts the drawn neurons from 1 for "random", and goes on after `skip` for "next".
+
+    Raises:
+        QueryError: If `kind` is another word, or there are not that many neurons.
+    """
+    store = as_atlas(store)
+    wanted = {"sites": sites, "languages": languages, "concepts": concepts}
+    if kind == "next":
+        sets = expert_sets(store, checkpoint, k=k, skip=skip, **wanted)
+        return _with_values(store, sets).with_columns(pl.col("rank") + skip)
+    if kind != "random":
+        raise QueryError(f"controls are 'random' or 'next', not {kind!r}")
+    sets = expert_sets(store, checkpoint, k=k, **wanted)
+    rng = np.random.default_rng(seed)
+    neurons, ap = sets.neurons.copy(), sets.ap.copy()
+    for at, language in enumerate(sets.languages):
+        for first, slab in _ap_slabs(store, checkpoint, sets.axis, language, sets.concepts):
+            for offset, values in enumerate(slab):
+                drawn = rng.choice(sets.axis.n_neurons, size=k, replace=False)
+                if sets.is_there[at, first + offset]:
+                    neurons[at, first + offset], ap[at, first + offset] = drawn, values[drawn]
+    return _with_values(store, replace(sets, neurons=neurons, ap=ap))
+
+
+def expert_mask(sets: ExpertSets) -> pl.DataFrame:
+    """Table `expert_mask`: for each neuron and concept the languages in which it is an expert, as bits.
+
+    Bit b of word w stands for the language with that bit and word in table `languages`. Stores of up to 64 languages have word 0 only.
+    """
+    parts = []
+    for at, concept in enumerate(sets.concepts):
+        languages = np.flatnonzero(sets.is_there[:, at])
+        if not languages.size:
+            continue
+        index, row = np.unique(sets.neurons[languages, at], return_inverse=True)
+        row = row.reshape(languages.size, sets.k)
+        n_languages = np.bincount(row.reshape(-1), minlength=index.size)
+        for word in range(-(-len(sets.languages) // LANGUAGES_PER_WORD)):
+            mask = np.zeros(index.size, dtype=np.uint64)
+            for position, language in enumerate(languages):
+                if language // LANGUAGES_PER_WORD == word:
+                    mask[row[position]] |= np.uint64(1) << np.uint64(language % LANGUAGES_PER_WORD)
+            parts.append(
+                pl.DataFrame({**sets.axis.columns(index), "mask": mask, "n_languages": n_languages}).with_columns(
+                    pl.lit(sets.checkpoint).alias("checkpoint"), pl.lit(concept).alias("concept"), pl.lit(word).alias("word")
+                )
+            )
+    table = TABLES["expert_mask"]
+    return pl.concat([table.conform(part) for part in parts]) if parts else table.empty()
+
+
+def layer_histogram(sets: ExpertSets) -> pl.DataFrame:
+    """Table `layer_histogram`: experts in each layer of each site, zeros included."""
+    axis = sets.axis
+    cells = [(site, layer, neurons) for site, (layers, neurons) in zip(axis.sites, axis.shapes, strict=True) for layer in range(layers)]
+    cell_start = np.concatenate([np.arange(layers) * n + start for start, (layers, n) in zip(axis.starts[:-1], axis.shapes, strict=True)])
+    at_language, at_concept = np.nonzero(sets.is_there)
+    counts = np.zeros((at_language.size, len(cells)), dtype=np.int64)
+    for at, index in enumerate(sets.neurons[at_language, at_concept]):
+        counts[at] = np.bincount(np.searchsorted(cell_start, index, side="right") - 1, minlength=len(cells))
+    n_pairs = at_language.size
+    frame = pl.DataFrame(
+        {
+            "checkpoint": pl.repeat(sets.checkpoint, n_pairs * len(cells), dtype=pl.String, eager=True),
+            "concept": _named(sets.concepts, np.repeat(at_concept, len(cells))),
+            "language": _named(sets.languages, np.repeat(at_language, len(cells))),
+            "site": pl.Series([site for site, _, _ in cells] * n_pairs, dtype=pl.String),
+            "layer": pl.Series([layer for _, layer, _ in cells] * n_pairs, dtype=pl.Int32),
+            "n_experts": counts.reshape(-1),
+            "n_neurons": pl.Series([n for _, _, n in cells] * n_pairs, dtype=pl.Int32),
+            "k": pl.repeat(sets.k, n_pairs * len(cells), dtype=pl.Int32, eager=True),
+        }
+    )
+    return TABLES["layer_histogram"].conform(frame)

@@ -1,0 +1,281 @@
+"""Columns of every table that SQL can name, and the command that computes it. Pure data, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from actlas.errors import QueryError
+
+#: Statistics that become columns of `scores`, in the order in which they are shown.
+STAT_COLUMNS = ("ap", "auroc", "p_active", "p_active_off", "mean", "std", "median", "p90", "best_f1")
+#: A set of languages is kept as bits of words of this many languages.
+LANGUAGES_PER_WORD = 64
+
+_NEURON = {"site": pl.String(), "layer": pl.Int32(), "neuron": pl.Int32()}
+_PAIR = {"checkpoint": pl.String(), "concept": pl.String(), "language_a": pl.String(), "language_b": pl.String()}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: What SQL calls it.
+        columns: Names and types, in order.
+        command: The command line that computes it, or None for what every store has.
+        about: One line.
+        stored: True for tables kept as Parquet under ``tables/``.
+    """
+
+    name: str
+    columns: Mapping[str, pl.DataType]
+    about: str
+    command: str | None = None
+    stored: bool = field(default=True)
+
+    def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """`frame` with exactly these columns and types, in this order.
+
+        Raises:
+            QueryError: If a column is missing.
+        """
+        missing = [name for name in self.columns if name not in frame.columns]
+        if missing:
+            raise QueryError(f"table {self.name} needs column {', '.join(missing)}; the frame has {', '.join(frame.columns)}")
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in self.columns.items())
+
+    def empty(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=dict(self.columns))
+
+
+def _table(name: str, about: str, command: str | None, *columns: Mapping[str, pl.DataType], stored: bool = True) -> Table:
+    merged = {key: dtype for part in columns for key, dtype in part.items()}
+    return Table(name, merged, about, command, stored)
+
+
+_ALL = (
+    _table(
+        "checkpoints",
+        "one row per checkpoint, with where its weights came from",
+        None,
+        {
+            "checkpoint": pl.String(),
+            "model": pl.String(),
+            "step": pl.Int64(),
+            "revision": pl.String(),
+            "weight_hash": pl.String(),
+            "sanity_loss": pl.Float64(),
+            "backend": pl.String(),
+            "dtype": pl.String(),
+            "position": pl.Int32(),
+        },
+        stored=False,
+    ),
+    _table(
+        "languages",
+        "languages in the order of the text axis; bit and word place a language in expert_mask.mask",
+        None,
+        {"language": pl.String(), "position": pl.Int32(), "word": pl.Int32(), "bit": pl.Int32(), "n_texts": pl.Int64()},
+        stored=False,
+    ),
+    _table(
+        "cubes",
+        "one row per cube",
+        None,
+        {
+            "checkpoint": pl.String(),
+            "site": pl.String(),
+            "pooling": pl.String(),
+            "n_layers": pl.Int32(),
+            "n_neurons": pl.Int32(),
+            "n_texts": pl.Int64(),
+            "dtype": pl.String(),
+        },
+        stored=False,
+    ),
+    _table(
+        "texts",
+        "the corpus",
+        None,
+        {
+            "text_id": pl.Int64(),
+            "text": pl.String(),
+            "language": pl.String(),
+            "parallel_id": pl.String(),
+            "split": pl.String(),
+            "n_tokens": pl.Int32(),
+        },
+        stored=False,
+    ),
+    _table(
+        "labels",
+        "which texts express which concept; no row: the text takes no part",
+        None,
+        {"text_id": pl.Int64(), "concept": pl.String(), "is_concept": pl.Boolean()},
+        stored=False,
+    ),
+    _table(
+        "tokens",
+        "the tokens whose vectors were kept",
+        "actlas extract MODEL --corpus CORPUS --store STORE",
+        {"text_id": pl.Int64(), "position": pl.Int32(), "token_id": pl.Int32(), "language": pl.String(), "split": pl.String()},
+        stored=False,
+    ),
+    _table(
+        "activations",
+        "every value of every cube, read when asked for",
+        "actlas extract MODEL --corpus CORPUS --store STORE",
+        {"checkpoint": pl.String()},
+        _NEURON,
+        {"text_id": pl.Int64(), "value": pl.Float32(), "language": pl.String()},
+        stored=False,
+    ),
+    _table(
+        "scores",
+        "every statistic of every neuron, read when asked for",
+        "actlas score STORE",
+        {"checkpoint": pl.String(), "language": pl.String(), "concept": pl.String()},
+        _NEURON,
+        {stat: pl.Float64() if stat in ("ap", "auroc") else pl.Float32() for stat in STAT_COLUMNS},
+        stored=False,
+    ),
+    _table(
+        "experts",
+        "the k best neurons by ap, all layers and linear sites together",
+        "actlas experts STORE",
+        {"checkpoint": pl.String(), "language": pl.String(), "concept": pl.String(), "rank": pl.Int32()},
+        _NEURON,
+        {"ap": pl.Float64(), "median": pl.Float32(), "p90": pl.Float32()},
+    ),
+    _table(
+        "expert_mask",
+        "languages in which a neuron is an expert, as bits; one row per neuron that is an expert anywhere",
+        "actlas experts STORE",
+        {"checkpoint": pl.String(), "concept": pl.String()},
+        _NEURON,
+        {"word": pl.Int32(), "mask": pl.UInt64(), "n_languages": pl.Int32()},
+    ),
+    _table(
+        "layer_histogram",
+        "how many experts sit in each layer of each site, zeros included",
+        "actlas experts STORE",
+        {"checkpoint": pl.String(), "concept": pl.String(), "language": pl.String(), "site": pl.String(), "layer": pl.Int32()},
+        {"n_experts": pl.Int32(), "n_neurons": pl.Int32(), "k": pl.Int32()},
+    ),
+    _table(
+        "control_experts",
+        "the k best neurons under other labels: either half of the texts, and shuffled labels",
+        "actlas overlap STORE",
+        {"checkpoint": pl.String(), "variant": pl.String(), "language": pl.String(), "concept": pl.String(), "rank": pl.Int32()},
+        _NEURON,
+        {"ap": pl.Float64()},
+    ),
+    _table(
+        "overlap",
+        "experts shared by each pair of languages, zeros included, with chance and the split-half ceiling",
+        "actlas overlap STORE",
+        _PAIR,
+        {
+            "k": pl.Int32(),
+            "shared": pl.Int32(),
+            "overlap": pl.Float64(),
+            "jaccard": pl.Float64(),
+            "chance": pl.Float64(),
+            "ceiling": pl.Float64(),
+            "cross_half": pl.Float64(),
+            "n_neurons": pl.Int64(),
+        },
+    ),
+    _table(
+        "overlap_by_layer",
+        "the same layer by layer; shared and overlap add up to those of table overlap",
+        "actlas overlap STORE",
+        _PAIR,
+        {
+            "layer": pl.Int32(),
+            "k": pl.Int32(),
+            "shared": pl.Int32(),
+            "overlap": pl.Float64(),
+            "jaccard": pl.Float64(),
+            "chance": pl.Float64(),
+            "ceiling": pl.Float64(),
+            "cross_half": pl.Float64(),
+            "n_a": pl.Int32(),
+            "n_b": pl.Int32(),
+            "n_neurons": pl.Int64(),
+        },
+    ),
+    _table(
+        "overlap_controls",
+        "mean overlap of a checkpoint beside its controls",
+        "actlas overlap STORE",
+        {
+            "checkpoint": pl.String(),
+            "step": pl.Int64(),
+            "k": pl.Int32(),
+            "overlap": pl.Float64(),
+            "other_concept": pl.Float64(),
+            "shuffled": pl.Float64(),
+            "chance": pl.Float64(),
+            "ceiling": pl.Float64(),
+            "cross_half": pl.Float64(),
+            "ratio": pl.Float64(),
+            "n_pairs": pl.Int32(),
+        },
+    ),
+    _table(
+        "lape",
+        "language-specific neurons by entropy of activation probability, one row per neuron and language",
+        "actlas lape STORE",
+        {"checkpoint": pl.String()},
+        _NEURON,
+        {"language": pl.String(), "p_active": pl.Float64(), "entropy": pl.Float64()},
+    ),
+    _table(
+        "token_activity",
+        "activation probability of every counted neuron, one number per language in the order of table languages",
+        "actlas lape STORE",
+        {"checkpoint": pl.String()},
+        _NEURON,
+        {"entropy": pl.Float64(), "p_max": pl.Float64(), "p_active": pl.List(pl.Float64)},
+    ),
+    _table(
+        "trajectory",
+        "neurons that are experts in two or more languages at some step, followed over all steps",
+        "actlas trajectory STORE",
+        {"checkpoint": pl.String(), "step": pl.Int64(), "concept": pl.String()},
+        _NEURON,
+        {"n_languages": pl.Int32(), "ap_mean": pl.Float64(), "ap_min": pl.Float64()},
+    ),
+    _table(
+        "rank_stability",
+        "how far the experts of a checkpoint are those of the one before and of the last",
+        "actlas trajectory STORE",
+        {"checkpoint": pl.String(), "step": pl.Int64(), "language": pl.String(), "concept": pl.String(), "k": pl.Int32()},
+        {"previous": pl.String(), "overlap_previous": pl.Float64(), "overlap_last": pl.Float64()},
+    ),
+    _table(
+        "probe",
+        "accuracy of a linear classifier on token vectors",
+        "actlas probe STORE",
+        {"checkpoint": pl.String(), "site": pl.String(), "layer": pl.Int32(), "label": pl.String(), "seed": pl.Int32()},
+        {"accuracy": pl.Float64(), "n_train": pl.Int32(), "n_test": pl.Int32(), "c": pl.Float64()},
+        {"chance": pl.Float64(), "n_iterations": pl.Int32()},
+    ),
+    _table(
+        "top_texts",
+        "the texts with the highest values of each neuron",
+        "actlas top-texts STORE --site SITE",
+        {"checkpoint": pl.String()},
+        _NEURON,
+        {"rank": pl.Int32(), "text_id": pl.Int64(), "value": pl.Float32()},
+    ),
+)
+
+#: Every table by name.
+TABLES: Mapping[str, Table] = {table.name: table for table in _ALL}
+#: Commands of tables that other parts publish; their columns are whatever was published.
+FOREIGN_COMMANDS: Mapping[str, str] = {"generations": "actlas steer STORE", "patches": "actlas patch STORE"}

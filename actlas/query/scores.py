@@ -1,0 +1,202 @@
+"""Scores: every statistic of every neuron for every concept and language, streamed from the cube and kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from actlas.errors import QueryError, ScoresNotFound
+from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.stream import BLOCK_BYTES, language_slices, neuron_blocks
+from actlas.store.cube import Cube
+from actlas.store.layout import EXACT_STATS
+from actlas.store.scores import ScoreWriter
+
+#: Statistics that `score_neurons` computes unless told otherwise.
+DEFAULT_STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "std", "median", "p90", "best_f1")
+#: Called as (neurons done, neurons in all, what is being worked on).
+Progress = Callable[[int, int, str], None]
+
+
+def score_neurons(
+    store: Atlas | str | Path,
+    *,
+    checkpoints: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+    stats: Sequence[str] = DEFAULT_STATS,
+    threshold: float = 0.0,
+    backend: str = "auto",
+    overwrite: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Score every neuron of the store's cubes and keep the scores beside them.
+
+    A cube is read once, in blocks of neurons; for each language one ranking of a neuron's texts serves all concepts. A layer is
+    committed when it is done: stopped at any moment, the same call goes on with the layers that are missing. Cubes whose scores
+    are complete and were made with the same settings are left alone.
+
+    Args:
+        store: Opened with mode "a", or a path.
+        checkpoints: Which; None for all.
+        sites: Which; None for all that the checkpoint has.
+        stats: Statistics, as `actlas.kernels.concept_scores` names them.
+        threshold: A value above it is active (p_active, p_active_off).
+        backend: Of the kernels: "auto", "cpu", "gpu" or "reference".
+        overwrite: Replace scores made with other settings instead of refusing.
+        block_bytes: Values in memory at a time.
+        progress: Told after every block.
+
+    Returns:
+        One row per cube: checkpoint, site, n_layers, n_neurons, n_languages, n_concepts, n_null (pairs of a language and a concept
+        without positives or without negatives, whose scores are null), n_scored (layers scored now; the others were there).
+
+    Raises:
+        ReadOnlyStore: If the store is open with mode "r".
+        RecipeMismatch: If there are scores made with other settings and `overwrite` is False.
+        CheckpointNotFound, CubeNotFound: If one named is not there.
+
+    Example:
+        >>> score_neurons("run.actlas", sites=["mlp_pre"], stats=("ap", "median"))  # doctest: +SKIP
+    """
+    store = as_atlas(store, "a")
+    cubes = _wanted_cubes(store, checkpoints, sites)
+    total = sum(np.prod(store.shape(*cube), dtype=int) for cube in cubes)
+    n_null = int(_null_pairs(store).sum())
+    rows, done = [], 0
+    for checkpoint, site in cubes:
+        settings = _settings(store, stats, threshold, backend)
+        n_layers, n_neurons = store.shape(checkpoint, site)
+        n_scored = 0
+        if overwrite or not _are_there(store, checkpoint, site, settings):
+            with store.score_writer(
+                checkpoint,
+                site,
+                stats=tuple(stats),
+                languages=store.corpus.languages,
+                concepts=store.corpus.concepts,
+                settings=settings,
+                overwrite=overwrite,
+            ) as writer:
+                n_scored = len(writer.pending_layers())
+                done += (n_layers - n_scored) * n_neurons
+                _score_cube(store, store.cube(checkpoint, site), writer, block_bytes, settings, _counting(progress, done, total))
+                writer.finish()
+                done += n_scored * n_neurons
+        else:
+            done += n_layers * n_neurons
+            if progress is not None:
+                progress(done, total, f"{checkpoint} {site}")
+        rows.append(
+            (checkpoint, site, n_layers, n_neurons, len(store.corpus.languages), len(store.corpus.concepts), n_null, n_scored)
+        )
+    columns = ["checkpoint", "site", "n_layers", "n_neurons", "n_languages", "n_concepts", "n_null", "n_scored"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def _wanted_cubes(store: Atlas, checkpoints: Sequence[str] | None, sites: Sequence[str] | None) -> list[tuple[str, str]]:
+    cubes = []
+    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+        for site in store.sites(checkpoint) if sites is None else sites:
+            store.shape(checkpoint, site)
+            cubes.append((checkpoint, site))
+    if not cubes:
+        raise QueryError(f"{store.path} has no committed checkpoint to score; list: actlas info {store.path}")
+    if not store.corpus.concepts:
+        raise QueryError(f"the corpus of {store.path} has no concept to score neurons for")
+    return cubes
+
+
+def _settings(store: Atlas, stats: Sequence[str], threshold: float, backend: str) -> dict[str, Any]:
+    return {
+        "threshold": threshold,
+        "stats": list(stats),
+        "backend": backend,
+        "corpus": store.corpus.fingerprint,
+        "versions": {"actlas": package_version(), "numpy": np.__version__},
+    }
+
+
+def score_dtype(stat: str) -> str:
+    """Type in which a statistic is kept: every bit where its ranking decides experts."""
+    return "float64" if stat in EXACT_STATS else "float32"
+
+
+def package_version() -> str:
+    """Version of actlas, "0" where it runs uninstalled."""
+    try:
+        return version("actlas")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _are_there(store: Atlas, checkpoint: str, site: str, settings: dict[str, Any]) -> bool:
+    """Whether scores are complete and made with the same settings; another version of a package is no reason to compute them again."""
+    try:
+        there = store.scores(checkpoint, site)
+    except ScoresNotFound:
+        return False
+    same = {**there.settings, "versions": None} == {**settings, "versions": None}
+    return same and there.concepts == store.corpus.concepts and there.languages == store.corpus.languages
+
+
+def _counting(progress: Progress | None, before: int, total: int) -> Callable[[int, str], None]:
+    def tell(done: int, what: str) -> None:
+        if progress is not None:
+            progress(before + done, total, what)
+
+    return tell
+
+
+def _null_pairs(store: Atlas) -> NDArray[np.bool_]:
+    """Pairs ``"languages concepts"`` without a positive or without a negative text."""
+    pairs = []
+    for language in store.corpus.languages:
+        is_concept, is_member = store.corpus.concept_matrix(language)
+        positives = (is_concept & is_member).sum(axis=0)
+        pairs.append((positives == 0) | (positives == is_member.sum(axis=0)))
+    return np.array(pairs)
+
+
+def _score_cube(
+    store: Atlas,
+    cube: Cube,
+    writer: ScoreWriter,
+    block_bytes: int,
+    settings: dict[str, Any],
+    tell: Callable[[int, str], None],
+) -> None:
+    from actlas.kernels import concept_scores
+
+    corpus = store.corpus
+    labels = {language: corpus.concept_matrix(language) for language in corpus.languages}
+    rows = language_slices(store)
+    _, n_neurons, _ = cube.shape
+    shape = (len(corpus.languages), len(corpus.concepts), n_neurons)
+    layer_scores: dict[str, NDArray[Any]] = {}
+    done = 0
+    for block in neuron_blocks(cube, writer.pending_layers(), block_bytes=block_bytes):
+        if block.start == 0:
+            layer_scores = {stat: np.full(shape, np.nan, score_dtype(stat)) for stat in writer.stats}
+        for at, language in enumerate(corpus.languages):
+            is_concept, is_member = labels[language]
+            scores = concept_scores(
+                np.ascontiguousarray(block.values[:, rows[language]]),
+                is_concept,
+                stats=writer.stats,
+                is_member=None if is_member.all() else is_member,
+                threshold=settings["threshold"],
+                backend=settings["backend"],
+            )
+            for stat, values in scores.items():
+                layer_scores[stat][at, :, block.neurons] = np.asarray(values).T
+        done += block.values.shape[0]
+        if block.neurons.stop == n_neurons:
+            writer.write_layer(block.layer, layer_scores)
+        tell(done, f"{cube.checkpoint} {cube.site}")

@@ -1,0 +1,19 @@
+-- overlap_at(checkpoint, concept, k): overlap of every pair of languages at a smaller k than the stored one, zeros included
+-- reads: experts, languages
+CREATE MACRO overlap_at(ck, con, k_best) AS TABLE
+WITH best AS (
+    SELECT language, site, layer, neuron FROM experts WHERE checkpoint = ck AND concept = con AND rank <= k_best
+), there AS (
+    SELECT DISTINCT language FROM best
+), pairs AS (
+    SELECT a.language AS language_a, b.language AS language_b
+    FROM there AS a JOIN there AS b ON a.language < b.language
+), counted AS (
+    SELECT a.language AS language_a, b.language AS language_b, count(*) AS shared
+    FROM best AS a JOIN best AS b USING (site, layer, neuron)
+    WHERE a.language < b.language
+    GROUP BY a.language, b.language
+)
+SELECT language_a, language_b, coalesce(shared, 0) AS shared, coalesce(shared, 0) / k_best::DOUBLE AS overlap
+FROM pairs LEFT JOIN counted USING (language_a, language_b)
+ORDER BY language_a, language_b;

@@ -1,0 +1,153 @@
+"""What SQL may contain: one SELECT, or EXPLAIN of one, after any number of SET VARIABLE.
+
+The kind of a statement is not enough to tell: DuckDB parses ``WITH x AS (COPY ... TO 'file') SELECT 1`` as a SELECT and writes the
+file. So the syntax tree is walked and everything in it has to be on a list of what only reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from actlas.errors import QueryError
+
+#: Query nodes that only read. INSERT_QUERY_NODE, COPY_QUERY_NODE and the like are what this list keeps out.
+READING_NODES = frozenset(
+    {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"},
+)
+#: Table functions without files, settings or nested SQL behind them.
+TABLE_FUNCTIONS = frozenset(
+    {"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"}
+    | {"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views", "duckdb_types", "duckdb_variables"}
+    | {"pragma_table_info", "pragma_version", "duckdb_settings"}
+)
+#: What lists tables; asking for it makes every table first.
+_LISTINGS = frozenset(
+    {"tables", "__show_tables_expanded", "databases", "sqlite_master", "sqlite_schema", "pg_tables", "pg_views"}
+    | {"duckdb_tables", "duckdb_views", "duckdb_columns"}
+)
+_LEADING = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.S)
+_SET_VARIABLE = re.compile(r"SET\s+VARIABLE\s+([A-Za-z_][A-Za-z0-9_]*)\s*(?:=|\bTO\b)\s*(.+)", re.S | re.I)
+_EXPLAIN = re.compile(r"EXPLAIN\s+(?:ANALYZE\s+)?(.+)", re.S | re.I)
+_ALLOWED = "actlas sql takes one SELECT or EXPLAIN SELECT, after any number of SET VARIABLE name = (...)"
+
+
+@dataclass
+class Checked:
+    """A query that only reads.
+
+    Attributes:
+        variables: (name, expression) to set first, in order.
+        query: The statement to run.
+        tables: Names of tables that the SQL mentions, common table expressions left out.
+        functions: Names of table functions and table macros that it calls.
+        catalog: Which of `tables` are DuckDB's own catalogs.
+        shows_all: Whether it lists the tables (SHOW TABLES and the like).
+        is_explain: Whether `query` is an EXPLAIN.
+    """
+
+    variables: list[tuple[str, str]] = field(default_factory=list)
+    query: str = ""
+    tables: set[str] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
+    catalog: set[str] = field(default_factory=set)
+    shows_all: bool = False
+    is_explain: bool = False
+
+
+def check(
+    statements: Collection[str],
+    *,
+    serialize: Callable[[str], str],
+    macros: Collection[str],
+) -> Checked:
+    """Take SQL apart and refuse whatever could do more than read tables of this store.
+
+    Args:
+        statements: The single statements, in order.
+        serialize: Gives DuckDB's syntax tree of a SELECT as JSON (``json_serialize_sql``).
+        macros: Table macros that may be called besides `TABLE_FUNCTIONS`.
+
+    Raises:
+        QueryError: If the SQL is empty, has several queries, or has anything that is not on the lists above.
+    """
+    checked = Checked()
+    for statement in statements:
+        text = statement[_LEADING.match(statement).end() :].rstrip().rstrip(";").rstrip()  # type: ignore[union-attr]
+        if not text:
+            continue
+        if checked.query:
+            raise QueryError(f"there is a second statement after the query: {_shown(text)}; {_ALLOWED}")
+        variable = _SET_VARIABLE.fullmatch(text)
+        if variable:
+            name, expression = variable.groups()
+            _inspect(f"SELECT {expression}", serialize, macros, checked)
+            checked.variables.append((name, expression))
+            continue
+        explained = _EXPLAIN.fullmatch(text)
+        _inspect(explained[1] if explained else text, serialize, macros, checked)
+        checked.query, checked.is_explain = text, explained is not None
+    if not checked.query:
+        raise QueryError(f"there is no query; {_ALLOWED}")
+    return checked
+
+
+def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[str], checked: Checked) -> None:
+    tree = json.loads(serialize(select))
+    if tree["error"]:
+        reason = "" if "Only SELECT" in tree["error_message"] else f" ({tree['error_message']})"
+        raise QueryError(f"refused: {_shown(select)}{reason}; {_ALLOWED}")
+    if len(tree["statements"]) != 1:
+        raise QueryError(f"refused: {len(tree['statements'])} statements in {_shown(select)}; {_ALLOWED}")
+    nodes = list(_walk(tree))
+    defined: set[str] = set()
+    for node in nodes:
+        kind = node.get("type")
+        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in READING_NODES:
+            what = kind.removesuffix("_NODE").removesuffix("_QUERY").replace("_", " ")
+            raise QueryError(f"refused: {what} inside a query; {_ALLOWED}")
+        if kind == "TABLE_FUNCTION":
+            name = str(node["function"]["function_name"]).lower()
+            if name not in TABLE_FUNCTIONS and name not in macros:
+                known = ", ".join(sorted(macros)) or "none"
+                raise QueryError(f"refused: table function {name} may reach outside the store; macros of this store: {known}")
+            checked.functions.add(name)
+        if "cte_map" in node:
+            defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
+    for node in nodes:
+        if node.get("type") == "BASE_TABLE":
+            _add_table(checked, str(node["table_name"]).lower(), str(node.get("schema_name", "")).lower(), defined)
+        if node.get("type") == "SHOW_REF" and node.get("table_name"):
+            name = str(node["table_name"]).strip('"').lower()
+            if node["show_type"] == "SHOW_SPECIAL" or name in _LISTINGS:
+                checked.shows_all = True
+            else:
+                _add_table(checked, name, "", defined)
+    checked.shows_all |= bool(checked.catalog or checked.functions & _LISTINGS)
+
+
+def _add_table(checked: Checked, name: str, schema: str, defined: set[str]) -> None:
+    if name in defined:
+        return
+    checked.tables.add(name)
+    if schema in ("information_schema", "pg_catalog") or name in _LISTINGS:
+        checked.catalog.add(name)
+
+
+def _walk(tree: Any) -> Iterator[dict[str, Any]]:
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            yield node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+
+
+def _shown(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:57] + "..."

@@ -1,0 +1,94 @@
+"""Reading a cube in blocks of neurons: all texts of a block at once, the next block read while this one is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actlas.store.cube import Cube
+
+#: Values of one block of neurons, in bytes; two blocks are in memory at a time.
+BLOCK_BYTES = 64 << 20
+#: Neurons of a block are a multiple of this, so that no chunk is read twice.
+_UNIT = 128
+
+
+@dataclass(frozen=True)
+class NeuronBlock:
+    """Consecutive neurons of one layer.
+
+    Attributes:
+        layer: Their layer.
+        start: The first one.
+        values: ``"neurons texts"``, float16 or float32.
+    """
+
+    layer: int
+    start: int
+    values: NDArray[Any]
+
+    @property
+    def neurons(self) -> slice:
+        return slice(self.start, self.start + self.values.shape[0])
+
+
+def neuron_blocks(
+    cube: Cube, layers: list[int] | None = None, *, texts: slice | None = None, block_bytes: int = BLOCK_BYTES
+) -> Iterator[NeuronBlock]:
+    """Blocks of a cube, layer by layer, in the order of their neurons.
+
+    Args:
+        cube: What to read.
+        layers: Which layers, in that order; None for all.
+        texts: Part of the text axis; None for all.
+        block_bytes: Upper limit of one block's values, unless 128 neurons are more than that.
+    """
+    n_layers, n_neurons, n_texts = cube.shape
+    width = n_texts if texts is None else texts.stop - texts.start
+    itemsize = 4 if cube.dtype != "float16" else 2
+    fitting = block_bytes // max(1, width * itemsize)
+    step = max(_UNIT, fitting // _UNIT * _UNIT)
+    wanted = [(layer, at) for layer in (range(n_layers) if layers is None else layers) for at in range(0, n_neurons, step)]
+
+    def read(where: tuple[int, int]) -> NeuronBlock:
+        layer, at = where
+        return NeuronBlock(layer, at, cube.read(layer=layer, neurons=slice(at, min(at + step, n_neurons)), texts=texts))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="actlas-read") as pool:
+        ahead = pool.submit(read, wanted[0]) if wanted else None
+        for following in [*wanted[1:], None]:
+            assert ahead is not None  # one future per wanted block
+            block = ahead.result()
+            ahead = pool.submit(read, following) if following is not None else None
+            yield block
+
+
+def language_slices(store: Any) -> dict[str, slice]:
+    """Rows of the text axis by language, in the order of the axis."""
+    return {language: store.corpus.language_slice(language) for language in store.corpus.languages}
+
+
+def split_halves(texts: Any, seed: int) -> NDArray[np.bool_]:
+    """Which half every text of the corpus belongs to; texts that are translations of each other share one.
+
+    Halves are drawn over `parallel_id`; a text without one is drawn by itself.
+
+    Args:
+        texts: The corpus' texts.
+        seed: Of the draw.
+
+    Returns:
+        True for the second half, ``"texts"``.
+    """
+    own = np.array([f"text {text_id}" for text_id in texts["text_id"].to_list()], dtype=object)
+    linked = texts["parallel_id"].to_list() if "parallel_id" in texts.columns else [None] * len(own)
+    keys = np.array([f"group {link}" if link is not None else key for link, key in zip(linked, own, strict=True)])
+    groups, group_of = np.unique(keys, return_inverse=True)
+    second = np.zeros(groups.size, dtype=bool)
+    second[np.random.default_rng(seed).permutation(groups.size)[: groups.size // 2]] = True
+    return np.asarray(second[group_of])

@@ -1,0 +1,257 @@
+"""Tables of a store in SQL: an in-memory DuckDB with views over Parquet and over cubes, behind a sandbox.
+
+There is no database file, which a reader and a writer could not share. What SQL can reach is fixed before the first query: the
+Parquet files of this store, by exact name. Views, macros and lazily read cubes are made when a query names them, so that a
+query over a small table starts nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from actlas.errors import ActlasError, QueryError, TableNotFound
+from actlas.query.schema import FOREIGN_COMMANDS, TABLES
+from actlas.query.statements import Checked, check
+
+_HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
+
+
+@dataclass(frozen=True)
+class Macro:
+    """One table macro, from one file of ``sql/``.
+
+    Attributes:
+        name: What SQL calls it.
+        call: Its name and arguments as a user would type them.
+        about: One line.
+        reads: Tables that it needs.
+        sql: The CREATE MACRO statement.
+    """
+
+    name: str
+    call: str
+    about: str
+    reads: tuple[str, ...]
+    sql: str
+
+
+@cache
+def macros() -> Mapping[str, Macro]:
+    """The macros that every store has, by name."""
+    found = {}
+    for file in sorted((Path(__file__).parent / "sql").glob("*.sql")):
+        text, name = file.read_text(encoding="utf-8"), file.stem
+        header = _HEADER.match(text)
+        assert header is not None, f"{file.name} needs a header line and a reads line"
+        reads = tuple(part.strip() for part in header["reads"].split(","))
+        found[name] = Macro(name, header["call"], header["about"], reads, text[header.end() :])
+    return found
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the tables of one store come from; nothing is read before a query names the table.
+
+    Attributes:
+        files: name -> Parquet files; one level of ``checkpoint=<id>`` folders is understood.
+        joined: name -> SELECT over tables of `files`.
+        frames: name -> a small frame.
+        scans: name -> a frame that reads lazily.
+        label: How messages call the store.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    joined: Mapping[str, str]
+    frames: Mapping[str, Callable[[], pl.DataFrame]]
+    scans: Mapping[str, Callable[[], pl.LazyFrame]]
+    label: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted({*self.files, *self.joined, *self.frames, *self.scans}))
+
+    def missing(self, name: str) -> TableNotFound:
+        """The error for a table that is not there: what is, and which command makes this one."""
+        there = f"{self.label} has {', '.join(self.names)}"
+        command = TABLES[name].command if name in TABLES else FOREIGN_COMMANDS.get(name)
+        if command is None:
+            return TableNotFound(f"no table {name}; {there}")
+        return TableNotFound(f"table {name} was not computed yet: {command.replace('STORE', self.label)}; {there}")
+
+
+@dataclass(frozen=True)
+class _Arrow:
+    """A polars frame that DuckDB takes through the Arrow C stream, which needs no pyarrow (slow to import)."""
+
+    frame: pl.DataFrame
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
+class Session:
+    """One sandboxed connection over one state of a store. Queries from several threads take turns.
+
+    Args:
+        sources: The tables.
+        refusals: Errors that a lazily read table raised inside a query; DuckDB would bury them in its own.
+        threads: Threads of DuckDB; None for one per core.
+        memory_limit: As DuckDB writes it, "4GB"; None for its own default.
+    """
+
+    def __init__(
+        self, sources: Sources, refusals: list[ActlasError], *, threads: int | None = None, memory_limit: str | None = None
+    ) -> None:
+        self.sources = sources
+        self._refusals = refusals
+        self._lock = threading.Lock()
+        self._made: set[str] = set()
+        self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
+        self._lock_down(threads or os.cpu_count() or 1, memory_limit)
+
+    def _lock_down(self, threads: int, memory_limit: str | None) -> None:
+        """The order matters: allowed paths and temp_directory cannot be changed once external access is off."""
+        files = [_quoted(str(path.resolve())) for paths in self.sources.files.values() for path in paths]
+        steps = [
+            f"SET threads = {threads}",
+            "SET temp_directory = ''",
+            "SET parquet_metadata_cache = true",
+            *([f"SET memory_limit = {_quoted(memory_limit)}"] if memory_limit else []),
+            f"SET allowed_paths = [{', '.join(files)}]",
+            "SET enable_external_access = false",
+            "SET autoinstall_known_extensions = false",
+            "SET autoload_known_extensions = false",
+            "SET allow_community_extensions = false",
+            "SET allow_persistent_secrets = false",
+            "SET lock_configuration = true",
+        ]
+        for step in steps:
+            self._connection.execute(step)
+
+    def close(self) -> None:
+        """Free the connection."""
+        self._connection.close()
+
+    def run(self, query: str) -> pl.DataFrame:
+        """The answer to one query.
+
+        Raises:
+            QueryError: If it is refused, or DuckDB does not understand it.
+            TableNotFound: If it names a table that is not there.
+        """
+        with self._lock:
+            try:
+                checked = self._check(query)
+                self._make_for(checked)
+                return self._execute(checked)
+            except duckdb.Error as error:
+                if self._refusals:
+                    raise self._refusals[-1] from error
+                raise QueryError(_first_lines(error)) from error
+            finally:
+                self._refusals.clear()
+
+    def _check(self, query: str) -> Checked:
+        statements = [statement.query for statement in self._connection.extract_statements(query)]
+        return check(statements, serialize=self._serialize, macros=macros())
+
+    def _serialize(self, select: str) -> str:
+        # fetchall, not fetchone: a result that is not read to its end blocks the connection
+        return str(self._connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()[0][0])
+
+    def _make_for(self, checked: Checked) -> None:
+        if checked.shows_all:
+            for name in self.sources.names:
+                self._make(name)
+        for name in sorted(checked.tables - checked.catalog):
+            if name in self.sources.names or name in TABLES or name in FOREIGN_COMMANDS:
+                self._make(name)
+            elif name not in macros():
+                raise self.sources.missing(name)
+        for name in sorted(checked.functions & macros().keys()):
+            for table in macros()[name].reads:
+                self._make(table)
+            if f"macro {name}" not in self._made:
+                self._connection.execute(macros()[name].sql)
+                self._made.add(f"macro {name}")
+
+    def _make(self, name: str) -> None:
+        """Create the view `name`, and first what it is made of."""
+        if name in self._made:
+            return
+        sources = self.sources
+        if name in sources.files:
+            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {self._read_parquet(name)}")
+        elif name in sources.joined:
+            select = sources.joined[name]
+            for table in sorted(set(re.findall(r"\w+", select)) & {*sources.files, *sources.frames}):
+                self._make(table)
+            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {select}")
+        elif name in sources.frames:
+            # DuckDB is given an object that streams the frame, and keeps what it reads
+            self._connection.register(f"source_{name}", _Arrow(sources.frames[name]()))
+            self._connection.execute(f"CREATE TABLE {_identifier(name)} AS SELECT * FROM source_{name}")
+            self._connection.unregister(f"source_{name}")
+        elif name in sources.scans:
+            self._connection.register(name, sources.scans[name]())
+        else:
+            raise sources.missing(name)
+        self._made.add(name)
+
+    def _read_parquet(self, name: str) -> str:
+        paths = self.sources.files[name]
+        files = ", ".join(_quoted(str(path.resolve())) for path in paths)
+        if not paths[0].parent.name.startswith("checkpoint="):
+            return f"SELECT * FROM read_parquet([{files}])"
+        hive = "hive_partitioning = true, hive_types_autocast = false"
+        columns = TABLES[name].columns if name in TABLES else {}
+        # the folder's column comes last; put it where the table says
+        order = ", ".join(_identifier(column) for column in columns) or "*"
+        return f"SELECT {order} FROM read_parquet([{files}], {hive})"
+
+    def _execute(self, checked: Checked) -> pl.DataFrame:
+        try:
+            for variable, expression in checked.variables:
+                self._connection.execute(f"SET VARIABLE {variable} = {expression}")
+            if checked.is_explain:
+                rows = self._connection.execute(checked.query).fetchall()
+                return pl.DataFrame({"plan": [str(row[-1]) for row in rows]}, schema={"plan": pl.String})
+            return _frame(self._connection.sql(checked.query))
+        finally:
+            for variable, _ in checked.variables:
+                self._connection.execute(f"RESET VARIABLE {variable}")
+
+
+def _frame(relation: Any) -> pl.DataFrame:
+    """A result as polars; decimals and 128-bit sums become the numbers that a user would go on with."""
+    frame = pl.DataFrame(relation)
+    for name, dtype in frame.schema.items():
+        if isinstance(dtype, pl.Decimal):
+            plain = frame[name].cast(pl.Int64 if dtype.scale == 0 else pl.Float64, strict=False)
+            if plain.null_count() == frame[name].null_count():
+                frame = frame.with_columns(plain)
+    return frame
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _first_lines(error: Exception) -> str:
+    lines: Iterator[str] = (line.strip() for line in str(error).splitlines())
+    kept = [line for line in lines if line and not line.startswith(("^", "LINE"))]
+    return re.sub(r"^\w+ Error: ", "", " ".join(kept[:2]))
