@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from actlas.store.codecs import bfloat16_to_float32
+from actlas.store.shard_reader import plan_of, read_part
 
 if TYPE_CHECKING:
     import xarray
@@ -20,11 +22,8 @@ Rows = slice | Sequence[int] | NDArray[np.integer[Any]] | None
 
 
 def _select(array: zarr.Array[Any], selectors: Sequence[int | Rows]) -> NDArray[Any]:
-    """Orthogonal read: an int drops its dimension, a sequence picks in the order given, None takes all.
-
-    Sequences are read as one orthogonal selection, so only chunks that hold a wanted index are decoded.
-    """
-    where: list[Any] = []
+    """Orthogonal read: an int drops its dimension, a sequence picks in the order given, None takes all."""
+    where: list[slice | NDArray[np.int64]] = []
     dropped = []
     for axis, selector in enumerate(selectors):
         size = array.shape[axis]
@@ -32,20 +31,17 @@ def _select(array: zarr.Array[Any], selectors: Sequence[int | Rows]) -> NDArray[
             at = int(selector) + (size if selector < 0 else 0)
             if not 0 <= at < size:
                 raise IndexError(f"index {int(selector)} on an axis of {size}")
-            # a slice and a later squeeze: integer indices leave the fast codec pipelines
             where.append(slice(at, at + 1))
             dropped.append(axis)
         elif selector is None:
             where.append(slice(None))
         elif isinstance(selector, slice):
-            where.append(slice(*selector.indices(size)))
+            start, stop, step = selector.indices(size)
+            where.append(slice(start, stop, step) if step > 0 else np.arange(start, stop, step))
         else:
             where.append(_rows(selector, size))
-    if all(isinstance(w, slice) and w.step in (None, 1) for w in where):
-        values = np.asarray(array[tuple(where)])
-    else:
-        values = np.asarray(array.oindex[tuple(where)])
-    return values.squeeze(axis=tuple(dropped))
+    folder = Path(str(array.store_path).removeprefix("file://"))
+    return read_part(folder, plan_of(array), where).squeeze(axis=tuple(dropped))
 
 
 def _rows(selector: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64]:

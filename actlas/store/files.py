@@ -23,7 +23,8 @@ def fsync_folder(folder: Path) -> None:
 def write_atomically(path: Path, parts: Iterable[bytes | bytearray | memoryview], *, sync: bool = True) -> None:
     """Write a file that readers see whole or not at all.
 
-    The temporary name is fixed: the next attempt reuses it, so none pile up. Callers must own `path`: two writers of one path at the same time would share the temporary file.
+    The temporary name is fixed: the next attempt reuses it, so none pile up. Callers must own `path`: two writers of one path
+    at the same time would share the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")

@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from actlas.store.codecs import Codec, as_stored, chunk_is_whole
+from actlas.store.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
 from actlas.store.files import write_atomically
 from actlas.store.layout import ArrayPlan
 
@@ -92,41 +92,58 @@ def write_shards(
     if any(at % step for at, step in zip(start, plan.shard, strict=True)):
         raise ValueError(f"write at {start} is not on the shard grid {plan.shard} of {path}; a shard is written whole")
     values = as_stored(values, plan.dtype)
-    records = []
     counts = [ceil(size / step) for size, step in zip(values.shape, plan.shard, strict=True)]
-    for index in itertools.product(*map(range, counts)):
-        window = tuple(slice(i * step, (i + 1) * step) for i, step in zip(index, plan.shard, strict=True))
-        grid = [at // step + i for at, step, i in zip(start, plan.shard, index, strict=True)]
+    indices = list(itertools.product(*map(range, counts)))
+    records = []
+    # one shard ahead: its chunks are encoded while the one before it is written
+    encoding = [_encode(_window(values, indices[0], plan.shard), plan, codec, pool)]
+    for at, index in enumerate(indices):
+        if at + 1 < len(indices):
+            encoding.append(_encode(_window(values, indices[at + 1], plan.shard), plan, codec, pool))
+        grid = [begin // step + i for begin, step, i in zip(start, plan.shard, index, strict=True)]
         name = f"{path}/c/{'/'.join(map(str, grid))}"
-        parts = _assemble(values[window], plan, codec, pool)
-        crc = 0
-        for part in parts:
-            crc = google_crc32c.extend(crc, part)
-        write_atomically(root / name, parts, sync=sync)
-        records.append(ShardRecord(name, sum(map(len, parts)), crc))
+        shard = _Assembly(encoding.pop(0))
+        write_atomically(root / name, shard.parts(), sync=sync)
+        records.append(ShardRecord(name, shard.n_bytes, shard.crc32c))
     return records
 
 
-def _assemble(values: NDArray[Any], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> list[bytes]:
-    """The encoded chunks of one shard, then its index: offset and length per chunk and a crc32c, as `sharding_indexed` says."""
-    grid = [range(shard // chunk) for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
-    windows = [
-        tuple(slice(i * step, (i + 1) * step) for i, step in zip(index, plan.chunk, strict=True))
-        for index in itertools.product(*grid)
-    ]
+def _window(values: NDArray[Any], index: tuple[int, ...], step: tuple[int, ...]) -> NDArray[Any]:
+    window: NDArray[Any] = values[tuple(slice(i * size, (i + 1) * size) for i, size in zip(index, step, strict=True))]
+    return window
 
-    def encode(window: tuple[slice, ...]) -> bytes:
-        piece = values[window]
+
+def _encode(values: NDArray[Any], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> Iterator[bytes]:
+    """The encoded chunks of one shard in the order of its index; empty where the array has ended. Work begins at once."""
+    grid = [range(shard // chunk) for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
+
+    def encode(index: tuple[int, ...]) -> bytes:
+        piece = _window(values, index, plan.chunk)
         return codec.encode(_whole_chunk(piece, plan)) if piece.size else b""
 
-    parts = list(pool.map(encode, windows))
-    sizes = np.array([len(part) for part in parts], dtype="<u8")
-    index = np.full((len(parts), 2), _ABSENT, dtype="<u8")
-    present = sizes > 0
-    index[present, 0] = (np.cumsum(sizes) - sizes)[present]
-    index[present, 1] = sizes[present]
-    table = index.tobytes()
-    return [*parts, table + google_crc32c.value(table).to_bytes(4, "little")]
+    return pool.map(encode, itertools.product(*grid))
+
+
+class _Assembly:
+    """One shard as it is written: chunks, then their index and its crc32c, as `sharding_indexed` lays them out."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self.n_bytes = 0
+        self.crc32c = 0
+
+    def parts(self) -> Iterator[bytes]:
+        index = []
+        for chunk in self._chunks:
+            index.append((self.n_bytes, len(chunk)) if chunk else (_ABSENT, _ABSENT))
+            yield self._counted(chunk)
+        table = np.array(index, dtype="<u8").tobytes()
+        yield self._counted(table + crc_bytes(table))
+
+    def _counted(self, part: bytes) -> bytes:
+        self.n_bytes += len(part)
+        self.crc32c = google_crc32c.extend(self.crc32c, part)
+        return part
 
 
 def _whole_chunk(piece: NDArray[Any], plan: ArrayPlan) -> NDArray[Any]:
@@ -152,6 +169,23 @@ def _copy_tiled(source: NDArray[Any], target: NDArray[Any]) -> None:
             target[tile] = source[tile]
 
 
+def index_bytes(plan: ArrayPlan) -> int:
+    """Size of the index at the end of a shard."""
+    return 16 * prod(shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True)) + 4
+
+
+def read_index(table: bytes, plan: ArrayPlan) -> NDArray[np.uint64]:
+    """Offset and length of every chunk, ``"chunks along each dimension, 2"``.
+
+    Raises:
+        ValueError: If its checksum disagrees.
+    """
+    if crc_bytes(table[:-4]) != table[-4:]:
+        raise ValueError("the index of a shard is damaged")
+    grid = [shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
+    return np.frombuffer(table[:-4], dtype="<u8").reshape(*grid, 2)
+
+
 def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator[str]:
     """What is wrong with a shard on disk, one line each; nothing where it is whole."""
     file = root / record.path
@@ -164,14 +198,14 @@ def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator
         return
     if google_crc32c.value(data) == record.crc32c:
         return
-    n_chunks = prod(shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True))
-    table, crc = data[-16 * n_chunks - 4 : -4], data[-4:]
-    if google_crc32c.value(table) != int.from_bytes(crc, "little"):
+    try:
+        index = read_index(data[-index_bytes(plan) :], plan)
+    except ValueError:
         yield f"{record.path}: its index is damaged"
         return
     bad = [
         i
-        for i, (offset, size) in enumerate(np.frombuffer(table, dtype="<u8").reshape(-1, 2).tolist())
+        for i, (offset, size) in enumerate(index.reshape(-1, 2).tolist())
         if offset != _ABSENT and not chunk_is_whole(data[offset : offset + size])
     ]
     which = ", ".join(map(str, bad)) or "none, it is another file"

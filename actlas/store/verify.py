@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import zarr
 
 from actlas.store.catalog import Store
 from actlas.store.files import read_json
 from actlas.store.layout import ArrayPlan
+from actlas.store.shard_reader import plan_of
 from actlas.store.shards import ShardRecord, damaged_chunks
 
 
@@ -95,6 +95,4 @@ def _plan_on_disk(root: Path, path: str) -> ArrayPlan | None:
         array = zarr.open_array(root / path, mode="r", zarr_format=3)
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    logical = str(array.attrs.get("logical_dtype", array.dtype.name))
-    shard = array.shards or array.chunks
-    return ArrayPlan(array.shape, array.chunks, shard, np.dtype(array.dtype).name, logical, ())
+    return plan_of(array)
