@@ -129,3 +129,26 @@ def concept_scores_reference(
                 elif stat in _STATS:
                     scores[stat][neuron, concept] = _STATS[stat](question)
     return scores
+
+
+def lape_reference(
+    active: NDArray[np.int64], n_tokens: NDArray[np.int64], share: float, bar_quantile: float
+) -> tuple[Floats, float, set[int]]:
+    """Entropy per neuron (NaN where never active), the bar, and the selected neurons: one neuron and one language at a time.
+
+    Example:
+        >>> entropy, bar, selected = lape_reference(np.array([[9, 5], [0, 5]]), np.array([10, 10]), 0.5, 0.5)
+        >>> entropy.round(3).tolist(), bar, selected
+        ([0.0, 0.693], 0.5, {0})
+    """
+    n_languages, n_neurons = active.shape
+    p = np.array([[active[a, i] / n_tokens[a] for i in range(n_neurons)] for a in range(n_languages)])
+    entropy = np.full(n_neurons, np.nan)
+    for i in range(n_neurons):
+        if p[:, i].sum() > 0:
+            shares = p[:, i] / p[:, i].sum()
+            entropy[i] = -sum(q * np.log(q) for q in shares if q > 0)
+    bar = float(np.quantile(p.ravel(), bar_quantile))
+    candidates = [i for i in range(n_neurons) if np.isfinite(entropy[i]) and p[:, i].max() > bar]
+    candidates.sort(key=lambda i: (round(entropy[i], 12) + 0.0, i))
+    return entropy, bar, set(candidates[: round(share * n_neurons)])

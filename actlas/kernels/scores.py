@@ -52,6 +52,7 @@ def concept_scores(
         BackendUnavailable: If the named backend cannot run here.
 
     Example:
+        >>> import numpy as np
         >>> values = np.array([[3, 2, 1, 0], [0, 2, 2, 1]], dtype=np.float16)
         >>> is_concept = np.array([[True], [False], [True], [False]])
         >>> scores = concept_scores(values, is_concept, stats=("ap", "median"), backend="reference")
