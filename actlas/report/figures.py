@@ -10,6 +10,7 @@ import html
 import io
 import re
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def overlap_figure(measures: Sequence[tuple[str, pl.DataFrame]], description: st
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 3.7), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for (label, frame), colour in zip(measures, STORE_COLOURS, strict=False):
+        for (label, frame), colour in zip(measures, cycle(STORE_COLOURS), strict=False):
             at = frame["position"]
             left.plot(at, frame["overlap"], color=colour, marker="o", markersize=4, linewidth=2, label=label)
             left.plot(at, frame["other_concept"], color=colour, linewidth=1, linestyle=(0, (1, 2)))
@@ -115,14 +116,14 @@ def probe_figure(measures: Sequence[tuple[str, pl.DataFrame]], description: str)
         measures: Label and frame of `probe_accuracy`, one label of the probe only, per store.
         description: Alternative text.
     """
-    lowest = min(min(frame["accuracy"].min(), frame["chance"].min()) for _, frame in measures)  # type: ignore[type-var]
+    lowest = min(float(frame[column].to_numpy().min()) for _, frame in measures for column in ("accuracy", "chance"))
     rows = max(frame["place"].n_unique() for _, frame in measures)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 1.5 + 0.34 * min(rows, 24)), layout="constrained")
         panels = figure.subplots(1, len(measures), squeeze=False)[0]
         for axes, (label, frame) in zip(panels, measures, strict=True):
             grid = frame.pivot("position", index=["place_order", "place"], values="accuracy").sort("place_order")
-            image = _heat_map(axes, grid.drop("place_order", "place").to_numpy(), float(lowest), 1.0)
+            image = _heat_map(axes, grid.drop("place_order", "place").to_numpy(), lowest, 1.0)
             axes.set_yticks(range(grid.height), grid["place"].to_list())
             axes.set_title(label)
             _steps(axes, frame.select("position", "axis").unique().sort("position")["axis"].to_list())
@@ -138,8 +139,8 @@ def places_figure(measures: Sequence[tuple[str, pl.DataFrame]], description: str
         description: Alternative text.
     """
     sites = sorted({site for _, frame in measures for site in frame["site"].unique()})
-    highest = max(frame["share"].max() for _, frame in measures)  # type: ignore[type-var]
-    layers = max(int(frame["layer"].max()) + 1 for _, frame in measures)  # type: ignore[arg-type]
+    highest = max(float(frame["share"].to_numpy().max()) for _, frame in measures)
+    layers = max(int(frame["layer"].to_numpy().max()) + 1 for _, frame in measures)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, len(measures) * (1.15 + 0.26 * min(layers, 24))), layout="constrained")
         panels = figure.subplots(len(measures), len(sites), squeeze=False, sharey=True)
@@ -147,7 +148,7 @@ def places_figure(measures: Sequence[tuple[str, pl.DataFrame]], description: str
             for axes, site in zip(row, sites, strict=True):
                 here = frame.filter(pl.col("site") == site)
                 grid = here.pivot("position", index="layer", values="share").sort("layer")
-                image = _heat_map(axes, grid.drop("layer").to_numpy(), 0.0, float(highest), written=False)
+                image = _heat_map(axes, grid.drop("layer").to_numpy(), 0.0, highest, written=False)
                 axes.set_yticks(range(grid.height), grid["layer"].to_list())
                 axes.set_title(f"{label}: {site}", fontsize=10)
                 _steps(axes, here.select("position", "axis").unique().sort("position")["axis"].to_list())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -25,7 +26,10 @@ def overlap_findings(measures: Sequence[Measure]) -> list[str]:
     main_label, main = measures[0]
     for label, other in measures[1:]:
         ours, theirs = _above_chance(main), _above_chance(other)
-        opening = f"At the last checkpoint the overlap lies {_points(ours)} above chance in {main_label} and {_points(theirs)} in {label}"
+        opening = (
+            f"At the last checkpoint the overlap lies {_points(ours)} above chance in {main_label} "
+            f"and {_points(theirs)} in {label}"
+        )
         if ours >= _CLEARLY * max(theirs, 0) and ours > 0:
             sentences.append(f"{opening}: experts are shared clearly more in {main_label}.")
         elif theirs >= _CLEARLY * max(ours, 0) and theirs > 0:
@@ -44,7 +48,7 @@ def _overlap_course(label: str, frame: pl.DataFrame) -> str:
         f"another concept {_percent(last['other_concept'])})"
     )
     if len(rows) > 1:
-        rises = [(b["overlap"] - a["overlap"], a, b) for a, b in zip(rows, rows[1:], strict=False)]
+        rises = [(b["overlap"] - a["overlap"], a, b) for a, b in pairwise(rows)]
         rise, before, after = max(rises, key=lambda item: item[0])
         text += f"; {_percent(first['overlap'])} at {_at(first)}"
         if rise > 0:
