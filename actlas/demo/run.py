@@ -15,23 +15,24 @@ from pathlib import Path
 
 import polars as pl
 
-from actlas.demo.side import LABELS, STORES, K, phase_file
+from actlas.demo.plan import LABELS, REPORT, STORES, K, Kind, error_file, seconds_file
 from actlas.demo.text import lines_of
-from actlas.demo.train import Kind
 from actlas.errors import ExtractionError
 from actlas.query import Atlas, open_store
 from actlas.report import QUESTIONS, findings, measures, write_report
 
 Say = Callable[[str], None]
 
-REPORT = "report.html"
 _ABOUT = (
     "Two models of one architecture, trained for as many steps from the same random weights on the same sentences in five "
     "languages. The model's documents mix languages: three translations of one sentence, or three sentences about one "
     "concept, each in a language of its own. The control's documents stay in one language. Everything below was measured "
     "on sentences that neither saw.",
 )
-_TAIL_LINES = 15
+_ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def run_demo(out: Path | str = "demo-out", say: Say = lambda line: None, *, seed
         Where things are, and how long each phase took.
 
     Raises:
-        ExtractionError: If one of the two sides fails; its last lines are in the message.
+        ExtractionError: If one of the two sides fails; its last line is in the message.
     """
     out = Path(out)
     (out / "models").mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def run_demo(out: Path | str = "demo-out", say: Say = lambda line: None, *, seed
             say(line)
     report = write_report(stores, out / REPORT, title="The demo's model and its control", about=_ABOUT)
     seconds = {
-        f"{kind} {phase}": spent for kind in LABELS for phase, spent in json.loads(phase_file(out, kind).read_text()).items()
+        f"{kind} {phase}": spent for kind in LABELS for phase, spent in json.loads(seconds_file(out, kind).read_text()).items()
     }
     seconds |= {"report": time.perf_counter() - at, "total": time.perf_counter() - began}
     say("")
@@ -135,16 +136,15 @@ def _probe_table(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _run_sides(out: Path, say: Say, seed: int) -> None:
     """Both sides as processes of one thread each; their lines are passed on as they come."""
-    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "TOKENIZERS_PARALLELISM")}
+    environment = {**os.environ, **_ONE_THREAD}
     lines: queue.Queue[str] = queue.Queue()
-    errors = {kind: out / "models" / f"{kind}.stderr" for kind in LABELS}
     sides: dict[Kind, subprocess.Popen[str]] = {}
     try:
         for kind in LABELS:
-            with errors[kind].open("w") as stderr:
+            with error_file(out, kind).open("w") as stderr:
                 sides[kind] = subprocess.Popen(
                     [sys.executable, "-m", "actlas.demo.side", "--kind", kind, "--out", str(out), "--seed", str(seed)],
-                    env={**os.environ, **one_thread},
+                    env=environment,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
                     text=True,
@@ -156,10 +156,10 @@ def _run_sides(out: Path, say: Say, seed: int) -> None:
             _pass_on(lines, say)
             failed = [kind for kind, side in sides.items() if side.poll() not in (None, 0)]
             if failed:
-                raise ExtractionError(_failure(failed[0], sides[failed[0]], errors[failed[0]]))
+                raise ExtractionError(_failure(failed[0], sides[failed[0]], error_file(out, failed[0])))
         for kind, side in sides.items():
             if side.wait() != 0:
-                raise ExtractionError(_failure(kind, side, errors[kind]))
+                raise ExtractionError(_failure(kind, side, error_file(out, kind)))
     finally:
         for side in sides.values():
             if side.poll() is None:
@@ -182,6 +182,7 @@ def _pass_on(lines: queue.Queue[str], say: Say) -> None:
 
 
 def _failure(kind: Kind, side: subprocess.Popen[str], errors: Path) -> str:
-    tail = errors.read_text(errors="replace").strip().splitlines()[-_TAIL_LINES:]
-    said = "\n".join(tail) or "nothing was said"
-    return f"the {LABELS[kind]} of the demo stopped with status {side.returncode}; the end of {errors}:\n{said}"
+    said = errors.read_text(errors="replace").strip().splitlines()
+    return (
+        f"the demo's {LABELS[kind]} stopped with status {side.returncode}: {said[-1] if said else 'no word'} (more in {errors})"
+    )

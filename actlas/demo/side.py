@@ -18,7 +18,8 @@ import torch
 from transformers import logging
 
 from actlas.demo.corpus import DEMO_LANGUAGES, demo_corpus
-from actlas.demo.train import DOCUMENT_SHARES, Kind, TrainingSettings, is_trained, train
+from actlas.demo.plan import STORES, K, Kind, model_folder, seconds_file
+from actlas.demo.train import DOCUMENT_SHARES, TrainingSettings, is_trained, train
 from actlas.extract import extract_activations
 from actlas.names import LINEAR_SITES, TokenSample
 from actlas.query import (
@@ -33,21 +34,11 @@ from actlas.query import (
 
 Say = Callable[[str], None]
 
-#: What the report calls each side, and the store it leaves.
-LABELS: dict[Kind, str] = {"multi": "model", "mono": "control"}
-STORES: dict[Kind, str] = {"multi": "store.actlas", "mono": "control.actlas"}
-#: Experts per concept and language.
-K = 50
 SITES = (*(site for site in LINEAR_SITES if site != "mlp_up"), "mlp_hidden", "resid")
 #: Tokens per text whose vectors are kept for probing.
 TOKENS_PER_TEXT = 2
 #: Statistics that the demo's answers need; `actlas score --stats` computes others.
 STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "median", "p90")
-
-
-def phase_file(out: Path, kind: Kind) -> Path:
-    """Where a side notes how long each of its phases took."""
-    return out / "models" / f"{kind}-seconds.json"
 
 
 def build_side(kind: Kind, out: Path | str, say: Say = lambda line: None, settings: TrainingSettings | None = None) -> Path:
@@ -67,7 +58,7 @@ def build_side(kind: Kind, out: Path | str, say: Say = lambda line: None, settin
     """
     out = Path(out)
     settings = settings or TrainingSettings(kind=kind)
-    models, store = out / "models" / kind, out / STORES[kind]
+    models, store = model_folder(out, kind), out / STORES[kind]
     seconds: dict[str, float] = {}
     with _timed(seconds, "train"):
         if not is_trained(models, settings) and (store / "zarr.json").is_file():
@@ -99,7 +90,7 @@ def build_side(kind: Kind, out: Path | str, say: Say = lambda line: None, settin
     with _timed(seconds, "probe"):
         say(f"{kind}: probing for the language")
         train_probes(atlas)
-    phase_file(out, kind).write_text(json.dumps({name: round(spent, 1) for name, spent in seconds.items()}))
+    seconds_file(out, kind).write_text(json.dumps({name: round(spent, 1) for name, spent in seconds.items()}))
     say(f"{kind}: done")
     return store
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -21,8 +21,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM, logging
 
 from actlas.demo.corpus import DEMO_LANGUAGES, DocumentKind, DocumentSampler, Meaning, split_meanings
-
-Kind = Literal["multi", "mono"]
+from actlas.demo.plan import Kind
 
 #: What tells the model from its control: the documents, and nothing else.
 DOCUMENT_SHARES: Mapping[Kind, dict[DocumentKind, float]] = {
