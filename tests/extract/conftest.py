@@ -35,9 +35,7 @@ CONFIGS = {
     "xglm": lambda: transformers.XGLMConfig(
         **SMALL, d_model=24, ffn_dim=40, num_layers=2, attention_heads=4, init_std=0.2, max_position_embeddings=64
     ),
-    "gpt2": lambda: transformers.GPT2Config(
-        **SMALL, n_embd=24, n_layer=2, n_head=4, n_positions=64, initializer_range=0.2
-    ),
+    "gpt2": lambda: transformers.GPT2Config(**SMALL, n_embd=24, n_layer=2, n_head=4, n_positions=64, initializer_range=0.2),
     "gpt_neox": lambda: transformers.GPTNeoXConfig(
         **{k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}, tie_word_embeddings=False
     ),
@@ -88,9 +86,7 @@ def write_tokenizer(folder: Path, *, padding_side: str = "right", adds_special: 
     trainer = trainers.BpeTrainer(vocab_size=96, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
     if adds_special:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-        )
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -141,9 +137,7 @@ def small_corpus():
     """44 texts in two languages with one concept."""
     texts = make_texts(44)
     frame = pl.DataFrame({"text": texts, "language": ["aa"] * 23 + ["bb"] * 21})
-    labels = pl.DataFrame(
-        {"text_id": range(44), "concept": ["kala"] * 44, "is_concept": ["kala" in text for text in texts]}
-    )
+    labels = pl.DataFrame({"text_id": range(44), "concept": ["kala"] * 44, "is_concept": ["kala" in text for text in texts]})
     return corpus_from_frames(frame, labels)
 
 

@@ -122,11 +122,7 @@ def plain_activations(folder, family, lists):
             n_layers = 1 if site == "embed" else 2
             layers = [
                 np.concatenate(
-                    [
-                        kept[site, layer, i].reshape(len(ids), -1).numpy()
-                        for i in range(3)
-                        if (site, layer, i) in kept
-                    ],
+                    [kept[site, layer, i].reshape(len(ids), -1).numpy() for i in range(3) if (site, layer, i) in kept],
                     axis=1,
                 )
                 for layer in range(n_layers)

@@ -1,0 +1,72 @@
+import pytest
+
+from actlas.errors import ModelNotLoaded
+from actlas.extract.models import resolve_models
+from actlas.names import Checkpoint
+
+
+def make(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_a_folder_is_one_checkpoint(tmp_path):
+    (found,) = resolve_models(make(tmp_path / "my model"))
+    assert (found.id, found.step, found.model) == ("my-model", None, str(tmp_path / "my model"))
+
+
+def test_a_folder_of_steps_is_many_by_step(tmp_path):
+    for name in ("step1000", "step64", "global_step2"):
+        make(tmp_path / "xglm" / name)
+    (tmp_path / "xglm" / "notes").mkdir()
+    found = resolve_models([str(tmp_path / "xglm")])
+    assert [c.id for c in found] == ["xglm-step2", "xglm-step64", "xglm-step1000"]
+    assert [c.step for c in found] == [2, 64, 1000]
+
+
+def test_a_step_in_the_folder_name_is_not_said_twice(tmp_path):
+    (found,) = resolve_models(make(tmp_path / "tiny-step64"))
+    assert (found.id, found.step) == ("tiny-step64", 64)
+
+
+def test_hub_ids_with_and_without_revision():
+    found = resolve_models(["bigscience/bloom-560m-intermediate@global_step1000", "org/m", "org/n@main", "gpt2"])
+    assert [(c.id, c.model, c.step, c.revision) for c in found] == [
+        ("bloom-560m-intermediate-step1000", "bigscience/bloom-560m-intermediate", 1000, "global_step1000"),
+        ("gpt2", "gpt2", None, None),
+        ("m", "org/m", None, None),
+        ("n@main", "org/n", None, "main"),
+    ]
+
+
+def test_steps_can_be_given(tmp_path):
+    found = resolve_models([make(tmp_path / "b"), make(tmp_path / "a")], steps=[20, 10])
+    assert [(c.id, c.step) for c in found] == [("a-step10", 10), ("b-step20", 20)]
+    with pytest.raises(ModelNotLoaded, match="1 steps were given for 2 checkpoints"):
+        resolve_models([tmp_path / "a", tmp_path / "b"], steps=[1])
+
+
+def test_a_checkpoint_is_taken_as_it_is():
+    asked = Checkpoint("mine", "org/model", 3, "abc")
+    assert resolve_models(asked) == [asked]
+
+
+def test_two_checkpoints_with_one_id_are_refused(tmp_path):
+    make(tmp_path / "a" / "run" / "step1")
+    make(tmp_path / "b" / "run" / "step1")
+    with pytest.raises(ModelNotLoaded, match="2 checkpoints would be stored as 'run-step1'"):
+        resolve_models([tmp_path / "a" / "run", tmp_path / "b" / "run"])
+
+
+@pytest.mark.parametrize("argument", ["./nowhere", "/nowhere", "a/b/c", "org/model@", ""])
+def test_arguments_that_name_no_model_are_refused(argument):
+    with pytest.raises(ModelNotLoaded):
+        resolve_models([argument])
+
+
+def test_an_empty_folder_and_an_empty_list_are_refused(tmp_path):
+    with pytest.raises(ModelNotLoaded, match="holds no step folders"):
+        resolve_models(tmp_path)
+    with pytest.raises(ModelNotLoaded, match="no model was named"):
+        resolve_models([])
