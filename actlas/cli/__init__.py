@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from actlas import __version__
-from actlas.cli import build, questions
+from actlas.cli import build, extract, questions
 from actlas.cli.show import tell
 from actlas.errors import ActlasError
 
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--quiet", action="store_true", help="no progress, no notes; errors only")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     build.add_verbs(verbs)
+    extract.add_verbs(verbs)
     questions.add_verbs(verbs)
     return top
 

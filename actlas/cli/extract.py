@@ -1,0 +1,181 @@
+"""The verbs that compute: extract and score."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actlas.cli.show import ProgressLine, duration, n_bytes, tell
+from actlas.names import DTYPES, OVER_LONG, POOLINGS, SITES, SPECIAL_TOKENS, TokenSample
+
+if TYPE_CHECKING:
+    from actlas.extract import Progress
+
+
+def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verbs to the top parser."""
+    _add_extract(verbs)
+    _add_score(verbs)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    extract = verbs.add_parser(
+        "extract",
+        help="run checkpoints over a corpus once and keep what every neuron did",
+        description="The same command again finishes what a stopped one left.",
+    )
+    extract.add_argument("models", nargs="+", metavar="MODEL", help="local folder, folder of step folders, or hub id[@revision]")
+    extract.add_argument("--corpus", type=Path, required=True, help="folder made by actlas corpus")
+    extract.add_argument("--store", type=Path, required=True, help="folder of the store, made if it is not there")
+    extract.add_argument(
+        "--site",
+        action="append",
+        dest="sites",
+        metavar="SITE",
+        help=f"one of {', '.join(SITES)}, or NAME=MODULE.PATH.{{layer}}:input|output; repeat for more (default: mlp_pre)",
+    )
+    extract.add_argument("--pooling", choices=POOLINGS, default="max")
+    extract.add_argument("--dtype", choices=DTYPES, default="float16", help="stored dtype")
+    extract.add_argument("--backend", default="hf")
+    extract.add_argument(
+        "--step", action="append", type=int, dest="steps", help="training step, one per MODEL, if names do not say it"
+    )
+    extract.add_argument("--max-tokens", type=int, default=128)
+    extract.add_argument("--over-long", choices=OVER_LONG, default="truncate", help="what happens to longer texts")
+    extract.add_argument("--special-tokens", choices=SPECIAL_TOKENS, default="pool", help="tokens that the tokenizer adds")
+    extract.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
+    extract.add_argument("--compute-dtype", choices=("auto", *DTYPES), default="auto")
+    extract.add_argument("--tokens-per-batch", type=int)
+    extract.add_argument("--texts-per-block", type=int, help="texts of one unit of writing and of resume")
+    extract.add_argument("--token-sample", type=int, metavar="N", help="token vectors kept per text for probing; 0 keeps none")
+    extract.add_argument(
+        "--token-sites", type=_names, metavar="SITE,...", help="sites whose token vectors are kept (default: embed,resid)"
+    )
+    extract.add_argument("--seed", type=int, default=0, help="of the token sample")
+    extract.add_argument("--tokenizer", help="folder or hub id, where the checkpoints have none")
+    extract.add_argument("--trust-remote-code", action="store_true")
+    extract.add_argument("--fidelity-texts", type=int, default=4, help="texts recomputed one by one as a check; 0 skips it")
+    extract.add_argument("--no-disk-check", action="store_true", help="start even if the disk could turn out too small")
+    extract.add_argument("--no-sync", action="store_true", help="do not flush shards to disk before they count as written")
+    extract.set_defaults(run=_extract)
+
+
+def _extract(options: argparse.Namespace) -> None:
+    from actlas.extract import extract_activations
+
+    sample = None
+    if options.token_sample is not None or options.token_sites is not None or options.seed:
+        default = TokenSample()
+        per_text = default.per_text if options.token_sample is None else options.token_sample
+        sample = TokenSample(per_text, options.seed, options.token_sites or default.sites)
+    line = ProgressLine(options.quiet)
+    announced = False
+
+    def show(progress: Progress) -> None:
+        nonlocal announced
+        if progress.disk_bytes is not None and not announced and not options.quiet:
+            announced = True
+            tell(f"at most {n_bytes(progress.disk_bytes)} will be written, less what compression saves")
+        line.update(_progress_text(progress), final=progress.stage == "done")
+
+    summary = extract_activations(
+        options.models,
+        options.corpus,
+        options.store,
+        sites=options.sites or ["mlp_pre"],
+        pooling=options.pooling,
+        dtype=options.dtype,
+        backend=options.backend,
+        progress=show,
+        steps=options.steps,
+        device=options.device,
+        compute_dtype=options.compute_dtype,
+        tokens_per_batch=options.tokens_per_batch,
+        max_tokens=options.max_tokens,
+        over_long=options.over_long,
+        special_tokens=options.special_tokens,
+        token_sample=sample,
+        tokenizer=options.tokenizer,
+        trust_remote_code=options.trust_remote_code,
+        fidelity_texts=options.fidelity_texts,
+        texts_per_block=options.texts_per_block,
+        checks_disk=not options.no_disk_check,
+        syncs=not options.no_sync,
+    )
+    line.end()
+    for warning in summary.warnings:
+        tell(f"warning: {warning}")
+    for result in summary.checkpoints:
+        words = [f"{result.checkpoint}: {'already there' if result.status == 'there' else result.status}"]
+        if result.status == "extracted":
+            words.append(f"{result.n_texts:,} texts in {duration(result.seconds)}")
+        if result.sanity_loss is not None:
+            words.append(f"loss {result.sanity_loss:.3f}")
+        if result.fidelity is not None:
+            words.append(f"batched against alone {result.fidelity:.1e}")
+        print(", ".join(words))
+    over_long = f"; {summary.n_over_long:,} over-long ({options.over_long})" if summary.n_over_long else ""
+    print(f"{summary.n_texts:,} texts{over_long} in {summary.store}")
+
+
+def _progress_text(progress: Progress) -> str:
+    head = f"{progress.checkpoint} ({progress.number} of {progress.n_checkpoints}) {progress.stage}"
+    if progress.stage != "extract":
+        return head
+    share = f"{progress.texts_done:,} of {progress.n_texts:,} texts"
+    speed = f"{progress.texts_per_s:,.0f} texts/s, {progress.bytes_per_s / 1e6:,.0f} MB/s"
+    left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
+    return f"{head} {share}, {speed}{left}"
+
+
+def _add_score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    score = verbs.add_parser("score", help="statistics of every neuron as a detector of every concept in every language")
+    score.add_argument("store", type=Path)
+    score.add_argument("--checkpoint", action="append", dest="checkpoints", metavar="ID")
+    score.add_argument("--site", action="append", dest="sites", metavar="SITE")
+    score.add_argument(
+        "--stats", type=_names, metavar="STAT,...", help="default: ap,auroc,p_active,p_active_off,mean,std,median,p90,best_f1"
+    )
+    score.add_argument("--threshold", type=float, default=0.0, help="a value above it is active")
+    score.add_argument("--backend", default="auto", choices=("auto", "cpu", "gpu", "reference"))
+    score.add_argument("--overwrite", action="store_true", help="replace scores that were made with other settings")
+    score.set_defaults(run=_score)
+
+
+def _score(options: argparse.Namespace) -> None:
+    from actlas.cli.show import as_table
+    from actlas.query import score_neurons
+    from actlas.query.scores import DEFAULT_STATS
+
+    line = ProgressLine(options.quiet)
+    frame = score_neurons(
+        options.store,
+        checkpoints=options.checkpoints,
+        sites=options.sites,
+        stats=options.stats or DEFAULT_STATS,
+        threshold=options.threshold,
+        backend=options.backend,
+        overwrite=options.overwrite,
+        progress=neuron_progress(line),
+    )
+    line.end()
+    print(as_table(frame, 0))
+
+
+def neuron_progress(line: ProgressLine) -> Callable[[int, int, str], None]:
+    """A callback for work that goes over neurons: share done, speed, time left."""
+    start = time.monotonic()
+
+    def show(done: int, total: int, what: str) -> None:
+        seconds = max(time.monotonic() - start, 1e-9)
+        left = duration(seconds * (total - done) / done) if done else "?"
+        line.update(f"{what}: {done:,} of {total:,} neurons, {done / seconds:,.0f} neurons/s, {left} left", final=done == total)
+
+    return show
