@@ -89,7 +89,7 @@ class Atlas(Store):
         if not files[0].parent.name.startswith("checkpoint="):
             return pl.scan_parquet(files)
         frame = pl.scan_parquet(files, hive_partitioning=True, hive_schema={"checkpoint": pl.String}, try_parse_hive_dates=False)
-        return frame.select(TABLES[name].columns) if name in TABLES else frame
+        return frame.select(list(TABLES[name].columns)) if name in TABLES else frame
 
     def close(self) -> None:
         """Free what `sql` opened."""

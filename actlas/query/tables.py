@@ -7,9 +7,11 @@ query over a small table starts nothing else.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -89,14 +91,14 @@ class Sources:
         return TableNotFound(f"table {name} was not computed yet: {command.replace('STORE', self.label)}; {there}")
 
 
-@dataclass(frozen=True)
-class _Arrow:
-    """A polars frame that DuckDB takes through the Arrow C stream, which needs no pyarrow (slow to import)."""
+#: Sessions to close before the interpreter goes: DuckDB's binding prints a page of warnings about a connection that outlives it.
+_OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
 
-    frame: pl.DataFrame
 
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.frame.__arrow_c_stream__(requested_schema)
+@atexit.register
+def _close_all() -> None:
+    for session in list(_OPEN):
+        session.close()
 
 
 class Session:
@@ -117,6 +119,7 @@ class Session:
         self._lock = threading.Lock()
         self._made: set[str] = set()
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
+        _OPEN.add(self)
         self._lock_down(threads or os.cpu_count() or 1, memory_limit)
 
     def _lock_down(self, threads: int, memory_limit: str | None) -> None:
@@ -139,8 +142,11 @@ class Session:
             self._connection.execute(step)
 
     def close(self) -> None:
-        """Free the connection."""
-        self._connection.close()
+        """Free the connection; the session cannot be used again."""
+        with self._lock:
+            if "_connection" in self.__dict__:
+                self._connection.close()
+                del self._connection
 
     def run(self, query: str) -> pl.DataFrame:
         """The answer to one query.
@@ -198,8 +204,7 @@ class Session:
                 self._make(table)
             self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {select}")
         elif name in sources.frames:
-            # DuckDB is given an object that streams the frame, and keeps what it reads
-            self._connection.register(f"source_{name}", _Arrow(sources.frames[name]()))
+            self._connection.register(f"source_{name}", sources.frames[name]())
             self._connection.execute(f"CREATE TABLE {_identifier(name)} AS SELECT * FROM source_{name}")
             self._connection.unregister(f"source_{name}")
         elif name in sources.scans:
@@ -233,8 +238,11 @@ class Session:
 
 
 def _frame(relation: Any) -> pl.DataFrame:
-    """A result as polars; decimals and 128-bit sums become the numbers that a user would go on with."""
-    frame = pl.DataFrame(relation)
+    """A result as polars; decimals and 128-bit sums become the numbers that a user would go on with.
+
+    `pl.DataFrame(relation)` would need no pyarrow, but holds the result until after DuckDB's binding is gone, which then complains.
+    """
+    frame: pl.DataFrame = relation.pl()
     for name, dtype in frame.schema.items():
         if isinstance(dtype, pl.Decimal):
             plain = frame[name].cast(pl.Int64 if dtype.scale == 0 else pl.Float64, strict=False)
