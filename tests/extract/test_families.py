@@ -10,10 +10,12 @@ from actlas.extract.backend_hf import make_backend
 from actlas.extract.models import resolve_models
 from actlas.extract.sites import SITES
 
-FAMILIES = (
-    "bloom xglm gpt2 gpt_neox opt llama mistral qwen2 qwen3 gemma2 gemma3 olmo2 falcon falcon_alibi bert xlm_roberta"
-).split()
+DECODERS = (
+    *("bloom", "xglm", "gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3"),
+    *("gemma2", "gemma3", "olmo2", "falcon", "falcon_alibi"),
+)
 ENCODERS = ("bert", "xlm_roberta")
+FAMILIES = (*DECODERS, *ENCODERS)
 GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "olmo2")
 
 # written down a second time, by hand, from the modules of each family: (block, qkv, attn_out, pre, up, down, embed)
@@ -181,8 +183,7 @@ def test_batched_values_equal_a_plain_hook_script(family, tiny_models, blocks):
 
 def test_tied_and_untied_heads_are_both_covered(tiny_models):
     """The losses above would not cover a head that is loaded wrongly if all models tied theirs."""
-    decoders = [family for family in FAMILIES if family not in ENCODERS]
-    configs = [transformers.AutoConfig.from_pretrained(tiny_models(family)) for family in decoders]
+    configs = [transformers.AutoConfig.from_pretrained(tiny_models(family)) for family in DECODERS]
     assert {config.tie_word_embeddings for config in configs} == {True, False}
 
 
