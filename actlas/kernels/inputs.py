@@ -1,4 +1,5 @@
-"""What callers hand over, brought to one form: raw float bits in rows, boolean labels. numpy and torch arrays are told apart without torch."""
+"""What callers hand over, brought to one form: raw float bits in rows, boolean labels. numpy and torch arrays are told apart
+without torch."""
 
 from __future__ import annotations
 

@@ -2,44 +2,71 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.extending import intrinsic as _intrinsic
 
 logger = logging.getLogger("actlas.kernels")
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Sums may be reordered (so that they use vector instructions), multiply-adds fused, and no float is ever NaN or told by its
+#: zero's sign.
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "boundscheck": False,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz", "nnan"},
+}
+
 
 def jit(function: F) -> F:
-    """`function`, compiled when first called.
+    """`function`, compiled as a part of the kernels that call it."""
+    return cast(F, numba.njit(**_OPTIONS)(function))
 
-    Sums may be reordered (so that they use vector instructions) and multiply-adds fused; nothing else of IEEE arithmetic is given up.
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What `function`, which writes LLVM instructions, is to a compiled caller: its first parameter is numba's own."""
+    return cast(Callable[..., Any], _intrinsic(function))
+
+
+@cache
+def source_digest() -> int:
+    """A number that changes with the source of any compiled loop of this package."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("cpu_*.py")):
+        digest.update(path.read_bytes())
+    return int.from_bytes(digest.digest()[:7], "little")
+
+
+def cached_kernel(make: Callable[[int], F]) -> F:
+    """The kernel that `make` returns, compiled when first called and kept on disk for later processes.
+
+    numba's cache looks at the file of the kernel alone, and would run stale code after a change in a function that it calls
+    from another file. It does look at the constants of enclosing functions, so `make` gets `source_digest` and must return a
+    function that mentions it.
     """
-    options: dict[str, Any] = {
-        "nogil": True,
-        "boundscheck": False,
-        "fastmath": {"reassoc", "contract", "nsz", "nnan"},
-        "error_model": "numpy",
-    }
+    kernel = make(source_digest())
     try:
-        return cast(F, numba.njit(cache=True, **options)(function))
-    except RuntimeError as error:  # numba found no folder it may write to
+        return cast(F, numba.njit(cache=True, **_OPTIONS)(kernel))
+    except RuntimeError as error:  # no folder to write to
         logger.warning("compiled kernels cannot be cached (%s): every process will compile them anew", error)
-        return cast(F, numba.njit(**options)(function))
+        return jit(kernel)
 
 
 def compiled(kernel: F, signature: tuple[Any, ...]) -> F:
-    """`kernel`, after making sure that machine code for `signature` is there; says so when that took a compilation."""
+    """`kernel`, once machine code for `signature` is there; logs it when that took a compilation."""
     dispatcher = cast(Any, kernel)
-    if signature in dispatcher.overloads:
-        return kernel
-    started = time.perf_counter()
-    dispatcher.compile(signature)
-    if dispatcher.stats.cache_misses:
-        logger.info(
-            "compiled %s in %.1f s; later processes load it from the cache", dispatcher.__name__, time.perf_counter() - started
-        )
+    if signature not in dispatcher.overloads:
+        started = time.perf_counter()
+        dispatcher.compile(signature)
+        if not dispatcher.stats.cache_hits:
+            seconds = time.perf_counter() - started
+            logger.info("compiled %s in %.1f s; later processes load it from the cache", dispatcher.__name__, seconds)
     return kernel

@@ -37,9 +37,9 @@ def lape(
 ) -> LapeResult:
     """Language-specific neurons: those of lowest entropy among the ones that are often active in some language.
 
-    The bar is a quantile of *all* probabilities, every neuron and language together. Neurons that are above it in no language are dropped,
-    and so are neurons that are never active: their entropy is undefined, not 0. Of the rest, the `round(share * neurons)` with the lowest
-    entropy are selected; where entropies are equal, the lower index goes first.
+    The bar is a quantile of *all* probabilities, every neuron and language together. Neurons that are above it in no language
+    are dropped, and so are neurons that are never active: their entropy is undefined, not 0. Of the rest, the `round(share *
+    neurons)` with the lowest entropy are selected; where entropies are equal, the lower index goes first.
 
     Args:
         active: Tokens at which each neuron was active, integers "languages neurons". What active means was decided when counting.

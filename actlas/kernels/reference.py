@@ -30,8 +30,8 @@ def threshold_counts(x: Floats, is_positive: Bools) -> tuple[Floats, NDArray[np.
 def average_precision(x: Floats, is_positive: Bools) -> float:
     """Average precision of one neuron as a detector of one concept.
 
-    Precision is averaged over the thresholds at which recall rises, weighted by the rise. Texts with equal values are passed together,
-    so the answer does not depend on their order (as in `sklearn.metrics.average_precision_score`).
+    Precision is averaged over the thresholds at which recall rises, weighted by the rise. Texts with equal values are passed
+    together, so the answer does not depend on their order (as in `sklearn.metrics.average_precision_score`).
 
     Example:
         >>> average_precision(np.array([0.9, 0.8, 0.3, 0.1]), np.array([True, False, True, False]))
@@ -59,7 +59,8 @@ def auroc(x: Floats, is_positive: Bools) -> float:
 
 
 def best_f1(x: Floats, is_positive: Bools) -> tuple[float, float]:
-    """Highest F1 of "value >= threshold" over all thresholds, and that threshold (the highest one, where several are equally good).
+    """Highest F1 of "value >= threshold" over all thresholds, and that threshold (the highest one, where several are equally
+    good).
 
     Example:
         >>> best_f1(np.array([0.9, 0.8, 0.3, 0.1]), np.array([True, False, True, False]))
@@ -147,8 +148,8 @@ def lape_reference(
     for i in range(n_neurons):
         if p[:, i].sum() > 0:
             shares = p[:, i] / p[:, i].sum()
-            entropy[i] = -sum(q * np.log(q) for q in shares if q > 0)
+            entropy[i] = sum(-q * np.log(q) for q in shares if q > 0) + 0.0
     bar = float(np.quantile(p.ravel(), bar_quantile))
     candidates = [i for i in range(n_neurons) if np.isfinite(entropy[i]) and p[:, i].max() > bar]
-    candidates.sort(key=lambda i: (round(entropy[i], 12) + 0.0, i))
+    candidates.sort(key=lambda i: (round(float(entropy[i]), 12), i))
     return entropy, bar, set(candidates[: round(share * n_neurons)])

@@ -32,20 +32,22 @@ def concept_scores(
     A neuron's texts are ranked once for all concepts. Texts with equal values share one rank, and -0.0 equals 0.0.
 
     Args:
-        values: One number per neuron and text, shape "neurons texts": float16, bfloat16 or float32; numpy, or torch on CPU or CUDA.
+        values: One number per neuron and text, shape "neurons texts": float16, bfloat16 or float32; numpy, or torch on any
+            device.
         is_concept: True where a text expresses a concept, shape "texts concepts".
-        stats: Any of `actlas.kernels.NAMED_STATS` and quantiles of the positives such as "q0.25".
-            `ap_anti` is the average precision of the negated values; `std` divides by the number of positives; `_off` means over negatives.
-            Of several thresholds with the best F1 ("value >= threshold"), `best_f1_threshold` is the highest.
+        stats: Any of `actlas.kernels.NAMED_STATS`, and quantiles of the positives such as "q0.25". `ap_anti` is the average
+            precision of the negated values; `std` divides by the number of positives; `_off` means over negatives. Where
+            several thresholds reach the best F1 of "value >= threshold", `best_f1_threshold` is the highest.
         is_member: Which texts take part per concept, same shape as `is_concept`; None: all of them.
         threshold: A text is active above this value.
-        backend: "cpu" and "gpu" are the same statistics on either device, "reference" their definition in plain numpy. "auto" goes where
-            `values` are and logs it once. One that is named never falls back to another.
+        backend: "cpu" and "gpu" are the same statistics on either device, "reference" their definition in plain numpy. "auto"
+            goes where `values` are and logs it once. One that is named never falls back to another.
         threads: Threads of the cpu backend; None: one per core.
 
     Returns:
-        Per statistic an array "neurons concepts": numpy float64 from "cpu" and "reference", a float32 tensor on the device from "gpu".
-        NaN where a concept has no positive or no negative text (the counts `n_positive` and `n_member` are always numbers).
+        Per statistic an array "neurons concepts": numpy float64 from "cpu" and "reference", a float32 tensor on the device
+        from "gpu". NaN where a concept has no positive or no negative text; the counts `n_positive` and `n_member` are always
+        numbers.
 
     Raises:
         KernelInputError: If a value is NaN or infinite (the first is named), or shapes, dtypes or a statistic's name do not fit.
@@ -81,7 +83,8 @@ def concept_scores(
 
         block.refuse_not_finite()
         return dict(concept_scores_reference(block.numbers(), labels, members, names, threshold))
-    from actlas.kernels.cpu import Plan, concept_scores_cpu
+    from actlas.kernels.cpu import concept_scores_cpu
+    from actlas.kernels.plan import Plan
 
     return dict(concept_scores_cpu(block, Plan.of(labels, members, names, threshold), threads))
 
