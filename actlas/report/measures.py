@@ -82,7 +82,10 @@ def probe_accuracy(source: Labelled) -> pl.DataFrame:
     return (
         frame.with_columns(
             pl.when(single).then(pl.col("site")).otherwise(pl.format("{} {}", "site", "layer")).alias("place"),
-            pl.struct(pl.col("site") != "embed", "site", "layer").rank("dense").cast(pl.Int64).alias("place_order"),
+            pl.struct((pl.col("site") != "embed").alias("is_inside"), "site", "layer")
+            .rank("dense")
+            .cast(pl.Int64)
+            .alias("place_order"),
         )
         .sort("label", "place_order", "position")
         .select("label", "place", "place_order", "position", "axis", "accuracy", "deviation", "chance")

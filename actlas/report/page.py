@@ -98,18 +98,25 @@ def _overlap_section(sources: Sequence[Labelled]) -> str:
     said = findings.overlap_findings(overlap)
     text = (
         "Experts of a concept are the neurons whose values tell its texts from others best. Overlap is the share of experts "
-        "that two languages have in common, over all language pairs and concepts, pairs without any included. Parallel "
+        "that two languages have in common, over all language pairs and concepts; pairs that share none count too. Parallel "
         "texts say the same, which helps overlap by itself; so the right panel compares disjoint halves: across languages, "
         "as a share of what one language has in common with itself."
     )
-    numbers = [table(frame.drop("position"), caption=label) for label, frame in overlap]
+    numbers = [table(_with_step(frame), caption=label) for label, frame in overlap]
     return section(
         heading,
         paragraph(text),
         bullets(said + findings.ap_findings(ap)),
-        figure(overlap_figure(overlap, " ".join(said)), "Overlap over training. Checkpoints are evenly spaced."),
+        figure(
+            overlap_figure(overlap, " ".join(said)),
+            "Overlap over training, checkpoints evenly spaced. The ratio says little while the ceiling is near chance.",
+        ),
         disclosure("Numbers of this figure", *numbers),
     )
+
+
+def _with_step(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.drop("position").rename({"axis": "step"})
 
 
 def _probe_section(sources: Sequence[Labelled]) -> str:
@@ -134,7 +141,7 @@ def _probe_section(sources: Sequence[Labelled]) -> str:
             bullets(said),
             figure(probe_figure(chosen, " ".join(said)), f"Accuracy of the {label} probe, layer by step."),
         ]
-        numbers = [table(frame.drop("label", "place_order", "position"), caption=name) for name, frame in chosen]
+        numbers = [table(_with_step(frame.drop("label", "place_order")), caption=name) for name, frame in chosen]
         parts.append(disclosure("Numbers of this figure", *numbers))
     return section(heading, *parts)
 

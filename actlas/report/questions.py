@@ -48,7 +48,7 @@ ORDER BY first_step, n_checkpoints DESC, concept, site, layer, neuron
 LIMIT 8""",
     ),
     Question(
-        "What does the neuron that detects one concept best in most languages respond to?",
+        "What does the neuron that detects one concept in most languages, and best, respond to? Two texts per language.",
         f"""{_LAST}
 SET VARIABLE best = (
   SELECT {{'site': site, 'layer': layer, 'neuron': neuron}}
@@ -62,7 +62,8 @@ SELECT a.site, a.layer, a.neuron, a.value, t.language, t.text
 FROM activations AS a JOIN texts AS t ON t.text_id = a.text_id
 WHERE a.checkpoint = getvariable('last') AND a.site = getvariable('site')
   AND a.layer = getvariable('layer') AND a.neuron = getvariable('neuron')
+QUALIFY row_number() OVER (PARTITION BY t.language ORDER BY a.value DESC, a.text_id) <= 2
 ORDER BY a.value DESC, a.text_id
-LIMIT 10""",
+LIMIT 40""",
     ),
 )

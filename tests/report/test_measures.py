@@ -1,0 +1,49 @@
+import polars as pl
+import pytest
+
+from actlas.errors import TableNotFound
+from actlas.report.measures import Labelled, expert_ap, expert_places, overlap_over_training, probe_accuracy
+
+
+def test_axis_is_the_step(shared):
+    assert shared.axis == ["0", "64", "128"]
+    assert shared.positions()["position"].to_list() == [0, 1, 2]
+
+
+def test_overlap_rises_where_more_neurons_are_shared(shared):
+    frame = overlap_over_training(shared)
+    assert frame["axis"].to_list() == ["0", "64", "128"]
+    assert frame["overlap"].is_sorted()
+    assert frame["overlap"][-1] > frame["overlap"][0]
+
+
+def test_means_agree_with_the_table_of_pairs(shared, shared_store):
+    pairs = shared_store.scan("overlap").collect().group_by("checkpoint").agg(pl.col("overlap").mean())
+    expected = pairs.join(shared.positions(), on="checkpoint").sort("position")["overlap"]
+    assert overlap_over_training(shared)["overlap"].to_list() == pytest.approx(expected.to_list())
+
+
+def test_expert_ap_is_the_mean_over_experts(shared, shared_store):
+    last = shared_store.scan("experts").filter(pl.col("checkpoint") == "planted-step128").collect()["ap"].mean()
+    assert expert_ap(shared)["ap"][-1] == pytest.approx(last)
+
+
+def test_probe_accuracy_is_averaged_over_seeds_and_embeddings_come_first(shared):
+    frame = probe_accuracy(shared)
+    assert frame["place"].unique(maintain_order=True).to_list() == ["embed", "resid 0", "resid 1"]
+    last = frame.filter(pl.col("axis") == "128")
+    assert last["accuracy"].to_list() == pytest.approx([0.5, 0.7, 0.9])
+    assert last["deviation"].to_list() == pytest.approx([0.01] * 3)
+
+
+def test_places_of_experts_add_up_to_one(shared):
+    frame = expert_places(shared)
+    sums = frame.group_by("position").agg(pl.col("share").sum(), pl.col("even").sum())
+    assert sums["share"].to_list() == pytest.approx([1.0] * 3)
+    assert sums["even"].to_list() == pytest.approx([1.0] * 3)
+
+
+@pytest.mark.parametrize("measure", [overlap_over_training, expert_ap, probe_accuracy, expert_places])
+def test_what_was_not_computed_is_named(measure, bare_store):
+    with pytest.raises(TableNotFound, match="was not computed yet: actlas"):
+        measure(Labelled("bare", bare_store))
