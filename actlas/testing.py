@@ -143,7 +143,9 @@ def _write_checkpoint(
         Checkpoint(name, "planted", step), {"weight_hash": name}, planting.sites, planting.token_sites, counted
     )
     values = {site: planted_values(writer.corpus, planting, site, step, sharing) for site in planting.sites}
-    vectors = {} if sample is None else {site: _vectors(writer.corpus, sample, planting, site, step) for site in planting.token_sites}
+    vectors = (
+        {} if sample is None else {site: _vectors(writer.corpus, sample, planting, site, step) for site in planting.token_sites}
+    )
     while (block := checkpoint.claim_next()) is not None:
         checkpoint.write_block(block, _block_values(writer, block, values, vectors, tokens, sample, counted, step))
     checkpoint.finish()
@@ -179,7 +181,9 @@ def _vectors(corpus: Corpus, sample: pl.DataFrame, planting: Planting, site: str
     """Token vectors ``"layers tokens channels"`` that tell languages apart, the better the higher the layer."""
     n_layers, n_channels = planting.token_sites[site]
     rng = np.random.default_rng([planting.seed, step, 7])
-    language_of = sample.join(corpus.texts.select("text_id", "language"), on="text_id", how="left", maintain_order="left")["language"]
+    language_of = sample.join(corpus.texts.select("text_id", "language"), on="text_id", how="left", maintain_order="left")[
+        "language"
+    ]
     at = language_of.replace_strict(planting.languages, range(len(planting.languages)), return_dtype=pl.Int64).to_numpy()
     centres = rng.standard_normal((len(planting.languages), n_channels))
     noise = rng.standard_normal((n_layers, sample.height, n_channels))
@@ -198,7 +202,9 @@ def _block_values(
 ) -> BlockValues:
     corpus = writer.corpus
     in_block = corpus.texts["text_id"][block.rows]
-    rows = np.flatnonzero(sample["text_id"].is_in(in_block.implode()).to_numpy()) if sample is not None else np.array([], dtype=int)
+    rows = (
+        np.flatnonzero(sample["text_id"].is_in(in_block.implode()).to_numpy()) if sample is not None else np.array([], dtype=int)
+    )
     languages = corpus.texts["language"][block.rows]
     n_tokens = np.array(
         [tokens.lengths[block.rows][(languages == language).to_numpy()].sum() for language in corpus.languages], dtype=np.int64
@@ -217,5 +223,3 @@ def _block_values(
         loss_sum=float(n_tokens.sum()),
         loss_tokens=int(n_tokens.sum()),
     )
-
-

@@ -138,7 +138,7 @@ class Atlas(Store):
     def _sources(self, refusals: list[ActlasError]) -> Sources:
         from actlas.query.tables import Sources
 
-        files = {"texts": (self.path / TEXTS,), "labels": (self.path / LABELS,)}
+        files: dict[str, tuple[Path, ...]] = {"texts": (self.path / TEXTS,), "labels": (self.path / LABELS,)}
         joined = {}
         if (self.path / SAMPLED_TOKENS).is_file():
             files["sampled_tokens"] = (self.path / SAMPLED_TOKENS,)

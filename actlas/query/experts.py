@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,79 +13,12 @@ from numpy.typing import NDArray
 from actlas.errors import QueryError, ScoresNotFound
 from actlas.names import LINEAR_SITES
 from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.axis import Indices, NeuronAxis, named, top_indices
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
 from actlas.query.scores import package_version
 
-Indices = NDArray[np.int64]
 #: Scores held in memory at a time while experts are chosen.
 _SLAB_BYTES = 256 << 20
-
-
-@dataclass(frozen=True)
-class NeuronAxis:
-    """All neurons of some sites in one row: by site name, then layer, then neuron. An index into it breaks ties by its size.
-
-    Attributes:
-        sites: Site names, sorted.
-        shapes: (layers, neurons) of each.
-    """
-
-    sites: tuple[str, ...]
-    shapes: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, store: Atlas, checkpoint: str, sites: Sequence[str]) -> NeuronAxis:
-        """The axis of some sites of a checkpoint."""
-        named = tuple(sorted(set(sites)))
-        return cls(named, tuple(store.shape(checkpoint, site) for site in named))
-
-    @cached_property
-    def starts(self) -> Indices:
-        """Index of the first neuron of each site, and the number of neurons."""
-        return np.concatenate([[0], np.cumsum([layers * neurons for layers, neurons in self.shapes])]).astype(np.int64)
-
-    @property
-    def n_neurons(self) -> int:
-        return int(self.starts[-1])
-
-    @property
-    def n_layers(self) -> int:
-        return max(layers for layers, _ in self.shapes)
-
-    def site_at(self, index: Indices) -> Indices:
-        """Position in `sites` of neurons given by index."""
-        return np.asarray(np.searchsorted(self.starts, index, side="right") - 1)
-
-    def layer_at(self, index: Indices) -> Indices:
-        """Layer of neurons given by index."""
-        site = self.site_at(index)
-        return np.asarray((index - self.starts[site]) // np.array([n for _, n in self.shapes])[site])
-
-    def neuron_at(self, index: Indices) -> Indices:
-        """Coordinate inside their site and layer of neurons given by index."""
-        site = self.site_at(index)
-        return np.asarray((index - self.starts[site]) % np.array([n for _, n in self.shapes])[site])
-
-    def index_of(self, site: str, layer: Any, neuron: Any) -> Any:
-        """Index of neurons given by site, layer and coordinate."""
-        at = self.sites.index(site)
-        return self.starts[at] + np.asarray(layer) * self.shapes[at][1] + np.asarray(neuron)
-
-    def layer_sizes(self) -> Indices:
-        """Neurons of each layer, all sites together."""
-        sizes = np.zeros(self.n_layers, dtype=np.int64)
-        for layers, neurons in self.shapes:
-            sizes[:layers] += neurons
-        return sizes
-
-    def columns(self, index: Indices) -> dict[str, pl.Series]:
-        """Columns site, layer, neuron of neurons given by index."""
-        names = pl.Series("site", self.sites, dtype=pl.String)
-        return {
-            "site": names.gather(self.site_at(index).astype(np.uint32)),
-            "layer": pl.Series("layer", self.layer_at(index), dtype=pl.Int32),
-            "neuron": pl.Series("neuron", self.neuron_at(index), dtype=pl.Int32),
-        }
 
 
 @dataclass(frozen=True)
@@ -126,36 +57,13 @@ class ExpertSets:
         return pl.DataFrame(
             {
                 "checkpoint": pl.repeat(self.checkpoint, index.size, dtype=pl.String, eager=True),
-                "language": _named(self.languages, np.repeat(at_language, self.k)),
-                "concept": _named(self.concepts, np.repeat(at_concept, self.k)),
+                "language": named(self.languages, np.repeat(at_language, self.k)),
+                "concept": named(self.concepts, np.repeat(at_concept, self.k)),
                 "rank": pl.Series(np.tile(np.arange(1, self.k + 1), at_language.size), dtype=pl.Int32),
                 **self.axis.columns(index),
                 "ap": self.ap[at_language, at_concept].reshape(-1),
             }
         )
-
-
-def _named(names: Sequence[str], at: Indices) -> pl.Series:
-    return pl.Series(names, dtype=pl.String).gather(at.astype(np.uint32))
-
-
-def top_indices(values: NDArray[Any], k: int) -> Indices:
-    """Indices of the k largest values, largest first; among equal values the smaller index comes first. NaN is never among them.
-
-    Returns:
-        Fewer than k where fewer are not NaN.
-
-    Example:
-        >>> top_indices(np.array([0.5, 0.9, 0.5, np.nan, 0.5]), 3).tolist()
-        [1, 0, 2]
-    """
-    there = np.flatnonzero(~np.isnan(values))
-    if there.size > k:
-        ranked = values[there]
-        bar = np.partition(ranked, there.size - k)[there.size - k]
-        above, equal = there[ranked > bar], there[ranked == bar]
-        there = np.sort(np.concatenate([above, equal[: k - above.size]]))
-    return np.asarray(there[np.argsort(-values[there], kind="stable")])
 
 
 def linear_sites(store: Atlas, checkpoint: str, sites: Sequence[str] | None) -> tuple[str, ...]:
@@ -226,7 +134,9 @@ def check_k(k: int, axis: NeuronAxis, skip: int = 0) -> None:
     """Refuse a k that no ranking can serve."""
     if k < 1 or skip < 0 or k + skip > axis.n_neurons:
         sites = ", ".join(axis.sites)
-        raise QueryError(f"k = {k} (after {skip}) does not fit {axis.n_neurons:,} neurons of {sites}; choose 1 to {axis.n_neurons - skip:,}")
+        raise QueryError(
+            f"k = {k} (after {skip}) does not fit {axis.n_neurons:,} neurons of {sites}; choose 1 to {axis.n_neurons - skip:,}"
+        )
 
 
 def wanted_labels(
@@ -253,7 +163,9 @@ def _ap_slabs(
     cubes = [store.scores(checkpoint, site) for site in axis.sites]
     for cube in cubes:
         if "ap" not in cube.stats:
-            raise ScoresNotFound(f"scores of {checkpoint} at {cube.site} have no ap (they have {', '.join(cube.stats)}); experts need it")
+            raise ScoresNotFound(
+                f"scores of {checkpoint} at {cube.site} have no ap (they have {', '.join(cube.stats)}); experts need it"
+            )
     step = max(1, _SLAB_BYTES // (8 * axis.n_neurons))
     for first in range(0, len(concepts), step):
         part = list(concepts[first : first + step])
@@ -272,11 +184,12 @@ def top_experts(
 ) -> pl.DataFrame:
     """The k best neurons of every concept, language and checkpoint by average precision, all layers and linear sites together.
 
-    Equal scores are ranked by (site, layer, neuron). A concept without positives or without negatives in a language has no experts there.
+    Equal scores are ranked by (site, layer, neuron). A concept without positives or without negatives in a language
+    has no experts there.
 
     Args:
-        store: With scores (`score_neurons`). Open with mode "a", and nothing left out, the answer is also kept as tables `experts`,
-            `expert_mask` and `layer_histogram`.
+        store: With scores (`score_neurons`). Open with mode "a", and nothing left out, the answer is also kept as
+            tables `experts`, `expert_mask` and `layer_histogram`.
         k: How many.
         checkpoints: None for all.
         languages: None for all.
@@ -284,8 +197,8 @@ def top_experts(
         sites: Sites ranked together; None for the linear ones that are scored.
 
     Returns:
-        Columns of table `experts`: checkpoint, language, concept, rank, site, layer, neuron, ap, median, p90. The last two, null
-        where they were not scored, are what a forced neuron is set to.
+        Columns of table `experts`: checkpoint, language, concept, rank, site, layer, neuron, ap, median, p90. The
+        last two, null where they were not scored, are what a forced neuron is set to.
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
@@ -361,13 +274,12 @@ def control_experts(
         QueryError: If `kind` is another word, or there are not that many neurons.
     """
     store = as_atlas(store)
-    wanted = {"sites": sites, "languages": languages, "concepts": concepts}
-    if kind == "next":
-        sets = expert_sets(store, checkpoint, k=k, skip=skip, **wanted)
-        return _with_values(store, sets).with_columns(pl.col("rank") + skip)
-    if kind != "random":
+    if kind not in ("random", "next"):
         raise QueryError(f"controls are 'random' or 'next', not {kind!r}")
-    sets = expert_sets(store, checkpoint, k=k, **wanted)
+    skip = skip if kind == "next" else 0
+    sets = expert_sets(store, checkpoint, k=k, skip=skip, sites=sites, languages=languages, concepts=concepts)
+    if kind == "next":
+        return _with_values(store, sets).with_columns(pl.col("rank") + skip)
     rng = np.random.default_rng(seed)
     neurons, ap = sets.neurons.copy(), sets.ap.copy()
     for at, language in enumerate(sets.languages):
@@ -382,7 +294,8 @@ def control_experts(
 def expert_mask(sets: ExpertSets) -> pl.DataFrame:
     """Table `expert_mask`: for each neuron and concept the languages in which it is an expert, as bits.
 
-    Bit b of word w stands for the language with that bit and word in table `languages`. Stores of up to 64 languages have word 0 only.
+    Bit b of word w stands for the language with that bit and word in table `languages`. Stores of up to 64 languages
+    have word 0 only.
     """
     parts = []
     for at, concept in enumerate(sets.concepts):
@@ -409,8 +322,12 @@ def expert_mask(sets: ExpertSets) -> pl.DataFrame:
 def layer_histogram(sets: ExpertSets) -> pl.DataFrame:
     """Table `layer_histogram`: experts in each layer of each site, zeros included."""
     axis = sets.axis
-    cells = [(site, layer, neurons) for site, (layers, neurons) in zip(axis.sites, axis.shapes, strict=True) for layer in range(layers)]
-    cell_start = np.concatenate([np.arange(layers) * n + start for start, (layers, n) in zip(axis.starts[:-1], axis.shapes, strict=True)])
+    cells = [
+        (site, layer, neurons) for site, (layers, neurons) in zip(axis.sites, axis.shapes, strict=True) for layer in range(layers)
+    ]
+    cell_start = np.concatenate(
+        [np.arange(layers) * n + start for start, (layers, n) in zip(axis.starts[:-1], axis.shapes, strict=True)]
+    )
     at_language, at_concept = np.nonzero(sets.is_there)
     counts = np.zeros((at_language.size, len(cells)), dtype=np.int64)
     for at, index in enumerate(sets.neurons[at_language, at_concept]):
@@ -419,8 +336,8 @@ def layer_histogram(sets: ExpertSets) -> pl.DataFrame:
     frame = pl.DataFrame(
         {
             "checkpoint": pl.repeat(sets.checkpoint, n_pairs * len(cells), dtype=pl.String, eager=True),
-            "concept": _named(sets.concepts, np.repeat(at_concept, len(cells))),
-            "language": _named(sets.languages, np.repeat(at_language, len(cells))),
+            "concept": named(sets.concepts, np.repeat(at_concept, len(cells))),
+            "language": named(sets.languages, np.repeat(at_language, len(cells))),
             "site": pl.Series([site for site, _, _ in cells] * n_pairs, dtype=pl.String),
             "layer": pl.Series([layer for _, layer, _ in cells] * n_pairs, dtype=pl.Int32),
             "n_experts": counts.reshape(-1),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,13 +18,6 @@ from actlas.query.schema import TABLES
 from actlas.query.scores import Progress, package_version
 
 Counts = NDArray[np.int64]
-
-
-class Overlaps(NamedTuple):
-    """Answers of `expert_overlap`: one frame per table."""
-
-    overlap: pl.DataFrame
-    by_layer: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -76,46 +68,52 @@ def expert_overlap(
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    by_layer: bool = False,
     halves: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Overlaps:
+) -> pl.DataFrame:
     """Experts shared by every pair of languages, per concept and checkpoint, and the same layer by layer.
 
-    Every pair is there, those that share nothing included: leaving them out would raise the mean. A pair in which a language has no
-    experts for the concept has nulls. With A and B the k experts of two languages among N neurons:
+    Every pair is there, those that share nothing included: leaving them out would raise the mean. A pair in which a
+    language has no experts for the concept has nulls. With A and B the k experts of two languages among N neurons:
 
-    - ``overlap`` = \\|A ∩ B\\| / k, ``jaccard`` = \\|A ∩ B\\| / \\|A ∪ B\\|, ``chance`` = k / N, the overlap of two random sets.
-    - ``ceiling``: the texts are cut in two halves, translations of each other always in the same one, and experts are computed on
-      each. The ceiling is the overlap of a language's two halves with each other, mean of both languages: what the amount of data allows.
-    - ``cross_half``: the overlap of one language's experts on one half with the other language's on the other half, mean of both ways.
-      Held against the ceiling it does not profit from texts that say the same: ``cross_half / ceiling`` is the share of what could be shared.
+    - ``overlap`` = \\|A ∩ B\\| / k, ``jaccard`` = \\|A ∩ B\\| / \\|A ∪ B\\|, ``chance`` = k / N, the overlap of two
+      random sets.
+    - ``ceiling``: the texts are cut in two halves, translations of each other always in the same one, and experts
+      are computed on each. The ceiling is the overlap of a language's two halves with each other, mean of both
+      languages: what the amount of data allows.
+    - ``cross_half``: the overlap of one language's experts on one half with the other language's on the other half,
+      mean of both ways. Held against the ceiling it does not profit from texts that say the same: ``cross_half /
+      ceiling`` is the share of what could be shared.
 
-    Within a layer, ``shared`` counts the experts of both languages in it and ``overlap`` = shared / k, so that layers add up to the whole;
-    ``jaccard`` is over the union inside the layer (null where it is empty); ``chance`` = n_a n_b / n_neurons / k, what is expected of sets that
-    have as many neurons in the layer (n_a, n_b) at random places there (mean of the hypergeometric distribution); ``ceiling`` and
-    ``cross_half`` count the layer's part of theirs.
+    Within a layer, ``shared`` counts the experts of both languages in it and ``overlap`` = shared / k, so that
+    layers add up to the whole; ``jaccard`` is over the union inside the layer (null where it is empty); ``chance`` =
+    n_a n_b / n_neurons / k, what is expected of sets that have as many neurons in the layer (n_a, n_b) at random
+    places there (mean of the hypergeometric distribution); ``ceiling`` and ``cross_half`` count the layer's part of theirs.
 
     Args:
-        store: With scores. Open with mode "a", and nothing left out, the answers are also kept as tables `overlap`, `overlap_by_layer`.
+        store: With scores. Open with mode "a", and nothing left out, the answers are also kept as tables `overlap`,
+            `overlap_by_layer`.
         k: Experts per language and concept.
         checkpoints: None for all.
         languages: None for all.
         concepts: None for all.
         sites: As in `top_experts`.
+        by_layer: Answer with the layers instead of the whole.
         halves: False leaves out ceiling and cross_half (null), which take a second pass over the cubes.
         seed: Of the halves.
         progress: Told while the halves are scored.
 
     Returns:
-        ``overlap`` and ``by_layer``, with the columns of tables `overlap` and `overlap_by_layer`. language_a < language_b.
+        The columns of table `overlap`, or of `overlap_by_layer`. language_a < language_b in alphabetical order.
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
         QueryError: If k is more than there are neurons, or a language or concept is unknown.
     """
     store = as_atlas(store)
-    totals, layers = [], []
+    totals, layers = [TABLES["overlap"].empty()], [TABLES["overlap_by_layer"].empty()]
     for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
         sets = expert_sets(store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts)
         parts = None
@@ -124,9 +122,9 @@ def expert_overlap(
                 store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts, seed=seed, progress=progress
             )
             parts = (variants["half_0"], variants["half_1"])
-        total, by_layer = overlap_of_sets(sets, parts)
+        total, layered = overlap_of_sets(sets, parts)
         totals.append(total)
-        layers.append(by_layer)
+        layers.append(layered)
         if store.mode == "a" and languages is None and concepts is None:
             settings = {
                 "k": k,
@@ -137,11 +135,8 @@ def expert_overlap(
                 "actlas": package_version(),
             }
             store.publish_table("overlap", checkpoint, total, settings)
-            store.publish_table("overlap_by_layer", checkpoint, by_layer, settings)
-    return Overlaps(
-        pl.concat(totals) if totals else TABLES["overlap"].empty(),
-        pl.concat(layers) if layers else TABLES["overlap_by_layer"].empty(),
-    )
+            store.publish_table("overlap_by_layer", checkpoint, layered, settings)
+    return pl.concat(layers if by_layer else totals)
 
 
 def overlap_of_sets(sets: ExpertSets, halves: tuple[ExpertSets, ExpertSets] | None) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -162,7 +157,8 @@ def overlap_of_sets(sets: ExpertSets, halves: tuple[ExpertSets, ExpertSets] | No
 def _half_counts(
     halves: tuple[ExpertSets, ExpertSets] | None, concept: int, a: Counts, b: Counts, n_layers: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean sizes ``"layers pairs"`` of same-language and cross-language intersections between the halves; NaN where a half has no experts."""
+    """Mean sizes ``"layers pairs"`` of same-language and cross-language intersections between the halves; NaN where
+    a half has no experts."""
     if halves is None:
         nothing = np.full((n_layers, a.size), np.nan)
         return nothing, nothing
@@ -191,7 +187,7 @@ def _labels(sets: ExpertSets, concept: int, pairs: tuple[Counts, Counts], repeat
 
 
 def _nulled(name: str, columns: dict[str, NDArray[np.float64]]) -> pl.DataFrame:
-    return pl.DataFrame(columns).fill_nan(None).cast({column: TABLES[name].columns[column] for column in columns})  # type: ignore[arg-type]
+    return pl.DataFrame(columns).fill_nan(None).cast({column: TABLES[name].columns[column] for column in columns})
 
 
 def _total_rows(
@@ -279,9 +275,10 @@ def overlap_controls(
         progress: Told while halves and shuffled labels are scored.
 
     Returns:
-        Columns checkpoint, step, k, then: ``overlap``; ``other_concept`` (experts of one concept in one language against those of
-        every other concept in the other language); ``shuffled`` (experts for labels dealt anew among each language's texts);
-        ``chance``; ``ceiling`` and ``cross_half`` as in `expert_overlap`; ``ratio`` = cross_half / ceiling; ``n_pairs`` the mean is over.
+        Columns checkpoint, step, k, then: ``overlap``; ``other_concept`` (experts of one concept in one language
+        against those of every other concept in the other language); ``shuffled`` (experts for labels dealt anew
+        among each language's texts); ``chance``; ``ceiling`` and ``cross_half`` as in `expert_overlap`; ``ratio`` =
+        cross_half / ceiling; ``n_pairs`` the mean is over.
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
@@ -318,16 +315,20 @@ def overlap_controls(
 
 
 def other_concept_overlap(sets: ExpertSets) -> float | None:
-    """Mean overlap of one concept's experts in one language with another concept's in another language, over all such combinations.
+    """Mean overlap of one concept's experts in one language with another concept's in another language, over all
+    such combinations.
 
-    Counted neuron by neuron: a neuron that is an expert for m concepts in one language and n in another is shared by m n pairs of concepts.
+    Counted neuron by neuron: a neuron that is an expert for m concepts in one language and n in another is shared by
+    m n pairs of concepts.
     """
     n_languages, n_concepts, _ = sets.neurons.shape
     kinds = np.zeros((n_languages, sets.axis.n_neurons), dtype=np.int32)
     for language in range(n_languages):
         there = sets.neurons[language][sets.is_there[language]]
         kinds[language] = np.bincount(there.reshape(-1), minlength=sets.axis.n_neurons)
-    same = sum((intersections(sets, sets, concept).shared for concept in range(n_concepts)), np.zeros((n_languages,) * 2, np.int64))
+    same = sum(
+        (intersections(sets, sets, concept).shared for concept in range(n_concepts)), np.zeros((n_languages,) * 2, np.int64)
+    )
     shared = n_pairs = 0
     for a, b in combinations(range(n_languages), 2):
         both = sets.is_there[a] & sets.is_there[b]

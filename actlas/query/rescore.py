@@ -1,4 +1,5 @@
-"""Experts under other labels than the corpus has: either half of the texts, and shuffled labels. Streams the cube, needs no model.
+"""Experts under other labels than the corpus has: either half of the texts, and shuffled labels. Streams the cube,
+needs no model.
 
 Average precision under other labels is not kept: only the k best neurons of each language, concept and variant are.
 """
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from actlas.errors import TableNotFound
 from actlas.query.atlas import Atlas
-from actlas.query.experts import ExpertSets, NeuronAxis, check_k, linear_sites, wanted_labels
+from actlas.query.axis import NeuronAxis
+from actlas.query.experts import ExpertSets, check_k, linear_sites, wanted_labels
 from actlas.query.schema import TABLES
 from actlas.query.scores import Progress, package_version
-from actlas.query.stream import BLOCK_BYTES, language_slices, neuron_blocks, split_halves
+from actlas.query.stream import BLOCK_BYTES, language_slices, neuron_blocks, on_host, split_halves
 
 #: Variants of the labels: each half of the texts, and labels dealt anew among the texts of a language.
 VARIANTS = ("half_0", "half_1", "shuffled")
@@ -28,7 +30,8 @@ Labels = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 class RunningBest:
     """The k best neurons of several questions, fed in ascending order of index.
 
-    Since blocks come in the order of the axis, a later neuron with an equal score ranks behind, and is dropped once k are there.
+    Since blocks come in the order of the axis, a later neuron with an equal score ranks behind, and is dropped once
+    k are there.
     """
 
     def __init__(self, n_questions: int, k: int) -> None:
@@ -80,8 +83,8 @@ def rescored_experts(
 ) -> dict[str, ExpertSets]:
     """The k best neurons under every variant of the labels.
 
-    All variants share one ranking of a neuron's texts. What a store of mode "a" computed for all languages and concepts is kept as
-    table `control_experts` and taken from there when the settings agree.
+    All variants share one ranking of a neuron's texts. What a store of mode "a" computed for all languages and
+    concepts is kept as table `control_experts` and taken from there when the settings agree.
 
     Args:
         store: With cubes; scores are needed only to know which linear sites were scored.
@@ -143,7 +146,7 @@ def _stream(
             for language, (is_concept, is_member) in stacked.items():
                 values = np.ascontiguousarray(block.values[:, rows[language]])
                 scores = concept_scores(values, is_concept, stats=("ap",), is_member=is_member, backend=backend)
-                best[language].add(first, np.asarray(scores["ap"]))
+                best[language].add(first, on_host(scores["ap"]))
             done += block.values.shape[0]
             if progress is not None:
                 progress(done, axis.n_neurons, f"{checkpoint} {site} halves")
@@ -169,9 +172,7 @@ def _kept(
     for variant in VARIANTS:
         shape = (len(languages), len(concepts), settings["k"])
         neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf)
-        part = table.filter(
-            pl.col("variant") == variant, pl.col("language").is_in(languages), pl.col("concept").is_in(concepts)
-        )
+        part = table.filter(pl.col("variant") == variant, pl.col("language").is_in(languages), pl.col("concept").is_in(concepts))
         at = (
             part["language"].replace_strict(languages, range(len(languages)), return_dtype=pl.Int64).to_numpy(),
             part["concept"].replace_strict(concepts, range(len(concepts)), return_dtype=pl.Int64).to_numpy(),

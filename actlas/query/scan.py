@@ -1,8 +1,8 @@
 """Cubes as tables that are read when asked for: `activations` and `scores`.
 
-A row of such a table is one point of a grid (cube, layer, neuron, text). A filter is taken apart at its top-level ANDs; every part that
-speaks of one axis alone is evaluated on that axis' few labels, and what is left of the axes is a box of indices: only chunks inside it
-are read. Parts that are not understood filter the rows that were read.
+A row of such a table is one point of a grid (cube, layer, neuron, text). A filter is taken apart at its top-level
+ANDs; every part that speaks of one axis alone is evaluated on that axis' few labels, and what is left of the axes is
+a box of indices: only chunks inside it are read. Parts that are not understood filter the rows that were read.
 """
 
 from __future__ import annotations
@@ -34,10 +34,16 @@ Box = Mapping[str, Positions]
 class Grid(Protocol):
     """What a table of this kind has to know."""
 
-    name: str
-    #: axis -> its labels, one row per position; the columns of all axes and the values make the table
-    axes: Mapping[str, pl.DataFrame]
-    schema: pl.Schema
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def axes(self) -> Mapping[str, pl.DataFrame]:
+        """axis -> its labels, one row per position; the columns of all axes and the values make the table."""
+        ...
+
+    @property
+    def schema(self) -> pl.Schema: ...
 
     def n_rows(self, box: Box) -> int:
         """Rows inside a box."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError, ScoresNotFound
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.stream import BLOCK_BYTES, language_slices, neuron_blocks
+from actlas.query.stream import BLOCK_BYTES, language_slices, neuron_blocks, on_host
 from actlas.store.cube import Cube
 from actlas.store.layout import EXACT_STATS
 from actlas.store.scores import ScoreWriter
@@ -54,8 +54,9 @@ def score_neurons(
         progress: Told after every block.
 
     Returns:
-        One row per cube: checkpoint, site, n_layers, n_neurons, n_languages, n_concepts, n_null (pairs of a language and a concept
-        without positives or without negatives, whose scores are null), n_scored (layers scored now; the others were there).
+        One row per cube: checkpoint, site, n_layers, n_neurons, n_languages, n_concepts, n_null (pairs of a language
+        and a concept without positives or without negatives, whose scores are null), n_scored (layers scored now;
+        the others were there).
 
     Raises:
         ReadOnlyStore: If the store is open with mode "r".
@@ -137,7 +138,8 @@ def package_version() -> str:
 
 
 def _are_there(store: Atlas, checkpoint: str, site: str, settings: dict[str, Any]) -> bool:
-    """Whether scores are complete and made with the same settings; another version of a package is no reason to compute them again."""
+    """Whether scores are complete and made with the same settings; another version of a package is no reason to
+    compute them again."""
     try:
         there = store.scores(checkpoint, site)
     except ScoresNotFound:
@@ -195,7 +197,7 @@ def _score_cube(
                 backend=settings["backend"],
             )
             for stat, values in scores.items():
-                layer_scores[stat][at, :, block.neurons] = np.asarray(values).T
+                layer_scores[stat][at, :, block.neurons] = on_host(values).T
         done += block.values.shape[0]
         if block.neurons.stop == n_neurons:
             writer.write_layer(block.layer, layer_scores)

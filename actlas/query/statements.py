@@ -1,7 +1,7 @@
 """What SQL may contain: one SELECT, or EXPLAIN of one, after any number of SET VARIABLE.
 
-The kind of a statement is not enough to tell: DuckDB parses ``WITH x AS (COPY ... TO 'file') SELECT 1`` as a SELECT and writes the
-file. So the syntax tree is walked and everything in it has to be on a list of what only reads.
+The kind of a statement is not enough to tell: DuckDB parses ``WITH x AS (COPY ... TO 'file') SELECT 1`` as a SELECT
+and writes the file. So the syntax tree is walked and everything in it has to be on a list of what only reads.
 """
 
 from __future__ import annotations

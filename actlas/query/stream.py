@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from actlas.store.cube import Cube
@@ -68,15 +69,37 @@ def neuron_blocks(
             yield block
 
 
+def on_host(scores: Any) -> NDArray[Any]:
+    """A kernel's answer as numpy, wherever it was computed."""
+    return np.asarray(scores.cpu() if hasattr(scores, "cpu") else scores)
+
+
 def language_slices(store: Any) -> dict[str, slice]:
     """Rows of the text axis by language, in the order of the axis."""
     return {language: store.corpus.language_slice(language) for language in store.corpus.languages}
 
 
-def split_halves(texts: Any, seed: int) -> NDArray[np.bool_]:
-    """Which half every text of the corpus belongs to; texts that are translations of each other share one.
+def text_groups(texts: pl.DataFrame) -> NDArray[np.int64]:
+    """Groups that a split must not cut: texts with one `parallel_id` are translations of each other, a text without
+    one stands alone.
 
-    Halves are drawn over `parallel_id`; a text without one is drawn by itself.
+    Args:
+        texts: Columns text_id and parallel_id; one row per text, or per token.
+
+    Returns:
+        Number of the group, from 0, for every row. It depends on the ids alone, not on the order of the rows.
+    """
+    keys = texts.select(
+        pl.when(pl.col("parallel_id").is_null())
+        .then(pl.format("text {}", "text_id"))
+        .otherwise(pl.format("group {}", "parallel_id"))
+    ).to_series()
+    _, group_of = np.unique(keys.to_numpy().astype(str), return_inverse=True)
+    return group_of.astype(np.int64)
+
+
+def split_halves(texts: pl.DataFrame, seed: int) -> NDArray[np.bool_]:
+    """Which half every text of the corpus belongs to; texts that are translations of each other share one.
 
     Args:
         texts: The corpus' texts.
@@ -85,10 +108,8 @@ def split_halves(texts: Any, seed: int) -> NDArray[np.bool_]:
     Returns:
         True for the second half, ``"texts"``.
     """
-    own = np.array([f"text {text_id}" for text_id in texts["text_id"].to_list()], dtype=object)
-    linked = texts["parallel_id"].to_list() if "parallel_id" in texts.columns else [None] * len(own)
-    keys = np.array([f"group {link}" if link is not None else key for link, key in zip(linked, own, strict=True)])
-    groups, group_of = np.unique(keys, return_inverse=True)
-    second = np.zeros(groups.size, dtype=bool)
-    second[np.random.default_rng(seed).permutation(groups.size)[: groups.size // 2]] = True
-    return np.asarray(second[group_of])
+    groups = text_groups(texts)
+    n_groups = int(groups.max()) + 1
+    second = np.zeros(n_groups, dtype=bool)
+    second[np.random.default_rng(seed).permutation(n_groups)[: n_groups // 2]] = True
+    return np.asarray(second[groups])

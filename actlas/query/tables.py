@@ -240,7 +240,8 @@ class Session:
 def _frame(relation: Any) -> pl.DataFrame:
     """A result as polars; decimals and 128-bit sums become the numbers that a user would go on with.
 
-    `pl.DataFrame(relation)` would need no pyarrow, but holds the result until after DuckDB's binding is gone, which then complains.
+    `pl.DataFrame(relation)` would need no pyarrow, but holds the result until after DuckDB's binding is gone, which
+    then complains.
     """
     frame: pl.DataFrame = relation.pl()
     for name, dtype in frame.schema.items():

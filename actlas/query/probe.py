@@ -1,0 +1,181 @@
+"""Probes: how well a linear classifier reads a label off token vectors, layer by layer and step by step."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from actlas.errors import QueryError
+from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.schema import TABLES
+from actlas.query.scores import Progress, package_version
+from actlas.query.stream import text_groups
+
+
+def train_probes(
+    store: Atlas | str | Path,
+    *,
+    checkpoints: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+    label: str = "language",
+    seeds: Sequence[int] = (0, 1, 2),
+    c: float = 1.0,
+    test_share: float = 0.2,
+    max_iterations: int = 1000,
+    max_train: int | None = 20_000,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Train a multinomial logistic regression on the sampled token vectors of every layer and tell its accuracy on
+    held-out texts.
+
+    Vectors are standardised by the mean and spread of the training part. Training and test part have no text in
+    common, nor a text and its translation: the split is drawn over `parallel_id` where there is one, anew for every
+    seed. `embed` counts as layer 0 of its site.
+
+    Args:
+        store: With sampled token vectors. Open with mode "a", the answer is also kept as table `probe`.
+        checkpoints: None for all.
+        sites: None for all that have vectors.
+        label: What is read off: "language", or any other column of the sampled tokens such as "split".
+        seeds: One probe each, for the split and the training.
+        c: Inverse strength of the L2 penalty, as scikit-learn has it; recorded with the result.
+        test_share: Share of the groups of texts that is held out.
+        max_iterations: Of the solver. A probe that does not converge is not refused: `n_iterations` reaches this number.
+        max_train: Training vectors are thinned to this many, at random; None for no limit.
+        progress: Told after every probe.
+
+    Returns:
+        Columns of table `probe`: checkpoint, site, layer, label, seed, accuracy, n_train, n_test, c, chance (the
+        accuracy of always saying the most frequent label of the test part), n_iterations.
+
+    Raises:
+        QueryError: If there are no vectors, or fewer than two labels.
+
+    Source: arXiv 2506.01629 (language identification from random token vectors, three seeds).
+    """
+    store = as_atlas(store)
+    wanted = []
+    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+        kept = store.checkpoint(checkpoint)["token_cubes"]
+        for site in kept if sites is None else sites:
+            wanted.append((checkpoint, site, store.token_cube(checkpoint, site).shape[0]))
+    if not wanted:
+        raise QueryError(
+            f"{store.path} has no sampled token vectors; extract with tokens kept (actlas extract --tokens-per-text 4)"
+        )
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    total, rows = sum(n_layers for *_, n_layers in wanted) * len(seeds), []
+    # probes are small: one thread each and several at a time; threads of a linear algebra library would wait for each other
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-probe") as pool,
+    ):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # n_iterations tells
+        for checkpoint, site, n_layers in wanted:
+            cube = store.token_cube(checkpoint, site)
+            codes, names = _codes(cube.table, label)
+            groups = text_groups(cube.table.select("text_id", "parallel_id"))
+            tasks = [_Task(seed, c, max_iterations, *_split(groups, seed, test_share, max_train)) for seed in seeds]
+            for layer in range(n_layers):
+                vectors = cube.read(layer)
+                for task, (accuracy, n_iterations) in zip(tasks, pool.map(partial(_probe, vectors, codes), tasks), strict=True):
+                    n_train, n_test = task.train.size, task.test.size
+                    chance = np.bincount(codes[task.test], minlength=len(names)).max() / n_test
+                    rows.append((checkpoint, site, layer, label, task.seed, accuracy, n_train, n_test, c, chance, n_iterations))
+                if progress is not None:
+                    progress(len(rows), total, f"{checkpoint} {site} layer {layer}")
+    frame = pl.DataFrame(rows, schema=dict(TABLES["probe"].columns), orient="row")
+    if store.mode == "a":
+        settings = {"label": label, "seeds": list(seeds), "c": c, "test_share": test_share, "max_train": max_train}
+        for (checkpoint,), part in frame.group_by("checkpoint", maintain_order=True):
+            store.publish_table("probe", str(checkpoint), part, {**settings, "actlas": package_version()})
+    return frame
+
+
+def _codes(table: pl.DataFrame, label: str) -> tuple[NDArray[np.int64], list[str]]:
+    if label not in table.columns:
+        raise QueryError(f"sampled tokens have no column {label!r} to probe for; they have {', '.join(table.columns)}")
+    names = sorted(table[label].cast(pl.String).drop_nulls().unique().to_list())
+    if len(names) < 2 or table[label].null_count():
+        raise QueryError(f"a probe needs two labels or more and no token without one; {label} has {', '.join(names) or 'none'}")
+    codes = table[label].cast(pl.String).replace_strict(names, range(len(names)), return_dtype=pl.Int64)
+    return codes.to_numpy(), names
+
+
+def _split(
+    groups: NDArray[np.int64], seed: int, test_share: float, max_train: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows to test on; no group of texts is in both."""
+    rng = np.random.default_rng(seed)
+    n_groups = int(groups.max()) + 1
+    n_test = round(test_share * n_groups)
+    if not 0 < n_test < n_groups:
+        raise QueryError(
+            f"test_share {test_share} leaves {n_test} of {n_groups} groups of texts to test on; both parts need some"
+        )
+    is_test = np.zeros(n_groups, dtype=bool)
+    is_test[rng.permutation(n_groups)[:n_test]] = True
+    train, test = np.flatnonzero(~is_test[groups]), np.flatnonzero(is_test[groups])
+    if max_train is not None and train.size > max_train:
+        train = np.sort(rng.choice(train, size=max_train, replace=False))
+    return train, test
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One probe: what is drawn for its seed."""
+
+    seed: int
+    c: float
+    max_iterations: int
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def _probe(vectors: NDArray[np.float32], codes: NDArray[np.int64], task: _Task) -> tuple[float, int]:
+    """Accuracy on the test part, and iterations of the solver."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, test = task.train, task.test
+    mean, std = vectors[train].mean(axis=0), vectors[train].std(axis=0)
+    scaled = (vectors - mean) / np.where(std > 0, std, 1)
+    model: Any = LogisticRegression(C=task.c, max_iter=task.max_iterations, random_state=task.seed)
+    model.fit(scaled[train], codes[train])
+    return float(model.score(scaled[test], codes[test])), int(np.max(model.n_iter_))
+
+
+def probe_summary(probes: pl.DataFrame) -> pl.DataFrame:
+    """Accuracy of every checkpoint and site over its layers.
+
+    Args:
+        probes: What `train_probes` gave.
+
+    Returns:
+        Columns checkpoint, site, label, accuracy (mean over layers of the mean over seeds), std_layers (spread of
+        the layers' means), std_seeds (mean spread of a layer's seeds), n_layers, chance. Spreads divide by the
+        number of values, not by one less.
+    """
+    by = pl.col
+    layers = probes.group_by("checkpoint", "site", "label", "layer", maintain_order=True).agg(
+        by("accuracy").mean(), by("accuracy").std(ddof=0).alias("std_seeds"), by("chance").mean()
+    )
+    return layers.group_by("checkpoint", "site", "label", maintain_order=True).agg(
+        by("accuracy").mean(),
+        by("accuracy").std(ddof=0).alias("std_layers"),
+        by("std_seeds").mean(),
+        pl.len().alias("n_layers"),
+        by("chance").mean(),
+    )
