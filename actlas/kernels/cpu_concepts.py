@@ -225,7 +225,7 @@ def _quantile(q: Any, p: Any, n_words: Any, zeros: Any, s: Any) -> Any:
 def _moments(texts: Any, x: Any, part: Any, threshold: float) -> Any:
     """Sum and number above the threshold of the texts' values, which are left side by side in `part`."""
     total = 0.0
-    n_active = 0
+    n_active: Any = 0
     for j in range(texts.shape[0]):
         v = x[texts[j]]
         part[j] = v
@@ -237,7 +237,7 @@ def _moments(texts: Any, x: Any, part: Any, threshold: float) -> Any:
 @jit
 def _sum_all(x: Any, threshold: Any) -> Any:
     total = 0.0
-    n_active = 0
+    n_active: Any = 0
     for i in range(x.shape[0]):
         v = np.float64(x[i])
         total += v
@@ -410,9 +410,10 @@ def _score_neuron(zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, ro
 
 @jit
 def _largest_magnitude(row: Any, mask: Any) -> Any:
-    largest = row[0] & mask
+    largest = type(mask)(0)
     for i in range(row.shape[0]):
-        largest = max(largest, row[i] & mask)
+        # numba widens every integer operation; the cast lets it work on short ones
+        largest = max(largest, type(mask)(row[i] & mask))
     return largest
 
 

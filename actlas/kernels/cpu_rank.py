@@ -162,7 +162,8 @@ def rank32(row: Any, work: Any, rank_of: Any) -> Any:
     for r in range(n_above, n_above + n_zero):
         target[r] = _ZERO_KEY32 << np.uint64(32)
     if not is_moved:
-        work.packed[:n] = target[:n]
+        for r in range(n):
+            work.packed[r] = target[r]
     return n_above, n_zero
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def threshold_counts(x: Floats, is_positive: Bools) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+def threshold_counts(x: Floats, is_positive: Bools) -> tuple[Floats, NDArray[Any], NDArray[Any]]:
     """Distinct values of `x` from the highest down, and at each the texts and the positives with at least that value.
 
     Example:
