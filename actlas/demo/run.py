@@ -7,6 +7,7 @@ import os
 import queue
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ _ABOUT = (
     "concept, each in a language of its own. The control's documents stay in one language. Everything below was measured "
     "on sentences that neither saw.",
 )
+_LINE_WIDTH = 110
 _ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
@@ -104,15 +106,22 @@ def demo_sections(stores: Mapping[str, Atlas]) -> list[list[str]]:
         [
             f"Overlap of experts across languages, K = {K} (mean over language pairs and concepts)",
             *lines_of(_overlap_table(overlap)),
-            *findings.overlap_findings(overlap),
-            *findings.ap_findings(ap),
+            *_wrapped(findings.overlap_findings(overlap) + findings.ap_findings(ap)),
         ],
         *(
             [f"Accuracy of a probe for the language, by layer and step: {label}", *lines_of(_probe_table(frame))]
             for label, frame in probes
         ),
-        findings.probe_findings(probes),
+        ["What the probes say", *_wrapped(findings.probe_findings(probes))],
         *([question.text, *lines_of(next(iter(stores.values())).sql(question.sql))] for question in QUESTIONS),
+    ]
+
+
+def _wrapped(sentences: Sequence[str]) -> list[str]:
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(sentence, _LINE_WIDTH, initial_indent="- ", subsequent_indent="  ")
     ]
 
 

@@ -57,7 +57,7 @@ class TrainingSettings:
     weight_decay: float = 0.01
     dropout: float = 0.1
     batch: int = 32
-    max_tokens: int = 64
+    max_tokens: int = 48
     seed: int = 0
     shares: Mapping[DocumentKind, float] = field(init=False)
 
@@ -125,7 +125,7 @@ def build_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) 
 
 
 class _Batches:
-    """Documents as padded token ids and as targets; position t of the targets is the token after position t."""
+    """Documents as padded token ids, and where their tokens are."""
 
     def __init__(self, settings: TrainingSettings, meanings: Sequence[Meaning], tokenizer: PreTrainedTokenizerFast) -> None:
         self._settings = settings
@@ -139,12 +139,12 @@ class _Batches:
             encoded = tokenizer([meaning.text(language) for meaning in meanings], add_special_tokens=False)
             self._ids[language] = dict(zip(meanings, encoded["input_ids"], strict=True))
 
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         documents = [self._draw_document() for _ in range(self._settings.batch)]
         longest = max(map(len, documents))
         ids = torch.tensor([document + [self._pad] * (longest - len(document)) for document in documents])
         is_token = torch.tensor([[1] * len(document) + [0] * (longest - len(document)) for document in documents])
-        return ids, is_token, ids[:, 1:].masked_fill(is_token[:, 1:] == 0, -100)
+        return ids, is_token
 
     def _draw_document(self) -> list[int]:
         said = [token for meaning, language in self._documents.draw() for token in self._ids[language][meaning]]
@@ -195,15 +195,11 @@ def train(folder: Path | str, settings: TrainingSettings, say: Callable[[str], N
     _write_summary(folder, settings, model, losses)
 
 
-def _update(
-    model: XGLMForCausalLM,
-    optimizer: torch.optim.Optimizer,
-    ids: torch.Tensor,
-    is_token: torch.Tensor,
-    targets: torch.Tensor,
-) -> float:
-    logits = model(input_ids=ids, attention_mask=is_token, use_cache=False).logits[:, :-1]
-    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+def _update(model: XGLMForCausalLM, optimizer: torch.optim.Optimizer, ids: torch.Tensor, is_token: torch.Tensor) -> float:
+    hidden = model.model(input_ids=ids, attention_mask=is_token, use_cache=False).last_hidden_state
+    has_next = is_token[:, 1:].bool()
+    # a third of a batch is padding: the vocabulary is not worth computing there
+    loss = functional.cross_entropy(model.lm_head(hidden[:, :-1][has_next]), ids[:, 1:][has_next])
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

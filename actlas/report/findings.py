@@ -95,14 +95,34 @@ def probe_findings(measures: Sequence[Measure]) -> list[str]:
             sentences.append(f"{label}: accuracy falls furthest at {place}, by {_points(fall)} from its peak at {peak}.")
         else:
             sentences.append(f"{label}: accuracy falls at no layer by more than {_points(_ACCURACY_MARGIN)} after its peak.")
-    main_label, main_fall, _, _ = falls[0]
-    for label, fall, _, _ in falls[1:]:
-        if main_fall <= fall + _ACCURACY_MARGIN and main_fall > _ACCURACY_MARGIN:
-            sentences.append(
-                f"{label} falls as far or further, so the fall in {main_label} is no evidence of shared representations."
-            )
+    (main_label, main_fall, _, _), *others = falls
+    sentences += [_compared_falls(main_label, main_fall, label, fall) for label, fall, _, _ in others]
+    sentences += _compared_means(measures)
     sentences += [_shape_of_layers(label, frame) for label, frame in measures]
     return [sentence for sentence in sentences if sentence]
+
+
+def _compared_falls(main_label: str, main_fall: float, label: str, fall: float) -> str:
+    if main_fall <= _ACCURACY_MARGIN:
+        return ""
+    if fall >= main_fall:
+        return f"{label} falls as far or further, so the fall in {main_label} is no evidence of shared representations."
+    if main_fall - fall <= _ACCURACY_MARGIN:
+        return (
+            f"{label} falls {_points(main_fall - fall)} less than {main_label}, which is too little to call a difference: "
+            "no evidence of shared representations."
+        )
+    return f"Accuracy falls {_points(main_fall - fall)} further in {main_label} than in {label}."
+
+
+def _compared_means(measures: Sequence[Measure]) -> list[str]:
+    if len(measures) < 2:
+        return []
+    means = []
+    for label, frame in measures:
+        last = frame.filter(pl.col("position") == pl.col("position").max())
+        means.append(f"{100 * last['accuracy'].to_numpy().mean():.1f} % in {label}")
+    return [f"At the last checkpoint the mean over layers is {', '.join(means)}."]
 
 
 def _largest_fall(frame: pl.DataFrame) -> tuple[float, str, str]:

@@ -88,8 +88,21 @@ def test_a_fall_is_no_evidence_where_the_control_falls_as_far():
     said = probe_findings([("model", model), ("control", control)])
     assert "model: accuracy falls furthest at resid 0, by 10.0 points from its peak at step 0." in said
     assert "control falls as far or further, so the fall in model is no evidence of shared representations." in said
-    reverse = probe_findings([("control", control), ("model", model)])
-    assert not any("no evidence" in line for line in reverse)
+    assert "At the last checkpoint the mean over layers is 80.0 % in model, 76.7 % in control." in said
+
+
+@pytest.mark.parametrize(
+    ("end_of_control", "said"),
+    [
+        (0.88, "Accuracy falls 8.0 points further in model than in control."),
+        (0.81, "control falls 1.0 points less than model, which is too little to call a difference"),
+        (0.80, "control falls as far or further"),
+    ],
+)
+def test_falls_are_compared(end_of_control, said):
+    model = probe({"resid 0": (0.9, 0.8)})
+    control = probe({"resid 0": (0.9, end_of_control)})
+    assert any(line.startswith(said) for line in probe_findings([("model", model), ("control", control)]))
 
 
 def test_layers_with_and_without_a_dip():
