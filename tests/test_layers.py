@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "report": {"query", "store"},
     "testing": {"store", "extract", "kernels", "query"},
     "demo": {"store", "extract", "kernels", "query", "intervene", "report", "testing"},
-    "cli": {"store", "extract", "kernels", "query", "intervene", "report", "demo"},
+    "cli": {"__init__", "store", "extract", "kernels", "query", "intervene", "report", "demo"},
     "__init__": {"store", "extract", "query", "intervene", "report"},
     "__main__": {"cli"},
 }

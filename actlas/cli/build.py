@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.cli.show import ProgressLine, as_table, folder_bytes, n_bytes, tell
+from actlas.cli.show import ProgressLine, as_table, duration, folder_bytes, n_bytes, tell
 from actlas.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _add_corpus(verbs)
     _add_info(verbs)
     _add_verify(verbs)
+    _add_demo(verbs)
+    _add_report(verbs)
 
 
 # corpus
@@ -202,3 +204,40 @@ def _verify(options: argparse.Namespace) -> int:
         f"{found.n_shards:,} shards, {n_bytes(found.n_bytes)}: {'whole' if not found.damage else f'{len(found.damage)} faults'}"
     )
     return 1 if found.damage else 0
+
+
+# demo and report
+
+
+def _add_demo(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = verbs.add_parser("demo", help="train a small model and its control, then extract, score, ask and report")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"))
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from actlas.demo.run import run_demo
+
+    outcome = run_demo(options.out, lambda line: print(line, flush=True), seed=options.seed)
+    tell("; ".join(f"{phase} {duration(seconds)}" for phase, seconds in outcome.seconds.items()))
+
+
+def _add_report(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = verbs.add_parser("report", help="figures, answers and provenance of one or more stores as one HTML file")
+    report.add_argument(
+        "stores", nargs="+", metavar="STORE", help="[LABEL=]PATH; the first is under study, others are drawn beside it"
+    )
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    report.add_argument("--title", default="Activation atlas")
+    report.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from actlas.report import write_report
+
+    stores = {}
+    for argument in options.stores:
+        label, equals, path = argument.partition("=")
+        stores[label if equals else Path(argument).stem] = Path(path if equals else argument)
+    print(write_report(stores, options.out, title=options.title))

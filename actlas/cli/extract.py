@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actlas.cli.show import ProgressLine, duration, n_bytes, tell
+from actlas.cli.show import ProgressLine, as_table, duration, n_bytes, step_progress, tell
 from actlas.names import DTYPES, OVER_LONG, POOLINGS, SITES, SPECIAL_TOKENS, TokenSample
 
 if TYPE_CHECKING:
@@ -150,7 +148,6 @@ def _add_score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _score(options: argparse.Namespace) -> None:
-    from actlas.cli.show import as_table
     from actlas.query import score_neurons
     from actlas.query.scores import DEFAULT_STATS
 
@@ -163,19 +160,7 @@ def _score(options: argparse.Namespace) -> None:
         threshold=options.threshold,
         backend=options.backend,
         overwrite=options.overwrite,
-        progress=neuron_progress(line),
+        progress=step_progress(line, "neurons"),
     )
     line.end()
     print(as_table(frame, 0))
-
-
-def neuron_progress(line: ProgressLine) -> Callable[[int, int, str], None]:
-    """A callback for work that goes over neurons: share done, speed, time left."""
-    start = time.monotonic()
-
-    def show(done: int, total: int, what: str) -> None:
-        seconds = max(time.monotonic() - start, 1e-9)
-        left = duration(seconds * (total - done) / done) if done else "?"
-        line.update(f"{what}: {done:,} of {total:,} neurons, {done / seconds:,.0f} neurons/s, {left} left", final=done == total)
-
-    return show

@@ -1,20 +1,105 @@
-"""Verbs that ask: sql and the question functions. Each opens the store, calls one function, shows its frame."""
+"""Verbs that ask: each calls one function and shows its frame, and the answer is also kept as a table of the store."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from actlas.cli.show import FORMATS, show_frame
+import polars as pl
+
+from actlas.cli.show import FORMATS, ProgressLine, show_frame, step_progress
+from actlas.errors import QueryError
+from actlas.names import NeuronId
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the top parser."""
+    experts = verbs.add_parser("experts", help="the k best neurons per concept, language and checkpoint")
+    _add_store(experts)
+    _add_choice(experts)
+    experts.set_defaults(run=_experts)
+
+    overlap = verbs.add_parser("overlap", help="how far languages share their experts, beside chance and the split-half ceiling")
+    _add_store(overlap)
+    _add_choice(overlap)
+    overlap.add_argument("--seed", type=int, default=0, help="of the halves, and of the shuffled labels")
+    overlap.add_argument("--no-halves", action="store_true", help="skip the ceiling, which scores halves of the texts again")
+    overlap.add_argument(
+        "--controls", action="store_true", help="means per checkpoint beside another concept and shuffled labels"
+    )
+    overlap.set_defaults(run=_overlap)
+
+    lape = verbs.add_parser("lape", help="language-specific neurons, from counts of active tokens")
+    _add_store(lape)
+    _add_checkpoints(lape)
+    lape.add_argument("--site", default="mlp_hidden")
+    lape.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
+    lape.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
+    lape.set_defaults(run=_lape)
+
+    trajectory = verbs.add_parser(
+        "trajectory", help="neurons that several languages share, step by step; or the scores of one neuron (--neuron)"
+    )
+    _add_store(trajectory)
+    _add_choice(trajectory)
+    trajectory.add_argument("--min-languages", type=int, default=2, help="in how many languages a neuron must be an expert")
+    trajectory.add_argument("--first", action="store_true", help="only the first step at which that holds, per neuron")
+    trajectory.add_argument("--stability", action="store_true", help="how far experts stay the same from step to step")
+    trajectory.add_argument("--neuron", type=_neuron, metavar="SITE/LAYER/NEURON", help="one neuron, such as mlp_pre/3/117")
+    trajectory.add_argument("--stat", action="append", dest="stats", metavar="STAT", help="with --neuron; default: ap")
+    trajectory.set_defaults(run=_trajectory)
+
+    probe = verbs.add_parser("probe", help="how well each layer's token vectors tell languages apart")
+    _add_store(probe)
+    _add_checkpoints(probe)
+    probe.add_argument("--site", action="append", dest="sites", metavar="SITE")
+    probe.add_argument("--label", default="language")
+    probe.add_argument("--seeds", type=int, default=3, help="probes per layer")
+    probe.add_argument("--c", type=float, default=1.0, help="inverse strength of the L2 penalty")
+    probe.add_argument("--summary", action="store_true", help="mean and spread over layers instead of every probe")
+    probe.set_defaults(run=_probe)
+
+    texts = verbs.add_parser(
+        "top-texts", help="texts with the highest values of a neuron, or of all of a site"
+    )
+    _add_store(texts)
+    _add_checkpoints(texts)
+    texts.add_argument("--neuron", type=_neuron, metavar="SITE/LAYER/NEURON")
+    texts.add_argument("--site", action="append", dest="sites", metavar="SITE", help="compute and keep the table for these sites")
+    texts.add_argument("--n", type=int, help="texts per neuron (default: 10 for one neuron, 64 for a table)")
+    texts.set_defaults(run=_top_texts)
+
     sql = verbs.add_parser("sql", help="one read-only SQL query over the tables of a store")
-    sql.add_argument("store", type=Path)
+    _add_store(sql)
     sql.add_argument("query")
-    add_output(sql)
     sql.set_defaults(run=_sql)
+    for verb in (experts, overlap, lape, trajectory, probe, texts, sql):
+        add_output(verb)
+
+
+def _add_store(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("store", type=Path)
+
+
+def _add_choice(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--k", type=int, default=500, help="experts per language and concept")
+    _add_checkpoints(verb)
+    verb.add_argument("--language", action="append", dest="languages", metavar="NAME")
+    verb.add_argument("--concept", action="append", dest="concepts", metavar="NAME")
+    verb.add_argument("--site", action="append", dest="sites", metavar="SITE", help="default: all linear sites that are scored")
+
+
+def _add_checkpoints(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", action="append", dest="checkpoints", metavar="ID", help="repeat for more (default: all)")
+
+
+def _neuron(text: str) -> NeuronId:
+    site, _, rest = text.partition("/")
+    layer, _, neuron = rest.partition("/")
+    if not (site and layer.isdecimal() and neuron.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected SITE/LAYER/NEURON such as mlp_pre/3/117, got {text!r}")
+    return NeuronId(site, int(layer), int(neuron))
 
 
 def add_output(verb: argparse.ArgumentParser) -> None:
@@ -24,7 +109,110 @@ def add_output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--rows", type=int, default=50, metavar="N", help="rows of a table that are shown; 0 shows all")
 
 
+def _choice(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("k", "checkpoints", "languages", "concepts", "sites")}
+
+
+def _experts(options: argparse.Namespace) -> None:
+    from actlas.query import open_store, top_experts
+
+    frame = top_experts(open_store(options.store, "a"), **_choice(options))
+    _show(frame, options)
+
+
+def _overlap(options: argparse.Namespace) -> None:
+    from actlas.query import expert_overlap, open_store, overlap_controls
+
+    line = ProgressLine(options.quiet)
+    store, progress = open_store(options.store, "a"), step_progress(line, "neurons")
+    if options.controls:
+        frame = overlap_controls(store, **_choice(options), seed=options.seed, progress=progress)
+    else:
+        halves = not options.no_halves
+        frame = expert_overlap(store, **_choice(options), halves=halves, seed=options.seed, progress=progress)
+    line.end()
+    _show(frame, options)
+
+
+def _show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
+    show_frame(frame, options.format, options.out, options.rows)
+
+
+def _lape(options: argparse.Namespace) -> None:
+    from actlas.query import language_neurons, open_store
+
+    frame = language_neurons(
+        open_store(options.store, "a"),
+        checkpoints=options.checkpoints,
+        site=options.site,
+        share=options.share,
+        bar_quantile=options.bar_quantile,
+    )
+    _show(frame, options)
+
+
+def _trajectory(options: argparse.Namespace) -> None:
+    from actlas.query import first_shared, neuron_trajectory, open_store, rank_stability, shared_trajectory
+
+    store = open_store(options.store, "a")
+    choice = _choice(options)
+    if options.neuron is not None:
+        at = options.neuron
+        wanted = {name: choice[name] for name in ("checkpoints", "languages", "concepts")}
+        frame = neuron_trajectory(store, at.site, at.layer, at.neuron, stats=options.stats or ("ap",), **wanted)
+    elif options.stability:
+        frame = rank_stability(store, **{name: value for name, value in choice.items() if name != "checkpoints"})
+    else:
+        wanted = {name: value for name, value in choice.items() if name != "languages"}
+        frame = shared_trajectory(store, min_languages=options.min_languages, **wanted)
+        if options.first:
+            frame = first_shared(frame, options.min_languages)
+    _show(frame, options)
+
+
+def _probe(options: argparse.Namespace) -> None:
+    from actlas.query import open_store, probe_summary, train_probes
+
+    line = ProgressLine(options.quiet)
+    frame = train_probes(
+        open_store(options.store, "a"),
+        checkpoints=options.checkpoints,
+        sites=options.sites,
+        label=options.label,
+        seeds=range(options.seeds),
+        c=options.c,
+        progress=step_progress(line, "probes"),
+    )
+    line.end()
+    _show(probe_summary(frame) if options.summary else frame, options)
+
+
+def _top_texts(options: argparse.Namespace) -> None:
+    from actlas.query import neuron_texts, open_store, top_texts
+
+    store = open_store(options.store, "a")
+    if options.neuron is not None:
+        at = options.neuron
+        named = options.checkpoints or store.checkpoints[-1:]
+        frames = [
+            neuron_texts(store, name, at.site, at.layer, at.neuron, n=options.n or 10).select(
+                pl.lit(name).alias("checkpoint"), pl.all()
+            )
+            for name in named
+        ]
+        _show(pl.concat(frames), options)
+        return
+    if not options.sites:
+        raise QueryError("name one neuron (--neuron mlp_pre/3/117), or the sites to make a table of (--site mlp_pre)")
+    line = ProgressLine(options.quiet)
+    frame = top_texts(
+        store, sites=options.sites, checkpoints=options.checkpoints, n=options.n or 64, progress=step_progress(line, "neurons")
+    )
+    line.end()
+    _show(frame, options)
+
+
 def _sql(options: argparse.Namespace) -> None:
     from actlas.query import open_store
 
-    show_frame(open_store(options.store).sql(options.query), options.format, options.out, options.rows)
+    _show(open_store(options.store).sql(options.query), options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,6 +137,18 @@ class ProgressLine:
         if self._live and self._width and not self._quiet:
             print(file=sys.stderr, flush=True)
             self._width = 0
+
+
+def step_progress(line: ProgressLine, what: str) -> Callable[[int, int, str], None]:
+    """A callback for work that counts its steps: share done, speed, time left."""
+    start = time.monotonic()
+
+    def show(done: int, total: int, where: str) -> None:
+        seconds = max(time.monotonic() - start, 1e-9)
+        left = duration(seconds * (total - done) / done) if done else "?"
+        line.update(f"{where}: {done:,} of {total:,} {what}, {done / seconds:,.0f}/s, {left} left", final=done == total)
+
+    return show
 
 
 def folder_bytes(folder: Path) -> int:

@@ -1,0 +1,123 @@
+"""The command line: exit status, one clear line, and four formats that hold the same rows."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from actlas.cli import run
+from actlas.testing import planted_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("cli") / "s.actlas"
+    planted_store(path)
+    assert run(["--quiet", "score", str(path)]) == 0
+    assert run(["--quiet", "experts", str(path), "--k", "5"]) == 0
+    return str(path)
+
+
+def test_bad_usage_is_two_and_help_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert run(["frobnicate"]) == 2
+    assert run(["sql"]) == 2
+    assert run(["--help"]) == 0
+    assert run(["--version"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info", "nowhere"],
+        ["verify", "nowhere"],
+        ["sql", "nowhere", "SELECT 1"],
+        ["corpus", "import", "nothing.csv", "--out", "c"],
+        ["corpus", "parallel", "eng", "--out", "c"],
+        ["corpus", "info", "nowhere"],
+        ["report", "nowhere", "--out", "r.html"],
+    ],
+)
+def test_a_refused_run_is_one_with_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("actlas: ")
+    assert said.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_format_holds_the_same_rows(store: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    query = "SELECT language, concept, rank, site, layer, neuron, ap FROM experts ORDER BY ALL"
+    expected = None
+    for fmt in ("json", "csv", "parquet"):
+        assert run(["sql", store, query, "--format", fmt]) == 0
+        out = capfdbinary.readouterr().out
+        if fmt == "json":
+            frame = pl.DataFrame(json.loads(out))
+        else:
+            frame = pl.read_csv(io.BytesIO(out)) if fmt == "csv" else pl.read_parquet(io.BytesIO(out))
+        rows = frame.with_columns(pl.col("ap").round(9)).rows()
+        expected = rows if expected is None else expected
+        assert rows == expected
+    assert run(["sql", store, query, "--rows", "3"]) == 0
+    table = capfdbinary.readouterr().out.decode()
+    assert f"(3 of {len(expected or [])} rows" in table
+    assert run(["sql", store, query, "--format", "csv", "--out", str(tmp_path / "x.csv")]) == 0
+    assert pl.read_csv(tmp_path / "x.csv").height == len(expected or [])
+
+
+def test_info_and_verify_of_a_whole_and_a_damaged_store(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    assert run(["info", store]) == 0
+    shown = capsys.readouterr().out
+    assert "corpus " in shown
+    assert "recipe " in shown
+    assert run(["--quiet", "verify", store]) == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(store, copy)
+    shard = next(path for path in sorted((copy / "cubes").rglob("c/*/*/*")) if path.is_file())
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 8
+    shard.write_bytes(data)
+    capsys.readouterr()
+    assert run(["--quiet", "verify", str(copy)]) == 1
+    assert str(shard.relative_to(copy)) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["experts", "--k", "5"],
+        ["overlap", "--k", "5"],
+        ["overlap", "--k", "5", "--controls"],
+        ["overlap", "--k", "5", "--no-halves"],
+        ["trajectory", "--k", "5"],
+        ["trajectory", "--k", "5", "--first"],
+        ["trajectory", "--k", "5", "--stability"],
+    ],
+)
+def test_questions_answer(arguments: list[str], store: str, capfd: pytest.CaptureFixture[str]) -> None:
+    verb, *rest = arguments
+    assert run(["--quiet", verb, store, *rest, "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)
+
+
+def test_a_neuron_is_named_by_site_layer_and_number(store: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["sql", store, "SELECT site, layer, neuron FROM experts LIMIT 1", "--format", "json"]) == 0
+    (best,) = json.loads(capfd.readouterr().out)
+    name = f"{best['site']}/{best['layer']}/{best['neuron']}"
+    assert run(["trajectory", store, "--neuron", name, "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["ap"] > 0
+    assert run(["top-texts", store, "--neuron", name, "--n", "3", "--format", "json"]) == 0
+    assert [row["rank"] for row in json.loads(capfd.readouterr().out)][:3] == [1, 2, 3]
+    assert run(["top-texts", store, "--neuron", "mlp_pre-3"]) == 2
+    assert run(["top-texts", store]) == 1
