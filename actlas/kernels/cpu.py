@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from actlas.kernels import cpu_concepts as inner
 from actlas.kernels.cpu_intrinsics import LANES
 from actlas.kernels.cpu_rank import Sorting
+from actlas.kernels.cpu_sums import Scratch
 from actlas.kernels.inputs import Block
 from actlas.kernels.jit import compiled
 from actlas.kernels.plan import Plan
@@ -39,7 +40,7 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, inner.Scratch]:
+def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     """Working memory for one thread."""
     n_words = (n_texts + 63) // 64 + 1
     n = 64 * n_words + 1
@@ -49,7 +50,7 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, inner.Scratch]:
 
     key = np.uint64 if wide else np.uint32
     work = Sorting(empty(key), empty(key), np.empty((3, 2048) if wide else (2, 256), np.uint32))
-    scratch = inner.Scratch(
+    scratch = Scratch(
         x=empty(np.float32, n_texts),
         rank_of=empty(np.uint32),
         text_at=empty(np.uint32),

@@ -14,8 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import LANES, popcount, take_marks, trailing_zeros, walk_ranks
-from actlas.kernels.cpu_rank import find_ties, first, rank16, rank32, upto
+from actlas.kernels.cpu_intrinsics import LANES, walk_ranks
+from actlas.kernels.cpu_rank import find_ties, rank16, rank32
+from actlas.kernels.cpu_sums import (
+    best_f1,
+    best_text,
+    count_among,
+    count_found,
+    mark,
+    mark_members,
+    moments,
+    prefix,
+    quantile,
+    std,
+    sum_all,
+    sum_middles,
+    sum_precision,
+    sum_precision_reversed,
+)
 from actlas.kernels.jit import cached_kernel, jit
 
 #: Slots of the output; quantiles follow.
@@ -48,210 +64,6 @@ class Wanted(NamedTuple):
     slot: NDArray[np.bool_]  # the fixed slots
     quantiles: NDArray[np.float64]
     threshold: float
-
-
-class Scratch(NamedTuple):
-    """Working memory for one neuron; contents mean nothing between neurons, except that `marks` is all zero."""
-
-    x: NDArray[np.float32]  # value per text
-    rank_of: NDArray[np.uint32]  # rank per text
-    text_at: NDArray[np.uint32]  # text per rank; undefined at the ranks of zeros that were set apart
-    ends: NDArray[np.uint64]  # bitmap: a group of ties ends at this rank
-    next_end: NDArray[np.uint32]  # per word: 1 + first end in a later word
-    last_end: NDArray[np.uint32]  # per word: 1 + last end in an earlier word
-    weight: NDArray[np.float64]  # per rank: 1 / (rank + 1) where a group ends, else 0
-    carry: NDArray[np.float64]  # per rank: 0 where a group starts, else 1
-    middle: NDArray[np.float64]  # per rank: first rank + last rank + 1 of a group where it ends, else 0
-    walk: NDArray[np.float64]  # state of the dense walk
-    marks: NDArray[np.uint8]
-    bits: NDArray[np.uint64]
-    before: NDArray[np.uint32]
-    member_bits: NDArray[np.uint64]
-    members_before: NDArray[np.uint32]
-    upto: NDArray[np.uint32]  # per positive: 1 + last rank of its group
-    found: NDArray[np.uint32]  # per positive: positives up to there
-    among: NDArray[np.uint32]  # per positive: members up to there
-    part: NDArray[np.float32]  # per positive: its value
-
-
-@jit
-def _prefix(n_words: Any, marks: Any, bits: Any, before: Any) -> None:
-    """Marks by rank -> bitmap and, per word, the marks before it; one word more, so that any rank <= n may be asked for."""
-    total = np.uint32(0)
-    for w in range(n_words):
-        word = take_marks(marks, 64 * w)
-        bits[w] = word
-        before[w] = total
-        total += np.uint32(popcount(word))
-    bits[n_words] = np.uint64(0)
-    before[n_words] = total
-
-
-@jit
-def _count_before(bits: Any, before: Any, rank: Any) -> Any:
-    """Marks at ranks < `rank`."""
-    w = rank >> np.uint32(6)
-    return np.uint32(before[w] + np.uint32(popcount(bits[w] & ((_ONE << np.uint64(rank & np.uint32(63))) - _ONE))))
-
-
-@jit
-def _rank_of_mark(n_words: Any, bits: Any, before: Any, k: Any) -> Any:
-    """Rank of the mark that has `k` marks before it."""
-    low = 0
-    high = n_words
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if np.int64(before[middle]) <= k:
-            low = middle
-        else:
-            high = middle
-    word = bits[low]
-    for _ in range(k - np.int64(before[low])):
-        word &= word - _ONE
-    return 64 * low + np.int64(trailing_zeros(word))
-
-
-@jit
-def _mark(texts: Any, s: Any) -> None:
-    for j in range(texts.shape[0]):
-        r = s.rank_of[texts[j]]
-        s.marks[r] = np.uint8(1)
-        s.upto[j] = upto(r, s.ends, s.next_end)
-
-
-@jit
-def _mark_members(texts: Any, n_words: Any, s: Any) -> None:
-    for j in range(texts.shape[0]):
-        s.marks[s.rank_of[texts[j]]] = np.uint8(1)
-    _prefix(n_words, s.marks, s.member_bits, s.members_before)
-
-
-@jit
-def _sum_precision(p: Any, among: Any, inverse: Any, s: Any) -> Any:
-    """Sum over positives of the precision at the end of their group; leaves `found` filled."""
-    total = 0.0
-    for j in range(p):
-        t = _count_before(s.bits, s.before, s.upto[j])
-        s.found[j] = t
-        total += np.float64(np.int32(t)) * inverse[among[j]]
-    return total
-
-
-@jit
-def _sum_precision_reversed(p: Any, n: Any, has_members: bool, inverse: Any, s: Any) -> Any:
-    """The same for ranking from the lowest value up."""
-    total = 0.0
-    for j in range(p):
-        e = first(s.upto[j] - np.uint32(1), s.ends, s.last_end)
-        t = np.uint32(p) - _count_before(s.bits, s.before, e)
-        if has_members:
-            e = _count_before(s.member_bits, s.members_before, e)
-        total += np.float64(np.int32(t)) * inverse[np.uint32(n) - e]
-    return total
-
-
-@jit
-def _sum_middles(p: Any, has_members: bool, s: Any) -> Any:
-    """Sum over positives of first rank + last rank + 1 of their group, counted among members."""
-    total = np.int64(0)
-    if has_members:
-        for j in range(p):
-            e = s.upto[j]
-            a = first(e - np.uint32(1), s.ends, s.last_end)
-            total += np.int64(_count_before(s.member_bits, s.members_before, a))
-            total += np.int64(_count_before(s.member_bits, s.members_before, e))
-    else:
-        for j in range(p):
-            e = s.upto[j]
-            total += np.int64(e) + np.int64(first(e - np.uint32(1), s.ends, s.last_end))
-    return total
-
-
-@jit
-def _count_found(p: Any, s: Any) -> None:
-    for j in range(p):
-        s.found[j] = _count_before(s.bits, s.before, s.upto[j])
-
-
-@jit
-def _count_among(p: Any, s: Any) -> None:
-    for j in range(p):
-        s.among[j] = _count_before(s.member_bits, s.members_before, s.upto[j])
-
-
-@jit
-def _best_f1(p: Any, among: Any, found: Any) -> Any:
-    """Highest found / (p + among), which is half the F1: equal fractions give equal quotients."""
-    best = 0.0
-    for j in range(p):
-        best = max(best, np.float64(np.int32(found[j])) / np.float64(np.int32(among[j]) + p))
-    return best
-
-
-@jit
-def _best_text(p: Any, among: Any, found: Any, best: Any) -> Any:
-    """Which positive has the highest value among those where the best F1 is reached."""
-    fewest = np.int64(0x7FFFFFFF)
-    place = 0
-    for j in range(p):
-        is_best = np.float64(np.int32(found[j])) / np.float64(np.int32(among[j]) + p) == best
-        if is_best and np.int64(among[j]) < fewest:
-            fewest = np.int64(among[j])
-            place = j
-    return place
-
-
-@jit
-def _value_at(rank: Any, zeros: Any, s: Any) -> Any:
-    if zeros[0] <= rank < zeros[0] + zeros[1]:
-        return 0.0
-    return np.float64(s.x[s.text_at[rank]])
-
-
-@jit
-def _quantile(q: Any, p: Any, n_words: Any, zeros: Any, s: Any) -> Any:
-    """Quantile of the positives' values, linear between order statistics as in `numpy.quantile`."""
-    place = q * (p - 1)
-    below = min(np.int64(place), max(p - 2, 0))
-    a = _value_at(_rank_of_mark(n_words, s.bits, s.before, p - 1 - below), zeros, s)
-    if p == 1:
-        return a
-    b = _value_at(_rank_of_mark(n_words, s.bits, s.before, p - 2 - below), zeros, s)
-    t = place - below
-    return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
-
-
-@jit
-def _moments(texts: Any, x: Any, part: Any, threshold: float) -> Any:
-    """Sum and number above the threshold of the texts' values, which are left side by side in `part`."""
-    total = 0.0
-    n_active: Any = 0
-    for j in range(texts.shape[0]):
-        v = x[texts[j]]
-        part[j] = v
-        total += np.float64(v)
-        n_active += np.float64(v) > threshold
-    return total, n_active
-
-
-@jit
-def _sum_all(x: Any, threshold: Any) -> Any:
-    total = 0.0
-    n_active: Any = 0
-    for i in range(x.shape[0]):
-        v = np.float64(x[i])
-        total += v
-        n_active += v > threshold
-    return total, n_active
-
-
-@jit
-def _std(p: Any, part: Any, mean: float) -> Any:
-    total = 0.0
-    for j in range(p):
-        d = np.float64(part[j]) - mean
-        total += d * d
-    return np.sqrt(total / p)
 
 
 @jit
@@ -327,27 +139,27 @@ def _score_concept(
     n_words = (s.x.shape[0] + 63) >> 6
     has_members = labels.member_set[k] >= 0
     wants_f1 = slot[BEST_F1] | slot[BEST_F1_THRESHOLD]
-    _mark(texts, s)
-    _prefix(n_words, s.marks, s.bits, s.before)
+    mark(texts, s)
+    prefix(n_words, s.marks, s.bits, s.before)
     among = s.upto
     if has_members and (wants_precision or wants_f1):
-        _count_among(p, s)
+        count_among(p, s)
         among = s.among
     if wants_precision:
-        row[AP, c] = _sum_precision(p, among, inverse, s) / p
+        row[AP, c] = sum_precision(p, among, inverse, s) / p
     elif wants_f1:
-        _count_found(p, s)
+        count_found(p, s)
     if wants_f1:
-        best = _best_f1(p, among, s.found)
+        best = best_f1(p, among, s.found)
         row[BEST_F1, c] = 2.0 * best
         if slot[BEST_F1_THRESHOLD]:
-            row[BEST_F1_THRESHOLD, c] = np.float64(s.x[texts[_best_text(p, among, s.found, best)]])
+            row[BEST_F1_THRESHOLD, c] = np.float64(s.x[texts[best_text(p, among, s.found, best)]])
     if wants_middles:
-        row[AUROC, c] = _auroc(np.float64(_sum_middles(p, has_members, s)), p, n_member)
+        row[AUROC, c] = _auroc(np.float64(sum_middles(p, has_members, s)), p, n_member)
     if slot[AP_ANTI]:
-        row[AP_ANTI, c] = _sum_precision_reversed(p, n_member, has_members, inverse, s) / p
+        row[AP_ANTI, c] = sum_precision_reversed(p, n_member, has_members, inverse, s) / p
     for q in range(wanted.quantiles.shape[0]):
-        row[N_SLOTS + q, c] = _quantile(wanted.quantiles[q], p, n_words, zeros, s)
+        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, n_words, zeros, s)
 
 
 @jit
@@ -370,7 +182,7 @@ def _score_neuron(zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, ro
     off_sum = 0.0
     off_active = 0
     if wants_off:
-        off_sum, off_active = _sum_all(s.x, wanted.threshold)
+        off_sum, off_active = sum_all(s.x, wanted.threshold)
     n_member = n
     current = -1
     for k in range(labels.concept.shape[0]):
@@ -382,9 +194,9 @@ def _score_neuron(zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, ro
             members = labels.members[labels.member_starts[current] : labels.member_starts[current + 1]]
             n_member = members.shape[0]
             if needs_marks or slot[AP] or slot[AUROC]:
-                _mark_members(members, (n + 63) >> 6, s)
+                mark_members(members, (n + 63) >> 6, s)
             if wants_off:
-                off_sum, off_active = _moments(members, s.x, s.part, wanted.threshold)
+                off_sum, off_active = moments(members, s.x, s.part, wanted.threshold)
         is_dense = k < n_dense * LANES and current < 0
         if is_dense:
             lane = k % LANES
@@ -397,7 +209,7 @@ def _score_neuron(zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, ro
         if needs_marks or wants_precision or wants_middles:
             _score_concept(k, n_member, wants_precision, wants_middles, zeros, labels, wanted, inverse, s, row)
         if wants_moments:
-            total, n_active = _moments(texts, s.x, s.part, wanted.threshold)
+            total, n_active = moments(texts, s.x, s.part, wanted.threshold)
             mean = total / p
             row[MEAN, c] = mean
             row[P_ACTIVE, c] = n_active / p
@@ -405,7 +217,7 @@ def _score_neuron(zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, ro
                 row[MEAN_OFF, c] = (off_sum - total) / (n_member - p)
                 row[P_ACTIVE_OFF, c] = (off_active - n_active) / (n_member - p)
             if slot[STD]:
-                row[STD, c] = _std(p, s.part, mean)
+                row[STD, c] = std(p, s.part, mean)
 
 
 @jit
