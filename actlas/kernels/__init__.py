@@ -3,5 +3,18 @@
 from actlas.kernels.lape import LapeResult, lape
 from actlas.kernels.scores import BACKENDS, concept_scores
 from actlas.kernels.stats import DEFAULT_STATS, NAMED_STATS
+from actlas.kernels.stream import HISTOGRAM_STATS, MOMENT_STATS, CountState, HistogramState, MomentState
 
-__all__ = ["BACKENDS", "DEFAULT_STATS", "NAMED_STATS", "LapeResult", "concept_scores", "lape"]
+__all__ = [
+    "BACKENDS",
+    "DEFAULT_STATS",
+    "HISTOGRAM_STATS",
+    "MOMENT_STATS",
+    "NAMED_STATS",
+    "CountState",
+    "HistogramState",
+    "LapeResult",
+    "MomentState",
+    "concept_scores",
+    "lape",
+]

@@ -106,10 +106,14 @@ class Block:
 
     def refuse_not_finite(self, first: int = 0) -> None:
         """Raises naming the first NaN or infinity from neuron `first` on, if there is one."""
-        for neuron in range(first, self.bits.shape[0]):
-            x = self.rows(neuron, neuron + 1, wide=True).view(np.float32)[0]
-            if not np.isfinite(x).all():
-                refuse_not_finite(neuron, int(np.flatnonzero(~np.isfinite(x))[0]), x)
+        n_neurons, n_texts = self.bits.shape
+        step = max(1, (1 << 20) // n_texts)
+        for start in range(first, n_neurons, step):
+            x = self.rows(start, start + step, wide=True).view(np.float32)
+            is_finite = np.isfinite(x)
+            if not is_finite.all():
+                neuron, text = np.argwhere(~is_finite)[0]
+                refuse_not_finite(start + int(neuron), int(text), x[neuron])
 
 
 def refuse_not_finite(neuron: int, text: int, x: NDArray[np.floating]) -> NoReturn:

@@ -1,0 +1,332 @@
+"""Statistics of texts that pass by once: states that are updated block by block, merged across processes, then finished.
+
+Every state holds integers, so blocks in any order, on any number of machines, merged in any order give the same state and the
+same answer, bit for bit. What the answers are worth differs:
+
+* `CountState` (active tokens per language) and `MomentState` (`mean`, `std`, `p_active` and their `_off`) are exact for float16.
+  Values of other dtypes are rounded to multiples of 2**-24 one by one, before anything is added; counts are always exact.
+* `HistogramState` (`ap`, `ap_anti`, `auroc`, `best_f1`, quantiles) is exact for the 8-bit codes: the statistics of the values
+  rounded to 256 levels, in which texts of one level are tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actlas.errors import KernelInputError
+from actlas.kernels.inputs import Block, Bools, checked_shapes, to_numpy
+from actlas.kernels.stats import checked_stats, quantile_of
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: What each state answers.
+MOMENT_STATS = ("mean", "mean_off", "n_member", "n_positive", "p_active", "p_active_off", "std")
+HISTOGRAM_STATS = ("ap", "ap_anti", "auroc", "best_f1", "median", "n_member", "n_positive", "p90")
+
+#: Values are reckoned in multiples of 2**-24, the smallest step of float16, and kept in digits of 20 bits.
+_STEP_BITS = 24
+_DIGIT_BITS = 20
+_LARGEST = 65536.0
+#: Texts per matrix product: products of two digits, this many of them added, stay below 2**53, where float64 holds integers.
+_CHUNK_TEXTS = 4096
+_CHUNK_VALUES = 1 << 20
+
+State = TypeVar("State", "CountState", "MomentState", "HistogramState")
+
+
+def _merged(one: State, other: State, fixed: tuple[str, ...]) -> State:
+    """A state that has seen what either has; counters add up, everything in `fixed` has to agree."""
+    parts: dict[str, Any] = {}
+    for field in fields(one):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if field.name in fixed:
+            if not np.array_equal(a, b):
+                raise KernelInputError(f"states with different {field.name} do not merge: {a} and {b}")
+            parts[field.name] = a
+        elif a.shape != b.shape:
+            raise KernelInputError(f"states of shape {a.shape} and {b.shape} do not merge")
+        else:
+            parts[field.name] = a + b
+    return type(one)(**parts)
+
+
+def _checked(values: Any, is_concept: Any, is_member: Any | None, shape: tuple[int, int]) -> tuple[Block, Bools, Bools]:
+    """The block, its positives and its members, as numpy."""
+    n_neurons, _, n_concepts = checked_shapes(values, is_concept, is_member)
+    if (n_neurons, n_concepts) != shape:
+        raise KernelInputError(f"this state is for {shape[0]} neurons and {shape[1]} concepts; got {n_neurons} and {n_concepts}")
+    positive = to_numpy(is_concept, "is_concept")
+    member = np.ones_like(positive) if is_member is None else to_numpy(is_member, "is_member")
+    block = Block.of(values)
+    block.refuse_not_finite()
+    return block, positive & member, member
+
+
+def _chunks(n_neurons: int, n_texts: int) -> Iterator[tuple[slice, slice]]:
+    n_rows = max(1, _CHUNK_VALUES // min(n_texts, _CHUNK_TEXTS))
+    for text in range(0, n_texts, _CHUNK_TEXTS):
+        for neuron in range(0, n_neurons, n_rows):
+            yield slice(neuron, neuron + n_rows), slice(text, text + _CHUNK_TEXTS)
+
+
+def _carried(digits: Ints) -> Ints:
+    """The same numbers with every digit but the last within 0..2**20-1, so that equal numbers have equal digits."""
+    for i in range(len(digits) - 1):
+        digits[i + 1] += digits[i] >> _DIGIT_BITS
+        digits[i] &= (1 << _DIGIT_BITS) - 1
+    return digits
+
+
+def _as_float(digits: Ints) -> Floats:
+    total = np.zeros(digits.shape[1:])
+    for i in reversed(range(len(digits))):
+        total += np.ldexp(digits[i].astype(np.float64), _DIGIT_BITS * i)
+    return total
+
+
+def _as_int(digits: Ints) -> int:
+    return sum(int(digit) << (_DIGIT_BITS * i) for i, digit in enumerate(digits))
+
+
+@dataclass
+class CountState:
+    """Active tokens per threshold, language and neuron: what LAPE and language activation probability are made from.
+
+    Example:
+        >>> state = CountState.init(n_languages=2, n_neurons=1, thresholds=(0.0, 1.0))
+        >>> _ = state.update(np.array([[0.5, 2.0, -1.0]], np.float32), language=0)
+        >>> state.active[:, 0, 0].tolist(), state.n_tokens.tolist()
+        ([2, 1], [3, 0])
+    """
+
+    thresholds: Floats
+    active: Ints  # "thresholds languages neurons"
+    n_tokens: Ints
+
+    @classmethod
+    def init(cls, n_languages: int, n_neurons: int, thresholds: Iterable[float] = (0.0,)) -> CountState:
+        """A state that has seen nothing."""
+        above = np.array([*thresholds], np.float64)
+        return cls(above, np.zeros((above.size, n_languages, n_neurons), np.int64), np.zeros(n_languages, np.int64))
+
+    def update(self, values: Any, language: int) -> CountState:
+        """Counts a block "neurons tokens" of one language; pads have to be left out before."""
+        block = Block.of(values)
+        block.refuse_not_finite()
+        numbers = block.numbers()
+        for i, threshold in enumerate(self.thresholds):
+            # compared in float64: a threshold that the values' dtype cannot hold must not be rounded to one that it can
+            self.active[i, language] += np.array([np.count_nonzero(x.astype(np.float64) > threshold) for x in numbers], np.int64)
+        self.n_tokens[language] += numbers.shape[1]
+        return self
+
+    def merge(self, other: CountState) -> CountState:
+        """A state that has seen what either has."""
+        return _merged(self, other, fixed=("thresholds",))
+
+    def finish(self) -> Floats:
+        """Share of active tokens, "thresholds languages neurons"; NaN for a language without tokens."""
+        with np.errstate(invalid="ignore"):
+            return self.active / self.n_tokens[:, None]
+
+
+@dataclass
+class MomentState:
+    """Sums, sums of squares and active texts, over positives and over members.
+
+    Example:
+        >>> labels = np.array([[True], [True], [False]])
+        >>> state = MomentState.init(n_neurons=1, n_concepts=1).update(np.array([[1.0, 3.0, -1.0]], np.float16), labels)
+        >>> {name: scores.item() for name, scores in state.finish(("mean", "std", "mean_off")).items()}
+        {'mean': 2.0, 'std': 1.0, 'mean_off': -1.0}
+    """
+
+    threshold: Floats
+    count: Ints  # "2 concepts": positives, members
+    active: Ints  # "2 neurons concepts"
+    total: Ints  # "3 2 neurons concepts": digits of the sum, in steps
+    squares: Ints  # "5 2 neurons concepts": digits of the sum of squares, in squared steps
+
+    @classmethod
+    def init(cls, n_neurons: int, n_concepts: int, threshold: float = 0.0) -> MomentState:
+        """A state that has seen nothing."""
+        shape = (2, n_neurons, n_concepts)
+        empty = [np.zeros(part, np.int64) for part in ((2, n_concepts), shape, (3, *shape), (5, *shape))]
+        return cls(np.array(threshold, np.float64), *empty)
+
+    def update(self, values: Any, is_concept: Any, is_member: Any | None = None) -> MomentState:
+        """Adds a block of texts: "neurons texts" with labels "texts concepts"."""
+        n_neurons, n_concepts = self.active.shape[1:]
+        block, positive, member = _checked(values, is_concept, is_member, (n_neurons, n_concepts))
+        numbers = block.numbers()
+        largest = max((float(np.abs(x).max(initial=0.0)) for x in numbers), default=0.0)
+        if largest >= _LARGEST:
+            raise KernelInputError(f"a value of magnitude {largest} is outside of what a moment state holds (below 65536)")
+        self.count += np.stack([positive.sum(0), member.sum(0)])
+        labels = np.concatenate([positive, member], axis=1).astype(np.float64)
+        for neurons, texts in _chunks(*numbers.shape):
+            x = numbers[neurons, texts].astype(np.float64)
+            steps = np.rint(np.ldexp(x, _STEP_BITS))
+            high = np.floor(np.ldexp(steps, -_DIGIT_BITS))
+            low = steps - np.ldexp(high, _DIGIT_BITS)
+            y = labels[texts]
+
+            def sums(part: Floats, y: Floats = y) -> Ints:
+                # integers below 2**53 throughout, so the product is exact in any order of summation
+                both = (part @ y).astype(np.int64)
+                return both.reshape(len(part), 2, -1).swapaxes(0, 1)
+
+            self.active[:, neurons] += sums((x > self.threshold).astype(np.float64))
+            for state, digits in ((self.total, (low, high)), (self.squares, (low * low, 2.0 * high * low, high * high))):
+                part = state[:, :, neurons]
+                for i, digit in enumerate(digits):
+                    part[i] += sums(digit)
+                _carried(part)
+        return self
+
+    def merge(self, other: MomentState) -> MomentState:
+        """A state that has seen what either has."""
+        both = _merged(self, other, fixed=("threshold",))
+        _carried(both.total)
+        _carried(both.squares)
+        return both
+
+    def finish(self, stats: Iterable[str] = MOMENT_STATS) -> dict[str, Floats]:
+        """Statistics "neurons concepts"; NaN where a concept has no positive or no negative text."""
+        names = checked_stats(stats)
+        _refuse_others(names, MOMENT_STATS)
+        n = self.count[0].astype(np.float64)
+        n_off = (self.count[1] - self.count[0]).astype(np.float64)
+        shape = self.active.shape[1:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.ldexp(_as_float(self.total[:, 0]), -_STEP_BITS) / n
+            off = _carried(self.total[:, 1] - self.total[:, 0])
+            answers = {
+                "mean": mean,
+                "mean_off": np.ldexp(_as_float(off), -_STEP_BITS) / n_off,
+                "p_active": self.active[0] / n,
+                "p_active_off": (self.active[1] - self.active[0]) / n_off,
+            }
+            if "std" in names:
+                answers["std"] = self._std(mean, n)
+        for name in answers:
+            answers[name] = np.where((n > 0) & (n_off > 0), answers[name], np.nan)
+        answers["n_positive"] = np.broadcast_to(n, shape).copy()
+        answers["n_member"] = np.broadcast_to(self.count[1].astype(np.float64), shape).copy()
+        return {name: answers[name] for name in names}
+
+    def _std(self, mean: Floats, n: Floats) -> Floats:
+        square = np.ldexp(_as_float(self.squares[:, 0]), -2 * _STEP_BITS) / n
+        variance = square - mean * mean
+        # where mean and spread differ this much, the difference has lost its digits: do it in whole numbers
+        for neuron, concept in np.argwhere((variance < 1e-3 * square) & (n > 0)):
+            count = int(self.count[0, concept])
+            total, squares = _as_int(self.total[:, 0, neuron, concept]), _as_int(self.squares[:, 0, neuron, concept])
+            variance[neuron, concept] = (count * squares - total * total) / (count * count) / 4.0**_STEP_BITS
+        return np.sqrt(np.maximum(variance, 0.0))
+
+
+@dataclass
+class HistogramState:
+    """Texts per 8-bit code, for positives and for members; rank statistics of the codes come out of it.
+
+    A neuron's codes divide `low`..`high` evenly into 256 levels; values outside fall into the outermost ones.
+
+    Example:
+        >>> state = HistogramState.init(low=np.array([0.0]), high=np.array([1.0]), n_concepts=1)
+        >>> _ = state.update(np.array([[0.9, 0.8, 0.3, 0.1]], np.float32), np.array([[True], [False], [True], [False]]))
+        >>> state.finish(("ap",))["ap"].round(4).tolist()
+        [[0.8333]]
+    """
+
+    low: Floats  # "neurons"
+    high: Floats
+    count: Ints  # "2 concepts"
+    codes: Ints  # "2 neurons concepts 256"
+
+    @classmethod
+    def init(cls, low: Floats, high: Floats, n_concepts: int) -> HistogramState:
+        """A state that has seen nothing; `low` and `high` are fixed before the first text, for instance from a pilot run."""
+        lowest, highest = np.asarray(low, np.float64), np.asarray(high, np.float64)
+        if lowest.shape != highest.shape or lowest.ndim != 1 or not (lowest < highest).all():
+            raise KernelInputError("low and high must be [neurons] with low < high everywhere")
+        return cls(lowest, highest, np.zeros((2, n_concepts), np.int64), np.zeros((2, lowest.size, n_concepts, 256), np.int64))
+
+    def code(self, values: Any) -> NDArray[np.uint8]:
+        """8-bit codes of values "neurons texts"; a higher value never has a lower code."""
+        x = Block.of(values).numbers().astype(np.float64)
+        level = (x - self.low[:, None]) * (256.0 / (self.high - self.low))[:, None]
+        return np.clip(level, 0.0, 255.0).astype(np.uint8)
+
+    def update(self, values: Any, is_concept: Any, is_member: Any | None = None) -> HistogramState:
+        """Adds a block of texts: "neurons texts" with labels "texts concepts"."""
+        n_neurons, n_concepts = self.codes.shape[1:3]
+        _, positive, member = _checked(values, is_concept, is_member, (n_neurons, n_concepts))
+        self.count += np.stack([positive.sum(0), member.sum(0)])
+        places = self.code(values) + 256 * np.arange(n_neurons)[:, None]
+        for concept in range(n_concepts):
+            for i, mask in enumerate((positive[:, concept], member[:, concept])):
+                counted = np.bincount(places[:, mask].ravel(), minlength=256 * n_neurons)
+                self.codes[i, :, concept] += counted.reshape(n_neurons, 256)
+        return self
+
+    def merge(self, other: HistogramState) -> HistogramState:
+        """A state that has seen what either has."""
+        return _merged(self, other, fixed=("low", "high"))
+
+    def finish(self, stats: Iterable[str] = HISTOGRAM_STATS) -> dict[str, Floats]:
+        """Statistics of the codes, "neurons concepts"; NaN where a concept has no positive or no negative text.
+
+        A quantile is given as the middle of its level.
+        """
+        names = checked_stats(stats)
+        _refuse_others(names, HISTOGRAM_STATS)
+        n, n_member = self.count.astype(np.float64)
+        is_answerable = (n > 0) & (n < n_member)
+        found, among = (np.flip(part, -1).cumsum(-1).astype(np.float64) for part in self.codes)
+        at = np.flip(self.codes[0], -1).astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            answers: dict[str, Floats] = {}
+            for name in names:
+                if (q := quantile_of(name)) is not None:
+                    answers[name] = self._quantile(q)
+                elif name == "ap":
+                    answers[name] = np.nansum(at * (found / among), -1) / n
+                elif name == "ap_anti":
+                    found_up = n[None, :, None] - found + at
+                    among_up = n_member[None, :, None] - among + np.flip(self.codes[1], -1)
+                    answers[name] = np.nansum(at * (found_up / among_up), -1) / n
+                elif name == "auroc":
+                    off = np.flip(self.codes[1] - self.codes[0], -1)
+                    lost = (off * (n[None, :, None] - found + 0.5 * at)).sum(-1)
+                    answers[name] = 1.0 - lost / (n * (n_member - n))
+                elif name == "best_f1":
+                    answers[name] = 2.0 * (found / (n[None, :, None] + among)).max(-1)
+        for name in answers:
+            answers[name] = np.where(is_answerable, answers[name], np.nan)
+        for name, count in (("n_positive", n), ("n_member", n_member)):
+            answers[name] = np.broadcast_to(count, at.shape[:2]).copy()
+        return {name: answers[name] for name in names}
+
+    def _quantile(self, q: float) -> Floats:
+        place = q * (self.count[0] - 1)
+        below = np.floor(place)
+        upto = self.codes[0].cumsum(-1)
+        low_code = (upto <= below[None, :, None]).sum(-1)
+        high_code = (upto <= np.minimum(below + 1, self.count[0] - 1)[None, :, None]).sum(-1)
+        code = low_code + (high_code - low_code) * (place - below)
+        width = (self.high - self.low) / 256.0
+        quantile: Floats = self.low[:, None] + (code + 0.5) * width[:, None]
+        return quantile
+
+
+def _refuse_others(names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in known and not (known is HISTOGRAM_STATS and quantile_of(name) is not None):
+            raise KernelInputError(f"statistic {name!r} does not come out of this state, which answers {', '.join(known)}")
