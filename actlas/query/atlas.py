@@ -12,7 +12,7 @@ from actlas.errors import ActlasError, TableNotFound
 from actlas.query.schema import LANGUAGES_PER_WORD, STAT_COLUMNS, TABLES
 from actlas.store.catalog import Store
 from actlas.store.files import read_json
-from actlas.store.layout import EXACT_STATS, LABELS, SAMPLED_TOKENS, TEXTS
+from actlas.store.layout import EXACT_STATS, LABELS, SAMPLED_TOKENS, TEXTS, table_path
 from actlas.store.scores import score_manifest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Atlas(Store):
 
     def __init__(self, path: Path | str, mode: str = "r") -> None:
         super().__init__(path, mode)
-        self.max_rows = 50_000_000
+        self.max_rows = 20_000_000
         self.threads: int | None = None
         self.memory_limit: str | None = None
         self._session: Session | None = None
@@ -146,9 +146,11 @@ class Atlas(Store):
                 "SELECT s.text_id, s.position, s.token_id, t.language, t.split "
                 "FROM sampled_tokens AS s JOIN texts AS t ON t.text_id = s.text_id"
             )
+        checkpoints = self.checkpoints
         for name in self.table_names():
-            if paths := tuple(self.table_files(name)):
-                files[name] = paths
+            paths = tuple(self.path / table_path(name, checkpoint) for checkpoint in checkpoints)
+            if there := tuple(path for path in paths if path.is_file()):
+                files[name] = there
         frames = {"checkpoints": self._checkpoint_frame, "languages": self._language_frame, "cubes": self._cube_frame}
         scans: dict[str, Any] = {"activations": lambda: self._scan(self._activation_grid(), refusals)}
         if any((self.path / "scores").glob("*")):

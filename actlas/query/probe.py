@@ -74,7 +74,7 @@ def train_probes(
             f"{store.path} has no sampled token vectors; extract with tokens kept (actlas extract --tokens-per-text 4)"
         )
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; scikit-learn brings it
 
     total, rows = sum(n_layers for *_, n_layers in wanted) * len(seeds), []
     # probes are small: one thread each and several at a time; threads of a linear algebra library would wait for each other

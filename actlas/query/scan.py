@@ -21,7 +21,7 @@ from polars.io.plugins import register_io_source
 from actlas.errors import ActlasError, QueryError
 
 #: Rows that one query may read out of cubes.
-MAX_ROWS = 50_000_000
+MAX_ROWS = 20_000_000
 #: Rows of one batch handed to polars.
 _BATCH_ROWS = 4_000_000
 #: Neurons that share a chunk; batches end at its borders so that no chunk is read twice.
@@ -109,6 +109,8 @@ def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasErro
     ) -> Iterator[pl.DataFrame]:
         box, left = plan_box(grid, predicate)
         columns = list(grid.schema) if with_columns is None else with_columns
+        if n_rows == 0:
+            return
         wanted = grid.n_rows(box)
         if wanted > max_rows and (n_rows is None or n_rows > max_rows):
             error = QueryError(_too_many(grid, wanted, max_rows))

@@ -42,7 +42,8 @@ class Checked:
     Attributes:
         variables: (name, expression) to set first, in order.
         query: The statement to run.
-        tables: Names of tables that the SQL mentions, common table expressions left out.
+        tables: Names of tables that the SQL mentions.
+        defined: Those that it defines itself, as common table expressions.
         functions: Names of table functions and table macros that it calls.
         catalog: Which of `tables` are DuckDB's own catalogs.
         shows_all: Whether it lists the tables (SHOW TABLES and the like).
@@ -52,6 +53,7 @@ class Checked:
     variables: list[tuple[str, str]] = field(default_factory=list)
     query: str = ""
     tables: set[str] = field(default_factory=set)
+    defined: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     catalog: set[str] = field(default_factory=set)
     shows_all: bool = False
@@ -103,7 +105,6 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
     if len(tree["statements"]) != 1:
         raise QueryError(f"refused: {len(tree['statements'])} statements in {_shown(select)}; {_ALLOWED}")
     nodes = list(_walk(tree))
-    defined: set[str] = set()
     for node in nodes:
         kind = node.get("type")
         if isinstance(kind, str) and kind.endswith("_NODE") and kind not in READING_NODES:
@@ -116,22 +117,20 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
                 raise QueryError(f"refused: table function {name} may reach outside the store; macros of this store: {known}")
             checked.functions.add(name)
         if "cte_map" in node:
-            defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
+            checked.defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
     for node in nodes:
         if node.get("type") == "BASE_TABLE":
-            _add_table(checked, str(node["table_name"]).lower(), str(node.get("schema_name", "")).lower(), defined)
+            _add_table(checked, str(node["table_name"]).lower(), str(node.get("schema_name", "")).lower())
         if node.get("type") == "SHOW_REF" and node.get("table_name"):
             name = str(node["table_name"]).strip('"').lower()
             if node["show_type"] == "SHOW_SPECIAL" or name in _LISTINGS:
                 checked.shows_all = True
             else:
-                _add_table(checked, name, "", defined)
+                _add_table(checked, name, "")
     checked.shows_all |= bool(checked.catalog or checked.functions & _LISTINGS)
 
 
-def _add_table(checked: Checked, name: str, schema: str, defined: set[str]) -> None:
-    if name in defined:
-        return
+def _add_table(checked: Checked, name: str, schema: str) -> None:
     checked.tables.add(name)
     if schema in ("information_schema", "pg_catalog") or name in _LISTINGS:
         checked.catalog.add(name)

@@ -180,10 +180,9 @@ class Session:
             for name in self.sources.names:
                 self._make(name)
         for name in sorted(checked.tables - checked.catalog):
-            if name in self.sources.names or name in TABLES or name in FOREIGN_COMMANDS:
+            # a name may stand for a table here and for a common table expression there
+            if name in self.sources.names or name not in checked.defined:
                 self._make(name)
-            elif name not in macros():
-                raise self.sources.missing(name)
         for name in sorted(checked.functions & macros().keys()):
             for table in macros()[name].reads:
                 self._make(table)

@@ -1,5 +1,5 @@
 -- overlap_at(checkpoint, concept, k): overlap of every pair of languages at a smaller k than the stored one, zeros included
--- reads: experts, languages
+-- reads: experts
 CREATE MACRO overlap_at(ck, con, k_best) AS TABLE
 WITH best AS (
     SELECT language, site, layer, neuron FROM experts WHERE checkpoint = ck AND concept = con AND rank <= k_best

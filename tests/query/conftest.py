@@ -1,0 +1,139 @@
+"""One planted store for all tests that only read it; its plain twin in memory to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from actlas.query import Atlas, open_store, score_neurons
+from actlas.store import Corpus
+from actlas.testing import Planting, planted_corpus, planted_store, planted_values
+
+Neuron = tuple[str, int, int]
+
+
+@dataclass
+class Plain:
+    """The same contents computed the slow and obvious way: dicts, sets and scikit-learn."""
+
+    planting: Planting
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return planted_corpus(self.planting)
+
+    def values(self, checkpoint: str, site: str) -> np.ndarray:
+        step = int(checkpoint.removeprefix("planted-step"))
+        sharing = dict(zip(self.planting.steps, self.planting.sharing, strict=True))[step]
+        return planted_values(self.corpus, self.planting, site, step, sharing)
+
+    def labels(self, language: str, concept: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the text axis that take part, and which of them are positive."""
+        own = self.corpus.texts.filter(language=language)["text_id"].to_list()
+        rows = {row["text_id"]: row["is_concept"] for row in self.corpus.labels.filter(concept=concept).to_dicts()}
+        members = [text_id for text_id in own if text_id in rows]
+        return np.array(members), np.array([rows[text_id] for text_id in members])
+
+    def ap(self, checkpoint: str, language: str, concept: str, rows: np.ndarray | None = None) -> dict[Neuron, float]:
+        """AP of every neuron of the linear sites; {} where there are no positives or no negatives among `rows`."""
+        members, is_positive = self.labels(language, concept)
+        if rows is not None:
+            kept = np.isin(members, rows)
+            members, is_positive = members[kept], is_positive[kept]
+        if is_positive.all() or not is_positive.any():
+            return {}
+        scores = {}
+        for site in ("attn_out", "mlp_pre"):
+            values = self.values(checkpoint, site).astype(np.float64)
+            for layer, neuron in np.ndindex(values.shape[:2]):
+                scores[site, layer, neuron] = average_precision_score(is_positive, values[layer, neuron, members])
+        return scores
+
+    def experts(self, checkpoint: str, language: str, concept: str, k: int, rows: np.ndarray | None = None) -> list[Neuron]:
+        scores = self.ap(checkpoint, language, concept, rows)
+        # rounded: two sums in another order must not decide a tie
+        return sorted(scores, key=lambda neuron: (-round(scores[neuron], 12), neuron))[:k]
+
+
+@pytest.fixture(scope="session")
+def planting() -> Planting:
+    return Planting()
+
+
+@pytest.fixture(scope="session")
+def plain(planting: Planting) -> Plain:
+    return Plain(planting)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, planting: Planting) -> Path:
+    """A store that was only extracted."""
+    return planted_store(tmp_path / "bare.actlas", planting)
+
+
+@pytest.fixture(scope="session")
+def scored_path(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Path:
+    path = planted_store(tmp_path_factory.mktemp("query") / "scored.actlas", planting)
+    score_neurons(path)
+    return path
+
+
+@pytest.fixture
+def scored(scored_path: Path) -> Atlas:
+    """A scored store, read-only: tests share it."""
+    return open_store(scored_path)
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
+    """A store with every table."""
+    from actlas.query import (
+        expert_overlap,
+        language_neurons,
+        overlap_controls,
+        rank_stability,
+        shared_trajectory,
+        top_experts,
+        top_texts,
+        train_probes,
+    )
+
+    store = open_store(planted_store(tmp_path_factory.mktemp("query") / "asked.actlas", planting), "a")
+    score_neurons(store)
+    top_experts(store, k=6)
+    expert_overlap(store, k=6)
+    overlap_controls(store, k=6)
+    shared_trajectory(store, k=6)
+    rank_stability(store, k=6)
+    language_neurons(store, share=0.05)
+    train_probes(store, seeds=(0, 1))
+    top_texts(store, sites=["mlp_pre"], n=5)
+    return store
+
+
+@pytest.fixture
+def count_chunks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Call it to learn how many chunks were decoded since the last call."""
+    from actlas.store import shard_reader
+
+    decoded = [0]
+    original = shard_reader.decode
+
+    def counting(*args: Any) -> None:
+        decoded[0] += 1
+        original(*args)
+
+    monkeypatch.setattr(shard_reader, "decode", counting)
+
+    def since_last() -> int:
+        seen, decoded[0] = decoded[0], 0
+        return seen
+
+    return since_last

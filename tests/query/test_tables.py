@@ -1,0 +1,227 @@
+"""SQL on a planted store: the sandbox, the macros, the messages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from actlas.errors import QueryError, TableNotFound
+from actlas.query import TABLES, Atlas, open_store, top_experts
+from actlas.query.tables import Session, macros
+
+ARGUMENTS = {
+    "best_experts": "'planted-step64', 'en', 'salt', n := 3",
+    "steering_mask": "'planted-step64', 'en', 'salt', n := 3",
+    "overlap_at": "'planted-step64', 'salt', 4",
+    "shared_experts": "'planted-step128', 'salt', m := 2",
+    "first_shared": "'salt', m := 2",
+    "shared_by_layer": "'planted-step64', m := 2",
+    "neurons_above": "'planted-step64', 'salt', 0.6, m := 2",
+    "neuron_scores": "'mlp_pre', 1, 3, 'salt'",
+    "neuron_texts": "'planted-step64', 'mlp_pre', 0, 4, n := 3",
+    "language_experts": "'planted-step64'",
+    "lape_overlap": "'planted-step0', 'planted-step64'",
+    "probe_by_checkpoint": "",
+    "same_weights": "",
+}
+
+
+@pytest.mark.parametrize("name", sorted(macros()))
+def test_every_macro_answers(asked: Atlas, name: str) -> None:
+    frame = asked.sql(f"FROM {name}({ARGUMENTS[name]})")
+    assert frame.columns
+    if name not in ("same_weights", "language_experts"):
+        assert frame.height > 0
+
+
+def test_macros_name_what_they_read(asked: Atlas) -> None:
+    for macro in macros().values():
+        assert macro.call.startswith(f"{macro.name}(")
+        used = set(re.findall(r"\b(?:FROM|JOIN) (\w+)", macro.sql))
+        assert set(macro.reads) == used & set(asked._sources([]).names)
+
+
+def test_every_stored_table_has_the_columns_of_its_schema(asked: Atlas) -> None:
+    for table in TABLES.values():
+        assert asked.sql(f"SELECT * FROM {table.name} LIMIT 1").columns[: len(table.columns)] == list(table.columns) or table.name in (
+            "texts",
+            "scores",
+        ), table.name
+        frame = asked.sql(f"SELECT * FROM {table.name} LIMIT 1")
+        assert set(table.columns) <= set(frame.columns), table.name
+
+
+def test_shared_experts_agree_with_sets(asked: Atlas) -> None:
+    experts = asked.sql("SELECT * FROM experts WHERE checkpoint = 'planted-step64' AND concept = 'salt'")
+    languages: dict[tuple[object, ...], set[str]] = {}
+    for row in experts.iter_rows(named=True):
+        languages.setdefault((row["site"], row["layer"], row["neuron"]), set()).add(row["language"])
+    wanted = {neuron: names for neuron, names in languages.items() if len(names) >= 2}
+    shared = asked.sql("FROM shared_experts('planted-step64', 'salt')")
+    assert {(r["site"], r["layer"], r["neuron"]): set(r["languages"]) for r in shared.to_dicts()} == wanted
+
+
+def test_overlap_at_the_stored_k_is_the_table(asked: Atlas) -> None:
+    for concept in ("fire", "salt", "water"):
+        at = asked.sql(f"FROM overlap_at('planted-step0', '{concept}', 6)")
+        table = asked.sql(
+            f"SELECT language_a, language_b, shared::BIGINT AS shared, overlap FROM overlap "
+            f"WHERE checkpoint = 'planted-step0' AND concept = '{concept}' ORDER BY ALL"
+        )
+        assert at.equals(table)
+        assert at.height == 3
+
+
+def test_variables_bound_a_scan_and_are_forgotten(asked: Atlas) -> None:
+    query = (
+        "SET VARIABLE ks = (SELECT list(DISTINCT neuron) FROM experts WHERE layer = 1 AND site = 'mlp_pre'); "
+        "SELECT count(DISTINCT neuron) AS n FROM activations WHERE checkpoint = 'planted-step0' AND site = 'mlp_pre' "
+        "AND layer = 1 AND neuron IN getvariable('ks')"
+    )
+    wanted = asked.sql("SELECT count(DISTINCT neuron) AS n FROM experts WHERE layer = 1 AND site = 'mlp_pre'")
+    assert asked.sql(query).equals(wanted)
+    assert asked.sql("SELECT getvariable('ks') AS x")["x"].to_list() == [None]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY texts TO '{folder}/out.csv'",
+        "WITH x AS (COPY texts TO '{folder}/out.csv') SELECT 1",
+        "WITH x AS (COPY texts TO '{store}/corpus/texts.parquet' (FORMAT parquet)) SELECT 1",
+        "EXPLAIN ANALYZE COPY texts TO '{folder}/out.csv'",
+        "ATTACH '{folder}/out.db'",
+        "SELECT * FROM read_csv('{folder}/secret.csv')",
+        "SELECT * FROM '{folder}/secret.csv'",
+        'SELECT * FROM "{folder}/secret.csv"',
+        "SET enable_external_access = true",
+        "SELECT * FROM frame",
+    ],
+)
+def test_nothing_outside_is_reached_and_nothing_is_written(bare: Path, query: str) -> None:
+    (bare.parent / "secret.csv").write_text("a\nsecret\n")
+    frame = pl.DataFrame({"a": ["secret"]})
+    before = (bare / "corpus" / "texts.parquet").read_bytes()
+    store = open_store(bare)
+    with pytest.raises((QueryError, TableNotFound)):
+        store.sql(query.format(folder=bare.parent, store=bare))
+    assert frame.height == 1
+    assert sorted(path.name for path in bare.parent.iterdir()) == ["bare.actlas", "secret.csv"]
+    assert (bare / "corpus" / "texts.parquet").read_bytes() == before
+
+
+def test_the_connection_itself_is_locked(asked: Atlas, tmp_path: Path) -> None:
+    """Behind the check of statements stands DuckDB's own sandbox: what got past the one is stopped by the other."""
+    import duckdb
+
+    (tmp_path / "secret.csv").write_text("a\nsecret\n")
+    asked.sql("SELECT 1")
+    session = asked._session
+    assert isinstance(session, Session)
+    for statement in (
+        f"SELECT * FROM read_csv('{tmp_path}/secret.csv')",
+        f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+        f"ATTACH '{tmp_path}/out.db'",
+        "SET enable_external_access = true",
+        "SET allowed_paths = ['/']",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        f"SELECT * FROM read_parquet('{asked.path}/corpus/tokens.parquet')",
+    ):
+        with pytest.raises(duckdb.Error):
+            session._connection.execute(statement)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_a_table_that_was_not_computed_is_told(bare: Path) -> None:
+    store = open_store(bare)
+    with pytest.raises(TableNotFound, match=r"table experts was not computed yet: actlas experts .*bare.actlas; .* has activations, check"):
+        store.sql("SELECT * FROM experts")
+    with pytest.raises(TableNotFound, match="actlas score"):
+        store.sql("SELECT * FROM scores")
+    with pytest.raises(TableNotFound, match="actlas lape"):
+        store.sql("FROM lape_overlap('a', 'b')")
+    with pytest.raises(TableNotFound, match="actlas steer"):
+        store.sql("FROM generations")
+    with pytest.raises(TableNotFound, match="no table nonsense"):
+        store.sql("FROM nonsense")
+
+
+def test_mistakes_are_query_errors(asked: Atlas) -> None:
+    with pytest.raises(QueryError, match='"nope" not found'):
+        asked.sql("SELECT nope FROM experts")
+    with pytest.raises(QueryError, match="syntax error"):
+        asked.sql("SELEC 1")
+    with pytest.raises(QueryError, match="table function nothing may reach outside"):
+        asked.sql("FROM nothing(1)")
+
+
+def test_new_tables_show_without_opening_again(bare: Path) -> None:
+    from actlas.query import score_neurons
+
+    reader, writer = open_store(bare), open_store(bare, "a")
+    assert reader.sql("SELECT count(*) AS n FROM texts")["n"].to_list() == [144]
+    score_neurons(writer, sites=["mlp_pre"], stats=("ap",))
+    assert reader.sql("SELECT count(ap) AS n FROM scores")["n"].to_list() == [3 * 80 * 11]
+    top_experts(writer, k=3)
+    assert reader.sql("SELECT max(rank) AS k FROM experts")["k"].to_list() == [3]
+    top_experts(writer, k=4)
+    assert reader.sql("SELECT max(rank) AS k FROM experts")["k"].to_list() == [4]
+
+
+def test_a_published_table_of_any_shape_can_be_asked(bare: Path) -> None:
+    store = open_store(bare, "a")
+    store.publish_table("generations", "planted-step0", pl.DataFrame({"text": ["hello"], "n": [3]}), {})
+    assert store.sql("SELECT checkpoint, n FROM generations").rows() == [("planted-step0", 3)]
+
+
+def test_names_may_be_defined_and_stored_at_once(asked: Atlas) -> None:
+    query = "SELECT (SELECT count(*) FROM experts) AS n, (WITH experts AS (SELECT 1) SELECT count(*) FROM experts) AS one"
+    assert asked.sql(query)["one"].to_list() == [1]
+
+
+def test_numbers_come_out_plain(asked: Atlas) -> None:
+    frame = asked.sql("SELECT sum(rank) AS s, 0.5 AS half, sum(rank) FILTER (rank > 99) AS nothing FROM experts")
+    assert frame.dtypes[:2] == [pl.Int64, pl.Float64]
+    assert frame["nothing"].to_list() == [None]
+
+
+def test_explain_and_show(asked: Atlas) -> None:
+    assert "plan" in asked.sql("EXPLAIN SELECT * FROM experts").columns
+    assert set(asked.sql("SHOW TABLES")["name"]) == set(asked._sources([]).names)
+    assert "checkpoint" in asked.sql("DESCRIBE experts")["column_name"].to_list()
+    assert "activations" in asked.sql("SELECT table_name FROM information_schema.tables")["table_name"].to_list()
+
+
+def test_threads_take_turns(asked: Atlas) -> None:
+    answers: list[int] = []
+
+    def ask(k: int) -> None:
+        query = f"SET VARIABLE k = {k}; SELECT count(*) AS n FROM experts WHERE rank <= getvariable('k')"
+        answers.append(asked.sql(query)["n"].to_list()[0] // k)
+
+    threads = [threading.Thread(target=ask, args=(k,)) for k in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [33] * 6
+
+
+def test_a_process_ends_quietly(scored_path: Path) -> None:
+    """A connection that is open, or whose query failed, must leave nothing on stderr when the interpreter ends."""
+    script = (
+        "from actlas.query import open_store\n"
+        f"store = open_store({str(scored_path)!r})\n"
+        "print(store.sql('SELECT count(*) AS n FROM activations')['n'][0])\n"
+        "try:\n    store.sql('SELECT nope FROM checkpoints')\nexcept ValueError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith(str(3 * 208 * 144))
