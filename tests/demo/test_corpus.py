@@ -1,6 +1,5 @@
 from collections import Counter
 from itertools import combinations
-from string import Formatter
 
 import pytest
 
@@ -18,27 +17,13 @@ from actlas.demo.corpus import (
     nouns,
     split_meanings,
 )
-from actlas.demo.frames import CATEGORIES, FRAMES, LANGUAGES, NAMES, OPENERS
+from actlas.demo.frames import FRAMES, LANGUAGES, NAMES
 
 
 def test_counts():
     assert len(CONCEPTS) == len(set(CONCEPTS)) == 24
-    assert [len(concepts) for concepts in CATEGORIES.values()] == [6, 6, 6, 6]
-    assert len(LANGUAGES) == 8
-    assert len(FRAMES) == 36
-    assert Counter(frame.category for frame in FRAMES) == {"any": 12, "animal": 6, "food": 6, "place": 6, "thing": 6}
     per_concept = Counter(meaning.concept for meaning in all_meanings())
     assert set(per_concept.values()) == {265}
-
-
-@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame.texts["en"])
-def test_a_frame_has_one_noun_and_the_same_person_in_every_language(frame):
-    assert tuple(frame.texts) == LANGUAGES
-    for text in frame.texts.values():
-        placeholders = Counter(name for _, name, _, _ in Formatter().parse(text) if name)
-        assert sum(placeholders[form] for form in "NDA") == 1
-        assert placeholders["P"] == int(frame.has_person)
-        assert text[-1] in {"statement": ".", "question": "?", "order": "!"}[frame.kind]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -103,7 +88,6 @@ def test_openers_fit_the_kind_of_sentence():
     assert Meaning("dog", question, 1).text("de") == "Sag mal: Wo ist der Hund?"
     assert Meaning("dog", question, 3).text("de") == "Entschuldigung, wo ist der Hund?"
     assert Meaning("dog", question, 0).text("es") == "¿Dónde está el perro?"
-    assert all(opener[language] == "" for openers in OPENERS.values() for opener in openers[:1] for language in LANGUAGES)
 
 
 def test_frames_fit_the_category():

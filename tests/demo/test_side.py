@@ -1,0 +1,86 @@
+import json
+import shutil
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from actlas.demo import side as side_module
+from actlas.demo import train as train_module
+from actlas.demo.corpus import CONCEPTS
+from actlas.demo.plan import K, model_folder, seconds_file
+from actlas.demo.side import SITES, build_side
+from actlas.demo.train import TrainingSettings
+from actlas.query import open_store
+
+TINY = TrainingSettings(
+    checkpoints=(0, 2), width=16, layers=1, heads=2, vocabulary=400, batch=4, warm_up=2, languages=("en", "es", "de")
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    out = tmp_path_factory.mktemp("side")
+    with pytest.MonkeyPatch.context() as patch:
+        split = train_module.split_meanings
+        patch.setattr(train_module, "split_meanings", lambda seed=0: (split(seed)[0][:300], split(seed)[1]))
+        lines = []
+        build_side("multi", out, lines.append, TINY)
+        yield out, lines
+
+
+def test_a_side_leaves_a_store_with_every_table(built):
+    out, lines = built
+    store = open_store(out / "store.actlas")
+    assert store.checkpoints == ["multi-step0", "multi-step2"]
+    assert store.sites("multi-step2") == sorted(SITES)
+    assert store.corpus.languages == TINY.languages
+    assert {"experts", "expert_mask", "layer_histogram", "overlap", "overlap_controls", "lape", "probe"} <= set(
+        store.table_names()
+    )
+    counts = store.scan("experts").group_by("checkpoint", "language", "concept").len().collect()
+    assert counts.height == 2 * 3 * len(CONCEPTS)
+    assert set(counts["len"]) == {K}
+    assert lines[0] == "multi: step    0 of 2"
+    assert lines[-1] == "multi: done"
+
+
+def test_the_start_token_is_neither_pooled_nor_sampled(built):
+    out, _ = built
+    store = open_store(out / "store.actlas")
+    assert store.recipe.special_tokens == "run"
+    assert store.scan("tokens").select(pl.col("position").min()).collect().item() >= 1
+
+
+def test_phases_are_timed(built):
+    out, _ = built
+    assert list(json.loads(seconds_file(out, "multi").read_text())) == ["train", "extract", "score", "experts", "probe"]
+
+
+def test_a_second_call_reuses_the_model_and_the_store(built):
+    out, _ = built
+    cube = next((out / "store.actlas" / "cubes").rglob("c/0/0/0"))
+    stamp = cube.stat().st_mtime_ns
+    lines = []
+    build_side("multi", out, lines.append, TINY)
+    assert lines[0].startswith("multi: already trained")
+    assert cube.stat().st_mtime_ns == stamp
+
+
+def test_a_store_of_other_weights_is_removed_before_training(built, tmp_path, monkeypatch):
+    out, _ = built
+    shutil.copytree(out, tmp_path / "copy")
+    store = tmp_path / "copy" / "store.actlas"
+
+    class Trained(Exception):
+        pass
+
+    def train(folder, settings, say):
+        assert not store.exists()
+        raise Trained
+
+    monkeypatch.setattr(side_module, "train", train)
+    with pytest.raises(Trained):
+        build_side("multi", tmp_path / "copy", settings=replace(TINY, seed=1))
+    assert not store.exists()
+    assert model_folder(tmp_path / "copy", "multi").exists()
