@@ -1,0 +1,92 @@
+"""The documents are under test: recorded commands run, tables come from results, every verb and public name is explained."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import actlas
+from actlas.cli import parser
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "docs"))
+build = __import__("build")
+
+
+def without_numbers(text: str) -> list[str]:
+    """Lines with their numbers blanked: they depend on the machine's arithmetic, the words do not."""
+    return [" ".join(re.sub(r"-?\d[\d,.]*(e[+-]?\d+)?", "#", line).split()) for line in text.splitlines()]
+
+
+@pytest.mark.slow
+def test_the_tutorial_s_commands_print_what_it_says(tmp_path: Path) -> None:
+    for block in build.CONSOLE.findall((ROOT / "docs/tutorial.md").read_text()):
+        shown = build.commands(block)
+        parts = []
+        for command in shown:
+            done = subprocess.run(
+                ["bash", "-o", "pipefail", "-c", command],
+                cwd=tmp_path,
+                env=build.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+            parts.append(f"$ {command}\n{done.stdout}")
+        recorded, now = "".join([block]), "".join(parts)
+        assert len(without_numbers(recorded)) == len(without_numbers(now)), f"recorded:\n{recorded}\nnow:\n{now}"
+        # rows are ordered by scores, which may differ in the last bit elsewhere: compare headers and commands word by word
+        for was, is_ in zip(recorded.splitlines(), now.splitlines(), strict=True):
+            if was.startswith("$ "):
+                assert was == is_
+
+
+def verbs() -> dict[str, object]:
+    (choices,) = [action.choices for action in parser()._actions if action.dest == "verb"]
+    return dict(choices)
+
+
+def test_every_verb_is_documented() -> None:
+    text = "\n".join(path.read_text() for path in DOCS)
+    missing = [verb for verb in verbs() if f"actlas {verb}" not in re.sub(r"actlas --quiet ", "actlas ", text)]
+    assert not missing
+
+
+def test_every_command_in_the_documents_is_one_that_the_parser_takes() -> None:
+    known = verbs()
+    for path in DOCS:
+        for block in re.findall(r"```(?:console|sh|bash)?\n(.*?)```", path.read_text(), re.DOTALL):
+            for command in build.commands(block):
+                for verb, rest in re.findall(r"\bactlas (?:--quiet )?([a-z-]+)((?:[^|\n\"']|\\\n|'[^']*'|\"[^\"]*\")*)", command):
+                    if verb in known:
+                        options = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest))
+                        helped = known[verb].format_help()
+                        for sub in (a for a in known[verb]._actions if getattr(a, "choices", None) and a.dest == "kind"):
+                            helped += "".join(choice.format_help() for choice in sub.choices.values())
+                        assert all(option in helped for option in options), f"{path.name}: {command}: {options}"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = (ROOT / "docs/api.md").read_text()
+    assert not [name for name in actlas.__all__ if f"`{name}" not in text]
+
+
+@pytest.mark.parametrize("name", build.TABLED)
+def test_tables_are_those_of_the_result_files(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert build.tabled(text) == text, f"python docs/build.py {name} would change it"
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if not target.startswith(("http:", "https:")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
