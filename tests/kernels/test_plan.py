@@ -1,0 +1,37 @@
+import numpy as np
+
+from actlas.kernels.plan import Plan
+
+
+def test_concepts_without_an_answer_are_left_out_and_the_rest_ordered_by_members_then_positives():
+    is_concept = np.zeros((10, 5), bool)
+    for concept, n_positive in enumerate((0, 2, 10, 5, 3)):
+        is_concept[:n_positive, concept] = True
+    is_member = np.ones_like(is_concept)
+    is_member[9, 3] = False
+    plan = Plan.of(is_concept, is_member, ("ap",), 0.0)
+    assert plan.labels.concept.tolist() == [4, 1, 3]
+    assert plan.labels.member_set.tolist() == [-1, -1, 0]
+    assert np.diff(plan.labels.starts).tolist() == [3, 2, 5]
+    assert plan.n_member.tolist() == [10, 10, 10, 9, 10]
+
+
+def test_label_words_hold_sixteen_concepts_each():
+    is_concept = np.random.default_rng(0).random((50, 20)) < 0.5
+    labels = Plan.of(is_concept, None, ("ap",), 0.0).labels
+    assert labels.dense.shape == (2, 50)
+    for place, concept in enumerate(labels.concept):
+        bits = labels.dense[place // 16] >> np.uint16(place % 16) & np.uint16(1)
+        assert bits.astype(bool).tolist() == is_concept[:, concept].tolist()
+
+
+def test_ranking_is_left_out_where_no_statistic_needs_it():
+    is_concept = np.array([[True], [False]])
+    assert not Plan.of(is_concept, None, ("mean", "std", "p_active_off", "n_member"), 0.0).wanted.needs_rank
+    assert Plan.of(is_concept, None, ("mean", "q0.1"), 0.0).wanted.needs_rank
+
+
+def test_dense_way_pays_where_many_texts_are_positive():
+    rng = np.random.default_rng(0)
+    sparse, dense = (Plan.of(rng.random((4000, 16)) < share, None, ("ap",), 0.0).labels for share in (0.01, 0.5))
+    assert sparse.sparse_cost[0] < 4000 < dense.sparse_cost[0]
