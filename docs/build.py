@@ -48,9 +48,7 @@ def commands(block: str) -> list[str]:
 
 def run(command: str, folder: Path) -> str:
     """Standard output of one command; its failure is ours."""
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"$ {command}\n{done.stdout}{done.stderr}\nexit status {done.returncode}")
     return done.stdout

@@ -34,8 +34,7 @@ def test_the_tutorial_s_commands_print_what_it_says(tmp_path: Path) -> None:
                 ["bash", "-o", "pipefail", "-c", command],
                 cwd=tmp_path,
                 env=build.environment(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 text=True,
                 check=False,
             )

@@ -1,0 +1,77 @@
+"""kill -9 at random moments of scoring, then the same call again: the scores of an undisturbed run, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from actlas.errors import ScoresNotFound
+from actlas.query import open_store, score_neurons
+from actlas.testing import planted_store
+
+N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
+STATS = ("ap", "mean", "median")
+
+# the loop of a real run, with a pause before every commit, so that there are moments to be killed in
+CHILD = f"""
+import sys, time
+from actlas.query import score_neurons
+from actlas.store import ScoreWriter
+write_layer = ScoreWriter.write_layer
+def slowly(self, layer, values):
+    print("layer", flush=True)
+    time.sleep(0.02)
+    write_layer(self, layer, values)
+    time.sleep(0.02)
+ScoreWriter.write_layer = slowly
+score_neurons(sys.argv[1], stats={STATS!r})
+"""
+
+
+def scores_of(store: Path) -> dict[str, bytes]:
+    """All bytes of scores and of their commit records."""
+    files = [*(store / "scores").rglob("*"), *(store / "manifests").glob("*/scores/**/*")]
+    return {str(path.relative_to(store)): path.read_bytes() for path in sorted(files) if path.is_file()}
+
+
+@pytest.mark.slow
+def test_killed_scoring_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    planted_store(tmp_path / "unscored")
+    whole = Path(shutil.copytree(tmp_path / "unscored", tmp_path / "whole"))
+    score_neurons(whole, stats=STATS)
+    expected = scores_of(whole)
+    chance = random.Random(0)
+    store, n_midway = Path(shutil.copytree(tmp_path / "unscored", tmp_path / "store")), 0
+    for kill in range(N_KILLS):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(store)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(chance.uniform(0, 0.3))
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        seen = open_store(store)
+        finished = 0
+        for checkpoint in seen.checkpoints:
+            for site in seen.sites(checkpoint):
+                try:
+                    seen.scores(checkpoint, site)
+                    finished += 1
+                except ScoresNotFound:
+                    continue
+        if finished == len(seen.checkpoints) * len(seen.sites(seen.checkpoints[0])):
+            # it came too late, or the ones before left little to do: go on with a new store
+            assert scores_of(store) == expected
+            store = Path(shutil.copytree(tmp_path / "unscored", tmp_path / f"store-{kill}"))
+        else:
+            n_midway += 1
+    score_neurons(store, stats=STATS)
+    assert scores_of(store) == expected
+    assert n_midway > 0
