@@ -3,9 +3,9 @@
     python docs/build.py            everything
     python docs/build.py README.md  one document
 
-In a document, a fenced block of kind `console` is recorded: every line that begins with `$ ` is run by bash in the folder that the
-document works in, and what it prints to standard output replaces what stood below it. A pair of comments `<!-- table: NAME -->` and
-`<!-- end -->` is filled with the table that `benchmarks/tables.py` makes of that name.
+In a document, a fenced block of kind `console` is recorded: every line that begins with `$ ` is run by bash in the folder that
+the document works in, and what it prints to standard output replaces what stood below it. A pair of comments
+`<!-- table: NAME -->` and `<!-- end -->` is filled with the table that `benchmarks/tables.py` makes of that name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-#: Documents with recorded commands -> whether they run in the checkout (they use its demo-out) or in an empty folder of their own.
+#: Documents with recorded commands -> whether they run in the checkout, whose demo-out they use, or in an empty folder.
 RECORDED = {"README.md": True, "docs/tutorial.md": False}
 TABLED = ("README.md", "docs/kernels.md", "docs/extraction.md")
 

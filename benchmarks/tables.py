@@ -1,0 +1,57 @@
+"""Markdown tables made from the result files. Documents hold no figure that did not come through here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.harness import RESULTS
+
+
+def table(name: str) -> str:
+    """The table of one benchmark, with a line that names the machine; a plain sentence where there is no result.
+
+    Raises:
+        KeyError: If no table has that name.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return f"Not measured yet: `{path.name}` is missing."
+    result = json.loads(path.read_text())
+    return f"{TABLES[name](result)}\n\n{about(result)}"
+
+
+def about(result: Mapping[str, Any]) -> str:
+    machine = result["machine"]
+    return (
+        f"<sub>{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads used, load {machine['load_1min']}, "
+        f"commit {machine['commit']}</sub>"
+    )
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def ratio(spread: Mapping[str, float], digits: int = 2) -> str:
+    """Median of the rounds' ratios with their extremes."""
+    return f"{spread['median']:.{digits}f} ({spread['lowest']:.{digits}f} to {spread['highest']:.{digits}f})"
+
+
+def _store(result: Mapping[str, Any]) -> str:
+    rows = [
+        (row["codec"], row["what"], row["peer"], ratio(row["speed_over_peer"]), f"{row['compression_ratio']:.2f}")
+        for row in result["rows"]
+    ]
+    return markdown(("codec", "what", "peer", "speed / peer's", "compression"), rows)
+
+
+def _extract(result: Mapping[str, Any]) -> str:
+    rows = [(row["what"], row["peer"], ratio(row["time_over_peer"])) for row in result["rows"]]
+    return markdown(("what", "peer", "time / peer's"), rows)
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"store": _store, "extract": _extract}
