@@ -27,8 +27,8 @@ Say = Callable[[str], None]
 _ABOUT = (
     "Two models of one architecture, trained for as many steps from the same random weights on the same sentences in five "
     "languages. The model's documents mix languages: three translations of one sentence, or three sentences about one "
-    "concept, each in a language of its own. The control's documents stay in one language. Everything below was measured "
-    "on sentences that neither saw.",
+    "concept with a language drawn for each. The control's documents stay in one language. Everything below was measured "
+    "on sentences that neither saw in training.",
 )
 _LINE_WIDTH = 110
 _ONE_THREAD = {

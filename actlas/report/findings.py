@@ -121,7 +121,7 @@ def _compared_means(measures: Sequence[Measure]) -> list[str]:
     means = []
     for label, frame in measures:
         last = frame.filter(pl.col("position") == pl.col("position").max())
-        means.append(f"{100 * last['accuracy'].to_numpy().mean():.1f} % in {label}")
+        means.append(f"{100 * last['accuracy'].to_numpy().mean():.1f}% in {label}")
     return [f"At the last checkpoint the mean over layers is {', '.join(means)}."]
 
 
@@ -156,7 +156,7 @@ def _at(row: dict[str, Any]) -> str:
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
-    return "unknown" if value is None else f"{100 * value:.{digits}f} %"
+    return "unknown" if value is None else f"{100 * value:.{digits}f}%"
 
 
 def _points(value: float) -> str:

@@ -24,7 +24,7 @@ p, ul { max-width: 46rem; margin: .6rem 0; }
 ul { padding-left: 1.2rem; }
 li { margin: .3rem 0; }
 figure { margin: 1.5rem 0 .75rem; }
-svg { display: block; width: 100%; height: auto; color: var(--ink); }
+svg { display: block; width: 100%; min-width: 36rem; height: auto; color: var(--ink); }
 figcaption, caption { color: var(--soft); font-size: .875rem; text-align: left; }
 caption { padding-bottom: .4rem; }
 .wide { overflow-x: auto; margin: .75rem 0; }

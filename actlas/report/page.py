@@ -136,7 +136,7 @@ def _probe_section(sources: Sequence[Labelled]) -> str:
         parts += [
             paragraph(
                 f"A linear classifier reads the {label} of single tokens from their vectors, trained and tested on different "
-                f"texts; chance is {100 * chance:.0f} %."
+                f"texts; chance is {100 * chance:.0f}%."
             ),
             bullets(said),
             figure(probe_figure(chosen, " ".join(said)), f"Accuracy of the {label} probe, layer by step."),
@@ -160,7 +160,7 @@ def _places_section(sources: Sequence[Labelled]) -> str:
         most = last.sort("share", descending=True, maintain_order=True).row(0, named=True)
         said.append(
             f"{label}: at the last checkpoint most experts sit in {most['site']} of layer {most['layer']}: "
-            f"{100 * most['share']:.0f} % of them, where {100 * most['even']:.0f} % of the ranked neurons are."
+            f"{100 * most['share']:.0f}% of them, where {100 * most['even']:.0f}% of the ranked neurons are."
         )
     numbers = [
         table(

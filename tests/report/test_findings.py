@@ -33,9 +33,9 @@ def probe(by_place):
 
 def test_the_course_of_one_store():
     (said,) = overlap_findings([("model", overlap(0.03, 0.05, 0.4))])
-    assert "share 40.0 % of their neurons at step 128 (chance 2.0 %, shuffled labels 2.1 %, another concept 3.0 %)" in said
-    assert "3.0 % at step 0, with the largest rise between step 64 and 128" in said
-    assert "two languages share 20.0 %, one language with itself 40.0 %: 50 % of the ceiling." in said
+    assert "share 40.0% of their neurons at step 128 (chance 2.0%, shuffled labels 2.1%, another concept 3.0%)" in said
+    assert "3.0% at step 0, with the largest rise between step 64 and 128" in said
+    assert "two languages share 20.0%, one language with itself 40.0%: 50% of the ceiling." in said
 
 
 def test_a_store_without_a_ceiling_or_a_course():
@@ -88,7 +88,7 @@ def test_a_fall_is_no_evidence_where_the_control_falls_as_far():
     said = probe_findings([("model", model), ("control", control)])
     assert "model: accuracy falls furthest at resid 0, by 10.0 points from its peak at step 0." in said
     assert "control falls as far or further, so the fall in model is no evidence of shared representations." in said
-    assert "At the last checkpoint the mean over layers is 80.0 % in model, 76.7 % in control." in said
+    assert "At the last checkpoint the mean over layers is 80.0% in model, 76.7% in control." in said
 
 
 @pytest.mark.parametrize(
