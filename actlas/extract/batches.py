@@ -10,18 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def plan_batches(
-    lengths: NDArray[np.integer], tokens_per_batch: int, groups: NDArray[np.integer] | None = None
-) -> list[NDArray[np.int64]]:
+def plan_batches(lengths: NDArray[np.integer], tokens_per_batch: int) -> list[NDArray[np.int64]]:
     """Divide texts into batches whose padded size stays within a budget.
 
-    Texts are sorted by group, then length, then row, and cut greedily, so the answer depends on the arguments alone: a
-    block of texts that is computed again is computed in the same batches and gives the same bytes.
+    Texts are sorted by length, then row, and cut greedily, so the answer depends on the arguments alone: a block of texts
+    that is computed again is computed in the same batches and gives the same bytes.
 
     Args:
         lengths: Tokens of each text.
         tokens_per_batch: Most tokens of a batch, padding included. A text longer than that makes a batch of its own.
-        groups: Texts of different groups never share a batch (a language per group).
 
     Returns:
         Row numbers of every batch, shortest text first. Each row is in exactly one batch.
@@ -30,18 +27,14 @@ def plan_batches(
         >>> [batch.tolist() for batch in plan_batches(np.array([9, 2, 3, 8]), tokens_per_batch=18)]
         [[1, 2], [3, 0]]
     """
-    lengths = np.asarray(lengths)
     if tokens_per_batch < 1:
         raise ValueError(f"tokens_per_batch must be at least 1, not {tokens_per_batch}")
-    rows = np.arange(len(lengths))
-    groups = np.zeros(len(lengths), dtype=np.int64) if groups is None else np.asarray(groups)
-    order = np.lexsort((rows, lengths, groups))
+    order = np.argsort(lengths, kind="stable")
     batches: list[NDArray[np.int64]] = []
     first = 0
     # sorted by length, so the newest text is the longest and sets the padded size of the batch
     for i, row in enumerate(order):
-        is_other_group = groups[row] != groups[order[first]]
-        if i > first and (is_other_group or int(lengths[row]) * (i - first + 1) > tokens_per_batch):
+        if i > first and int(lengths[row]) * (i - first + 1) > tokens_per_batch:
             batches.append(order[first:i])
             first = i
     if len(order):
@@ -142,7 +135,7 @@ class BlockTexts:
         return np.diff(self.offsets)
 
     def batches(self, tokens_per_batch: int, *, pad_id: int, pad_to: int | None = None) -> Iterator[TokenBatch]:
-        """The block in batches: one language each, similar lengths, within the token budget.
+        """The block in batches of similar length, within the token budget.
 
         Args:
             tokens_per_batch: Most tokens of a batch, padding included.
@@ -150,7 +143,7 @@ class BlockTexts:
             pad_to: Pad every text to this length, as the published max-pooling scripts do.
         """
         lengths = self.lengths if pad_to is None else np.full(self.n_texts, pad_to)
-        for rows in plan_batches(lengths, tokens_per_batch, self.language):
+        for rows in plan_batches(lengths, tokens_per_batch):
             yield self.batch(rows, pad_id=pad_id, pad_to=pad_to)
 
     def batch(self, rows: NDArray[np.int64], *, pad_id: int, pad_to: int | None = None) -> TokenBatch:

@@ -46,7 +46,7 @@ class ExtractOptions:
     tokenizer: str | None = None
     trust_remote_code: bool = False
     fidelity_texts: int = 4
-    loss_texts: int | None = 1024
+    loss_texts: int | None = 256
     texts_per_block: int | None = None
     checks_disk: bool = True
     syncs: bool = True

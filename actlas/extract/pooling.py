@@ -86,33 +86,37 @@ def pool_spans(activations: torch.Tensor, spans: Sequence[Span], pooling: str) -
 
 
 def count_active(activations: torch.Tensor, spans: Sequence[Span], threshold: float) -> torch.Tensor:
-    """Tokens above `threshold` per neuron, over all spans.
+    """Tokens above `threshold` per text and neuron.
 
     Args:
         activations: ``"texts tokens neurons"``.
-        spans: Tokens that count.
+        spans: Tokens that count; together they cover the rows in order.
         threshold: A token is active strictly above it.
 
     Returns:
-        int64 ``"neurons"``.
+        int32 ``"texts neurons"``, or uint8 where no text has more tokens than that can count.
 
     Example:
         >>> count_active(torch.tensor([[[1.0], [0.0], [2.0]]]), [Span(0, 1, 0, 3)], 0.0).tolist()
-        [2]
+        [[2]]
     """
-    total = torch.zeros(activations.shape[2], dtype=torch.int64, device=activations.device)
+    parts = []
     for span in spans:
-        for start in range(span.start, span.stop, _COUNT_STEP):
-            part = activations[span.first : span.last, start : min(start + _COUNT_STEP, span.stop)]
-            # adding at most 255 flags fits 8 bits, and adding bytes is several times faster than adding int64
-            per_text = (part > threshold).view(torch.uint8).sum(dim=1, dtype=torch.uint8)
-            total += per_text.sum(dim=0, dtype=torch.int64)
-    return total
+        steps = range(span.start, span.stop, _COUNT_STEP)
+        counts = [
+            # adding at most 255 flags fits 8 bits, and adding bytes is several times faster than adding wider numbers
+            (activations[span.first : span.last, start : min(start + _COUNT_STEP, span.stop)] > threshold)
+            .view(torch.uint8)
+            .sum(dim=1, dtype=torch.uint8)
+            for start in steps
+        ]
+        parts.append(counts[0] if len(counts) == 1 else torch.stack([count.int() for count in counts]).sum(dim=0).int())
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def count_active_masked(activations: torch.Tensor, is_pooled: torch.Tensor, threshold: float) -> torch.Tensor:
     """What `count_active` computes, for any mask ``"texts tokens"``."""
-    return ((activations > threshold) & is_pooled[:, :, None]).sum(dim=(0, 1))
+    return ((activations > threshold) & is_pooled[:, :, None]).sum(dim=1, dtype=torch.int32)
 
 
 def _check(pooling: str) -> None:

@@ -311,8 +311,7 @@ class _Run:
         order = np.argsort(lengths, kind="stable")
         n_checked = min(self.options.fidelity_texts, len(order))
         rows = np.sort(order[np.linspace(0, len(order) - 1, n_checked).astype(int)])
-        # one language, so that they do share a batch
-        block = replace(self.texts.block(rows, is_check=True), language=np.zeros(n_checked, dtype=np.int64))
+        block = self.texts.block(rows, is_check=True)
         together = session.run_block(block, dtype="float32").collect().cubes
         alone = session.run_block(block, is_alone=True, dtype="float32").collect().cubes
         worst, where = 0.0, ""

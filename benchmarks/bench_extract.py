@@ -1,0 +1,215 @@
+"""Extraction against the bare forward pass on the same batches, and against the usual script with hooks, in one process.
+
+    python -m benchmarks.bench_extract [--text FOLDER] [--texts 4000] [--layers 8] [--width 512] [--rounds 3]
+
+The model is random, the texts are the *.txt files of FOLDER (one text per line, one language per file) or, without it, generated.
+Sites are `mlp_pre` and `mlp_hidden` of every layer, pooled by maximum, in float32 arithmetic and float16 files.
+
+- bare forward: the model alone over exactly the batches that extraction runs, loaded and tokenised beforehand
+- actlas: the whole of `extract_activations`: hashing, loading, tokenising, checks, sanity loss, writing, committing
+- usual script: 32 texts at a time in the order given, padded to the longest, hooks, a masked maximum, np.save
+
+The usual script's values and the store's are compared on the timed arrays before any figure is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from actlas.extract import extract_activations
+from actlas.extract.backend import BackendSettings
+from actlas.extract.backend_hf import _TOKENS_PER_BATCH
+from actlas.extract.backend_hf_files import HfTokenizer
+from actlas.extract.tokens import TokenRules, tokenise
+from actlas.names import TokenSample
+from actlas.store.catalog import Store
+from actlas.store.corpus import Corpus, corpus_from_frames
+from actlas.store.layout import CHUNK_TEXTS, text_blocks
+from benchmarks.harness import interleave, save
+
+SITES = ("mlp_hidden", "mlp_pre")
+MAX_TOKENS = 128
+SCRIPT_BATCH = 32
+
+
+def read_texts(folder: Path | None, n_texts: int) -> Corpus:
+    """About `n_texts` texts, the same number from every file, shortest and longest as they come."""
+    if folder is None:
+        chance = random.Random(0)
+        words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 9))) for _ in range(3000)]
+        lines = {"generated": [" ".join(chance.choices(words, k=int(chance.lognormvariate(3, 0.5)) + 1)) for _ in range(n_texts)]}
+    else:
+        files = sorted(folder.glob("*.txt"))
+        lines = {path.stem: path.read_text(encoding="utf-8").splitlines() for path in files}
+    each = -(-n_texts // len(lines))
+    texts = [(line, language) for language, found in lines.items() for line in found[:each] if line.strip()][:n_texts]
+    frame = pl.DataFrame(texts, schema=["text", "language"], orient="row")
+    labels = pl.DataFrame(schema={"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean})
+    return corpus_from_frames(frame, labels)
+
+
+def write_checkpoint(folder: Path, corpus: Corpus, layers: int, width: int, vocabulary: int) -> None:
+    """A random Llama and a byte-level BPE tokenizer trained on the texts."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=["<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus.texts["text"].to_list(), trainer)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        max_position_embeddings=MAX_TOKENS,
+        pad_token_id=0,
+    )
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+def usual_script(model: torch.nn.Module, tokenizer: transformers.PreTrainedTokenizerFast, texts: list[str], out: Path) -> None:
+    """What one would write in an afternoon: every site in one pass, padding masked, one array per site and layer."""
+    kept: dict[tuple[str, int], torch.Tensor] = {}
+    handles = []
+    for layer, block in enumerate(model.model.layers):
+
+        def before(_: torch.nn.Module, args: tuple, layer: int = layer) -> None:
+            kept["mlp_hidden", layer] = args[0]
+
+        def after(_: torch.nn.Module, __: tuple, output: torch.Tensor, layer: int = layer) -> None:
+            kept["mlp_pre", layer] = output
+
+        handles.append(block.mlp.down_proj.register_forward_pre_hook(before))
+        handles.append(block.mlp.gate_proj.register_forward_hook(after))
+    values: dict[tuple[str, int], list[np.ndarray]] = {}
+    with torch.inference_mode():
+        for first in range(0, len(texts), SCRIPT_BATCH):
+            batch = tokenizer(
+                texts[first : first + SCRIPT_BATCH],
+                padding=True,
+                truncation=True,
+                max_length=MAX_TOKENS,
+                return_tensors="pt",
+                return_token_type_ids=False,
+            )
+            model.model(**batch, use_cache=False)
+            mask = batch["attention_mask"][:, :, None].bool()
+            for key, output in kept.items():
+                pooled = output.masked_fill(~mask, -torch.inf).amax(dim=1)
+                values.setdefault(key, []).append(pooled.half().numpy())
+    for handle in handles:
+        handle.remove()
+    for (site, layer), parts in values.items():
+        np.save(out / f"{site}.{layer}.npy", np.concatenate(parts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path)
+    for name, default in (("texts", 4000), ("layers", 8), ("width", 512), ("vocabulary", 8000), ("rounds", 3), ("threads", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/extract.json")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    transformers.logging.disable_progress_bar()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    folder = Path(tempfile.mkdtemp(prefix="actlas-bench-"))
+    try:
+        compare(folder, options)
+    finally:
+        shutil.rmtree(folder)
+
+
+def compare(folder: Path, options: argparse.Namespace) -> None:
+    corpus = read_texts(options.text, options.texts)
+    checkpoint = folder / "model"
+    write_checkpoint(checkpoint, corpus, options.layers, options.width, options.vocabulary)
+    model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    rules = TokenRules(MAX_TOKENS, "truncate", "pool", TokenSample(per_text=0))
+    texts = tokenise(corpus, HfTokenizer.load(str(checkpoint), BackendSettings()), rules)
+    batches = [
+        (torch.from_numpy(batch.token_ids), torch.from_numpy(batch.attention_mask) if batch.is_padded else None)
+        for block in text_blocks(corpus.n_texts, min(CHUNK_TEXTS, corpus.n_texts))
+        for batch in texts.block(np.arange(block.start, block.stop)).batches(_TOKENS_PER_BATCH["cpu"], pad_id=0)
+    ]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    profiles: list[dict[str, float]] = []
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for token_ids, mask in batches:
+                model.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
+
+    def actlas() -> None:
+        shutil.rmtree(folder / "store", ignore_errors=True)
+        summary = extract_activations(
+            checkpoint, corpus, folder / "store", sites=SITES, device="cpu", max_tokens=MAX_TOKENS, n_threads=options.threads
+        )
+        profiles.append(summary.checkpoints[0].busy)
+
+    def script() -> None:
+        shutil.rmtree(folder / "script", ignore_errors=True)
+        (folder / "script").mkdir()
+        usual_script(model, tokenizer, corpus.texts["text"].to_list(), folder / "script")
+
+    timings = interleave({"bare forward": bare, "actlas": actlas, "usual script": script}, options.rounds)
+    largest = check(folder, options.layers)
+    n_tokens = len(texts.tokens.ids)
+    padded = sum(token_ids.numel() for token_ids, _ in batches)
+    rows = [
+        {"what": "actlas", "peer": "bare forward", "time_over_peer": timings["actlas"].ratio_to(timings["bare forward"])},
+        {"what": "actlas", "peer": "usual script", "time_over_peer": timings["actlas"].ratio_to(timings["usual script"])},
+    ]
+    settings = {
+        "texts": corpus.n_texts,
+        "languages": len(corpus.languages),
+        "layers": options.layers,
+        "width": options.width,
+        "capture_points": options.layers * len(SITES),
+        "rounds": options.rounds,
+        "tokens": n_tokens,
+        "tokens_with_padding": padded,
+        "largest_difference_to_script": largest,
+        "busy_seconds_last_round": {name: round(seconds, 3) for name, seconds in profiles[-1].items()},
+    }
+    for row in rows:
+        ratio = row["time_over_peer"]
+        print(f"{row['what']} / {row['peer']}: {ratio['median']:.3f} ({ratio['lowest']:.3f} to {ratio['highest']:.3f})")
+    print(settings)
+    if options.save:
+        print(save("extract", settings, rows, options.threads))
+
+
+def check(folder: Path, layers: int) -> float:
+    """Largest difference between the store and the script, relative to the largest value of the layer; refuses a large one."""
+    store, worst = Store(folder / "store"), 0.0
+    for site in SITES:
+        cube = store.cube("model", site)
+        for layer in range(layers):
+            expected = np.load(folder / "script" / f"{site}.{layer}.npy").astype(np.float32).T
+            difference = np.abs(cube.read(layer=layer).astype(np.float32) - expected).max()
+            worst = max(worst, float(difference / np.abs(expected).max()))
+    if not worst <= 2e-3:
+        raise SystemExit(f"the store and the script differ by {worst:.1e} of the largest value: no figure is worth printing")
+    return worst
+
+
+if __name__ == "__main__":
+    main()
