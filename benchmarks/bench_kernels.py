@@ -1,0 +1,258 @@
+"""Kernels against everything else that computes the same numbers, in one process and on one thread unless said.
+
+    python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [costs] [checkpoint] [--full | --quick] [--rounds 7]
+
+- matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
+  them crossed (--full). Peers work on as many of the same neurons as fill a comparable time; figures are per value and concept.
+- statistics: each statistic alone, and the nine defaults together, over the time of average precision alone
+- threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
+- costs: what `actlas.kernels.plan.Cost` holds, measured
+- checkpoint: every neuron of a BLOOM-560m, 1,700 texts, 200 concepts, on all cores, with peak memory
+
+All results of a cell are compared on the timed arrays before any figure of it is printed: to scikit-learn where that runs, and
+for every neuron to the numpy peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import numpy as np
+import torch
+
+from actlas.kernels import DEFAULT_STATS, NAMED_STATS, concept_scores
+from actlas.kernels.cpu import n_cores
+from benchmarks import kernel_checkpoint, kernel_costs, kernel_peers
+from benchmarks.harness import Timing, interleave, save
+
+#: Largest difference that any two methods may show; a larger one stops the benchmark.
+TOLERANCE = 1e-12
+N_TEXTS, N_CONCEPTS = (1000, 4000, 20000, 100_000), (1, 20, 100, 200)
+DTYPES, PREVALENCES = ("float16", "bfloat16", "float32"), (0.01, 0.05, 0.5)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the matrix."""
+
+    n_texts: int = 4000
+    n_concepts: int = 20
+    dtype: str = "float16"
+    shape: str = "gaussian"
+    prevalence: float = 0.05
+
+
+def cells(full: bool) -> Iterator[Cell]:
+    """The centre and its neighbours along every axis, or the whole product."""
+    axes = {
+        "n_texts": N_TEXTS,
+        "n_concepts": N_CONCEPTS,
+        "dtype": DTYPES,
+        "shape": kernel_peers.SHAPES,
+        "prevalence": PREVALENCES,
+    }
+    if full:
+        grids = np.meshgrid(*(np.arange(len(axis)) for axis in axes.values()), indexing="ij")
+        for places in zip(*(grid.ravel() for grid in grids), strict=True):
+            yield Cell(*(axis[place] for axis, place in zip(axes.values(), places, strict=True)))
+        return
+    yield Cell()
+    for name, axis in axes.items():
+        yield from (replace(Cell(), **{name: value}) for value in axis if value != getattr(Cell(), name))
+    # the two cases with a way of their own, where the centre's labels would hide it
+    yield Cell(shape="relu90", prevalence=0.5)
+    yield Cell(shape="relu90", n_concepts=200)
+
+
+def as_input(values: np.ndarray) -> np.ndarray | torch.Tensor:
+    """What `concept_scores` is given: bfloat16 as a torch tensor."""
+    return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16) if values.dtype == np.uint16 else values
+
+
+def neurons_for(method: Callable[[int], object], seconds: float, most: int) -> int:
+    """How many neurons `method` gets through in about that time."""
+    method(1)  # first calls compile and allocate
+    n = 1
+    while True:
+        start = time.thread_time()
+        method(n)
+        took = time.thread_time() - start
+        if took > seconds / 4 or n >= most:
+            return max(1, min(most, int(n * seconds / max(took, 1e-9))))
+        n = min(most, 4 * n)
+
+
+def copy_bandwidth(values: np.ndarray) -> float:
+    """Bytes read and written per second by copying the values once."""
+    target = np.empty_like(values)
+    seconds = interleave({"copy": lambda: np.copyto(target, values)}, 5, clock=time.thread_time)["copy"].median
+    return 2 * values.nbytes / seconds
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """Most memory that numpy held during the call, beyond what it held before."""
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
+    most = max(16, int(6e7) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
+    values = kernel_peers.make_values(cell.shape, most, cell.n_texts, cell.dtype)
+    labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
+
+    def ours(n: int) -> np.ndarray:
+        return concept_scores(as_input(values[:n]), labels, ("ap",), backend="cpu", threads=1)["ap"]
+
+    few = labels[:, :20]  # the loop's time is the same for each concept, and long
+    peers = {name: peer for name, peer in kernel_peers.AP_PEERS.items() if (cell.dtype != "float32") or name != "torch counting"}
+    n_ours = neurons_for(ours, 2 * seconds, most)
+    sizes = {
+        name: neurons_for(lambda n, peer=peer, name=name: peer(values[:n], few if "loop" in name else labels), seconds, n_ours)
+        for name, peer in peers.items()
+    }
+    found = ours(n_ours)
+    difference = {}
+    for name, peer in peers.items():
+        their_labels = few if "loop" in name else labels
+        n = n_ours if name == "numpy positives" else sizes[name]
+        step = max(1, int(2e7) // cell.n_texts)
+        theirs = np.concatenate([peer(values[start : min(start + step, n)], their_labels) for start in range(0, n, step)])
+        difference[name] = float(np.abs(theirs - found[:n, : their_labels.shape[1]]).max())
+        if not difference[name] <= TOLERANCE:
+            raise SystemExit(f"{cell}: differs from {name} by {difference[name]}; no figure is given")
+    methods: dict[str, Callable[[], object]] = {"actlas": lambda: ours(n_ours)}
+    for name, peer in peers.items():
+        methods[name] = lambda peer=peer, name=name: peer(values[: sizes[name]], few if "loop" in name else labels)
+    timings = interleave(methods, rounds, clock=time.thread_time)
+    n_cells = {name: n * cell.n_texts * (few if "loop" in name else labels).shape[1] for name, n in sizes.items()}
+    n_cells["actlas"] = n_ours * cell.n_texts * cell.n_concepts
+    per_cell = {name: Timing(tuple(s / n_cells[name] for s in timing.seconds)) for name, timing in timings.items()}
+    best = min((name for name in kernel_peers.TORCH_PEERS if name in per_cell), key=lambda name: per_cell[name].median)
+    floor = 2 * values[:n_ours].nbytes / copy_bandwidth(values[:n_ours])
+    return {
+        **asdict(cell),
+        "n_neurons": n_ours,
+        "ns_per_cell": {name: 1e9 * timing.median for name, timing in per_cell.items()},
+        "peer_over_actlas": {name: timing.ratio_to(per_cell["actlas"]) for name, timing in per_cell.items() if name != "actlas"},
+        "best_torch": best,
+        "largest_difference": difference,
+        "time_over_copy": timings["actlas"].median / floor,
+        "bytes_beyond_values": peak_bytes(lambda: ours(n_ours)),
+        "load_1min": os.getloadavg()[0],
+    }
+
+
+def matrix(options: argparse.Namespace) -> None:
+    rows = []
+    for cell in cells(options.full):
+        row = measure_cell(cell, options.rounds, 0.01 if options.quick else 0.05)
+        rows.append(row)
+        ratios = row["peer_over_actlas"]
+        assert isinstance(ratios, dict)
+        shown = "  ".join(f"{name} {ratios[name]['median']:.1f}x" for name in ratios)
+        print(f"{cell}: {row['ns_per_cell']['actlas']:.3f} ns  {shown}  copy {row['time_over_copy']:.1f}x", flush=True)  # type: ignore[index]
+    if not options.quick:
+        print(save("kernels", {"rounds": options.rounds, "full": options.full, "clock": "thread"}, rows, threads=1))
+
+
+def statistics(options: argparse.Namespace) -> None:
+    """Time of each statistic over that of average precision, at the centre of the matrix and at two of its edges."""
+    rows = []
+    for cell in (Cell(), Cell(n_concepts=200), Cell(shape="relu90"), Cell(prevalence=0.5), Cell(dtype="float32")):
+        n_neurons = max(8, int(4e6 if options.quick else 4e7) // (cell.n_texts * max(1, cell.n_concepts // 20)))
+        values = kernel_peers.make_values(cell.shape, n_neurons, cell.n_texts, cell.dtype)
+        labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
+        asked = {"nine defaults": DEFAULT_STATS, **{name: (name,) for name in NAMED_STATS}}
+        difference = {}
+        for name, stats in asked.items():
+            found = concept_scores(values, labels, stats, backend="cpu", threads=1)
+            expected = concept_scores(values[:2], labels, stats, backend="reference")
+            difference[name] = max(float(np.abs(found[stat][:2] - expected[stat]).max()) for stat in stats)
+            if not difference[name] <= 1e-11:
+                raise SystemExit(f"{cell}: {name} differs from its definition by {difference[name]}; no figure is given")
+        methods = {
+            name: lambda stats=stats: concept_scores(values, labels, stats, backend="cpu", threads=1)
+            for name, stats in asked.items()
+        }
+        timings = interleave(methods, options.rounds, clock=time.thread_time)
+        ratios = {name: timing.ratio_to(timings["ap"]) for name, timing in timings.items()}
+        peer = _auroc_peer(values, labels, options.rounds)
+        rows.append({**asdict(cell), "time_over_ap": ratios, "largest_difference": difference, "auroc": peer})
+        print(
+            f"{cell}: nine defaults {ratios['nine defaults']['median']:.2f}x of ap, scipy AUROC {peer['median']:.1f}x", flush=True
+        )
+    if not options.quick:
+        print(save("kernels_statistics", {"rounds": options.rounds, "clock": "thread"}, rows, threads=1))
+
+
+def _auroc_peer(values: np.ndarray, labels: np.ndarray, rounds: int) -> dict[str, float]:
+    """Time of AUROC from scipy's ranks over ours, per neuron."""
+    few = values[: max(4, len(values) // 20)]
+    found = concept_scores(values, labels, ("auroc",), backend="cpu", threads=1)["auroc"]
+    if not np.abs(found[: len(few)] - kernel_peers.scipy_auroc(few, labels)).max() <= TOLERANCE:
+        raise SystemExit("AUROC differs from scipy's; no figure is given")
+    methods: dict[str, Callable[[], object]] = {
+        "actlas": lambda: concept_scores(values, labels, ("auroc",), backend="cpu", threads=1),
+        "scipy": lambda: kernel_peers.scipy_auroc(few, labels),
+    }
+    timings = interleave(methods, rounds, clock=time.thread_time)
+    scale = len(values) / len(few)
+    return {name: scale * ratio for name, ratio in timings["scipy"].ratio_to(timings["actlas"]).items()}
+
+
+def threads(options: argparse.Namespace) -> None:
+    """Wall time on one thread over that on more."""
+    rows = []
+    counts = sorted({1, 2, *(2**i for i in range(1, 8) if 2**i <= n_cores()), n_cores()})
+    for cell in (Cell(), Cell(shape="relu90"), Cell(prevalence=0.5), Cell(n_texts=20000)):
+        n_neurons = max(64, int(8e6 if options.quick else 8e7) // cell.n_texts)
+        values = kernel_peers.make_values(cell.shape, n_neurons, cell.n_texts, cell.dtype)
+        labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
+
+        def run(n: int, values: np.ndarray = values, labels: np.ndarray = labels) -> np.ndarray:
+            return concept_scores(values, labels, ("ap",), backend="cpu", threads=n)["ap"]
+
+        if any(not np.array_equal(run(1), run(n)) for n in counts):
+            raise SystemExit("the number of threads changed a result; no figure is given")
+        timings = interleave({str(n): lambda n=n: run(n) for n in counts}, options.rounds)
+        speedups = {n: timings["1"].ratio_to(timing) for n, timing in timings.items()}
+        rows.append({**asdict(cell), "n_neurons": n_neurons, "speed_over_one_thread": speedups})
+        print(cell, {n: round(speedup["median"], 2) for n, speedup in speedups.items()}, flush=True)
+    if not options.quick:
+        print(save("kernels_threads", {"rounds": options.rounds, "clock": "wall"}, rows, threads=n_cores()))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "matrix": matrix,
+    "statistics": statistics,
+    "threads": threads,
+    "costs": kernel_costs.run,
+    "checkpoint": kernel_checkpoint.run,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="part")
+    parser.add_argument("--full", action="store_true", help="all axes of the matrix crossed")
+    parser.add_argument("--quick", action="store_true", help="small sizes, nothing written")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for part in options.parts:
+        PARTS[part](options)
+
+
+if __name__ == "__main__":
+    main()

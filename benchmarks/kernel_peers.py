@@ -1,0 +1,167 @@
+"""What the kernels are compared with, each written as well as its library allows, and the values and labels they are run on.
+
+Every peer takes values "neurons texts" in numpy and labels "texts concepts" and returns float64 "neurons concepts".
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+SHAPES = ("gaussian", "gelu", "relu90", "ties")
+
+
+def make_values(shape: str, n_neurons: int, n_texts: int, dtype: str, seed: int = 0) -> np.ndarray:
+    """Random values; bfloat16 comes as its bits in uint16."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n_neurons, n_texts), dtype=np.float32)
+    if shape == "gelu":
+        x = x / (1 + np.exp(-1.702 * x))
+    elif shape == "relu90":
+        x = np.maximum(x - np.float32(1.2816), 0)  # the 90 % point of a Gaussian
+    elif shape == "ties":
+        x = np.round(x * 4) / 4
+    if dtype == "bfloat16":
+        return torch.from_numpy(x).bfloat16().view(torch.int16).numpy().view(np.uint16)
+    return x.astype(dtype)
+
+
+def make_labels(n_texts: int, n_concepts: int, prevalence: float, seed: int = 1) -> np.ndarray:
+    """Independent labels; every concept has at least one positive and one negative."""
+    is_concept = np.random.default_rng(seed).random((n_texts, n_concepts)) < prevalence
+    is_concept[0], is_concept[1] = True, False
+    return is_concept
+
+
+def as_numbers(values: np.ndarray) -> np.ndarray:
+    """Floats that any library can sort: bfloat16 becomes float32."""
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values
+
+
+def order_keys(values: np.ndarray) -> np.ndarray:
+    """Integers in the order of the values, -0.0 with 0.0; int16 for 16-bit values: torch sorts those fastest."""
+    bits = values.view(np.int16 if values.itemsize == 2 else np.int32)
+    lowest = np.iinfo(bits.dtype).min
+    return np.where(bits < 0, lowest - bits, bits)
+
+
+def sklearn_loop(values: np.ndarray, is_concept: np.ndarray, score: Callable[..., float] = average_precision_score) -> np.ndarray:
+    """The loop that published scripts run."""
+    x = as_numbers(values).astype(np.float64)
+    return np.array([[score(y, row) for y in is_concept.T] for row in x])
+
+
+def sklearn_auroc(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """The same loop for AUROC."""
+    return sklearn_loop(values, is_concept, roc_auc_score)
+
+
+def numpy_positives(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """One sort per neuron for all concepts, then positives only."""
+    n_neurons, n_texts = values.shape
+    keys = -order_keys(values).astype(np.int64)
+    packed = keys * (1 << 31) + np.arange(n_texts)
+    packed.sort(axis=1)
+    ranked, text = packed >> 31, packed & ((1 << 31) - 1)
+    is_end = np.ones(values.shape, bool)
+    np.not_equal(ranked[:, 1:], ranked[:, :-1], out=is_end[:, :-1])
+    end = np.where(is_end, np.arange(1, n_texts + 1, dtype=np.int32), np.int32(n_texts))
+    end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1]
+    upto = np.empty(values.shape, np.int32)
+    np.put_along_axis(upto, text, end, axis=1)
+    scores = np.empty((n_neurons, is_concept.shape[1]))
+    for concept, y in enumerate(is_concept.T):
+        n = np.sort(upto[:, np.flatnonzero(y)], axis=1)
+        is_last = np.ones(n.shape, bool)
+        np.not_equal(n[:, 1:], n[:, :-1], out=is_last[:, :-1])
+        found = np.where(is_last, np.arange(1, n.shape[1] + 1), n.shape[1])
+        found = np.minimum.accumulate(found[:, ::-1], axis=1)[:, ::-1]
+        scores[:, concept] = (found / n).mean(1)
+    return scores
+
+
+def _torch_ends(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per rank: the text, and 1 + the last rank of its group of ties."""
+    ranked, text = torch.sort(torch.from_numpy(order_keys(values)), dim=1, descending=True)
+    n_texts = ranked.shape[1]
+    is_end = torch.ones(ranked.shape, dtype=torch.bool)
+    torch.ne(ranked[:, 1:], ranked[:, :-1], out=is_end[:, :-1])
+    end = torch.where(is_end, torch.arange(1, n_texts + 1, dtype=torch.int32), n_texts)
+    return text, end.flip(1).cummin(1).values.flip(1)
+
+
+def _torch_positives(upto: torch.Tensor, is_concept: np.ndarray) -> np.ndarray:
+    scores = torch.empty((upto.shape[0], is_concept.shape[1]), dtype=torch.float64)
+    for concept, y in enumerate(is_concept.T):
+        n = upto[:, torch.from_numpy(np.flatnonzero(y))].sort(dim=1).values
+        found = torch.searchsorted(n, n, right=True, out_int32=True)
+        scores[:, concept] = (found / n.double()).mean(1)
+    return scores.numpy()
+
+
+def torch_positives(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """One torch.sort per neuron for all concepts, then positives only."""
+    text, end = _torch_ends(values)
+    return _torch_positives(torch.empty_like(end).scatter_(1, text, end), is_concept)
+
+
+def torch_counting(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """No sort: texts per distinct 16-bit value, summed from the top, then positives only."""
+    keys = torch.from_numpy(-order_keys(values).astype(np.int64) + (1 << 15))
+    counts = torch.zeros((len(keys), 1 << 16), dtype=torch.int32)
+    counts.scatter_add_(1, keys, torch.ones((1, 1), dtype=torch.int32).expand(keys.shape))
+    return _torch_positives(counts.cumsum(1, dtype=torch.int32).gather(1, keys), is_concept)
+
+
+def torch_dense(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """One torch.sort per neuron, then labels in rank order and their running sums: the usual formulation."""
+    text, end = _torch_ends(values)
+    labels = torch.from_numpy(np.ascontiguousarray(is_concept.T)).to(torch.int32)
+    scores = torch.empty((len(text), len(labels)), dtype=torch.float64)
+    place = (end - 1).long()
+    weight = 1.0 / end.double()
+    for concept, y in enumerate(labels):
+        ranked = y[text]
+        found = ranked.cumsum(1, dtype=torch.int32).gather(1, place)
+        scores[:, concept] = (ranked * found * weight).sum(1) / y.sum()
+    return scores.numpy()
+
+
+def torchmetrics_loop(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """torchmetrics, one call per neuron and concept."""
+    from torchmetrics.functional.classification import binary_average_precision
+
+    # its scores have to be probabilities; a sigmoid would tie values that differ, so ranks are handed over instead
+    x = torch.from_numpy(rankdata(as_numbers(values), axis=1) / values.shape[1])
+    labels = torch.from_numpy(is_concept.T.astype(np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.array([[binary_average_precision(row, y).item() for y in labels] for row in x])
+
+
+def scipy_auroc(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """AUROC from scipy's mid-ranks, all concepts in one matrix product."""
+    ranks = rankdata(as_numbers(values), axis=1)
+    n = is_concept.sum(0)
+    return (ranks @ is_concept.astype(np.float64) - n * (n + 1) / 2) / (n * (len(is_concept) - n))
+
+
+AP_PEERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "scikit-learn loop": sklearn_loop,
+    "numpy positives": numpy_positives,
+    "torch positives": torch_positives,
+    "torch counting": torch_counting,
+    "torch dense": torch_dense,
+}
+if find_spec("torchmetrics"):
+    AP_PEERS["torchmetrics loop"] = torchmetrics_loop
+AUROC_PEERS = {"scikit-learn loop": sklearn_auroc, "scipy ranks": scipy_auroc}
+TORCH_PEERS = ("torch positives", "torch counting", "torch dense")
