@@ -15,6 +15,9 @@ from actlas.query.atlas import Atlas
 
 Indices = NDArray[np.int64]
 
+#: Scores that agree to this many decimals are equal when neurons are ranked: sums taken in another order must not decide.
+RANK_DECIMALS = 12
+
 
 @dataclass(frozen=True)
 class NeuronAxis:
@@ -89,8 +92,9 @@ def named(names: Sequence[str], at: Indices) -> pl.Series:
 
 
 def top_indices(values: NDArray[Any], k: int) -> Indices:
-    """Indices of the k largest values, largest first; among equal values the smaller index comes first. NaN is never
-    among them.
+    """Indices of the k largest values, largest first; among equal values the smaller index comes first.
+
+    Values that agree to `RANK_DECIMALS` decimals are equal. NaN is never among the largest.
 
     Returns:
         Fewer than k where fewer are not NaN.
@@ -100,9 +104,10 @@ def top_indices(values: NDArray[Any], k: int) -> Indices:
         [1, 0, 2]
     """
     there = np.flatnonzero(~np.isnan(values))
+    rounded = np.round(values, RANK_DECIMALS)
     if there.size > k:
-        ranked = values[there]
+        ranked = rounded[there]
         bar = np.partition(ranked, there.size - k)[there.size - k]
         above, equal = there[ranked > bar], there[ranked == bar]
         there = np.sort(np.concatenate([above, equal[: k - above.size]]))
-    return np.asarray(there[np.argsort(-values[there], kind="stable")])
+    return np.asarray(there[np.argsort(-rounded[there], kind="stable")])

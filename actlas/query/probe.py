@@ -176,6 +176,6 @@ def probe_summary(probes: pl.DataFrame) -> pl.DataFrame:
         by("accuracy").mean(),
         by("accuracy").std(ddof=0).alias("std_layers"),
         by("std_seeds").mean(),
-        pl.len().alias("n_layers"),
+        pl.len().cast(pl.Int64).alias("n_layers"),
         by("chance").mean(),
     )

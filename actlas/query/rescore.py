@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import TableNotFound
 from actlas.query.atlas import Atlas
-from actlas.query.axis import NeuronAxis
+from actlas.query.axis import RANK_DECIMALS, NeuronAxis
 from actlas.query.experts import ExpertSets, check_k, linear_sites, wanted_labels
 from actlas.query.schema import TABLES
 from actlas.query.scores import Progress, package_version
@@ -41,6 +41,7 @@ class RunningBest:
 
     def add(self, first: int, scores: NDArray[Any]) -> None:
         """Take in neurons `first` and following with scores ``"neurons questions"``; NaN is never among the best."""
+        scores = np.round(scores, RANK_DECIMALS)
         beats = scores > self.score[:, -1]
         for question in np.flatnonzero(beats.any(axis=0)):
             rows = np.flatnonzero(beats[:, question])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,19 +54,21 @@ def neuron_blocks(
     itemsize = 4 if cube.dtype != "float16" else 2
     fitting = block_bytes // max(1, width * itemsize)
     step = max(_UNIT, fitting // _UNIT * _UNIT)
-    wanted = [(layer, at) for layer in (range(n_layers) if layers is None else layers) for at in range(0, n_neurons, step)]
+    chosen = range(n_layers) if layers is None else layers
 
-    def read(where: tuple[int, int]) -> NeuronBlock:
-        layer, at = where
-        return NeuronBlock(layer, at, cube.read(layer=layer, neurons=slice(at, min(at + step, n_neurons)), texts=texts))
+    def read(layer: int, start: int) -> NeuronBlock:
+        stop = min(start + step, n_neurons)
+        return NeuronBlock(layer, start, cube.read(layer=layer, neurons=slice(start, stop), texts=texts))
 
     with ThreadPoolExecutor(1, thread_name_prefix="actlas-read") as pool:
-        ahead = pool.submit(read, wanted[0]) if wanted else None
-        for following in [*wanted[1:], None]:
-            assert ahead is not None  # one future per wanted block
-            block = ahead.result()
-            ahead = pool.submit(read, following) if following is not None else None
-            yield block
+        ahead: Future[NeuronBlock] | None = None
+        for layer in chosen:
+            for start in range(0, n_neurons, step):
+                behind, ahead = ahead, pool.submit(read, layer, start)
+                if behind is not None:
+                    yield behind.result()
+        if ahead is not None:
+            yield ahead.result()
 
 
 def on_host(scores: Any) -> NDArray[Any]:

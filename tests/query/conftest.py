@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Plain:
     """The same contents computed the slow and obvious way: dicts, sets and scikit-learn."""
 
     planting: Planting
+    _scored: dict[tuple[Any, ...], dict[Neuron, float]] = field(default_factory=dict)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -43,6 +44,12 @@ class Plain:
 
     def ap(self, checkpoint: str, language: str, concept: str, rows: np.ndarray | None = None) -> dict[Neuron, float]:
         """AP of every neuron of the linear sites; {} where there are no positives or no negatives among `rows`."""
+        key = (checkpoint, language, concept, None if rows is None else rows.tobytes())
+        if key not in self._scored:
+            self._scored[key] = self._ap(checkpoint, language, concept, rows)
+        return self._scored[key]
+
+    def _ap(self, checkpoint: str, language: str, concept: str, rows: np.ndarray | None) -> dict[Neuron, float]:
         members, is_positive = self.labels(language, concept)
         if rows is not None:
             kept = np.isin(members, rows)

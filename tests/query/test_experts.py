@@ -55,7 +55,9 @@ def test_ties_go_by_site_layer_neuron(tmp_path: Path) -> None:
     frame = top_experts(store, k=10, concepts=["salt"], languages=["en"])
     assert set(frame["ap"]) == {1.0}
     assert rows(frame) == sorted(rows(frame))
-    perfect = store.sql("SELECT site, layer, neuron FROM scores WHERE concept = 'salt' AND language = 'en' AND ap = 1 AND site <> 'mlp_hidden'")
+    perfect = store.sql(
+        "SELECT site, layer, neuron FROM scores WHERE concept = 'salt' AND language = 'en' AND ap = 1 AND site <> 'mlp_hidden'"
+    )
     assert rows(frame) == sorted(perfect.rows())[:10]
     assert perfect.height > 10
 

@@ -71,7 +71,9 @@ def test_scores_are_the_score_cubes(scored: Atlas) -> None:
 
 
 def test_a_concept_without_scores_is_null_not_nan(scored: Atlas) -> None:
-    frame = scored.sql("SELECT language, concept, count(*) AS n, count(ap) AS there, count(median) AS medians FROM scores GROUP BY ALL")
+    frame = scored.sql(
+        "SELECT language, concept, count(*) AS n, count(ap) AS there, count(median) AS medians FROM scores GROUP BY ALL"
+    )
     lacking = frame.filter(pl.col("there") == 0)
     assert lacking.select("language", "concept").rows() == [("es", "yeast")]
     assert lacking["medians"].to_list() == [0]
@@ -84,7 +86,9 @@ def test_checkpoints_may_differ_in_their_statistics(bare: Path) -> None:
     store = open_store(bare, "a")
     score_neurons(store, checkpoints=["planted-step0"], sites=["mlp_pre"], stats=("ap", "q0.25"))
     score_neurons(store, checkpoints=["planted-step64"], sites=["mlp_pre"], stats=("median", "ap"))
-    frame = store.sql('SELECT checkpoint, count(ap) AS ap, count("q0.25") AS q, count(median) AS m FROM scores GROUP BY ALL ORDER BY ALL')
+    frame = store.sql(
+        'SELECT checkpoint, count(ap) AS ap, count("q0.25") AS q, count(median) AS m FROM scores GROUP BY ALL ORDER BY ALL'
+    )
     assert frame.rows() == [("planted-step0", 880, 880, 0), ("planted-step64", 880, 0, 880)]
     assert store.scan("scores").collect_schema().names()[6:] == ["ap", "median", "q0.25"]
 
@@ -133,7 +137,9 @@ def test_a_list_in_a_variable_bounds_a_scan(wide: Atlas, count_chunks: Callable[
 def test_an_unbounded_scan_is_refused(wide: Atlas) -> None:
     wide = open_store(wide.path)
     wide.max_rows = 100_000
-    with pytest.raises(QueryError, match=r"would read 460,800 rows of activations, the limit is 100,000; bound it by constants: checkpoint ="):
+    with pytest.raises(
+        QueryError, match=r"would read 460,800 rows of activations, the limit is 100,000; bound it by constants: checkpoint ="
+    ):
         wide.sql("SELECT avg(value) FROM activations")
     with pytest.raises(QueryError, match="bound it by constants"):
         wide.scan("activations").select(pl.col("value").mean()).collect()

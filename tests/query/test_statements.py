@@ -105,8 +105,8 @@ def test_everything_else_is_refused(query: str) -> None:
 
 
 def test_names_and_variables_are_told() -> None:
-    query = "SET VARIABLE keys = (SELECT list(neuron) FROM experts); WITH a AS (SELECT 1) SELECT * FROM a, Texts, best_experts('x', 'y', 'z')"
-    found = checked(query)
+    select = "WITH a AS (SELECT 1) SELECT * FROM a, Texts, best_experts('x', 'y', 'z')"
+    found = checked(f"SET VARIABLE keys = (SELECT list(neuron) FROM experts); {select}")
     assert found.variables == [("keys", "(SELECT list(neuron) FROM experts)")]
     assert found.tables == {"experts", "a", "texts"}
     assert found.defined == {"a"}

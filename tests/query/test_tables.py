@@ -49,7 +49,9 @@ def test_macros_name_what_they_read(asked: Atlas) -> None:
 
 def test_every_stored_table_has_the_columns_of_its_schema(asked: Atlas) -> None:
     for table in TABLES.values():
-        assert asked.sql(f"SELECT * FROM {table.name} LIMIT 1").columns[: len(table.columns)] == list(table.columns) or table.name in (
+        assert asked.sql(f"SELECT * FROM {table.name} LIMIT 1").columns[: len(table.columns)] == list(
+            table.columns
+        ) or table.name in (
             "texts",
             "scores",
         ), table.name
@@ -141,7 +143,9 @@ def test_the_connection_itself_is_locked(asked: Atlas, tmp_path: Path) -> None:
 
 def test_a_table_that_was_not_computed_is_told(bare: Path) -> None:
     store = open_store(bare)
-    with pytest.raises(TableNotFound, match=r"table experts was not computed yet: actlas experts .*bare.actlas; .* has activations, check"):
+    with pytest.raises(
+        TableNotFound, match=r"table experts was not computed yet: actlas experts .*bare.actlas; .* has activations, check"
+    ):
         store.sql("SELECT * FROM experts")
     with pytest.raises(TableNotFound, match="actlas score"):
         store.sql("SELECT * FROM scores")

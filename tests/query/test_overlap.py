@@ -1,0 +1,162 @@
+"""Overlap against plain sets: the full grid, zero pairs included, and what stands beside it."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from actlas.query import TABLES, Atlas, expert_overlap, overlap_controls
+from actlas.query.axis import NeuronAxis
+from actlas.query.experts import ExpertSets
+from actlas.query.overlap import intersections, other_concept_overlap, overlap_of_sets
+from actlas.query.stream import split_halves
+
+K, N = 6, 128
+
+
+def halves_of(plain: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    second = split_halves(plain.corpus.texts, seed)
+    return np.flatnonzero(~second), np.flatnonzero(second)
+
+
+def test_every_pair_by_sets(scored: Atlas, plain: Any) -> None:
+    checkpoints = ["planted-step0", "planted-step64"]
+    frame = expert_overlap(scored, k=K, checkpoints=checkpoints)
+    assert frame.schema == pl.Schema(dict(TABLES["overlap"].columns))
+    assert frame.height == 2 * 4 * 3
+    rows = {(row["checkpoint"], row["concept"], row["language_a"], row["language_b"]): row for row in frame.to_dicts()}
+    halves = halves_of(plain, 0)
+    for checkpoint in checkpoints:
+        for concept in plain.planting.concepts:
+            experts = {language: set(plain.experts(checkpoint, language, concept, K)) for language in plain.planting.languages}
+            by_half = {
+                language: [set(plain.experts(checkpoint, language, concept, K, half)) for half in halves] for language in experts
+            }
+            for a, b in combinations(sorted(experts), 2):
+                row = rows.pop((checkpoint, concept, a, b))
+                assert (row["k"], row["chance"], row["n_neurons"]) == (K, K / N, N)
+                if not (experts[a] and experts[b]):
+                    assert row["shared"] is row["overlap"] is row["jaccard"] is row["ceiling"] is row["cross_half"] is None
+                    continue
+                shared = len(experts[a] & experts[b])
+                assert row["shared"] == shared
+                assert row["overlap"] == pytest.approx(shared / K)
+                assert row["jaccard"] == pytest.approx(shared / len(experts[a] | experts[b]))
+                same = [len(by_half[name][0] & by_half[name][1]) for name in (a, b)]
+                assert row["ceiling"] == pytest.approx(np.mean(same) / K)
+                cross = [len(by_half[a][0] & by_half[b][1]), len(by_half[a][1] & by_half[b][0])]
+                assert row["cross_half"] == pytest.approx(np.mean(cross) / K)
+    assert not rows
+
+
+def test_pairs_that_share_nothing_are_there(asked: Atlas) -> None:
+    first = asked.sql("SELECT * FROM overlap WHERE checkpoint = 'planted-step0' AND concept <> 'yeast'")
+    assert first.height == 9
+    assert (first["shared"] == 0).sum() > 0
+    means = asked.sql("SELECT checkpoint, avg(overlap) AS m FROM overlap GROUP BY checkpoint ORDER BY m")
+    assert means["checkpoint"].to_list() == asked.checkpoints
+
+
+def test_layers_add_up_to_the_whole(scored: Atlas) -> None:
+    total = expert_overlap(scored, k=K)
+    layers = expert_overlap(scored, k=K, by_layer=True)
+    assert layers.schema == pl.Schema(dict(TABLES["overlap_by_layer"].columns))
+    key = ["checkpoint", "concept", "language_a", "language_b"]
+    summed = layers.group_by(key).agg(pl.col("shared", "overlap", "ceiling", "cross_half", "n_neurons", "n_a").sum())
+    both = total.join(summed, on=key, suffix="_sum").drop_nulls()
+    assert both.height == total["shared"].count()
+    for column in ("shared", "overlap", "ceiling", "cross_half", "n_neurons"):
+        np.testing.assert_allclose(both[column].to_numpy(), both[f"{column}_sum"].to_numpy())
+    assert (both["n_a"] == K).all()
+
+
+def test_a_layer_by_sets(scored: Atlas, plain: Any) -> None:
+    layers = expert_overlap(scored, k=K, by_layer=True, halves=False, checkpoints=["planted-step64"], concepts=["salt"])
+    assert layers["ceiling"].null_count() == layers.height == 3 * 2
+    experts = {name: plain.experts("planted-step64", name, "salt", K) for name in plain.planting.languages}
+    for row in layers.iter_rows(named=True):
+        a, b = ({n for n in experts[row[f"language_{side}"]] if n[1] == row["layer"]} for side in "ab")
+        assert (row["n_a"], row["n_b"], row["shared"]) == (len(a), len(b), len(a & b))
+        assert row["n_neurons"] == 24 + 40
+        assert row["chance"] == pytest.approx(len(a) * len(b) / 64 / K)
+        assert row["jaccard"] == (pytest.approx(len(a & b) / len(a | b)) if a | b else None)
+
+
+def sets_of(neurons: dict[str, list[list[int]]], axis: NeuronAxis) -> ExpertSets:
+    k = max(len(row) for rows in neurons.values() for row in rows)
+    filled = np.array([[row or [-1] * k for row in rows] for rows in neurons.values()], dtype=np.int64)
+    n_concepts = filled.shape[1]
+    return ExpertSets("c", axis, tuple(neurons), tuple(f"x{n}" for n in range(n_concepts)), filled, np.zeros(filled.shape))
+
+
+AXIS = NeuronAxis(("a", "b"), ((2, 5), (3, 4)))
+
+
+def test_intersections_of_small_sets() -> None:
+    sets = sets_of({"q": [[0, 6, 21]], "p": [[6, 0, 7]], "r": [[20, 19, 18]], "s": [[]]}, AXIS)
+    grid = intersections(sets, sets, 0)
+    assert grid.shared.tolist() == [[3, 2, 0, 0], [2, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
+    assert grid.by_layer[:, 0, 1].tolist() == [1, 1, 0]
+    total, layers = overlap_of_sets(sets, None)
+    assert total.select("language_a", "language_b", "shared").rows() == [
+        ("p", "q", 2), ("p", "r", 0), ("p", "s", None), ("q", "r", 0), ("q", "s", None), ("r", "s", None),
+    ]  # fmt: skip
+    assert layers.filter(language_a="p", language_b="q")["shared"].to_list() == [1, 1, 0]
+    assert layers.filter(language_a="p", language_b="q")["jaccard"].to_list() == [1.0, 0.5, 0.0]
+
+
+def test_empty_layers_have_no_jaccard() -> None:
+    sets = sets_of({"p": [[0, 1]], "q": [[1, 2]]}, AXIS)
+    _, layers = overlap_of_sets(sets, None)
+    assert layers["jaccard"].to_list() == [pytest.approx(1 / 3), None, None]
+    assert layers["shared"].to_list() == [1, 0, 0]
+
+
+def test_other_concepts_by_sets() -> None:
+    rng = np.random.default_rng(0)
+    neurons = {name: [sorted(rng.choice(22, 4, replace=False).tolist()) for _ in range(5)] for name in "pqr"}
+    neurons["q"][2] = []
+    sets = sets_of(neurons, AXIS)
+    overlaps = [
+        len(set(neurons[a][x]) & set(neurons[b][y])) / 4
+        for a, b in combinations("pqr", 2)
+        for x in range(5)
+        for y in range(5)
+        if x != y and neurons[a][x] and neurons[b][y]
+    ]
+    assert other_concept_overlap(sets) == pytest.approx(np.mean(overlaps))
+    assert other_concept_overlap(sets_of({"p": [[0, 1]], "q": [[1, 2]]}, AXIS)) is None
+
+
+def test_controls_are_the_means_of_the_tables(asked: Atlas) -> None:
+    frame = asked.sql("FROM overlap_controls")
+    assert frame.equals(overlap_controls(asked, k=K))
+    assert frame["step"].to_list() == [0, 64, 128]
+    means = asked.sql(
+        "SELECT checkpoint, avg(overlap) AS overlap, avg(ceiling) AS ceiling, avg(cross_half) AS cross_half, "
+        "count(overlap) AS n FROM overlap JOIN checkpoints USING (checkpoint) GROUP BY checkpoint, position ORDER BY position"
+    )
+    for column in ("overlap", "ceiling", "cross_half"):
+        np.testing.assert_allclose(frame[column].to_numpy(), means[column].to_numpy())
+    np.testing.assert_allclose(frame["ratio"].to_numpy(), (means["cross_half"] / means["ceiling"]).to_numpy())
+    assert frame["n_pairs"].to_list() == means["n"].to_list()
+    # planted: nothing is shared at first, everything at last, and the controls stay low
+    overlap, other, shuffled = (frame[name].to_list() for name in ("overlap", "other_concept", "shuffled"))
+    assert overlap[0] < 0.2 < 0.5 < overlap[2]
+    assert max(other) < 0.2
+    assert max(shuffled) < 0.2
+
+
+def test_without_halves_there_is_no_ceiling(scored: Atlas) -> None:
+    frame = expert_overlap(scored, k=K, halves=False)
+    assert frame["ceiling"].null_count() == frame["cross_half"].null_count() == frame.height
+    assert frame["overlap"].null_count() == 3 * 2
+
+
+def test_no_checkpoints_no_rows(scored: Atlas) -> None:
+    assert expert_overlap(scored, checkpoints=[]).is_empty()
+    assert overlap_controls(scored, checkpoints=[]).is_empty()

@@ -1,0 +1,89 @@
+"""Experts under other labels, and what is kept of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actlas.query import Atlas, open_store, score_neurons
+from actlas.query.axis import top_indices
+from actlas.query.rescore import VARIANTS, RunningBest, rescored_experts, variant_labels
+from actlas.query.stream import split_halves
+
+CHECKPOINT = "planted-step64"
+
+
+def neurons(sets: Any, language: str, concept: str) -> list[tuple[str, int, int]]:
+    index = sets.neurons[sets.languages.index(language), sets.concepts.index(concept)]
+    if index[0] < 0:
+        return []
+    columns = sets.axis.columns(index)
+    return list(zip(columns["site"], columns["layer"], columns["neuron"], strict=True))
+
+
+def test_halves_are_scored_on_their_own_texts(scored: Atlas, plain: Any) -> None:
+    found = rescored_experts(scored, CHECKPOINT, k=5)
+    second = split_halves(plain.corpus.texts, 0)
+    for half in (0, 1):
+        rows = np.flatnonzero(second == bool(half))
+        for language in plain.planting.languages:
+            for concept in plain.planting.concepts:
+                wanted = plain.experts(CHECKPOINT, language, concept, 5, rows)
+                assert neurons(found[f"half_{half}"], language, concept) == wanted, (half, language, concept)
+
+
+def test_shuffled_labels_keep_their_numbers(scored: Atlas) -> None:
+    labels = variant_labels(scored, ["en", "es"], ["salt", "water"], seed=0)
+    for language, variants in labels.items():
+        is_concept, is_member = scored.corpus.concept_matrix(language, ["salt", "water"])
+        dealt, members = variants[VARIANTS.index("shuffled")]
+        assert (dealt.sum(axis=0) == is_concept.sum(axis=0)).all()
+        assert (members.sum(axis=0) == is_member.sum(axis=0)).all()
+        assert (dealt != is_concept).any()
+        halves = variants[0][1].astype(int) + variants[1][1]
+        assert (halves == is_member).all()
+
+
+@pytest.mark.parametrize("step", [1, 7, 100])
+def test_running_best_is_the_best_of_all(step: int) -> None:
+    rng = np.random.default_rng(step)
+    scores = np.round(rng.random((100, 3)), 1)
+    scores[:, 2] = np.nan
+    best = RunningBest(3, 8)
+    for first in range(0, 100, step):
+        best.add(first, scores[first : first + step])
+    for question in (0, 1):
+        assert best.index[question].tolist() == top_indices(scores[:, question], 8).tolist()
+    assert (best.index[2] == -1).all()
+
+
+def test_blocks_do_not_matter(scored: Atlas) -> None:
+    whole = rescored_experts(scored, CHECKPOINT, k=5)
+    parts = rescored_experts(scored, CHECKPOINT, k=5, block_bytes=1)
+    for variant in VARIANTS:
+        np.testing.assert_array_equal(whole[variant].neurons, parts[variant].neurons)
+
+
+def test_kept_and_taken_again(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(bare, "a")
+    score_neurons(store, stats=("ap",))
+    first = rescored_experts(store, CHECKPOINT, k=5)
+    assert store.table_names() == ["control_experts"]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the cube was read again")
+
+    monkeypatch.setattr("actlas.query.rescore.neuron_blocks", refuse)
+    again = rescored_experts(store, CHECKPOINT, k=5)
+    part = rescored_experts(open_store(bare), CHECKPOINT, k=5, languages=["en"], concepts=["water", "salt"])
+    for variant in VARIANTS:
+        np.testing.assert_array_equal(again[variant].neurons, first[variant].neurons)
+        np.testing.assert_allclose(again[variant].ap, first[variant].ap)
+        assert neurons(part[variant], "en", "salt") == neurons(first[variant], "en", "salt")
+        assert part[variant].neurons.shape == (1, 2, 5)
+    for other in ({"k": 4}, {"k": 5, "seed": 1}, {"k": 5, "sites": ["mlp_hidden"]}):
+        with pytest.raises(AssertionError, match="read again"):
+            rescored_experts(store, CHECKPOINT, **other)
