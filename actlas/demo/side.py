@@ -27,7 +27,9 @@ from actlas.query import (
     language_neurons,
     open_store,
     overlap_controls,
+    rank_stability,
     score_neurons,
+    shared_trajectory,
     top_experts,
     train_probes,
 )
@@ -84,10 +86,12 @@ def build_side(kind: Kind, out: Path | str, say: Say = lambda line: None, settin
         say(f"{kind}: scoring neurons")
         score_neurons(atlas, sites=[site for site in SITES if site in LINEAR_SITES], stats=STATS)
     with _timed(seconds, "experts"):
-        say(f"{kind}: experts, overlap and its controls")
+        say(f"{kind}: experts, overlap, controls and trajectories")
         top_experts(atlas, k=K)
         expert_overlap(atlas, k=K)
         overlap_controls(atlas, k=K)
+        shared_trajectory(atlas, k=K)
+        rank_stability(atlas, k=K)
         language_neurons(atlas)
     with _timed(seconds, "probe"):
         say(f"{kind}: probing for the language")
