@@ -2,7 +2,7 @@
 
 Everything happens in rank space: rank 0 holds the highest value, and each concept has two ways to its rank statistics.
 *Sparse*: mark the positives' ranks in a bitmap with prefix counts; the positives at or above any rank are then one masked
-popcount, so only positives are visited. *Dense*: one walk over the ranks for 16 concepts at once, in vector registers and
+popcount, so only positives are visited. *Dense*: one walk over the ranks for up to 32 concepts at once, in vector registers and
 without a branch, so its cost does not depend on how many positives there are. Each neuron and group of concepts takes the
 cheaper way.
 """
@@ -14,8 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import LANES, walk_ranks
-from actlas.kernels.cpu_rank import find_ties, rank16, rank32
+from actlas.kernels.cpu_intrinsics import (
+    LANES,
+    walk8,
+    walk8_middles,
+    walk16,
+    walk16_middles,
+    walk24,
+    walk24_middles,
+    walk32,
+    walk32_middles,
+)
+from actlas.kernels.cpu_rank import find_ties, rank16, rank32, rank_zeros
 from actlas.kernels.cpu_sums import (
     best_f1,
     best_text,
@@ -50,9 +60,11 @@ class Labels(NamedTuple):
     member_set: NDArray[np.int64]  # per concept: index of its member set; -1: every text
     member_starts: NDArray[np.int64]
     members: NDArray[np.uint32]  # texts
-    dense: NDArray[np.uint16]  # "groups texts": bit c of a group's word: the text is a positive of its concept c
-    sparse_cost: NDArray[np.float64]  # per group of 16 concepts: cost of the sparse way, in steps of the dense walk
-    weigh_cost: float  # per rank: cost of preparing dense walks
+    n_whole: int  # concepts that every text takes part in; they come first
+    dense: NDArray[np.uint32]  # "groups texts": bit c of a group's word: the text is a positive of its concept c
+    sparse_cost: NDArray[np.float64]  # nanoseconds of the sparse way, per group of up to 32 concepts
+    dense_cost: NDArray[np.float64]  # nanoseconds of the dense way per rank, per group
+    weigh_cost: float  # nanoseconds per rank to prepare dense walks
 
 
 class Wanted(NamedTuple):
@@ -67,53 +79,79 @@ class Wanted(NamedTuple):
 
 
 @jit
-def _weigh_ranks(n: Any, inverse: Any, s: Any) -> None:
-    """What the dense walk adds at each rank."""
-    first = 0
-    carry = 0.0
-    for r in range(n):
-        is_end = (s.ends[r >> 6] >> np.uint64(r & 63)) & _ONE != np.uint64(0)
-        s.carry[r] = carry
-        s.weight[r] = inverse[r + 1] if is_end else 0.0
-        s.middle[r] = np.float64(first + r + 1) if is_end else 0.0
-        first = r + 1 if is_end else first
-        carry = 0.0 if is_end else 1.0
+def _weigh_ranks(start: Any, stop: Any, with_middles: Any, inverse: Any, s: Any) -> None:
+    """What the dense walk adds at ranks start..stop-1, which begin and end with whole groups of ties."""
+    for w in range(start >> 6, (stop + 63) >> 6):
+        word = s.ends[w]
+        # a rank starts a group where the one before it ends one
+        starts = (word << _ONE) | (s.ends[w - 1] >> np.uint64(63) if w > 0 else _ONE)
+        for b in range(64):
+            r = 64 * w + b
+            s.weight[r] = np.float64(np.int64((word >> np.uint64(b)) & _ONE)) * inverse[r + 1]
+            s.carry[r] = 1.0 - np.float64(np.int64((starts >> np.uint64(b)) & _ONE))
+    if with_middles:
+        begin = start
+        for r in range(start, stop):
+            is_end = (s.ends[r >> 6] >> np.uint64(r & 63)) & _ONE != np.uint64(0)
+            s.middle[r] = np.float64(begin + r + 1) if is_end else 0.0
+            begin = r + 1 if is_end else begin
 
 
 @jit
-def _dense_group(g: Any, n: Any, zeros: Any, labels: Any, inverse: Any, s: Any) -> None:
-    """Rank sums of the 16 concepts of group `g`, left in `walk`: positives, precisions, middles."""
+def _walk(n_concepts: Any, with_middles: Any, words: Any, start: Any, stop: Any, s: Any) -> None:
+    arrays = (s.text_at, s.weight, s.carry, s.middle, s.walk)
+    if with_middles:
+        if n_concepts <= 8:
+            walk8_middles(arrays, words, start, stop)
+        elif n_concepts <= 16:
+            walk16_middles(arrays, words, start, stop)
+        elif n_concepts <= 24:
+            walk24_middles(arrays, words, start, stop)
+        else:
+            walk32_middles(arrays, words, start, stop)
+    elif n_concepts <= 8:
+        walk8(arrays, words, start, stop)
+    elif n_concepts <= 16:
+        walk16(arrays, words, start, stop)
+    elif n_concepts <= 24:
+        walk24(arrays, words, start, stop)
+    else:
+        walk32(arrays, words, start, stop)
+
+
+@jit
+def _dense_group(g: Any, n_whole: Any, with_middles: Any, zeros: Any, labels: Any, inverse: Any, s: Any) -> None:
+    """Rank sums of the concepts of group `g`, left in `walk`: positives, precisions, middles."""
     words = labels.dense[g]
     walk = s.walk
-    arrays = (s.text_at, s.weight, s.carry, s.middle, walk)
+    n = s.x.shape[0]
     n_above = zeros[0]
     n_seen = zeros[0] + zeros[1]
-    walk[:] = 0.0
+    n_concepts = min(n_whole - g * LANES, LANES)
+    for i in range(walk.shape[0]):
+        walk[i] = 0.0
     if n_seen < n:
         # how many positives lie below the zeros is only known after looking there
-        walk_ranks(arrays, words, n_seen, n)
+        _walk(n_concepts, False, words, n_seen, n, s)
         for c in range(LANES):
             walk[LANES + c] = 0.0
-            walk[2 * LANES + c] = 0.0
             walk[3 * LANES + c] = walk[c]
             walk[c] = 0.0
-    walk_ranks(arrays, words, 0, n_above)
+    _walk(n_concepts, with_middles, words, 0, n_above, s)
     if n_seen > n_above:
-        for c in range(LANES):
+        for c in range(n_concepts):
             k = g * LANES + c
-            if k >= labels.concept.shape[0]:
-                break
             p = np.float64(labels.starts[k + 1] - labels.starts[k])
             at_zero = p - walk[c] - walk[3 * LANES + c]
             walk[c] += at_zero
             walk[LANES + c] += at_zero * walk[c] * inverse[n_seen]
             walk[2 * LANES + c] += at_zero * np.float64(n_above + n_seen)
     if n_seen < n:
-        walk_ranks(arrays, words, n_seen, n)
+        _walk(n_concepts, with_middles, words, n_seen, n, s)
 
 
 @jit
-def _auroc(middles: float, p: Any, n: Any) -> Any:
+def _auroc(middles: Any, p: Any, n: Any) -> Any:
     # middles / 2 + p / 2 is the sum of the positives' mid-ranks, counted from 1 at the highest value
     return 1.0 - 0.5 * (middles - np.float64(p) * np.float64(p)) / (np.float64(p) * np.float64(n - p))
 
@@ -163,22 +201,29 @@ def _score_concept(
 
 
 @jit
-def _score_neuron(zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, row: Any) -> None:
+def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, row: Any) -> None:
     slot = wanted.slot
     n = s.x.shape[0]
     wants_off = slot[P_ACTIVE_OFF] | slot[MEAN_OFF]
     wants_moments = slot[P_ACTIVE] | slot[MEAN] | slot[STD] | wants_off
     needs_marks = slot[AP_ANTI] | slot[BEST_F1] | slot[BEST_F1_THRESHOLD] | (wanted.quantiles.shape[0] > 0)
+    n = s.x.shape[0]
+    n_whole = labels.n_whole
+    n_ranks = n - zeros[1]
     n_dense = 0
     saved = 0.0
-    steps = np.float64(n - zeros[1])
-    while n_dense < labels.sparse_cost.shape[0] and labels.sparse_cost[n_dense] > steps:
-        saved += labels.sparse_cost[n_dense] - steps
+    while n_dense < labels.sparse_cost.shape[0] and labels.sparse_cost[n_dense] > labels.dense_cost[n_dense] * n_ranks:
+        saved += labels.sparse_cost[n_dense] - labels.dense_cost[n_dense] * n_ranks
         n_dense += 1
-    if saved < labels.weigh_cost * n:
+    if saved < labels.weigh_cost * n_ranks:
         n_dense = 0
+    n_by_walk = min(n_dense * LANES, n_whole)
     if n_dense > 0:
-        _weigh_ranks(n, inverse, s)
+        _weigh_ranks(0, zeros[0], slot[AUROC], inverse, s)
+        if zeros[0] + zeros[1] < n:
+            _weigh_ranks(zeros[0] + zeros[1], n, slot[AUROC], inverse, s)
+    if zeros[1] > 0 and (needs_marks or n_by_walk < labels.concept.shape[0]):
+        rank_zeros(bits, magnitude, zeros[0], s.rank_of)
     off_sum = 0.0
     off_active = 0
     if wants_off:
@@ -197,11 +242,11 @@ def _score_neuron(zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, ro
                 mark_members(members, (n + 63) >> 6, s)
             if wants_off:
                 off_sum, off_active = moments(members, s.x, s.part, wanted.threshold)
-        is_dense = k < n_dense * LANES and current < 0
+        is_dense = k < n_by_walk
         if is_dense:
             lane = k % LANES
             if lane == 0:
-                _dense_group(k // LANES, n, zeros, labels, inverse, s)
+                _dense_group(k // LANES, n_whole, slot[AUROC], zeros, labels, inverse, s)
             row[AP, c] = s.walk[LANES + lane] / p
             row[AUROC, c] = _auroc(s.walk[2 * LANES + lane], p, n)
         wants_precision = slot[AP] and not is_dense
@@ -259,7 +304,7 @@ def score_block16(sources: int) -> Any:
                     bits[i] = ((u & np.uint32(0x8000)) << np.uint32(16)) | ((u & np.uint32(0x7FFF)) << shift)
                 for i in range(n):
                     s.x[i] = s.x[i] * scale
-            _score_neuron(zeros, labels, wanted, inverse, s, out[m])
+            _score_neuron(row, np.uint16(0x7FFF), zeros, labels, wanted, inverse, s, out[m])
         return -1
 
     return score_block16
@@ -285,7 +330,7 @@ def score_block32(sources: int) -> Any:
             if wanted.needs_values:
                 for i in range(n):
                     bits[i] = row[i]
-            _score_neuron(zeros, labels, wanted, inverse, s, out[m])
+            _score_neuron(row, np.uint32(0x7FFFFFFF), zeros, labels, wanted, inverse, s, out[m])
         return -1
 
     return score_block32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -10,8 +11,8 @@ from numba.core import cgutils
 
 from actlas.kernels.jit import intrinsic
 
-#: Concepts that one walk serves: two 512-bit registers of float64 (four of 256 bits where there are no larger ones).
-LANES = 16
+#: Concepts that one walk serves at most: four 512-bit registers of float64 for each of its sums.
+LANES = 32
 
 
 @intrinsic
@@ -69,62 +70,83 @@ def key_changes(typing: Any, packed: Any, start: Any) -> Any:
     return types.uint64(packed, types.int64), generate
 
 
-@intrinsic
-def walk_ranks(typing: Any, scratch_arrays: Any, words: Any, first: Any, last: Any) -> Any:
-    """Ranks first..last-1 for 16 concepts at once; `state` holds positives so far, sum of precisions, sum of middles, in float64.
+def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
+    """A walk over ranks first..last-1 for 8 * `n_vectors` concepts at once.
 
-    `scratch_arrays` is (text_at, weight, carry, middle, state). Per rank: found += label; tied = tied * carry + label;
-    precision += (tied * weight) * found; middles += tied * middle.
+    Per rank, in float64: found += label; tied = tied * carry + label; precision += (tied * weight) * found; and, where asked for,
+    middles += tied * middle. `arrays` is (text_at, weight, carry, middle, state), where state holds found, precision and middles,
+    32 of each. Bit c of `words[text]` is the label of concept c.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kinds = signature.args[0].types
-        arrays = [builder.extract_value(args[0], i) for i in range(len(kinds))]
-        data = [context.make_array(kind)(context, builder, array).data for kind, array in zip(kinds, arrays, strict=True)]
-        text_at, weight, carry, middle, state = data
-        word_data = context.make_array(signature.args[1])(context, builder, args[1]).data
-        vector = ir.VectorType(ir.DoubleType(), LANES)
-        index = args[2].type
-        places = [builder.bitcast(builder.gep(state, [ir.Constant(index, LANES * i)]), vector.as_pointer()) for i in range(3)]
-        begin = [builder.load(place, align=8) for place in places]
-        entry = builder.block
-        head, body, done = (builder.append_basic_block(f"walk.{name}") for name in ("head", "body", "done"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        rank = builder.phi(index)
-        found, precision, middles, tied = (builder.phi(vector) for _ in range(4))
-        for phi, value in zip((rank, found, precision, middles, tied), (args[2], *begin, ir.Constant(vector, None)), strict=True):
-            phi.add_incoming(value, entry)
-        builder.cbranch(builder.icmp_signed("<", rank, args[3]), body, done)
+    def walk(typing: Any, arrays: Any, words: Any, first: Any, last: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kinds = signature.args[0].types
+            parts = [builder.extract_value(args[0], i) for i in range(len(kinds))]
+            data = [context.make_array(kind)(context, builder, part).data for kind, part in zip(kinds, parts, strict=True)]
+            text_at, weight, carry, middle, state = data
+            word_data = context.make_array(signature.args[1])(context, builder, args[1]).data
+            vector, index = ir.VectorType(ir.DoubleType(), 8), args[2].type
+            zeros, ones = ir.Constant(vector, None), ir.Constant(vector, [1.0] * 8)
+            n_sums = 3 if with_middles else 2
+            offsets = [[ir.Constant(index, LANES * row + 8 * v) for v in range(n_vectors)] for row in range(n_sums)]
+            places = [[builder.bitcast(builder.gep(state, [o]), vector.as_pointer()) for o in row] for row in offsets]
+            begin = [builder.load(place, align=8) for row in places for place in row] + [zeros] * n_vectors
+            entry = builder.block
+            head, body, done = (builder.append_basic_block(f"walk.{name}") for name in ("head", "body", "done"))
+            builder.branch(head)
+            builder.position_at_end(head)
+            rank = builder.phi(index)
+            rank.add_incoming(args[2], entry)
+            phis = [builder.phi(vector) for _ in begin]
+            for phi, value in zip(phis, begin, strict=True):
+                phi.add_incoming(value, entry)
+            builder.cbranch(builder.icmp_signed("<", rank, args[3]), body, done)
 
-        builder.position_at_end(body)
+            builder.position_at_end(body)
 
-        def spread(values: Any) -> Any:
-            scalar = builder.load(builder.gep(values, [rank]))
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(
-                one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
-            )
+            def spread(values: Any) -> Any:
+                scalar = builder.load(builder.gep(values, [rank]))
+                undefined = ir.Constant(vector, ir.Undefined)
+                one = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+                return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), 8), None))
 
-        text = builder.zext(builder.load(builder.gep(text_at, [rank])), index)
-        word = builder.bitcast(builder.load(builder.gep(word_data, [text])), ir.VectorType(ir.IntType(1), LANES))
-        label = builder.select(word, ir.Constant(vector, [1.0] * LANES), ir.Constant(vector, None))
-        fuse = ("contract",)
-        new_found = builder.fadd(found, label, flags=fuse)
-        new_tied = builder.fadd(builder.fmul(tied, spread(carry), flags=fuse), label, flags=fuse)
-        part = builder.fmul(builder.fmul(new_tied, spread(weight)), new_found, flags=fuse)
-        new_precision = builder.fadd(precision, part, flags=fuse)
-        new_middles = builder.fadd(middles, builder.fmul(new_tied, spread(middle), flags=fuse), flags=fuse)
-        new_rank = builder.add(rank, ir.Constant(index, 1))
-        for phi, value in zip(
-            (rank, found, precision, middles, tied), (new_rank, new_found, new_precision, new_middles, new_tied), strict=True
-        ):
-            phi.add_incoming(value, builder.block)
-        builder.branch(head)
+            def plus(a: Any, b: Any) -> Any:
+                return builder.fadd(a, b, flags=("contract",))
 
-        builder.position_at_end(done)
-        for place, value in zip(places, (found, precision, middles), strict=True):
-            builder.store(value, place, align=8)
-        return cgutils.get_null_value(context.get_value_type(signature.return_type))
+            def times(a: Any, b: Any) -> Any:
+                return builder.fmul(a, b, flags=("contract",))
 
-    return types.int64(scratch_arrays, words, types.int64, types.int64), generate
+            text = builder.zext(builder.load(builder.gep(text_at, [rank])), index)
+            word = builder.load(builder.gep(word_data, [text]))
+            w, keep = spread(weight), spread(carry)
+            m = spread(middle) if with_middles else None
+            groups = [phis[i * n_vectors : (i + 1) * n_vectors] for i in range(n_sums + 1)]
+            after: list[list[Any]] = [[] for _ in groups]
+            for v in range(n_vectors):
+                byte = builder.trunc(builder.lshr(word, ir.Constant(word.type, 8 * v)), ir.IntType(8))
+                label = builder.select(builder.bitcast(byte, ir.VectorType(ir.IntType(1), 8)), ones, zeros)
+                found = plus(groups[0][v], label)
+                tied = plus(times(groups[-1][v], keep), label)
+                after[0].append(found)
+                after[1].append(plus(groups[1][v], times(times(tied, w), found)))
+                if with_middles:
+                    after[2].append(plus(groups[2][v], times(tied, m)))
+                after[-1].append(tied)
+            rank.add_incoming(builder.add(rank, ir.Constant(index, 1)), builder.block)
+            for phi, value in zip(phis, [value for row in after for value in row], strict=True):
+                phi.add_incoming(value, builder.block)
+            builder.branch(head)
+
+            builder.position_at_end(done)
+            for place, value in zip([place for row in places for place in row], phis, strict=False):
+                builder.store(value, place, align=8)
+            return cgutils.get_null_value(context.get_value_type(signature.return_type))
+
+        return types.int64(arrays, words, types.int64, types.int64), generate
+
+    return intrinsic(walk)
+
+
+#: By number of concepts (up to 8, 16, 24, 32) and by whether AUROC is wanted.
+walk8, walk16, walk24, walk32 = (_walk(n, False) for n in (1, 2, 3, 4))
+walk8_middles, walk16_middles, walk24_middles, walk32_middles = (_walk(n, True) for n in (1, 2, 3, 4))

@@ -27,16 +27,24 @@ class Sorting(NamedTuple):
 
 
 @jit
-def _split_zeros(n: Any, n_above: Any, n_zero: Any, packed: Any, zero: Any, shift: Any, rank_of: Any) -> Any:
-    """Gives texts whose value is zero their ranks and moves the others together; returns how many others there are."""
+def _split_zeros(n: Any, packed: Any, zero: Any, shift: Any) -> Any:
+    """Moves the texts whose value is not zero together; returns how many they are."""
     m = 0
     for i in range(n):
         v = packed[i]
         packed[m] = v
-        # right if this text is a zero; the others are ranked later
-        rank_of[i] = np.uint32(n_above + (i - m))
         m += (v >> shift) != zero
     return m
+
+
+@jit
+def rank_zeros(row: Any, magnitude: Any, n_above: Any, rank_of: Any) -> None:
+    """Ranks of texts whose value is zero, where those were set apart; only the sparse way needs them."""
+    rank = np.uint32(n_above)
+    for i in range(row.shape[0]):
+        is_zero = (row[i] & magnitude) == type(magnitude)(0)
+        rank_of[i] = rank if is_zero else rank_of[i]
+        rank += np.uint32(is_zero)
 
 
 @jit
@@ -44,7 +52,8 @@ def rank16(row: Any, work: Any, rank_of: Any) -> Any:
     """Ranks the texts of one neuron of finite 16-bit floats.
 
     Returns:
-        First rank of the zeros and how many there are, if they were set apart before sorting; else (texts, 0).
+        First rank of the zeros and how many there are, if they were set apart before sorting; else (texts, 0). Ranks of those
+        that were set apart are left to `rank_zeros`.
     """
     n = row.shape[0]
     packed = work.packed
@@ -63,7 +72,7 @@ def rank16(row: Any, work: Any, rank_of: Any) -> Any:
         n_above = 0
         for i in range(n):
             n_above += np.uint16(row[i] - np.uint16(1)) < np.uint16(0x7FFF)
-        m = _split_zeros(n, n_above, n_zero, packed, _ZERO_KEY16, np.uint32(16), rank_of)
+        m = _split_zeros(n, packed, _ZERO_KEY16, np.uint32(16))
     else:
         n_zero = 0
     low = work.counts[0]
@@ -122,7 +131,7 @@ def rank32(row: Any, work: Any, rank_of: Any) -> Any:
         n_above = 0
         for i in range(n):
             n_above += np.uint32(row[i] - np.uint32(1)) < np.uint32(0x7FFFFFFF)
-        m = _split_zeros(n, n_above, n_zero, source, _ZERO_KEY32, np.uint64(32), rank_of)
+        m = _split_zeros(n, source, _ZERO_KEY32, np.uint64(32))
     else:
         n_zero = 0
     counts = work.counts

@@ -18,18 +18,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cost:
-    """Time of the sparse way's parts, in steps of the dense walk (one rank for 16 concepts).
+    """Nanoseconds of the parts of the two ways to rank statistics; only their proportions matter.
 
-    Measured by `python -m benchmarks.bench_kernels costs`. Being off by a third costs a few percent: where the choice is
-    close, both ways take about as long.
+    `python -m benchmarks.bench_kernels costs` shows whether the choice that follows from them is the faster one. Being off by a
+    third costs a few percent: where the choice is close, both ways take about as long.
     """
 
-    mark: float = 0.30  # per positive: its rank and the end of its group
-    word: float = 0.55  # per word of the bitmap
-    count: float = 0.30  # per positive: positives up to its group's end
-    precision: float = 0.22  # per positive: one term of average precision
-    middle: float = 0.38  # per positive: one term of AUROC
-    weigh: float = 0.50  # per rank, once for all concepts, if any group takes the dense way
+    mark: float = 0.62  # sparse, per positive: its rank and the end of its group
+    word: float = 1.2  # sparse, per word of the bitmap
+    count: float = 0.62  # sparse, per positive: positives up to its group's end
+    precision: float = 0.46  # sparse, per positive: one term of average precision
+    middle: float = 0.78  # sparse, per positive: one term of AUROC
+    walk: tuple[float, ...] = (1.4, 1.9, 2.8, 3.6)  # dense, per rank: up to 8, 16, 24, 32 concepts
+    walk_middle: float = 0.15  # dense, per rank and 8 concepts more where AUROC is wanted
+    weigh: float = 0.4  # dense, per rank, once for all concepts
+    weigh_middle: float = 0.7  # dense, per rank, more where AUROC is wanted
 
 
 COST = Cost()
@@ -74,16 +77,18 @@ class Plan:
         concepts, which = answerable[order], which[order]
         texts = [np.flatnonzero(positive[:, concept]).astype(np.uint32) for concept in concepts]
         quantiles = [q for stat in stats if (q := quantile_of(stat)) is not None]
-        words, cost = _dense_groups(positive, concepts[which < 0], n_positive, _costs(set(stats), bool(quantiles)))
+        whole = concepts[which < 0]
+        words = _dense_groups(positive, whole)
+        costs = _group_costs(set(stats), bool(quantiles), n_positive[whole], n_texts)
         labels = inner.Labels(
-            concepts, _starts(texts), _joined(texts), which, _starts(sets), _joined(sets), words, cost, COST.weigh
+            concepts, _starts(texts), _joined(texts), which, _starts(sets), _joined(sets), whole.size, words, *costs
         )
         asked = set(stats)
         slot = np.zeros(inner.N_SLOTS, np.bool_)
         slot[[SLOTS[stat] for stat in stats if stat in SLOTS]] = True
         wanted = inner.Wanted(
             needs_rank=bool(asked - _MOMENTS - {"n_positive", "n_member"}),
-            needs_texts=bool(quantiles) or bool(asked & {"ap", "auroc"} and (cost > 0).any()),
+            needs_texts=bool(quantiles) or bool(asked & {"ap", "auroc"} and whole.size),
             needs_values=bool(quantiles) or bool(asked & (_MOMENTS | {"best_f1_threshold"})),
             slot=slot,
             quantiles=np.array(quantiles, np.float64),
@@ -112,7 +117,7 @@ def _joined(lists: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
     return np.concatenate([*lists, np.zeros(0, np.uint32)])
 
 
-def _costs(stats: set[str], has_quantiles: bool) -> tuple[float, float]:
+def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float]:
     """Cost per positive and per word that the dense way saves: where others need the bitmap, the sums alone."""
     per_positive = per_word = 0.0
     needs_marks = has_quantiles or bool(stats & (_F1 | {"ap_anti"}))
@@ -126,15 +131,26 @@ def _costs(stats: set[str], has_quantiles: bool) -> tuple[float, float]:
     return per_positive, per_word
 
 
-def _dense_groups(
-    positive: Bools, concepts: NDArray[np.int64], n_positive: NDArray[np.int64], costs: tuple[float, float]
-) -> tuple[NDArray[np.uint16], Floats]:
-    """Label words of the dense walk, and the cost of the sparse way per group of concepts."""
-    n_texts = positive.shape[0]
+def _dense_groups(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Label words of the dense walk."""
     groups = [concepts[start : start + LANES] for start in range(0, concepts.size, LANES)]
-    words = np.zeros((len(groups), n_texts), np.uint16)
-    cost = np.zeros(len(groups))
+    words = np.zeros((len(groups), positive.shape[0]), np.uint32)
     for g, group in enumerate(groups):
-        words[g] = positive[:, group] @ (np.uint16(1) << np.arange(group.size, dtype=np.uint16))
-        cost[g] = costs[0] * n_positive[group].sum() + costs[1] * ((n_texts + 63) // 64) * group.size
-    return words, cost
+        for c, concept in enumerate(group):
+            words[g] |= positive[:, concept].astype(np.uint32) << np.uint32(c)
+    return words
+
+
+def _group_costs(
+    stats: set[str], has_quantiles: bool, n_positive: NDArray[np.int64], n_texts: int
+) -> tuple[Floats, Floats, float]:
+    """Per group: cost of the sparse way, and of the dense way per rank; then what the dense way costs once per rank."""
+    per_positive, per_word = _sparse_costs(stats, has_quantiles)
+    starts = range(0, n_positive.size, LANES)
+    groups = [n_positive[start : start + LANES] for start in starts]
+    n_words = (n_texts + 63) // 64
+    sparse = np.array([per_positive * group.sum() + per_word * n_words * group.size for group in groups])
+    vectors = [-(-group.size // 8) for group in groups]
+    middle, weigh = (COST.walk_middle, COST.weigh_middle) if "auroc" in stats else (0.0, 0.0)
+    dense = np.array([COST.walk[n - 1] + n * middle for n in vectors])
+    return sparse, dense, COST.weigh + weigh
