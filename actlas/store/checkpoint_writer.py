@@ -1,0 +1,240 @@
+"""Writing one checkpoint: claim a block of texts, write its shards whole, commit it; show the checkpoint when all are in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actlas.errors import RecipeMismatch
+from actlas.names import Checkpoint
+from actlas.store import layout
+from actlas.store.files import Claim, read_json, to_json, write_atomically
+from actlas.store.layout import ArrayPlan, TextBlock
+from actlas.store.shards import ShardRecord, create_array, write_shards
+
+if TYPE_CHECKING:
+    from actlas.store.writer import StoreWriter
+
+Shapes = Mapping[str, tuple[int, int]]
+
+
+@dataclass
+class BlockValues:
+    """Everything that one block of texts gives at one checkpoint.
+
+    Attributes:
+        cubes: site -> ``"layers neurons texts"`` in the stored dtype (bfloat16 as its bits in uint16); any strides.
+        tokens: site -> ``"layers tokens channels"``: vectors of the block's sampled tokens, in the order of the sample.
+        counts: site -> int64 ``"languages layers neurons"``: tokens above the count threshold.
+        n_tokens: int64 ``"languages"``: tokens that took part in the counts.
+        loss_sum: Sum of next-token losses in nats.
+        loss_tokens: Tokens that sum is over.
+    """
+
+    cubes: Mapping[str, NDArray[Any]]
+    tokens: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    n_tokens: NDArray[np.int64] | None = None
+    loss_sum: float = 0.0
+    loss_tokens: int = 0
+
+
+class CheckpointWriter:
+    """Writes one checkpoint into a store, block by block. Several may work on one checkpoint at once, in any processes."""
+
+    def __init__(
+        self,
+        store: StoreWriter,
+        checkpoint: Checkpoint,
+        provenance: Mapping[str, Any],
+        cubes: Shapes,
+        token_cubes: Shapes,
+        counts: Shapes,
+    ) -> None:
+        self.store = store
+        self.checkpoint = checkpoint
+        self.folder = store.path / layout.manifest_path(checkpoint.id)
+        self.blocks = store.blocks
+        recipe, corpus, n_blocks = store.recipe, store.corpus, len(store.blocks)
+        texts = store.blocks[0].n_texts
+        self.cubes = {site: layout.cube_plan(*shape, corpus.n_texts, texts, recipe.dtype) for site, shape in cubes.items()}
+        most = max(store.block_tokens)
+        self.token_cubes = {site: layout.token_plan(*shape, n_blocks, most, recipe.dtype) for site, shape in token_cubes.items()}
+        self.counts = {site: layout.count_plan(len(corpus.languages), *shape) for site, shape in counts.items()}
+        self._claims: dict[int, Claim] = {}
+        self._begin(provenance)
+
+    def _begin(self, provenance: Mapping[str, Any]) -> None:
+        record = {
+            **provenance,
+            "checkpoint": self.checkpoint.id,
+            "model": self.checkpoint.model,
+            "step": self.checkpoint.step,
+            "revision": self.checkpoint.revision,
+            "shapes": {site: list(plan.shape) for site, plan in sorted(self.cubes.items())},
+        }
+        with Claim.hold(self.folder / "begin.claim"):
+            begun = self.folder / "begun.json"
+            if begun.exists():
+                there = read_json(begun)
+                for name in ("weight_hash", "shapes"):
+                    if there.get(name) != record.get(name):
+                        raise RecipeMismatch(
+                            f"checkpoint {self.checkpoint.id} was begun with {name} {there.get(name)}, this run has "
+                            f"{record.get(name)}; extract it under another id or into a new store"
+                        )
+            else:
+                write_atomically(begun, [to_json(record)], sync=self.store.sync)
+        if self.is_complete:
+            return
+        for path, plan in self._arrays():
+            with Claim.hold(self.folder / "begin.claim"):
+                create_array(self.store.path, path, plan, self.store.codec, {"actlas_checkpoint": self.checkpoint.id})
+
+    def _arrays(self) -> list[tuple[str, ArrayPlan]]:
+        name, pooling = self.checkpoint.id, self.store.recipe.pooling
+        cubes = [(layout.cube_path(name, site, pooling), plan) for site, plan in self.cubes.items()]
+        tokens = [(layout.token_path(name, site), plan) for site, plan in self.token_cubes.items()]
+        counts = [(layout.count_path(name, site), plan) for site, plan in self.counts.items()]
+        return [*cubes, *tokens, *counts]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the checkpoint is committed and visible."""
+        return (self.folder / "checkpoint.json").exists()
+
+    def _record(self, block: TextBlock) -> Path:
+        return self.folder / "blocks" / f"{block.index:06d}.json"
+
+    def _part(self, block: TextBlock, site: str) -> Path:
+        return self.folder / "blocks" / f"{block.index:06d}.{site}.npy"
+
+    def is_committed(self, block: TextBlock) -> bool:
+        """Whether a block is written and will never be written again."""
+        return self._record(block).exists()
+
+    @property
+    def pending(self) -> list[TextBlock]:
+        """Blocks without a commit record, whoever works on them."""
+        return [] if self.is_complete else [block for block in self.blocks if not self.is_committed(block)]
+
+    def claim_next(self) -> TextBlock | None:
+        """The next block without a commit record that nobody owns, now owned by us; None if there is none."""
+        for block in self.pending:
+            if block.index in self._claims:
+                continue
+            claim = Claim.take(self._record(block).with_suffix(".claim"))
+            if claim is None:
+                continue
+            if self.is_committed(block):
+                claim.release()
+                continue
+            self._claims[block.index] = claim
+            return block
+        return None
+
+    def release_claims(self) -> None:
+        """Give back the blocks that were claimed and not written."""
+        for index in list(self._claims):
+            self._claims.pop(index).release()
+
+    def write_block(self, block: TextBlock, values: BlockValues) -> None:
+        """Encode, write and commit one claimed block. Until this returns, nothing of the block counts as there.
+
+        Raises:
+            ValueError: If the block is not claimed by us, or an array has another shape than was announced.
+            TypeError: If an array has another dtype than the store keeps.
+        """
+        if block.index not in self._claims:
+            raise ValueError(f"block {block.index} of {self.checkpoint.id} is not claimed here; only its owner may write it")
+        self._check(block, values)
+        shards: list[ShardRecord] = []
+        name, pooling = self.checkpoint.id, self.store.recipe.pooling
+        for site, plan in self.cubes.items():
+            path = layout.cube_path(name, site, pooling)
+            shards += self._write(path, plan, values.cubes[site], (0, 0, block.start))
+        for site, plan in self.token_cubes.items():
+            at = (0, block.index * plan.shard[1], 0)
+            if self.store.block_tokens[block.index]:
+                shards += self._write(layout.token_path(name, site), plan, values.tokens[site], at)
+        n_counted = values.n_tokens if values.n_tokens is not None else np.zeros(len(self.store.corpus.languages), np.int64)
+        for site, counts in values.counts.items():
+            # committed with the block, summed when the last block is in; only the languages of the block
+            part = io.BytesIO()
+            np.save(part, counts[n_counted > 0].astype(np.int32), allow_pickle=False)
+            write_atomically(self._part(block, site), [part.getvalue()], sync=self.store.sync)
+        record = {
+            "start": block.start,
+            "stop": block.stop,
+            "n_tokens": n_counted.tolist(),
+            "loss_sum": values.loss_sum,
+            "loss_tokens": values.loss_tokens,
+            "shards": [shard.to_json() for shard in shards],
+        }
+        write_atomically(self._record(block), [to_json(record)], sync=self.store.sync)
+        self._claims.pop(block.index).release()
+
+    def _write(self, path: str, plan: ArrayPlan, values: NDArray[Any], at: tuple[int, ...]) -> list[ShardRecord]:
+        store = self.store
+        return write_shards(store.path, path, plan, store.codec, values, start=at, pool=store.pool, sync=store.sync)
+
+    def _check(self, block: TextBlock, values: BlockValues) -> None:
+        n_tokens = self.store.block_tokens[block.index]
+        wanted = {("cube", site): (*plan.shape[:2], block.n_texts) for site, plan in self.cubes.items()}
+        wanted |= {("tokens", site): (plan.shape[0], n_tokens, plan.shape[2]) for site, plan in self.token_cubes.items()}
+        wanted |= {("counts", site): plan.shape for site, plan in self.counts.items()}
+        given = {("cube", site): array.shape for site, array in values.cubes.items()}
+        given |= {("tokens", site): array.shape for site, array in values.tokens.items() if self.token_cubes}
+        given |= {("counts", site): array.shape for site, array in values.counts.items()}
+        if wanted != given:
+            differs = sorted({*wanted.items()} ^ {*given.items()})
+            raise ValueError(f"block {block.index} of {self.checkpoint.id} has other arrays than announced: {differs}")
+
+    def finish(self, extra: Mapping[str, Any] | None = None) -> bool:
+        """Make the checkpoint visible if every block is committed.
+
+        Args:
+            extra: More provenance, known only now (measured tolerances, times).
+
+        Returns:
+            True if the checkpoint is complete, False if other owners still have blocks to write.
+        """
+        with Claim.hold(self.folder / "finish.claim"):
+            if self.is_complete:
+                self._remove_parts()
+                return True
+            if self.pending:
+                return False
+            records = [read_json(self._record(block)) for block in self.blocks]
+            n_tokens = np.array([record["n_tokens"] for record in records], dtype=np.int64)
+            shards: list[ShardRecord] = []
+            for site, plan in self.counts.items():
+                total = np.zeros(plan.shape, dtype=np.int64)
+                for block, counted in zip(self.blocks, n_tokens, strict=True):
+                    total[counted > 0] += np.load(self._part(block, site), allow_pickle=False)
+                shards += self._write(layout.count_path(self.checkpoint.id, site), plan, total, (0, 0, 0))
+            loss_tokens = sum(record["loss_tokens"] for record in records)
+            about = {
+                **read_json(self.folder / "begun.json"),
+                **(extra or {}),
+                "n_texts": self.store.corpus.n_texts,
+                "n_tokens": dict(zip(self.store.corpus.languages, n_tokens.sum(axis=0).tolist(), strict=True)),
+                "sanity_loss": sum(record["loss_sum"] for record in records) / loss_tokens if loss_tokens else None,
+                "cubes": sorted(self.cubes),
+                "token_cubes": sorted(self.token_cubes),
+                "counts": sorted(self.counts),
+                "shards": [shard.to_json() for shard in shards],
+            }
+            write_atomically(self.folder / "checkpoint.json", [to_json(about)], sync=self.store.sync)
+            self._remove_parts()
+            return True
+
+    def _remove_parts(self) -> None:
+        for part in (self.folder / "blocks").glob("*.npy"):
+            part.unlink(missing_ok=True)
