@@ -48,6 +48,7 @@ _STYLE = {
     "legend.labelcolor": _INK,
 }
 _MOST_TICKS = 12
+_MOST_ROWS = 24
 _MOST_WRITTEN_CELLS = 130
 
 
@@ -77,6 +78,12 @@ def _steps(axes: Any, labels: Sequence[str]) -> None:
     ticks = list(range(0, len(labels), every))
     axes.set_xticks(ticks, [labels[tick] for tick in ticks])
     axes.set_xlabel("step")
+
+
+def _rows(axes: Any, labels: Sequence[Any]) -> None:
+    every = -(-len(labels) // _MOST_ROWS)
+    ticks = list(range(0, len(labels), max(1, every)))
+    axes.set_yticks(ticks, [str(labels[tick]) for tick in ticks])
 
 
 def overlap_figure(measures: Sequence[tuple[str, pl.DataFrame]], description: str) -> str:
@@ -119,12 +126,12 @@ def probe_figure(measures: Sequence[tuple[str, pl.DataFrame]], description: str)
     lowest = min(float(frame[column].to_numpy().min()) for _, frame in measures for column in ("accuracy", "chance"))
     rows = max(frame["place"].n_unique() for _, frame in measures)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, 1.5 + 0.34 * min(rows, 24)), layout="constrained")
+        figure = Figure(figsize=(9.6, 1.5 + 0.34 * min(rows, _MOST_ROWS)), layout="constrained")
         panels = figure.subplots(1, len(measures), squeeze=False)[0]
         for axes, (label, frame) in zip(panels, measures, strict=True):
             grid = frame.pivot("position", index=["place_order", "place"], values="accuracy").sort("place_order")
             image = _heat_map(axes, grid.drop("place_order", "place").to_numpy(), lowest, 1.0)
-            axes.set_yticks(range(grid.height), grid["place"].to_list())
+            _rows(axes, grid["place"].to_list())
             axes.set_title(label)
             _steps(axes, frame.select("position", "axis").unique().sort("position")["axis"].to_list())
         figure.colorbar(image, ax=list(panels), label="accuracy", shrink=0.9)
@@ -142,14 +149,17 @@ def places_figure(measures: Sequence[tuple[str, pl.DataFrame]], description: str
     highest = max(float(frame["share"].to_numpy().max()) for _, frame in measures)
     layers = max(int(frame["layer"].to_numpy().max()) + 1 for _, frame in measures)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, len(measures) * (1.15 + 0.26 * min(layers, 24))), layout="constrained")
+        figure = Figure(figsize=(9.6, len(measures) * (1.15 + 0.26 * min(layers, _MOST_ROWS))), layout="constrained")
         panels = figure.subplots(len(measures), len(sites), squeeze=False, sharey=True)
         for row, (label, frame) in zip(panels, measures, strict=True):
             for axes, site in zip(row, sites, strict=True):
                 here = frame.filter(pl.col("site") == site)
+                if here.is_empty():
+                    axes.set_axis_off()
+                    continue
                 grid = here.pivot("position", index="layer", values="share").sort("layer")
                 image = _heat_map(axes, grid.drop("layer").to_numpy(), 0.0, highest, written=False)
-                axes.set_yticks(range(grid.height), grid["layer"].to_list())
+                _rows(axes, grid["layer"].to_list())
                 axes.set_title(f"{label}: {site}", fontsize=10)
                 _steps(axes, here.select("position", "axis").unique().sort("position")["axis"].to_list())
                 axes.tick_params(axis="x", labelrotation=90, labelsize=8)
@@ -175,6 +185,8 @@ def _heat_map(axes: Any, values: NDArray[Any], low: float, high: float, *, writt
     axes.tick_params(length=0)
     if written and values.size <= _MOST_WRITTEN_CELLS:
         for (row, column), value in np.ndenumerate(values):
+            if np.isnan(value):
+                continue
             # viridis is dark below its middle
             colour = "#ffffff" if (value - low) / max(high - low, 1e-9) < 0.6 else "#1a1a1a"
             axes.text(column, row, f"{value:.2f}".lstrip("0"), ha="center", va="center", color=colour, fontsize=8)

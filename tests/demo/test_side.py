@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+import torch
+from transformers import logging
 
 from actlas.demo import side as side_module
 from actlas.demo import train as train_module
@@ -84,3 +86,21 @@ def test_a_store_of_other_weights_is_removed_before_training(built, tmp_path, mo
         build_side("multi", tmp_path / "copy", settings=replace(TINY, seed=1))
     assert not store.exists()
     assert model_folder(tmp_path / "copy", "multi").exists()
+
+
+def test_entry_point_builds_the_side_that_was_asked_for(monkeypatch, tmp_path, capsys):
+    asked = {}
+
+    def build(kind, out, say, settings):
+        asked.update(kind=kind, out=out, settings=settings)
+        say("built")
+
+    monkeypatch.setattr(side_module, "build_side", build)
+    threads = torch.get_num_threads()
+    try:
+        assert side_module.main(["--kind", "mono", "--out", str(tmp_path), "--seed", "3"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+        logging.enable_progress_bar()
+    assert asked == {"kind": "mono", "out": tmp_path, "settings": TrainingSettings(kind="mono", seed=3)}
+    assert capsys.readouterr().out == "built\n"

@@ -1,5 +1,6 @@
 from xml.etree import ElementTree
 
+import polars as pl
 import pytest
 
 from actlas.report import figures, measures
@@ -49,8 +50,6 @@ def test_figures_are_reproducible_and_their_ids_differ(shared):
 
 
 def test_many_checkpoints_get_few_ticks(shared):
-    import polars as pl
-
     frame = measures.overlap_over_training(shared)
     long = pl.concat(
         [frame.head(1).with_columns(pl.lit(at).alias("position"), pl.lit(str(at)).alias("axis")) for at in range(44)]
@@ -59,3 +58,23 @@ def test_many_checkpoints_get_few_ticks(shared):
     assert svg.count(">step</text>") == 2
     assert ">43<" not in svg
     assert ">40<" in svg
+
+
+def test_deep_models_get_few_rows(shared):
+    frame = measures.probe_accuracy(shared).filter(pl.col("place") == "embed")
+    deep = pl.concat(
+        [frame.with_columns(pl.lit(f"layer{at}").alias("place"), pl.lit(at, pl.Int64).alias("place_order")) for at in range(60)]
+    )
+    svg = figures.probe_figure([("model", deep)], "x")
+    assert ">layer57<" in svg
+    assert ">layer58<" not in svg
+
+
+def test_a_site_or_checkpoint_that_one_store_lacks_stays_empty(shared, apart):
+    places = measures.expert_places(apart).filter(pl.col("site") == "mlp_pre")
+    svg = figures.places_figure([("model", measures.expert_places(shared)), ("control", places)], "x")
+    assert ">model: attn_out<" in svg
+    assert ">control: attn_out<" not in svg
+    probe = measures.probe_accuracy(shared)
+    missing = probe.filter((pl.col("place") != "embed") | (pl.col("axis") != "64"))
+    assert ">nan<" not in figures.probe_figure([("model", missing)], "x")
