@@ -132,7 +132,7 @@ def _overlap_table(overlap: Sequence[tuple[str, pl.DataFrame]]) -> pl.DataFrame:
         table = table.hstack(
             frame.select(
                 pl.col("overlap").alias(label),
-                pl.col("ratio").alias(f"{label}/ceiling"),
+                pl.col("ratio").alias(f"{label}, of ceiling"),
                 pl.col("other_concept").alias(f"{label}, other concept"),
             )
         )

@@ -25,7 +25,7 @@ QUESTIONS: tuple[Question, ...] = (
         "At the last checkpoint, which concepts share the most experts across languages?",
         f"""{_LAST}
 SELECT concept, avg(overlap) AS overlap, min(overlap) AS lowest_pair, max(overlap) AS highest_pair,
-       avg(ceiling) AS ceiling, any_value(chance) AS chance
+       any_value(chance) AS chance, avg(cross_half) AS cross_half, avg(ceiling) AS ceiling
 FROM overlap
 WHERE checkpoint = getvariable('last')
 GROUP BY concept

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
 from actlas.demo import train as train_module
 from actlas.demo.train import TrainingSettings, is_trained, main, train
@@ -101,4 +101,5 @@ def test_entry_point_trains_and_says_so(tmp_path, monkeypatch, capsys):
         assert main(["--kind", "mono", "--out", str(tmp_path / "m")]) == 0
     finally:
         torch.set_num_threads(threads)
+        logging.enable_progress_bar()
     assert capsys.readouterr().out.splitlines()[0] == "mono: step    0 of 4"
