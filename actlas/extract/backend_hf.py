@@ -19,8 +19,8 @@ from actlas.extract.batches import BlockTexts, TokenBatch
 from actlas.extract.sites import family_of, site_map
 from actlas.names import Checkpoint
 
-#: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few, a GPU is not.
-_TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768}
+#: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few and pads less, a GPU is not.
+_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
 #: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
 _LOGITS_AT_ONCE = 512
 
@@ -60,7 +60,7 @@ class HfBackend:
         # an unknown family is refused before its weights are read
         site_map(source.architecture, n_layers, capture.all_sites, capture.site_modules)
         model = _load(source, config, self.settings).to(self.device).eval()
-        tokens = self.settings.tokens_per_batch or _TOKENS_PER_BATCH.get(self.device.type, 4096)
+        tokens = self.settings.tokens_per_batch or _TOKENS_PER_BATCH.get(self.device.type, 2048)
         return HfSession(model, capture, self.device, tokens, source)
 
 
@@ -162,6 +162,18 @@ class HfSession:
 
 
 @contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """What a run has to tell goes through its progress callback; the library's own bars would garble a terminal."""
+    was_on = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            transformers.logging.enable_progress_bar()
+
+
+@contextmanager
 def _inference() -> Iterator[None]:
     with torch.inference_mode():
         yield
@@ -197,16 +209,17 @@ def _load(source: Source, config: Any, settings: BackendSettings) -> Any:
     auto = transformers.AutoModel if is_encoder else transformers.AutoModelForCausalLM
     extra: dict[str, Any] = {"add_pooling_layer": False} if is_encoder else {}
     try:
-        model, info = auto.from_pretrained(
-            source.folder,
-            config=config,
-            dtype=TORCH_DTYPES[source.compute_dtype],
-            use_safetensors=True,
-            trust_remote_code=settings.trust_remote_code,
-            local_files_only=True,
-            output_loading_info=True,
-            **extra,
-        )
+        with _no_progress_bars():
+            model, info = auto.from_pretrained(
+                source.folder,
+                config=config,
+                dtype=TORCH_DTYPES[source.compute_dtype],
+                use_safetensors=True,
+                trust_remote_code=settings.trust_remote_code,
+                local_files_only=True,
+                output_loading_info=True,
+                **extra,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelNotLoaded(f"{source.folder} could not be loaded: {error}") from error
     missing = sorted(info["missing_keys"])

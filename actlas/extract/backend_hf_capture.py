@@ -143,7 +143,7 @@ class _Batch:
     rows: torch.Tensor
     spans: Sequence[Span]
     is_pooled: torch.Tensor | None
-    languages: Sequence[tuple[int, torch.Tensor | None]]
+    language: torch.Tensor
     sampled: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -226,12 +226,15 @@ class Hooks:
         stage = self._stage
         assert stage is not None, "a batch belongs to a block"
         block = stage.block
+        language = block.language[batch.rows]
+        n_pooled = batch.stops - batch.starts if batch.is_pooled is None else batch.is_pooled.sum(axis=1)
+        np.add.at(stage.n_tokens, language, n_pooled)
         self._batch = _Batch(
             shape=(len(batch.rows), batch.token_ids.shape[1]),
             rows=torch.from_numpy(batch.rows).to(self.device),
             spans=batch.spans,
             is_pooled=None if batch.is_pooled is None else torch.from_numpy(batch.is_pooled).to(self.device),
-            languages=self._languages(block, batch, stage),
+            language=torch.from_numpy(language).to(self.device),
             sampled=self._sampled(block, batch),
         )
         self._shape = self._batch.shape
@@ -240,16 +243,6 @@ class Hooks:
         self._check_fired()
         self._batch = None
         return answer
-
-    def _languages(self, block: BlockTexts, batch: TokenBatch, stage: BlockStage) -> list[tuple[int, torch.Tensor | None]]:
-        """Languages of a batch with the batch rows that are in each; None where all of them are."""
-        language = block.language[batch.rows]
-        n_pooled = batch.stops - batch.starts if batch.is_pooled is None else batch.is_pooled.sum(axis=1)
-        np.add.at(stage.n_tokens, language, n_pooled)
-        present = np.unique(language).tolist()
-        if len(present) == 1:
-            return [(present[0], None)]
-        return [(i, torch.from_numpy(np.flatnonzero(language == i)).to(self.device)) for i in present]
 
     def _sampled(self, block: BlockTexts, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Batch row, position, and place in the block's sample, of the sampled tokens of a batch."""
@@ -302,9 +295,7 @@ class Hooks:
                 active = count_active(value, batch.spans, capture.count_threshold)
             else:
                 active = count_active_masked(value, batch.is_pooled, capture.count_threshold)
-            for language, members in batch.languages:
-                total = (active if members is None else active[members]).sum(dim=0, dtype=torch.int64)
-                stage.counts[column.site][language, column.layer, part] += total
+            stage.counts[column.site][:, column.layer, part].index_add_(0, batch.language, active.long())
 
     def _put(self, stage: BlockStage, column: Column, rows: torch.Tensor, values: torch.Tensor, *, is_pooled: bool) -> None:
         target = (stage.cubes if is_pooled else stage.tokens)[column.site]
