@@ -1,0 +1,43 @@
+"""docs/sql.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from actlas.query.atlas import Atlas
+from actlas.query.schema import TABLES
+from actlas.query.statements import TABLE_FUNCTIONS
+from actlas.query.tables import macros
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sql.md"
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+def test_every_table_and_macro_stands_there(page: str) -> None:
+    for table in TABLES.values():
+        made_by = f"`{table.command}`" if table.command else "every store has it"
+        assert f"| `{table.name}` | {', '.join(table.columns)} | {table.about} | {made_by} |" in page
+    for macro in macros().values():
+        assert f"| `{macro.call}` | {macro.about} | {', '.join(macro.reads)} |" in page
+    assert len(re.findall(r"^\| `", page, re.M)) == len(TABLES) + len(macros())
+
+
+def test_the_limit_and_the_functions_are_those_of_the_code(page: str, asked: Atlas) -> None:
+    assert f"{asked.max_rows:,} rows" in page
+    assert set(re.findall(r"`(\w+)`", page.split("Table functions are")[1].split("Behind that check")[0])) == TABLE_FUNCTIONS
+
+
+def test_its_sql_runs(page: str, asked: Atlas) -> None:
+    shell = re.findall(r'^actlas sql \S+ "(.+?)"', page, re.M)
+    blocks = re.findall(r"```sql\n(.+?)```", page, re.S)
+    calls = re.findall(r"`(FROM .+?)`", page)
+    assert (len(shell), len(blocks), len(calls)) == (2, 1, 1)
+    for query in [*shell, *blocks, *calls]:
+        asked.sql(query.replace("xglm-step1024", "planted-step128"))
