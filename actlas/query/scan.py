@@ -276,7 +276,10 @@ class ScoreGrid:
                 for start in range(0, len(concepts), per_batch):
                     part = concepts[start : start + per_batch]
                     data: dict[str, Any] = {}
-                    if "concept" in columns:
+                    labels = {"checkpoint": checkpoint, "site": site, "language": language}
+                    if len(part) == 1:
+                        labels["concept"] = part[0]
+                    elif "concept" in columns:
                         names = pl.Series(part, dtype=pl.String)
                         data["concept"] = names.gather(np.repeat(np.arange(len(part), dtype=np.uint32), slab))
                     if "layer" in columns:
@@ -289,7 +292,7 @@ class ScoreGrid:
                             data[stat] = pl.Series(read.reshape(-1), dtype=self.columns[stat]).fill_nan(None)
                         else:
                             data[stat] = pl.Series([None], dtype=self.columns[stat]).new_from_index(0, len(part) * slab)
-                    yield _with_constants(data, len(part) * slab, checkpoint=checkpoint, site=site, language=language)
+                    yield _with_constants(data, len(part) * slab, **labels)
 
 
 def _cubes_in(cubes: pl.DataFrame, box: Box) -> Iterator[tuple[str, str, Positions, Positions]]:
@@ -301,7 +304,7 @@ def _cubes_in(cubes: pl.DataFrame, box: Box) -> Iterator[tuple[str, str, Positio
             yield row["checkpoint"], row["site"], layers, neurons
 
 
-_LABEL_TYPES = {"checkpoint": pl.String, "site": pl.String, "language": pl.String, "layer": pl.Int32}
+_LABEL_TYPES = {"checkpoint": pl.String, "site": pl.String, "language": pl.String, "concept": pl.String, "layer": pl.Int32}
 
 
 def _with_constants(data: Mapping[str, Any], height: int, **labels: Any) -> pl.DataFrame:
