@@ -162,7 +162,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         summary = extract_activations(
             checkpoint, corpus, folder / "store", sites=SITES, device="cpu", max_tokens=MAX_TOKENS, n_threads=options.threads
         )
-        profiles.append(summary.checkpoints[0].busy)
+        profiles.append(summary.checkpoints[0].seconds_by_stage)
 
     def script() -> None:
         shutil.rmtree(folder / "script", ignore_errors=True)
@@ -187,7 +187,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         "tokens": n_tokens,
         "tokens_with_padding": padded,
         "largest_difference_to_script": largest,
-        "busy_seconds_last_round": {name: round(seconds, 3) for name, seconds in profiles[-1].items()},
+        "seconds_by_stage_last_round": profiles[-1],
     }
     for row in rows:
         ratio = row["time_over_peer"]

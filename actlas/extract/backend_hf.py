@@ -118,6 +118,7 @@ class HfSession:
                 self._run_batch(batch, stage)
                 if on_batch is not None:
                     on_batch(len(batch.rows))
+        stage.seal()
         return stage
 
     def close(self) -> None:

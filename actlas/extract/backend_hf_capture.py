@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from actlas.errors import CapturePointNotFound, ExtractionError, NotFiniteValues
 from actlas.extract.backend import Capture
 from actlas.extract.batches import BlockTexts, Span, TokenBatch
-from actlas.extract.pooling import count_active, count_active_masked, pool, pool_spans
+from actlas.extract.pooling import count_active, count_active_masked, pool, pool_segments, pool_spans
 from actlas.extract.sites import SiteMap
 from actlas.store.writer import BlockValues
 
@@ -83,7 +83,7 @@ class _Check:
 
 @dataclass
 class BlockStage:
-    """Values of one block while its batches run. Text-major: the store turns tiles while it encodes them."""
+    """Values of one block while its batches run, text-major as they come."""
 
     block: BlockTexts
     cubes: dict[str, torch.Tensor]
@@ -93,6 +93,13 @@ class BlockStage:
     loss_sum: torch.Tensor
     loss_tokens: int = 0
     checks: list[_Check] = field(default_factory=list)
+    ready: torch.cuda.Event | None = None
+
+    def seal(self) -> None:
+        """No batch follows: what the device has been asked to do for this block so far is all of it."""
+        if self.loss_sum.device.type == "cuda":
+            self.ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.ready.record(torch.cuda.current_stream(self.loss_sum.device))
 
     def collect(self) -> BlockValues:
         """Everything on the host, once it is known to be finite.
@@ -100,12 +107,21 @@ class BlockStage:
         Raises:
             NotFiniteValues: Naming the first text, layer and site.
         """
+        if self.ready is None:
+            return self._on_host()
+        # copies run beside the next block's batches instead of behind them
+        stream = torch.cuda.Stream(device=self.loss_sum.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            stream.wait_event(self.ready)
+            return self._on_host()
+
+    def _on_host(self) -> BlockValues:
         if self.checks:
             is_finite = torch.stack([check.is_stored_finite for check in self.checks]).cpu()
             if not bool(is_finite.all()):
                 self._refuse(self.checks[int((~is_finite).nonzero()[0, 0])])
         return BlockValues(
-            cubes={site: _to_numpy(values).transpose(0, 2, 1) for site, values in self.cubes.items()},
+            cubes={site: _to_numpy(values.transpose(1, 2)) for site, values in self.cubes.items()},
             tokens={site: _to_numpy(values) for site, values in self.tokens.items()},
             counts={site: values.cpu().numpy() for site, values in self.counts.items()},
             n_tokens=self.n_tokens,
@@ -130,7 +146,14 @@ class BlockStage:
 
 
 def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
-    host = values.cpu()
+    if values.device.type == "cpu":
+        # still text-major under its transposed view: the store turns tiles while it encodes them
+        host = values
+    else:
+        turned = values.contiguous()
+        host = torch.empty(turned.shape, dtype=turned.dtype, pin_memory=True)
+        host.copy_(turned, non_blocking=True)
+        torch.cuda.current_stream(turned.device).synchronize()
     # numpy has no bfloat16: the store keeps its bits
     return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()
 
@@ -142,6 +165,7 @@ class _Batch:
     shape: tuple[int, int]
     rows: torch.Tensor
     spans: Sequence[Span]
+    segments: torch.Tensor | None
     is_pooled: torch.Tensor | None
     language: torch.Tensor
     sampled: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -233,6 +257,7 @@ class Hooks:
             shape=(len(batch.rows), batch.token_ids.shape[1]),
             rows=torch.from_numpy(batch.rows).to(self.device),
             spans=batch.spans,
+            segments=self._segments(batch),
             is_pooled=None if batch.is_pooled is None else torch.from_numpy(batch.is_pooled).to(self.device),
             language=torch.from_numpy(language).to(self.device),
             sampled=self._sampled(block, batch),
@@ -243,6 +268,14 @@ class Hooks:
         self._check_fired()
         self._batch = None
         return answer
+
+    def _segments(self, batch: TokenBatch) -> torch.Tensor | None:
+        """Tokens before, inside and after each text's pooled range, for devices that pool a whole batch at once."""
+        if self.device.type == "cpu" or batch.is_pooled is not None:
+            return None
+        n_tokens = batch.token_ids.shape[1]
+        parts = np.stack([batch.starts, batch.stops - batch.starts, n_tokens - batch.stops], axis=1)
+        return torch.from_numpy(parts).to(self.device)
 
     def _sampled(self, block: BlockTexts, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Batch row, position, and place in the block's sample, of the sampled tokens of a batch."""
@@ -282,10 +315,12 @@ class Hooks:
     def _store(self, column: Column, value: torch.Tensor, batch: _Batch, stage: BlockStage) -> None:
         capture, part = self.capture, slice(column.first, column.last)
         if column.site in stage.cubes:
-            if batch.is_pooled is None:
-                pooled = pool_spans(value, batch.spans, capture.pooling)
-            else:
+            if batch.is_pooled is not None:
                 pooled = pool(value, batch.is_pooled, capture.pooling)
+            elif batch.segments is not None:
+                pooled = pool_segments(value, batch.segments, capture.pooling)
+            else:
+                pooled = pool_spans(value, batch.spans, capture.pooling)
             self._put(stage, column, batch.rows, pooled, is_pooled=True)
         if column.site in stage.tokens and len(batch.sampled[0]):
             rows, positions, places = batch.sampled

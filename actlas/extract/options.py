@@ -96,7 +96,8 @@ class CheckpointResult:
         seconds: Time it took, loading included.
         sanity_loss: Mean next-token loss in nats; None for encoders, or if the checkpoint is not complete.
         fidelity: Largest relative difference between batched values and texts run alone; None if not checked.
-        busy: Seconds by stage: "forward", "write", and "wait" (the model stood still because writing was behind).
+        seconds_by_stage: "load", "check" and "forward" of the model, "wait" (the model stood still because writing was behind),
+            and, beside these, "collect" (from the device) and "write".
     """
 
     checkpoint: str
@@ -105,7 +106,7 @@ class CheckpointResult:
     seconds: float = 0.0
     sanity_loss: float | None = None
     fidelity: float | None = None
-    busy: dict[str, float] = field(default_factory=dict)
+    seconds_by_stage: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

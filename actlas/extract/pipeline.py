@@ -84,26 +84,33 @@ def run_blocks(
     """Compute and write every block that nobody else has; one is written while the next is computed.
 
     Two blocks are in memory at most. Whatever stops this, blocks that were not committed are given back.
+
+    Returns:
+        Seconds: "forward" and "wait" of the thread that runs the model ("wait": writing was behind), "collect" (from the device)
+        and "write" of the thread beside it.
     """
-    busy = {"forward": 0.0, "wait": 0.0, "write": 0.0}
+    busy = {"forward": 0.0, "wait": 0.0, "collect": 0.0, "write": 0.0}
 
     def write(block: TextBlock, run: BlockRun) -> None:
-        with _timed(busy, "write"):
-            work.write_block(block, run.collect())
+        with timed(busy, "collect"):
+            values = run.collect()
+        with timed(busy, "write"):
+            work.write_block(block, values)
 
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="actlas-write") as thread:
         try:
             while (block := work.claim_next()) is not None:
-                with _timed(busy, "forward"):
+                with timed(busy, "forward"):
                     run = session.run_block(texts.block(np.arange(block.start, block.stop)), on_batch=progress.add)
-                with _timed(busy, "wait"):
+                with timed(busy, "wait"):
                     _finish(writing)
                 writing = thread.submit(write, block, run)
-            with _timed(busy, "wait"):
+            with timed(busy, "wait"):
                 _finish(writing)
         finally:
-            thread.shutdown(wait=True, cancel_futures=True)
+            # a block that is computed is written, whatever stops the next one
+            thread.shutdown(wait=True)
             work.release_claims()
     return busy
 
@@ -114,7 +121,7 @@ def _finish(writing: Future[None] | None) -> None:
 
 
 @contextmanager
-def _timed(busy: dict[str, float], name: str) -> Iterator[None]:
+def timed(busy: dict[str, float], name: str) -> Iterator[None]:
     """Add the time spent inside to one entry."""
     began = time.perf_counter()
     try:

@@ -85,6 +85,35 @@ def pool_spans(activations: torch.Tensor, spans: Sequence[Span], pooling: str) -
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def pool_segments(activations: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
+    """What `pool_spans` computes, in one pass however many lengths a batch has: for devices where starting a kernel costs most.
+
+    Args:
+        activations: ``"texts tokens neurons"``.
+        lengths: int64 ``"texts 3"``: tokens before, inside and after the pooled range; each row sums to all tokens.
+        pooling: As in `pool`.
+
+    Returns:
+        ``"texts neurons"``.
+
+    Example:
+        >>> activations = torch.tensor([[[1.0], [5.0], [9.0]]])
+        >>> pool_segments(activations, torch.tensor([[0, 2, 1]]), "max").tolist()
+        [[5.0]]
+    """
+    _check(pooling)
+    if pooling == "max_with_pad":
+        return activations.amax(dim=1)
+    if pooling == "last":
+        texts = torch.arange(len(lengths), device=activations.device)
+        return activations[texts, lengths[:, 0] + lengths[:, 1] - 1]
+    tokens = activations.flatten(0, 1)
+    if pooling == "mean" and tokens.dtype != torch.float64:
+        tokens = tokens.float()
+    segments = torch.segment_reduce(tokens, pooling, lengths=lengths.flatten(), axis=0, unsafe=True)
+    return segments.view(-1, 3, tokens.shape[1])[:, 1].to(activations.dtype)
+
+
 def count_active(activations: torch.Tensor, spans: Sequence[Span], threshold: float) -> torch.Tensor:
     """Tokens above `threshold` per text and neuron.
 

@@ -17,7 +17,7 @@ from actlas.errors import DiskTooSmall, ExtractionError, FidelityError, RecipeMi
 from actlas.extract.backend import Backend, BackendSettings, Capture, Session, Source, get_backend
 from actlas.extract.models import resolve_models
 from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, Progress, ProgressCallback
-from actlas.extract.pipeline import CheckpointProgress, run_blocks
+from actlas.extract.pipeline import CheckpointProgress, run_blocks, timed
 from actlas.extract.sites import family_of, parse_sites
 from actlas.extract.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.names import Checkpoint, Recipe, TokenSample
@@ -203,9 +203,11 @@ class _Run:
             stage.report("done", self.texts.corpus.n_texts)
             return CheckpointResult(checkpoint.id, "there", sanity_loss=there.get("sanity_loss"))
         stage.report("load")
-        session = self.engine.open(source, self.capture)
+        seconds: dict[str, float] = {"load": 0.0, "check": 0.0}
+        with timed(seconds, "load"):
+            session = self.engine.open(source, self.capture)
         try:
-            result = self._extract(source, session, stage)
+            result = self._extract(source, session, stage, seconds)
         finally:
             session.close()
         stage.report("done", self.texts.corpus.n_texts)
@@ -240,7 +242,9 @@ class _Run:
             )
         return record
 
-    def _extract(self, source: Source, session: Session, stage: CheckpointProgress) -> CheckpointResult:
+    def _extract(
+        self, source: Source, session: Session, stage: CheckpointProgress, seconds: dict[str, float]
+    ) -> CheckpointResult:
         shapes, options = session.shapes, self.options
         cubes = {site: shapes[site] for site in self.capture.sites}
         token_cubes = {site: shapes[site] for site in self.capture.token_sites}
@@ -248,7 +252,8 @@ class _Run:
         fidelity = None
         if options.fidelity_texts:
             stage.report("check")
-            fidelity = self._fidelity(session)
+            with timed(seconds, "check"):
+                fidelity = self._fidelity(session)
         stage.disk_bytes = self._check_disk(cubes, token_cubes, stage)
         item = np.dtype(layout.storage_dtype(self.recipe.dtype)).itemsize
         per_text = sum(math.prod(shape) for shape in cubes.values())
@@ -259,8 +264,9 @@ class _Run:
                 source.checkpoint, self._provenance(source, session, writer, fidelity), cubes, token_cubes, counts
             )
             stage.begin(n_texts - sum(block.n_texts for block in work.pending), per_text * item)
-            busy = run_blocks(work, session, self.texts, stage)
-            is_complete = work.finish()
+            seconds |= run_blocks(work, session, self.texts, stage)
+            rounded = {name: round(spent, 3) for name, spent in seconds.items()}
+            is_complete = work.finish({"profile": {"n_texts": stage.texts_read, "seconds": rounded}})
         loss = Store(self.path).checkpoint(source.checkpoint.id).get("sanity_loss") if is_complete else None
         guessing = math.log(session.about["vocabulary"])
         if loss is not None and not loss <= guessing + _WORSE_THAN_GUESSING:
@@ -274,7 +280,7 @@ class _Run:
             n_texts=stage.texts_read,
             sanity_loss=loss,
             fidelity=fidelity,
-            busy=busy,
+            seconds_by_stage=rounded,
         )
 
     def _provenance(self, source: Source, session: Session, writer: StoreWriter, fidelity: float | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actlas.extract.batches import spans
-from actlas.extract.pooling import count_active, count_active_masked, pool, pool_spans
+from actlas.extract.pooling import count_active, count_active_masked, pool, pool_segments, pool_spans
 from actlas.names import POOLINGS
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -39,7 +39,13 @@ def test_pooling_reads_real_tokens_only(pooling, side, dtype, n_tokens):
     tolerance = 0 if pooling != "mean" else {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}[dtype]
     stops = n_tokens - mask.flip(1).int().argmax(1)
     ranges = spans(mask.int().argmax(1).numpy(), stops.numpy())
-    for pooled in (pool(values, mask, pooling), pool_spans(values, ranges, pooling)):
+    starts = mask.int().argmax(1)
+    segments = torch.stack([starts, stops - starts, n_tokens - stops], dim=1)
+    for pooled in (
+        pool(values, mask, pooling),
+        pool_spans(values, ranges, pooling),
+        pool_segments(values, segments, pooling),
+    ):
         assert pooled.dtype == dtype
         torch.testing.assert_close(pooled.double(), expected, rtol=tolerance, atol=tolerance)
 
