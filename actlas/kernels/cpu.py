@@ -23,9 +23,9 @@ from actlas.kernels.plan import Plan
 Floats = NDArray[np.float64]
 
 #: 16-bit values of at most this many texts go through the 16-bit sort, where key and text share 32 bits.
-MAX_TEXTS_16 = 65536
+MAX_TEXTS_16 = 65535
 #: Bytes of values and scores that a thread has in hand.
-BLOCK_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 22
 
 #: Per dtype: first magnitude that is not finite, shift to float32's mantissa, scale that puts the exponent right.
 _FORMS: dict[str, tuple[Any, Any, Any]] = {
@@ -48,27 +48,28 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     def empty(dtype: Any, size: int = n) -> NDArray[Any]:
         return np.empty(size, dtype)
 
-    key = np.uint64 if wide else np.uint32
+    # short indices keep twice as many texts in the first-level cache
+    key, index = (np.uint64, np.uint32) if wide else (np.uint32, np.uint16)
     work = Sorting(empty(key), empty(key), np.empty((3, 2048) if wide else (2, 256), np.uint32))
     scratch = Scratch(
         x=empty(np.float32, n_texts),
-        rank_of=empty(np.uint32),
-        text_at=empty(np.uint32),
+        rank_of=empty(index),
+        text_at=empty(index),
         ends=empty(np.uint64, n_words),
-        next_end=empty(np.uint32, n_words),
-        last_end=empty(np.uint32, n_words),
+        next_end=empty(index, n_words),
+        last_end=empty(index, n_words),
         weight=empty(np.float64),
         carry=empty(np.float64),
         middle=empty(np.float64),
         walk=empty(np.float64, 4 * LANES),
         marks=np.zeros(n, np.uint8),
         bits=empty(np.uint64, n_words),
-        before=empty(np.uint32, n_words),
+        before=empty(index, n_words),
         member_bits=empty(np.uint64, n_words),
-        members_before=empty(np.uint32, n_words),
-        upto=empty(np.uint32),
-        found=empty(np.uint32),
-        among=empty(np.uint32),
+        members_before=empty(index, n_words),
+        upto=empty(index),
+        found=empty(index),
+        among=empty(index),
         part=empty(np.float32),
     )
     return work, scratch
@@ -78,10 +79,11 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
 def _kernel(wide: bool) -> Callable[..., int]:
     """The compiled loop for 16-bit or for 32-bit values; its types are always the same, so there is one compilation of each."""
     plan = Plan.of(np.eye(2, dtype=np.bool_), None, ("ap",), 0.0)
+    labels = plan.labels_for(wide)
     work, scratch = _new_scratch(2, wide)
     rows = np.zeros((1, 2), np.uint32 if wide else np.uint16)
     form = _FORMS["float32" if wide else "float16"]
-    arguments = (rows, form, plan.wanted, plan.labels, plan.inverse, work, scratch, np.zeros((1, 1, 1)))
+    arguments = (rows, form, plan.wanted, labels, plan.inverse, work, scratch, np.zeros((1, 1, 1)))
     kernel: Callable[..., int] = inner.score_block32 if wide else inner.score_block16
     return compiled(kernel, tuple(typeof(argument) for argument in arguments))
 
@@ -97,9 +99,13 @@ def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> 
     if n_neurons == 0:
         return scores
     kernel = _kernel(wide)
+    labels = plan.labels_for(wide)
     form = _FORMS["float32" if wide else block.dtype]
     n_slots = inner.N_SLOTS + plan.wanted.quantiles.size
-    step = max(1, min(256, BLOCK_BYTES // (plan.n_texts * block.bits.itemsize + 8 * n_slots * n_concepts)))
+    n_threads = threads or n_cores()
+    # few calls, because each costs as much as ranking some ten thousand texts; enough of them to keep all threads busy
+    fair = -(-n_neurons // (n_threads if n_threads == 1 else 4 * n_threads))
+    step = max(1, min(fair, BLOCK_BYTES // (plan.n_texts * block.bits.itemsize + 8 * n_slots * n_concepts)))
 
     def score(starts: range) -> int | None:
         """Blocks of one thread; the first neuron whose values are refused, if any."""
@@ -108,14 +114,14 @@ def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> 
         out = np.full((step, n_slots, n_concepts), np.nan)
         for start in starts:
             rows = block.rows(start, min(start + step, n_neurons), wide=wide)
-            refused = kernel(rows, form, plan.wanted, plan.labels, plan.inverse, work, scratch, out)
+            refused = kernel(rows, form, plan.wanted, labels, plan.inverse, work, scratch, out)
             if refused >= 0:
                 return start + refused
             for stat, slot in plan.slots.items():
                 scores[stat][start : start + len(rows)] = out[: len(rows), slot]
         return None
 
-    n_threads = max(1, min(threads or n_cores(), -(-n_neurons // step)))
+    n_threads = min(n_threads, -(-n_neurons // step))
     parts = [range(i * step, n_neurons, n_threads * step) for i in range(n_threads)]
     if n_threads == 1:
         refused = [score(parts[0])]

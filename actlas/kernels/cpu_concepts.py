@@ -27,6 +27,7 @@ from actlas.kernels.cpu_intrinsics import (
 )
 from actlas.kernels.cpu_rank import find_ties, rank16, rank32, rank_zeros
 from actlas.kernels.cpu_sums import (
+    Index,
     best_f1,
     best_text,
     count_among,
@@ -56,10 +57,10 @@ class Labels(NamedTuple):
 
     concept: NDArray[np.int64]  # the caller's index of each
     starts: NDArray[np.int64]  # where a concept's positives start in `positives`
-    positives: NDArray[np.uint32]  # texts
+    positives: Index  # texts
     member_set: NDArray[np.int64]  # per concept: index of its member set; -1: every text
     member_starts: NDArray[np.int64]
-    members: NDArray[np.uint32]  # texts
+    members: Index  # texts
     n_whole: int  # concepts that every text takes part in; they come first
     dense: NDArray[np.uint32]  # "groups texts": bit c of a group's word: the text is a positive of its concept c
     sparse_cost: NDArray[np.float64]  # nanoseconds of the sparse way, per group of up to 32 concepts

@@ -204,7 +204,9 @@ def upto(r: Any, ends: Any, next_end: Any) -> Any:
     """1 + last rank of the group of rank `r`."""
     w = r >> np.uint32(6)
     later = ends[w] >> np.uint64(r & np.uint32(63))
-    return np.uint32(r + np.uint32(1) + np.uint32(trailing_zeros(later))) if later != np.uint64(0) else next_end[w]
+    within = r + np.uint32(1) + np.uint32(trailing_zeros(later))
+    beyond = np.uint32(next_end[w])
+    return np.uint32(within) if later != np.uint64(0) else beyond
 
 
 @jit
@@ -212,8 +214,6 @@ def first(r: Any, ends: Any, last_end: Any) -> Any:
     """First rank of the group of rank `r`."""
     w = r >> np.uint32(6)
     earlier = ends[w] & ((_ONE << np.uint64(r & np.uint32(63))) - _ONE)
-    return (
-        np.uint32((w << np.uint32(6)) + np.uint32(64) - np.uint32(leading_zeros(earlier)))
-        if earlier != np.uint64(0)
-        else last_end[w]
-    )
+    within = (w << np.uint32(6)) + np.uint32(64) - np.uint32(leading_zeros(earlier))
+    beyond = np.uint32(last_end[w])
+    return np.uint32(within) if earlier != np.uint64(0) else beyond

@@ -11,6 +11,9 @@ from actlas.kernels.cpu_intrinsics import popcount, take_marks, trailing_zeros
 from actlas.kernels.cpu_rank import first, upto
 from actlas.kernels.jit import jit
 
+#: Numbers of texts and ranks: uint16 beside 16-bit values, else uint32.
+Index = NDArray[np.uint16] | NDArray[np.uint32]
+
 _ONE = np.uint64(1)
 
 
@@ -18,23 +21,23 @@ class Scratch(NamedTuple):
     """Working memory for one neuron; contents mean nothing between neurons, except that `marks` is all zero."""
 
     x: NDArray[np.float32]  # value per text
-    rank_of: NDArray[np.uint32]  # rank per text
-    text_at: NDArray[np.uint32]  # text per rank; undefined at the ranks of zeros that were set apart
+    rank_of: Index  # rank per text
+    text_at: Index  # text per rank; undefined at the ranks of zeros that were set apart
     ends: NDArray[np.uint64]  # bitmap: a group of ties ends at this rank
-    next_end: NDArray[np.uint32]  # per word: 1 + first end in a later word
-    last_end: NDArray[np.uint32]  # per word: 1 + last end in an earlier word
+    next_end: Index  # per word: 1 + first end in a later word
+    last_end: Index  # per word: 1 + last end in an earlier word
     weight: NDArray[np.float64]  # per rank: 1 / (rank + 1) where a group ends, else 0
     carry: NDArray[np.float64]  # per rank: 0 where a group starts, else 1
     middle: NDArray[np.float64]  # per rank: first rank + last rank + 1 of a group where it ends, else 0
     walk: NDArray[np.float64]  # state of the dense walk
     marks: NDArray[np.uint8]
     bits: NDArray[np.uint64]
-    before: NDArray[np.uint32]
+    before: Index
     member_bits: NDArray[np.uint64]
-    members_before: NDArray[np.uint32]
-    upto: NDArray[np.uint32]  # per positive: 1 + last rank of its group
-    found: NDArray[np.uint32]  # per positive: positives up to there
-    among: NDArray[np.uint32]  # per positive: members up to there
+    members_before: Index
+    upto: Index  # per positive: 1 + last rank of its group
+    found: Index  # per positive: positives up to there
+    among: Index  # per positive: members up to there
     part: NDArray[np.float32]  # per positive: its value
 
 
@@ -78,7 +81,7 @@ def rank_of_mark(n_words: Any, bits: Any, before: Any, k: Any) -> Any:
 @jit
 def mark(texts: Any, s: Any) -> None:
     for j in range(texts.shape[0]):
-        r = s.rank_of[texts[j]]
+        r = np.uint32(s.rank_of[texts[j]])
         s.marks[r] = np.uint8(1)
         s.upto[j] = upto(r, s.ends, s.next_end)
 
@@ -95,7 +98,7 @@ def sum_precision(p: Any, among: Any, inverse: Any, s: Any) -> Any:
     """Sum over positives of the precision at the end of their group; leaves `found` filled."""
     total = 0.0
     for j in range(p):
-        t = count_before(s.bits, s.before, s.upto[j])
+        t = count_before(s.bits, s.before, np.uint32(s.upto[j]))
         s.found[j] = t
         total += np.float64(np.int32(t)) * inverse[among[j]]
     return total
@@ -106,7 +109,7 @@ def sum_precision_reversed(p: Any, n: Any, has_members: bool, inverse: Any, s: A
     """The same for ranking from the lowest value up."""
     total = 0.0
     for j in range(p):
-        e = first(s.upto[j] - np.uint32(1), s.ends, s.last_end)
+        e = first(np.uint32(s.upto[j]) - np.uint32(1), s.ends, s.last_end)
         t = np.uint32(p) - count_before(s.bits, s.before, e)
         if has_members:
             e = count_before(s.member_bits, s.members_before, e)
@@ -120,13 +123,13 @@ def sum_middles(p: Any, has_members: bool, s: Any) -> Any:
     total = np.int64(0)
     if has_members:
         for j in range(p):
-            e = s.upto[j]
+            e = np.uint32(s.upto[j])
             a = first(e - np.uint32(1), s.ends, s.last_end)
             total += np.int64(count_before(s.member_bits, s.members_before, a))
             total += np.int64(count_before(s.member_bits, s.members_before, e))
     else:
         for j in range(p):
-            e = s.upto[j]
+            e = np.uint32(s.upto[j])
             total += np.int64(e) + np.int64(first(e - np.uint32(1), s.ends, s.last_end))
     return total
 
@@ -134,13 +137,13 @@ def sum_middles(p: Any, has_members: bool, s: Any) -> Any:
 @jit
 def count_found(p: Any, s: Any) -> None:
     for j in range(p):
-        s.found[j] = count_before(s.bits, s.before, s.upto[j])
+        s.found[j] = count_before(s.bits, s.before, np.uint32(s.upto[j]))
 
 
 @jit
 def count_among(p: Any, s: Any) -> None:
     for j in range(p):
-        s.among[j] = count_before(s.member_bits, s.members_before, s.upto[j])
+        s.among[j] = count_before(s.member_bits, s.members_before, np.uint32(s.upto[j]))
 
 
 @jit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,12 @@ class Plan:
             threshold=float(threshold),
         )
         return cls(stats, n_texts, n_positive, n_member, labels, wanted)
+
+    def labels_for(self, wide: bool) -> inner.Labels:
+        """The labels with text numbers of 32 or of 16 bits."""
+        index: Any = np.uint32 if wide else np.uint16
+        labels = self.labels
+        return labels._replace(positives=labels.positives.astype(index), members=labels.members.astype(index))
 
     @cached_property
     def inverse(self) -> Floats:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_rank import find_ties, first, rank16, rank32, upto
+from actlas.kernels.cpu_rank import find_ties, first, rank16, rank32, rank_zeros, upto
 from actlas.kernels.jit import jit
 
 
@@ -32,7 +32,10 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype):
     x = x.astype(dtype)
     wide = dtype == np.float32
     work, s = _new_scratch(n_texts, wide)
-    (rank32 if wide else rank16)(x.view(np.uint32 if wide else np.uint16), work, s.rank_of)
+    bits = x.view(np.uint32 if wide else np.uint16)
+    n_above, n_zero = (rank32 if wide else rank16)(bits, work, s.rank_of)
+    if n_zero:
+        rank_zeros(bits, bits.dtype.type(0x7FFFFFFF if wide else 0x7FFF), n_above, s.rank_of)
     find_ties(n_texts, work.packed, s)
     ranks = s.rank_of[:n_texts]
     assert sorted(ranks.tolist()) == list(range(n_texts))
