@@ -17,6 +17,8 @@ SINGLE_SITES = ("embed",)
 
 POOLINGS = ("max", "mean", "last", "max_with_pad")
 DTYPES = ("float16", "bfloat16", "float32")
+#: Which tokens have their vectors kept: a draw, all of them, the last one of a marked span, every word (mean of its tokens).
+TOKEN_CHOICES = ("sample", "all", "span", "word")
 OVER_LONG = ("truncate", "drop", "error")
 SPECIAL_TOKENS = ("pool", "run", "none")
 
@@ -110,11 +112,17 @@ class TokenSample:
         per_text: Tokens drawn per text without replacement (fewer where a text is shorter); 0 keeps none.
         seed: Seed of the draw; the draw of a text depends on the seed and its text_id alone.
         sites: Sites whose vectors are kept.
+        choice: One of `TOKEN_CHOICES`; `per_text` and `seed` belong to "sample".
     """
 
     per_text: int = 4
     seed: int = 0
     sites: tuple[str, ...] = ("embed", "resid")
+    choice: str = "sample"
+
+    def __post_init__(self) -> None:
+        if self.choice not in TOKEN_CHOICES:
+            raise ValueError(f"token choice {self.choice!r} is not known; choose one of {', '.join(TOKEN_CHOICES)}")
 
 
 @dataclass(frozen=True)

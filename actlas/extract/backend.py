@@ -100,10 +100,16 @@ class Encoded:
     Attributes:
         token_ids: Per text.
         is_special: Per text, which of them the tokenizer added.
+        places: Per text, int64 ``"tokens 2"``: first and last character (exclusive) of each token; -1 where nobody knows.
     """
 
     token_ids: list[NDArray[np.int32]]
     is_special: list[NDArray[np.bool_]]
+    places: list[NDArray[np.int64]]
+
+    def keep(self, rows: NDArray[np.integer]) -> Encoded:
+        """Some of the texts."""
+        return Encoded(*([part[row] for row in rows] for part in (self.token_ids, self.is_special, self.places)))
 
 
 class TextTokenizer(Protocol):

@@ -159,6 +159,29 @@ def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
+class _Sampled:
+    """Tokens of a batch whose vectors are kept: batch row and position of each, and the vector of the block it belongs to.
+
+    `group` numbers the vectors of this batch, token by token; `sizes` says how many tokens each is the mean of, and is None where
+    every vector is one token.
+    """
+
+    rows: torch.Tensor
+    positions: torch.Tensor
+    places: torch.Tensor
+    group: torch.Tensor
+    sizes: torch.Tensor | None
+
+    def vectors(self, value: torch.Tensor) -> torch.Tensor:
+        """The vectors out of activations ``"texts tokens channels"``."""
+        tokens = value[self.rows, self.positions]
+        if self.sizes is None:
+            return tokens
+        total = torch.zeros((len(self.places), tokens.shape[1]), dtype=torch.float32, device=tokens.device)
+        return (total.index_add_(0, self.group, tokens.float()) / self.sizes[:, None]).to(tokens.dtype)
+
+
+@dataclass(frozen=True)
 class _Batch:
     """What the hooks have to know of the batch that runs."""
 
@@ -168,7 +191,7 @@ class _Batch:
     segments: torch.Tensor | None
     is_pooled: torch.Tensor | None
     language: torch.Tensor
-    sampled: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    sampled: _Sampled | None
 
 
 class Hooks:
@@ -277,15 +300,22 @@ class Hooks:
         parts = np.stack([batch.starts, batch.stops - batch.starts, n_tokens - batch.stops], axis=1)
         return torch.from_numpy(parts).to(self.device)
 
-    def _sampled(self, block: BlockTexts, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Batch row, position, and place in the block's sample, of the sampled tokens of a batch."""
+    def _sampled(self, block: BlockTexts, batch: TokenBatch) -> _Sampled | None:
+        """The tokens of a batch whose vectors are kept; None if there are none."""
         in_batch = np.full(block.n_texts, -1, dtype=np.int64)
         in_batch[batch.rows] = np.arange(len(batch.rows))
         rows = in_batch[block.sampled_rows]
         chosen = np.flatnonzero(rows >= 0)
-        parts = (rows[chosen], block.sampled_positions[chosen], chosen)
-        first, second, third = (torch.from_numpy(np.asarray(part)).to(self.device) for part in parts)
-        return first, second, third
+        if not len(chosen):
+            return None
+        sizes = block.sampled_lengths[chosen]
+        group = np.repeat(np.arange(len(chosen)), sizes)
+        step = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        parts = (rows[chosen][group], block.sampled_positions[chosen][group] + step, chosen, group)
+        token_rows, positions, places, groups = (torch.from_numpy(part).to(self.device) for part in parts)
+        has_means = bool((sizes != 1).any())
+        means = torch.from_numpy(sizes).to(self.device) if has_means else None
+        return _Sampled(token_rows, positions, places, groups, means)
 
     def _check_fired(self) -> None:
         for (path, side), tap in self._taps.items():
@@ -322,9 +352,8 @@ class Hooks:
             else:
                 pooled = pool_spans(value, batch.spans, capture.pooling)
             self._put(stage, column, batch.rows, pooled, is_pooled=True)
-        if column.site in stage.tokens and len(batch.sampled[0]):
-            rows, positions, places = batch.sampled
-            self._put(stage, column, places, value[rows, positions], is_pooled=False)
+        if column.site in stage.tokens and batch.sampled is not None:
+            self._put(stage, column, batch.sampled.places, batch.sampled.vectors(value), is_pooled=False)
         if column.site in stage.counts:
             if batch.is_pooled is None:
                 active = count_active(value, batch.spans, capture.count_threshold)

@@ -137,7 +137,8 @@ class HfTokenizer:
 
     def encode(self, texts: Sequence[str], *, add_special: bool, max_tokens: int | None = None) -> Encoded:
         """Token ids of texts; see `backend.TextTokenizer`."""
-        token_ids, is_special = [], []
+        token_ids, is_special, places = [], [], []
+        is_fast = bool(getattr(self._tokenizer, "is_fast", False))
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             encoded = self._tokenizer(
                 list(texts[first : first + _TEXTS_AT_ONCE]),
@@ -147,14 +148,19 @@ class HfTokenizer:
                 padding=False,
                 return_attention_mask=False,
                 return_special_tokens_mask=True,
+                return_offsets_mapping=is_fast,
                 verbose=False,
             )
             token_ids += [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
             is_special += [np.array(flags, dtype=bool) for flags in encoded["special_tokens_mask"]]
+            if is_fast:
+                places += [np.array(pairs, dtype=np.int64).reshape(-1, 2) for pairs in encoded["offset_mapping"]]
+        if not is_fast:
+            places = [np.full((len(ids), 2), -1, dtype=np.int64) for ids in token_ids]
         if not add_special:
             # some tokenizers flag a special token that stands in the text itself; nothing was added here
             is_special = [np.zeros(len(ids), dtype=bool) for ids in token_ids]
-        return Encoded(token_ids, is_special)
+        return Encoded(token_ids, is_special, places)
 
 
 def _hash(tokenizer: Any) -> str:

@@ -111,8 +111,9 @@ class BlockTexts:
         offsets: Where each text starts; one longer than there are texts.
         is_special: Tokens left out of pooling, counts and samples because the tokenizer added them; None: all pooled.
         language: Number of each text's language.
-        sampled_rows: Text, by its row in the block, of every sampled token.
-        sampled_positions: Position of every sampled token in its text.
+        sampled_rows: Text, by its row in the block, of every vector that is kept.
+        sampled_positions: Position of its first token in the text.
+        sampled_lengths: How many tokens from there on it is the mean of.
         has_loss: Texts that the sanity loss is taken on.
         text_ids: text_id of each text, for messages.
     """
@@ -123,6 +124,7 @@ class BlockTexts:
     language: NDArray[np.int64]
     sampled_rows: NDArray[np.int64]
     sampled_positions: NDArray[np.int64]
+    sampled_lengths: NDArray[np.int64]
     has_loss: NDArray[np.bool_]
     text_ids: NDArray[np.int64]
 

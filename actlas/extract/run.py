@@ -256,8 +256,10 @@ class _Run:
                 fidelity = self._fidelity(session)
         stage.disk_bytes = self._check_disk(cubes, token_cubes, stage)
         item = np.dtype(layout.storage_dtype(self.recipe.dtype)).itemsize
-        per_text = sum(math.prod(shape) for shape in cubes.values())
         n_texts = self.texts.corpus.n_texts
+        n_vectors = 0 if self.texts.sample is None else math.ceil(self.texts.sample.height / n_texts)
+        per_text = sum(math.prod(shape) for shape in cubes.values())
+        per_text += n_vectors * sum(math.prod(shape) for shape in token_cubes.values())
         writer = self._open(options.texts_per_block or layout.texts_per_block(n_texts, per_text, item))
         with writer:
             work = writer.checkpoint(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from actlas.errors import CorpusError, ExtractionError
 from actlas.extract.backend import Encoded, TextTokenizer
 from actlas.extract.batches import BlockTexts
+from actlas.extract.token_choice import choose_tokens
 from actlas.names import TokenSample
 from actlas.store.corpus import Corpus
 from actlas.store.writer import TokenIds
@@ -24,7 +25,7 @@ class TokenisedCorpus:
         corpus: The texts that are kept.
         tokens: Their token ids.
         is_special: Which of these the tokenizer added.
-        sample: Sampled tokens in text order: text_id, position, token_id; None if none are kept.
+        sample: Tokens whose vectors are kept, in text order, as `choose_tokens` gives them; None if none are.
         over_long: text_ids of texts that had more tokens than allowed.
         pools_special: Whether tokens that the tokenizer added are pooled and counted.
         has_loss: Texts that the sanity loss is taken on.
@@ -44,12 +45,13 @@ class TokenisedCorpus:
         offsets = self.tokens.offsets
         where = np.concatenate([np.arange(offsets[row], offsets[row + 1]) for row in rows])
         text_ids = self.corpus.texts["text_id"].to_numpy()[rows]
-        sampled_rows = sampled_positions = np.zeros(0, dtype=np.int64)
+        sampled_rows = sampled_positions = sampled_lengths = np.zeros(0, dtype=np.int64)
         if self.sample is not None and not is_check:
             at = np.searchsorted(text_ids, self.sample["text_id"].to_numpy())
             is_here = (at < len(rows)) & (text_ids[np.minimum(at, len(rows) - 1)] == self.sample["text_id"].to_numpy())
             sampled_rows = at[is_here].astype(np.int64)
             sampled_positions = self.sample["position"].to_numpy()[is_here].astype(np.int64)
+            sampled_lengths = self.sample["n_tokens"].to_numpy()[is_here].astype(np.int64)
         return BlockTexts(
             token_ids=self.tokens.ids[where],
             offsets=np.concatenate([[0], np.cumsum(self.tokens.lengths[rows])]).astype(np.int64),
@@ -57,6 +59,7 @@ class TokenisedCorpus:
             language=self._language[rows],
             sampled_rows=sampled_rows,
             sampled_positions=sampled_positions,
+            sampled_lengths=sampled_lengths,
             has_loss=np.zeros(len(rows), dtype=bool) if is_check else self.has_loss[rows],
             text_ids=text_ids,
         )
@@ -102,7 +105,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
             if corpus.n_texts == 0:
                 raise CorpusError(f"every text has more than {rules.max_tokens} tokens; nothing is left to extract")
             kept = np.flatnonzero(~is_over)
-            encoded = Encoded([encoded.token_ids[i] for i in kept], [encoded.is_special[i] for i in kept])
+            encoded = encoded.keep(kept)
     counts = np.array([len(tokens) for tokens in encoded.token_ids])
     is_special = np.concatenate(encoded.is_special)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -112,7 +115,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
         corpus=corpus,
         tokens=tokens,
         is_special=is_special,
-        sample=sample_tokens(corpus, tokens, is_special, rules.sample),
+        sample=choose_tokens(corpus, tokens, is_special, np.concatenate(encoded.places), rules.sample),
         over_long=ids[is_over],
         pools_special=rules.special_tokens != "run",
         has_loss=evenly_spaced(corpus.n_texts, rules.loss_texts),
@@ -124,12 +127,12 @@ def _truncated(
 ) -> Encoded:
     """Only the long texts are cut, by the tokenizer itself, which keeps its closing tokens."""
     cut = tokenizer.encode([texts[row] for row in rows], add_special=rules.special_tokens != "none", max_tokens=rules.max_tokens)
-    token_ids, is_special = list(encoded.token_ids), list(encoded.is_special)
-    for row, ids, flags in zip(rows, cut.token_ids, cut.is_special, strict=True):
-        if len(ids) > rules.max_tokens:
-            raise ExtractionError(f"the tokenizer did not cut a text to {rules.max_tokens} tokens; --over-long drop")
-        token_ids[row], is_special[row] = ids, flags
-    return Encoded(token_ids, is_special)
+    if any(len(ids) > rules.max_tokens for ids in cut.token_ids):
+        raise ExtractionError(f"the tokenizer did not cut a text to {rules.max_tokens} tokens; --over-long drop")
+    whole = Encoded(list(encoded.token_ids), list(encoded.is_special), list(encoded.places))
+    for i, row in enumerate(rows):
+        whole.token_ids[row], whole.is_special[row], whole.places[row] = cut.token_ids[i], cut.is_special[i], cut.places[i]
+    return whole
 
 
 def _refuse_empty(
@@ -163,40 +166,3 @@ def evenly_spaced(n_texts: int, wanted: int | None) -> NDArray[np.bool_]:
         return np.ones(n_texts, dtype=bool)
     steps = np.arange(n_texts + 1) * wanted // n_texts
     return np.diff(steps) > 0
-
-
-def sample_tokens(corpus: Corpus, tokens: TokenIds, is_special: NDArray[np.bool_], sample: TokenSample) -> pl.DataFrame | None:
-    """Tokens drawn without replacement from every text, special ones left out.
-
-    The draw of a text depends on the seed and its text_id alone, so it stays the same when the corpus grows.
-
-    Returns:
-        text_id, position, token_id, in text order and by position; None if nothing is to be kept.
-    """
-    if sample.per_text < 1 or not sample.sites:
-        return None
-    lengths = tokens.lengths
-    text = np.repeat(np.arange(len(lengths)), lengths)
-    position = np.arange(len(tokens.ids)) - tokens.offsets[:-1][text]
-    text_id = corpus.texts["text_id"].to_numpy()[text]
-    draw = _scramble(_scramble(text_id.astype(np.uint64), sample.seed), 0) ^ position.astype(np.uint64)
-    draw = _scramble(draw, sample.seed)
-    order = np.lexsort((draw, text, is_special))
-    order = order[: int((~is_special).sum())]
-    per_text = np.bincount(text[order], minlength=len(lengths))
-    first = np.concatenate([[0], np.cumsum(per_text)])
-    rank = np.arange(len(order)) - first[text[order]]
-    chosen = np.sort(order[rank < sample.per_text])
-    return pl.DataFrame(
-        {"text_id": text_id[chosen], "position": position[chosen], "token_id": tokens.ids[chosen]},
-        schema={"text_id": pl.Int64, "position": pl.Int32, "token_id": pl.Int32},
-    )
-
-
-def _scramble(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """SplitMix64: every bit of the input moves every bit of the output (Steele, Lea and Flood 2014)."""
-    with np.errstate(over="ignore"):
-        mixed = values + np.uint64((0x9E3779B97F4A7C15 * (2 * seed + 1)) % 2**64)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))

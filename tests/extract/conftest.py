@@ -152,6 +152,7 @@ def block_of(lists, *, language=None, is_special=None, sampled=(), has_loss=True
         language=np.zeros(n, dtype=np.int64) if language is None else np.asarray(language),
         sampled_rows=np.array([row for row, _ in sampled], dtype=np.int64),
         sampled_positions=np.array([at for _, at in sampled], dtype=np.int64),
+        sampled_lengths=np.ones(len(sampled), dtype=np.int64),
         has_loss=np.full(n, has_loss),
         text_ids=np.arange(n, dtype=np.int64) * 10,
     )

@@ -111,6 +111,24 @@ def test_token_vectors_and_counts_are_kept_beside_the_values(tiny_models, small_
     assert (counts.active <= counts.n_tokens[:, None, None]).all()
 
 
+def test_words_are_kept_as_the_mean_of_their_tokens(tiny_models, small_corpus, tmp_path):
+    folder = tiny_models("llama")
+    extract(folder, small_corpus, tmp_path / "all", dtype="float32", token_sample=TokenSample(choice="all"))
+    extract(folder, small_corpus, tmp_path / "word", dtype="float32", token_sample=TokenSample(choice="word"))
+    tokens = Store(tmp_path / "all").token_cube("llama", "resid")
+    words = Store(tmp_path / "word").token_cube("llama", "resid")
+    n_words = sum(len(text.split()) for text in small_corpus.texts["text"])
+    assert words.table.height == words.read(1).shape[0] == n_words
+    rows = tokens.table.with_row_index("at")
+    for index in (0, 7, n_words - 1):
+        word = words.table.row(index, named=True)
+        following = words.table.filter((pl.col("text_id") == word["text_id"]) & (pl.col("position") > word["position"]))
+        stop = following["position"].min() or 10**6
+        inside = rows.filter((pl.col("text_id") == word["text_id"]) & pl.col("position").is_between(word["position"], stop - 1))
+        expected = tokens.read(1)[inside["at"].to_list()].mean(axis=0)
+        np.testing.assert_allclose(words.read(1)[index], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_several_checkpoints_in_order_of_step_and_again_loads_nothing(model_writer, small_corpus, tmp_path, monkeypatch):
     for step in (1000, 64):
         model_writer(tmp_path / "run" / f"step{step}", "llama", seed=step)
