@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from actlas.errors import BackendUnavailable, KernelInputError
+from actlas.errors import KernelInputError
 from actlas.kernels.inputs import Block, checked_shapes, is_on_gpu, to_numpy
 from actlas.kernels.stats import DEFAULT_STATS, checked_stats
 
@@ -74,7 +74,9 @@ def concept_scores(
             _announced.add(chosen)
             logger.info("kernels backend: %s, where the values are", chosen)
     if chosen == "gpu":
-        return _gpu(values, is_concept, names, is_member, threshold)
+        from actlas.kernels.gpu import concept_scores_gpu
+
+        return dict(concept_scores_gpu(values, is_concept, names, is_member, threshold))
     labels = to_numpy(is_concept, "is_concept")
     members = None if is_member is None else to_numpy(is_member, "is_member")
     block = Block.of(values)
@@ -87,7 +89,3 @@ def concept_scores(
     from actlas.kernels.plan import Plan
 
     return dict(concept_scores_cpu(block, Plan.of(labels, members, names, threshold), threads))
-
-
-def _gpu(values: Any, is_concept: Any, stats: tuple[str, ...], is_member: Any | None, threshold: float) -> dict[str, Any]:
-    raise BackendUnavailable("kernels backend 'gpu' is not built yet. backend='cpu' gives the same numbers")

@@ -26,7 +26,7 @@ def test_auto_follows_the_values_and_says_so_once(caplog, monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this is about a machine without a CUDA device")
 def test_a_named_backend_never_falls_back(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with pytest.raises(BackendUnavailable, match="backend='cpu' gives the same numbers"):
+    with pytest.raises(BackendUnavailable, match="backend='cpu'"):
         concept_scores(VALUES, IS_CONCEPT, ("ap",), backend="gpu")
 
 

@@ -1,0 +1,246 @@
+"""Triton kernels. Each also runs on CPU tensors under TRITON_INTERPRET=1, which shows that it is right and nothing about speed.
+
+Addresses are computed in int64 throughout: a block of 200,000 neurons x 20,000 texts has more values than int32 can number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import triton
+import triton.language as tl
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """`triton.jit`, which has no types of its own."""
+    return triton.jit(function)
+
+
+@kernel
+def moments_kernel(
+    values: Any, labels: Any, pivot: Any, sums: Any, squares: Any, active: Any, n_neurons: Any, n_texts: Any, n_columns: Any,
+    neuron_stride: Any, text_stride: Any, threshold: Any, BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr,
+) -> None:  # fmt: skip
+    """One pass: for BM neurons and BC label columns, sums of d = value - pivot, of d * d, and of (value > threshold).
+
+    `labels` is uint8 "texts columns". Products with 0 and 1 are exact; a tile is summed in float32 and tiles in float64.
+    """
+    m = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
+    c = tl.program_id(1).to(tl.int64) * BC + tl.arange(0, BC)
+    row = tl.minimum(m, n_neurons - 1)
+    center = tl.load(pivot + row)
+    total = tl.zeros((BM, BC), tl.float64)
+    square = tl.zeros((BM, BC), tl.float64)
+    above = tl.zeros((BM, BC), tl.float64)
+    for start in range(0, n_texts, BN):
+        n = start + tl.arange(0, BN).to(tl.int64)
+        place = row[:, None] * neuron_stride + n[None, :] * text_stride
+        x = tl.load(values + place, mask=n[None, :] < n_texts, other=0.0).to(tl.float32)
+        inside = (n[:, None] < n_texts) & (c[None, :] < n_columns)
+        y = tl.load(labels + n[:, None] * n_columns + c[None, :], mask=inside, other=0).to(tl.float32)
+        d = x - center[:, None]
+        total += tl.dot(d, y, input_precision="ieee").to(tl.float64)
+        square += tl.dot(d * d, y, input_precision="ieee").to(tl.float64)
+        # 0 and 1 are exact in float16, and so is a sum of them in float32
+        above += tl.dot((x > threshold).to(tl.float16), y.to(tl.float16)).to(tl.float64)
+    target = m[:, None] * n_columns + c[None, :]
+    inside = (m[:, None] < n_neurons) & (c[None, :] < n_columns)
+    tl.store(sums + target, total, mask=inside)
+    tl.store(squares + target, square, mask=inside)
+    tl.store(active + target, above, mask=inside)
+
+
+@kernel
+def histogram_kernel(codes: Any, starts: Any, texts: Any, counts: Any, n_texts: Any, n_concepts: Any, BN: tl.constexpr) -> None:
+    """Per neuron and concept: how many positives have each of 256 codes. `codes` is uint8 "neurons texts"."""
+    m = tl.program_id(0).to(tl.int64)
+    k = tl.program_id(1).to(tl.int64)
+    start = tl.load(starts + k)
+    stop = tl.load(starts + k + 1)
+    count = tl.zeros((256,), tl.int32)
+    for offset in range(start, stop, BN):
+        j = offset + tl.arange(0, BN)
+        inside = j < stop
+        text = tl.load(texts + j, mask=inside, other=0).to(tl.int64)
+        code = tl.load(codes + m * n_texts + text, mask=inside, other=0).to(tl.int32)
+        count += tl.histogram(code, 256, mask=inside)
+    tl.store(counts + (m * n_concepts + k) * 256 + tl.arange(0, 256), count)
+
+
+@kernel
+def rank16_kernel(
+    bits: Any, counts: Any, rank_of: Any, upto: Any, first: Any, n_neurons: Any, n_texts: Any, neuron_stride: Any,
+    text_stride: Any, n_programs: Any, BN: tl.constexpr,
+) -> None:  # fmt: skip
+    """Ranks of 16-bit values by counting each of the 65,536 possible ones; a program takes every n_programs-th neuron.
+
+    Writes per text a rank of its own (0 is the highest value), the number of texts with at least its value, and the number with a
+    higher one. `counts`, int32 "programs 65536", is zero before and after.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    base = counts + program * 65536
+    for m in range(tl.program_id(0), n_neurons, n_programs):
+        row = program * 0 + m  # in int64, whatever the type of a loop's variable is
+        for start in range(0, n_texts, BN):
+            n = start + tl.arange(0, BN).to(tl.int64)
+            u = tl.load(bits + row * neuron_stride + n * text_stride, mask=n < n_texts, other=0).to(tl.int32) & 0xFFFF
+            key = tl.where(u > 0x8000, u, 0x7FFF ^ (u & 0x7FFF))
+            tl.atomic_add(base + key, 1, mask=n < n_texts)
+        tl.debug_barrier()
+        # counts become, key by key, the number of texts with a lower key: that is, with a higher value
+        seen = 0
+        for block in range(0, 65536, 4096):
+            place = base + block + tl.arange(0, 4096)
+            count = tl.load(place)
+            tl.store(place, seen + tl.cumsum(count, 0) - count)
+            seen += tl.sum(count, 0)
+        tl.debug_barrier()
+        for start in range(0, n_texts, BN):
+            n = start + tl.arange(0, BN).to(tl.int64)
+            u = tl.load(bits + row * neuron_stride + n * text_stride, mask=n < n_texts, other=0).to(tl.int32) & 0xFFFF
+            key = tl.where(u > 0x8000, u, 0x7FFF ^ (u & 0x7FFF))
+            out = row * n_texts + n
+            tl.store(first + out, tl.load(base + key), mask=n < n_texts)
+        tl.debug_barrier()
+        for start in range(0, n_texts, BN):
+            n = start + tl.arange(0, BN).to(tl.int64)
+            u = tl.load(bits + row * neuron_stride + n * text_stride, mask=n < n_texts, other=0).to(tl.int32) & 0xFFFF
+            key = tl.where(u > 0x8000, u, 0x7FFF ^ (u & 0x7FFF))
+            rank = tl.atomic_add(base + key, 1, mask=n < n_texts)
+            tl.store(rank_of + row * n_texts + n, rank, mask=n < n_texts)
+        tl.debug_barrier()
+        for start in range(0, n_texts, BN):
+            n = start + tl.arange(0, BN).to(tl.int64)
+            u = tl.load(bits + row * neuron_stride + n * text_stride, mask=n < n_texts, other=0).to(tl.int32) & 0xFFFF
+            key = tl.where(u > 0x8000, u, 0x7FFF ^ (u & 0x7FFF))
+            tl.store(upto + row * n_texts + n, tl.load(base + key), mask=n < n_texts)
+        tl.debug_barrier()
+        for block in range(0, 65536, 4096):
+            tl.store(base + block + tl.arange(0, 4096), tl.zeros((4096,), tl.int32))
+        tl.debug_barrier()
+
+
+@kernel
+def _popcount(word: Any) -> Any:
+    """Bits of an int32, without an instruction that the interpreter lacks."""
+    word = word - ((word >> 1) & 0x55555555)
+    word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
+    word = (word + (word >> 4)) & 0x0F0F0F0F
+    return (word + (word >> 8) + (word >> 16) + (word >> 24)) & 0x3F
+
+
+@kernel
+def _before(bits: Any, before: Any, rank: Any, inside: Any) -> Any:
+    """Marks at ranks < `rank`. A word holds 16 ranks, so that no shift meets the sign bit."""
+    w = rank >> 4
+    word = tl.load(bits + w, mask=inside, other=0)
+    return tl.load(before + w, mask=inside, other=0) + _popcount(word & ((1 << (rank & 15)) - 1))
+
+
+@kernel
+def _index_marks(bits: Any, before: Any, n_words: Any, BW: tl.constexpr) -> None:
+    seen = 0
+    for block in range(0, n_words, BW):
+        w = block + tl.arange(0, BW)
+        count = _popcount(tl.load(bits + w, mask=w < n_words, other=0))
+        tl.store(before + w, seen + tl.cumsum(count, 0) - count, mask=w < n_words)
+        seen += tl.sum(count, 0)
+
+
+@kernel
+def concepts_kernel(
+    rank_of: Any, upto: Any, first: Any, starts: Any, texts: Any, member_set: Any, member_starts: Any, members: Any, scratch: Any,
+    out: Any, best_upto: Any, n_texts: Any, n_concepts: Any, n_words: Any, n_neurons: Any, n_programs: Any,
+    BN: tl.constexpr, BW: tl.constexpr,
+) -> None:  # fmt: skip
+    """Rank statistics of every concept for the neurons of a program, from the ranks of their texts.
+
+    Per neuron and concept: the positives' ranks as a bitmap with prefix counts (`scratch`, int32 "programs 4 words", zero before
+    and after), then per positive the positives and members up to the end of its group of ties. `out` is float64
+    "4 neurons concepts": average precision, that of the reversed order, AUROC, best F1; `best_upto` the texts that reach the
+    threshold of the last.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    bits = scratch + program * 4 * n_words
+    before = bits + n_words
+    member_bits = before + n_words
+    members_before = member_bits + n_words
+    total = (program * 0 + n_neurons) * n_concepts
+    for m in range(tl.program_id(0), n_neurons, n_programs):
+        row = (program * 0 + m) * n_texts
+        current = -1
+        n_member = n_texts
+        for k in range(n_concepts):
+            which = tl.load(member_set + k)
+            if which != current:
+                for block in range(0, n_words, BW):
+                    w = block + tl.arange(0, BW)
+                    tl.store(member_bits + w, tl.zeros((BW,), tl.int32), mask=w < n_words)
+                tl.debug_barrier()
+                a = tl.load(member_starts + which)
+                b = tl.load(member_starts + which + 1)
+                for offset in range(a, b, BN):
+                    j = offset + tl.arange(0, BN)
+                    text = tl.load(members + j, mask=j < b, other=0).to(tl.int64)
+                    rank = tl.load(rank_of + row + text, mask=j < b, other=0)
+                    tl.atomic_or(member_bits + (rank >> 4), 1 << (rank & 15), mask=j < b)
+                tl.debug_barrier()
+                _index_marks(member_bits, members_before, n_words, BW)
+                tl.debug_barrier()
+                n_member = b - a
+                current = which
+            start = tl.load(starts + k)
+            stop = tl.load(starts + k + 1)
+            p = stop - start
+            for offset in range(start, stop, BN):
+                j = offset + tl.arange(0, BN)
+                text = tl.load(texts + j, mask=j < stop, other=0).to(tl.int64)
+                rank = tl.load(rank_of + row + text, mask=j < stop, other=0)
+                tl.atomic_or(bits + (rank >> 4), 1 << (rank & 15), mask=j < stop)
+            tl.debug_barrier()
+            _index_marks(bits, before, n_words, BW)
+            tl.debug_barrier()
+            precision = tl.zeros((BN,), tl.float64)
+            reversed_precision = tl.zeros((BN,), tl.float64)
+            middles = tl.zeros((BN,), tl.int64)
+            f1 = tl.zeros((BN,), tl.float64)
+            at = tl.zeros((BN,), tl.int32)
+            for offset in range(start, stop, BN):
+                j = offset + tl.arange(0, BN)
+                inside = j < stop
+                text = tl.load(texts + j, mask=inside, other=0).to(tl.int64)
+                e = tl.load(upto + row + text, mask=inside, other=1)
+                s = tl.load(first + row + text, mask=inside, other=0)
+                found = _before(bits, before, e, inside)
+                above = _before(bits, before, s, inside)
+                n = e
+                n_above = s
+                if current >= 0:
+                    n = _before(member_bits, members_before, e, inside)
+                    n_above = _before(member_bits, members_before, s, inside)
+                n = tl.where(inside, n, 1)
+                n_below = tl.where(inside, n_member - n_above, 1)
+                t = found.to(tl.float64)
+                precision += tl.where(inside, t / n.to(tl.float64), 0.0)
+                reversed_precision += tl.where(inside, (p - above).to(tl.float64) / n_below.to(tl.float64), 0.0)
+                middles += tl.where(inside, (n + n_above).to(tl.int64), 0)
+                quality = tl.where(inside, 2.0 * (t / (n + p).to(tl.float64)), 0.0)
+                # of equally good thresholds the one that fewer texts reach
+                is_better = (quality > f1) | ((quality == f1) & (e < at))
+                at = tl.where(is_better, e, at)
+                f1 = tl.where(is_better, quality, f1)
+            place = (program * 0 + m) * n_concepts + k
+            size = p.to(tl.float64)
+            lost = 0.5 * (tl.sum(middles, 0).to(tl.float64) - size * size) / (size * (n_member - p).to(tl.float64))
+            best = tl.max(f1, 0)
+            tl.store(out + place, tl.sum(precision, 0) / size)
+            tl.store(out + total + place, tl.sum(reversed_precision, 0) / size)
+            tl.store(out + 2 * total + place, 1.0 - lost)
+            tl.store(out + 3 * total + place, best)
+            tl.store(best_upto + place, tl.min(tl.where(f1 == best, at, n_texts), 0))
+            tl.debug_barrier()
+            for block in range(0, n_words, BW):
+                w = block + tl.arange(0, BW)
+                tl.store(bits + w, tl.zeros((BW,), tl.int32), mask=w < n_words)
+            tl.debug_barrier()
