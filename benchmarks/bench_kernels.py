@@ -21,12 +21,11 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+from functools import partial
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from actlas.kernels import DEFAULT_STATS, NAMED_STATS, concept_scores
 from actlas.kernels.cpu import n_cores
@@ -181,10 +180,8 @@ def statistics(options: argparse.Namespace) -> None:
             difference[name] = max(float(np.abs(found[stat][:2] - expected[stat]).max()) for stat in stats)
             if not difference[name] <= 1e-11:
                 raise SystemExit(f"{cell}: {name} differs from its definition by {difference[name]}; no figure is given")
-        methods = {
-            name: lambda stats=stats: concept_scores(values, labels, stats, backend="cpu", threads=1)
-            for name, stats in asked.items()
-        }
+        score = partial(concept_scores, values, labels, backend="cpu", threads=1)
+        methods = {name: partial(score, stats) for name, stats in asked.items()}
         timings = interleave(methods, options.rounds, clock=time.thread_time)
         ratios = {name: timing.ratio_to(timings["ap"]) for name, timing in timings.items()}
         peer = _auroc_peer(values, labels, options.rounds)
@@ -211,6 +208,10 @@ def _auroc_peer(values: np.ndarray, labels: np.ndarray, rounds: int) -> dict[str
     return {name: scale * ratio for name, ratio in timings["scipy"].ratio_to(timings["actlas"]).items()}
 
 
+def _score_on(values: np.ndarray, labels: np.ndarray, n_threads: int) -> np.ndarray:
+    return concept_scores(values, labels, ("ap",), backend="cpu", threads=n_threads)["ap"]
+
+
 def threads(options: argparse.Namespace) -> None:
     """Wall time on one thread over that on more."""
     rows = []
@@ -220,12 +221,10 @@ def threads(options: argparse.Namespace) -> None:
         values = kernel_peers.make_values(cell.shape, n_neurons, cell.n_texts, cell.dtype)
         labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
 
-        def run(n: int, values: np.ndarray = values, labels: np.ndarray = labels) -> np.ndarray:
-            return concept_scores(values, labels, ("ap",), backend="cpu", threads=n)["ap"]
-
-        if any(not np.array_equal(run(1), run(n)) for n in counts):
+        score = partial(_score_on, values, labels)
+        if any(not np.array_equal(score(1), score(n)) for n in counts):
             raise SystemExit("the number of threads changed a result; no figure is given")
-        timings = interleave({str(n): lambda n=n: run(n) for n in counts}, options.rounds)
+        timings = interleave({str(n): partial(score, n) for n in counts}, options.rounds)
         speedups = {n: timings["1"].ratio_to(timing) for n, timing in timings.items()}
         rows.append({**asdict(cell), "n_neurons": n_neurons, "speed_over_one_thread": speedups})
         print(cell, {n: round(speedup["median"], 2) for n, speedup in speedups.items()}, flush=True)
@@ -250,6 +249,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    with threadpool_limits(1):
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
     for part in options.parts:
         PARTS[part](options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
                 expected = concept_scores(values[:2], labels, stats, backend="reference")
                 if any(not np.abs(one[stat][:2] - expected[stat]).max() <= 1e-12 for one in found for stat in stats):
                     raise SystemExit("the ways disagree; no figure is given")
-                methods = {name: lambda each=each: concept_scores_cpu(block, each, threads=1) for name, each in plans.items()}
+                methods = {name: partial(concept_scores_cpu, block, each, 1) for name, each in plans.items()}
                 timings = interleave(methods, options.rounds, clock=time.thread_time)
                 ratios = {name: timings[name].ratio_to(timings["chosen"]) for name in ("sparse", "dense")}
                 rows.append({"shape": shape, "stats": list(stats), "prevalence": prevalence, "time_over_chosen": ratios})
