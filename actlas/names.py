@@ -132,7 +132,7 @@ class Recipe:
     Attributes:
         corpus: Fingerprint of the corpus as imported.
         tokenizer: Hash of the tokenizer's files.
-        sites: Sites captured into cubes, sorted.
+        sites: Sites captured into cubes, sorted; empty where active tokens are counted and nothing else is kept.
         pooling: Tokens to one value per text.
         dtype: Stored dtype of the values.
         max_tokens: Longest token sequence, special tokens included.
@@ -172,7 +172,7 @@ class Recipe:
         ):
             if value not in allowed:
                 raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
-        if not self.sites:
+        if not self.sites and not self.count_sites:
             raise ValueError("a recipe needs at least one site")
 
     def to_json(self) -> dict[str, object]:

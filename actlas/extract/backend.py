@@ -178,6 +178,14 @@ class Backend(Protocol):
         """The tokenizer that the run uses."""
         ...
 
+    def linear_sites(self, source: Source) -> list[str]:
+        """`--site` arguments for every linear map of the repeated block; loads no weights."""
+        ...
+
+    def revisions(self, model: str) -> list[str]:
+        """Names of the branches and tags of a model on the hub."""
+        ...
+
     def open(self, source: Source, capture: Capture) -> Session:
         """Load the weights and prepare to read what `capture` says."""
         ...

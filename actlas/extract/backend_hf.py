@@ -11,18 +11,19 @@ import numpy as np
 import torch
 import transformers
 
-from actlas.errors import BackendUnavailable, ModelNotLoaded
+from actlas.errors import BackendUnavailable, CapturePointNotFound, ModelNotLoaded
 from actlas.extract.backend import BackendSettings, Capture, Source
 from actlas.extract.backend_hf_capture import TORCH_DTYPES, BlockStage, Hooks, describe_places
-from actlas.extract.backend_hf_files import HfTokenizer, identify, load_config
+from actlas.extract.backend_hf_files import HfTokenizer, identify, list_revisions, load_config
 from actlas.extract.batches import BlockTexts, TokenBatch
-from actlas.extract.sites import family_of, site_map
+from actlas.extract.sites import family_of, linear_patterns, site_map
 from actlas.names import Checkpoint
 
 #: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few and pads less, a GPU is not.
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
 #: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
 _LOGITS_AT_ONCE = 512
+_LINEAR = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
 
 
 def make_backend(settings: BackendSettings) -> HfBackend:
@@ -52,6 +53,22 @@ class HfBackend:
         if source.tokenizer_hash is None:
             raise ModelNotLoaded(f"{source.folder} has no tokenizer; name one with --tokenizer")
         return HfTokenizer.load(str(source.folder), self.settings)
+
+    def linear_sites(self, source: Source) -> list[str]:
+        """See `backend.Backend`."""
+        config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
+        with torch.device("meta"):
+            model = _auto_class(source.architecture).from_config(config, trust_remote_code=self.settings.trust_remote_code)
+        n_layers = int(config.get_text_config().num_hidden_layers)
+        for path, blocks in model.named_modules():
+            if isinstance(blocks, torch.nn.ModuleList) and len(blocks) == n_layers:
+                found = [name for name, module in blocks[0].named_modules() if isinstance(module, _LINEAR)]
+                return linear_patterns(path, found)
+        raise CapturePointNotFound(f"{source.architecture} has no list of {n_layers} blocks in which to look for linear maps")
+
+    def revisions(self, model: str) -> list[str]:
+        """See `backend.Backend`."""
+        return list_revisions(model)
 
     def open(self, source: Source, capture: Capture) -> HfSession:
         """See `backend.Backend`."""
@@ -199,16 +216,21 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
+def _auto_class(architecture: str) -> Any:
+    """Encoders are loaded without a head: nothing that is read depends on it."""
+    family = family_of(architecture)
+    is_encoder = family is not None and not family.is_causal
+    return transformers.AutoModel if is_encoder else transformers.AutoModelForCausalLM
+
+
 def _load(source: Source, config: Any, settings: BackendSettings) -> Any:
     """The model with its weights, every one of them out of the checkpoint.
 
     Raises:
         ModelNotLoaded: If a weight is missing or does not fit; transformers alone would make one up.
     """
-    family = family_of(source.architecture)
-    is_encoder = family is not None and not family.is_causal
-    auto = transformers.AutoModel if is_encoder else transformers.AutoModelForCausalLM
-    extra: dict[str, Any] = {"add_pooling_layer": False} if is_encoder else {}
+    auto = _auto_class(source.architecture)
+    extra: dict[str, Any] = {"add_pooling_layer": False} if auto is transformers.AutoModel else {}
     try:
         with _no_progress_bars():
             model, info = auto.from_pretrained(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import transformers
-from huggingface_hub import snapshot_download
+from huggingface_hub import list_repo_refs, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from actlas.errors import CapturePointNotFound, ModelNotLoaded
@@ -38,6 +38,19 @@ def fetch(model: str, revision: str | None, *, with_code: bool = False) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ModelNotLoaded(f"{model}{at} is no local folder and could not be had from the hub: {error}") from error
+
+
+def list_revisions(model: str) -> list[str]:
+    """Branches and tags of a model on the hub.
+
+    Raises:
+        ModelNotLoaded: If the hub can not be asked, or has no such model.
+    """
+    try:
+        refs = list_repo_refs(model)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ModelNotLoaded(f"the revisions of {model} could not be listed: {error}") from error
+    return [ref.name for ref in [*refs.branches, *refs.tags]]
 
 
 def load_config(folder: Path, *, trust_remote_code: bool) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from actlas.errors import ModelNotLoaded
@@ -14,16 +15,21 @@ _STEP_ENDING = re.compile(r"[-_.]?(?:global_step|global-step|step|iter|iteration
 
 
 def resolve_models(
-    models: str | Path | Checkpoint | Iterable[str | Path | Checkpoint], steps: Sequence[int] | None = None
+    models: str | Path | Checkpoint | Iterable[str | Path | Checkpoint],
+    steps: Sequence[int] | None = None,
+    *,
+    list_revisions: Callable[[str], Sequence[str]] | None = None,
 ) -> list[Checkpoint]:
     """Checkpoints that the arguments mean, by step.
 
     An argument is a local folder with weights, a local folder of step folders (`step64/`, `global_step1000/`, ...), a
     hub id with an optional `@revision`, or a `Checkpoint`. A step is read from the name of the folder or the revision.
+    A revision may be a pattern (`@global_step*`): every branch and tag that matches and carries a step.
 
     Args:
         models: One argument or many.
         steps: Steps given by hand, one per checkpoint in the order of the arguments.
+        list_revisions: Gives the branches and tags of a hub id, for patterns.
 
     Raises:
         ModelNotLoaded: If there is nothing to run, two checkpoints would share an id, or the steps do not match.
@@ -33,7 +39,7 @@ def resolve_models(
         ['bloom-step10', 'bloom-step1000']
     """
     arguments = [models] if isinstance(models, (str, Path, Checkpoint)) else list(models)
-    found = [checkpoint for argument in arguments for checkpoint in _resolve(argument)]
+    found = [checkpoint for argument in arguments for checkpoint in _resolve(argument, list_revisions)]
     if not found:
         raise ModelNotLoaded("no model was named; give a local folder, or a hub id such as org/model@revision")
     if steps is not None:
@@ -54,7 +60,7 @@ def _source(checkpoint: Checkpoint) -> str:
     return checkpoint.model if checkpoint.revision is None else f"{checkpoint.model}@{checkpoint.revision}"
 
 
-def _resolve(argument: str | Path | Checkpoint) -> list[Checkpoint]:
+def _resolve(argument: str | Path | Checkpoint, list_revisions: Callable[[str], Sequence[str]] | None) -> list[Checkpoint]:
     if isinstance(argument, Checkpoint):
         return [argument]
     folder = Path(argument)
@@ -62,7 +68,15 @@ def _resolve(argument: str | Path | Checkpoint) -> list[Checkpoint]:
         return _local(folder)
     if isinstance(argument, Path) or str(argument).startswith((".", "/", "~")):
         raise ModelNotLoaded(f"no model folder at {argument}")
-    return [_on_hub(str(argument))]
+    model, _, pattern = str(argument).partition("@")
+    if not any(letter in pattern for letter in "*?[") or list_revisions is None:
+        return [_on_hub(str(argument))]
+    revisions = sorted({name for name in list_revisions(model) if fnmatchcase(name, pattern)})
+    # a run of checkpoints often has branches beside its steps (main, float16); a step is what a sweep is about
+    stepped = [name for name in revisions if step_of_name(name) is not None]
+    if not stepped:
+        raise ModelNotLoaded(f"{model} has no revision that matches {pattern!r} and carries a step")
+    return [_on_hub(f"{model}@{name}") for name in stepped]
 
 
 def _local(folder: Path) -> list[Checkpoint]:

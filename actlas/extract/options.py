@@ -28,6 +28,7 @@ class ExtractOptions:
         fidelity_texts: Texts that are recomputed one by one and compared before anything is written; 0 skips the check.
         loss_texts: Texts, evenly spread, that the sanity loss is taken on; None takes all.
         texts_per_block: Texts of one unit of writing and of resume; None fits them to memory.
+        stats_only: Keep no cube and no token vectors: only count, at the sites asked for, the tokens that are active.
         checks_disk: Whether a run that could outgrow the disk is refused.
         syncs: Whether every shard is flushed to disk before it counts as written.
         n_threads: Threads that encode; None for one per core.
@@ -48,6 +49,7 @@ class ExtractOptions:
     fidelity_texts: int = 4
     loss_texts: int | None = 256
     texts_per_block: int | None = None
+    stats_only: bool = False
     checks_disk: bool = True
     syncs: bool = True
     n_threads: int | None = None

@@ -18,7 +18,7 @@ from actlas.extract.backend import Backend, BackendSettings, Capture, Session, S
 from actlas.extract.models import resolve_models
 from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, Progress, ProgressCallback
 from actlas.extract.pipeline import CheckpointProgress, run_blocks, timed
-from actlas.extract.sites import family_of, parse_sites
+from actlas.extract.sites import AUTO_LINEAR, family_of, parse_sites
 from actlas.extract.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.names import Checkpoint, Recipe, TokenSample
 from actlas.store import layout
@@ -55,7 +55,8 @@ def extract_activations(
         models: Local folders, folders of step folders, hub ids with an optional ``@revision``; see `resolve_models`.
         corpus: A corpus, or the folder of one.
         store: Folder of the store; created if it is not there.
-        sites: Sites, or sites named by hand as ``"mlp_hidden=h.{layer}.mlp.c_proj:input"``.
+        sites: Sites; sites named by hand as ``"mlp_hidden=h.{layer}.mlp.c_proj:input"``; or ``"auto-linear"`` for every linear
+            map of the repeated block of a decoder that the table does not know, each under the name of its module.
         pooling: Tokens to one value per text: "max", "mean", "last" or "max_with_pad".
         dtype: Stored dtype: "float16", "bfloat16" or "float32". A value beyond its range is refused, never clipped.
         backend: "hf".
@@ -74,8 +75,8 @@ def extract_activations(
         ModelNotLoaded: If a checkpoint is not there or not in safetensors.
     """
     chosen = ExtractOptions(**options)
-    site_names, by_hand = parse_sites(sites)
-    checkpoints = resolve_models(models, chosen.steps)
+    # a misspelt site is refused before any file is hashed
+    parse_sites([site for site in sites if site != AUTO_LINEAR])
     settings = BackendSettings(
         device=chosen.device,
         compute_dtype=chosen.compute_dtype,
@@ -84,12 +85,18 @@ def extract_activations(
         tokenizer=chosen.tokenizer,
     )
     engine = get_backend(backend, settings)
+    checkpoints = resolve_models(models, chosen.steps, list_revisions=engine.revisions)
     report = progress or (lambda _: None)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
     first = engine.locate(checkpoints[0])
     # what "auto" means is decided once: one store holds one recipe
     engine = get_backend(backend, replace(settings, compute_dtype=first.compute_dtype))
     tokenizer = engine.tokenizer(first)
+    site_names, by_hand = parse_sites(_without_auto(sites, engine, first))
+    token_sample = _token_sample(chosen.token_sample, first.architecture, by_hand)
+    count_sites = _count_sites(chosen.count_sites, first.architecture, by_hand)
+    if chosen.stats_only:
+        site_names, count_sites, token_sample = (), tuple(sorted(site_names)), TokenSample(per_text=0, sites=())
     recipe = Recipe(
         corpus="",
         tokenizer=tokenizer.hash,
@@ -99,8 +106,8 @@ def extract_activations(
         max_tokens=chosen.max_tokens,
         over_long=chosen.over_long,
         special_tokens=chosen.special_tokens,
-        tokens=_token_sample(chosen.token_sample, first.architecture, by_hand),
-        count_sites=_count_sites(chosen.count_sites, first.architecture, by_hand),
+        tokens=token_sample,
+        count_sites=count_sites,
         count_threshold=chosen.count_threshold,
         backend=backend,
         compute_dtype=first.compute_dtype,
@@ -120,6 +127,12 @@ def extract_activations(
         n_over_long=len(texts.over_long),
         warnings=tuple(run.warnings),
     )
+
+
+def _without_auto(sites: Sequence[str], engine: Backend, source: Source) -> list[str]:
+    if AUTO_LINEAR not in sites:
+        return list(sites)
+    return [*(site for site in sites if site != AUTO_LINEAR), *engine.linear_sites(source)]
 
 
 def _token_sample(asked: TokenSample | None, architecture: str, by_hand: dict[str, str]) -> TokenSample:
@@ -250,7 +263,7 @@ class _Run:
         token_cubes = {site: shapes[site] for site in self.capture.token_sites}
         counts = {site: shapes[site] for site in self.capture.count_sites}
         fidelity = None
-        if options.fidelity_texts:
+        if options.fidelity_texts and cubes:
             stage.report("check")
             with timed(seconds, "check"):
                 fidelity = self._fidelity(session)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from actlas.errors import CapturePointNotFound
 from actlas.names import SINGLE_SITES, SITES, CapturePoint
 
+#: Instead of a site: every linear map of the repeated block, under the name of its module.
+AUTO_LINEAR = "auto-linear"
 _HAND_NAMED = "Name the module yourself: --site 'mlp_hidden=transformer.h.{layer}.mlp.dense_4h_to_h:input'"
 
 
@@ -263,6 +265,8 @@ def parse_sites(arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str, st
     by_hand: dict[str, str] = {}
     for argument in arguments:
         site, equals, pattern = argument.partition("=")
+        if argument == AUTO_LINEAR:
+            raise CapturePointNotFound(f"{AUTO_LINEAR} stands for many sites; it is resolved per model, not here")
         if equals:
             _hand_named(site, pattern, 1)
             by_hand[site] = pattern
@@ -271,6 +275,16 @@ def parse_sites(arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str, st
         if site not in sites:
             sites.append(site)
     return tuple(sites), by_hand
+
+
+def linear_patterns(blocks: str, modules: Sequence[str]) -> list[str]:
+    """`--site` arguments that name linear modules of a block by hand.
+
+    Example:
+        >>> linear_patterns("transformer.h", ["attn.q_proj"])
+        ['attn_q_proj=transformer.h.{layer}.attn.q_proj:output']
+    """
+    return [f"{path.replace('.', '_')}={blocks}.{{layer}}.{path}:output" for path in modules]
 
 
 def _hand_named(site: str, pattern: str, n_layers: int) -> tuple[CapturePoint, ...]:

@@ -82,8 +82,7 @@ def _drawn(
     order = order[: int((~is_special).sum())]
     first = np.concatenate([[0], np.cumsum(np.bincount(text[order], minlength=len(tokens.lengths)))])
     rank = np.arange(len(order)) - first[text[order]]
-    chosen: NDArray[np.int64] = np.sort(order[rank < sample.per_text])
-    return chosen
+    return np.sort(order[rank < sample.per_text])
 
 
 def _span_ends(
@@ -97,7 +96,8 @@ def _span_ends(
     is_inside = ~is_special & (places[:, 0] < end) & (places[:, 1] > start) & (start >= 0)
     inside = np.flatnonzero(is_inside)
     is_last = np.append(text[inside][1:] != text[inside][:-1], True) if len(inside) else np.zeros(0, dtype=bool)
-    return inside[is_last]
+    ends: NDArray[np.int64] = inside[is_last]
+    return ends
 
 
 def _words(

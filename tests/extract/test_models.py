@@ -70,3 +70,18 @@ def test_an_empty_folder_and_an_empty_list_are_refused(tmp_path):
         resolve_models(tmp_path)
     with pytest.raises(ModelNotLoaded, match="no model was named"):
         resolve_models([])
+
+
+def test_a_pattern_takes_every_revision_that_carries_a_step():
+    asked = []
+
+    def revisions(model):
+        asked.append(model)
+        return ["main", "global_step10", "global_step2", "float16", "global_step2", "other_step7"]
+
+    found = resolve_models("org/m@global_step*", list_revisions=revisions)
+    assert [(c.id, c.revision) for c in found] == [("m-step2", "global_step2"), ("m-step10", "global_step10")]
+    assert asked == ["org/m"]
+    assert [c.id for c in resolve_models("org/m@*", list_revisions=revisions)] == ["m-step2", "m-step7", "m-step10"]
+    with pytest.raises(ModelNotLoaded, match=r"no revision that matches 'nothing\*'"):
+        resolve_models("org/m@nothing*", list_revisions=revisions)

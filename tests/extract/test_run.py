@@ -355,3 +355,40 @@ def test_a_base_model_checkpoint_and_half_precision(tiny_models, small_corpus, t
     half = extract(folder, small_corpus, tmp_path / "half", compute_dtype="bfloat16", tokenizer=tokenizer)
     assert half.checkpoints[0].fidelity < 0.1
     assert Store(tmp_path / "half").recipe.compute_dtype == "bfloat16"
+
+
+def test_every_linear_map_of_an_unknown_decoder(small_corpus, tokenizer_writer, tmp_path):
+    config = transformers.GPTJConfig(vocab_size=96, n_embd=24, n_layer=2, n_head=4, n_positions=64, rotary_dim=4)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "m")
+    tokenizer_writer(tmp_path / "m")
+    extract(tmp_path / "m", small_corpus, tmp_path / "s", sites=["auto-linear"])
+    store = Store(tmp_path / "s")
+    assert store.sites("m") == ["attn_k_proj", "attn_out_proj", "attn_q_proj", "attn_v_proj", "mlp_fc_in", "mlp_fc_out"]
+    assert store.shape("m", "mlp_fc_in") == (2, 96)
+    assert np.isfinite(store.cube("m", "mlp_fc_in").read()).all()
+
+
+def test_counting_alone_keeps_no_cube_and_can_be_stopped(tiny_models, small_corpus, tmp_path, monkeypatch):
+    folder = tiny_models("llama")
+    extract(folder, small_corpus, tmp_path / "whole", sites=["mlp_hidden"])
+    expected = Store(tmp_path / "whole").token_counts("llama")
+    run_block, blocks = backend_hf.HfSession.run_block, []
+
+    def stops(self, block, **kwargs):
+        blocks.append(block)
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+        return run_block(self, block, **kwargs)
+
+    options = {"sites": ["mlp_hidden", "mlp_up"], "stats_only": True}
+    monkeypatch.setattr(backend_hf.HfSession, "run_block", stops)
+    with pytest.raises(KeyboardInterrupt):
+        extract(folder, small_corpus, tmp_path / "s", **options)
+    monkeypatch.setattr(backend_hf.HfSession, "run_block", run_block)
+    summary = extract(folder, small_corpus, tmp_path / "s", **options)
+    assert summary.checkpoints[0].n_texts == 28
+    store = Store(tmp_path / "s")
+    assert store.sites("llama") == []
+    np.testing.assert_array_equal(store.token_counts("llama").active, expected.active)
+    assert store.token_counts("llama", "mlp_up").active.shape == (2, 2, 40)
+    assert not (tmp_path / "s" / "cubes").exists()
