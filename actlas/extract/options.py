@@ -70,6 +70,7 @@ class Progress:
         bytes_per_s: The same in bytes of values, before compression.
         seconds_left: For all checkpoints; None while nothing is known.
         disk_bytes: Upper bound of what is still to be written, for all checkpoints; None before the first is loaded.
+        warning: Something to be said now, before more time is spent: weights that are there already, a broken checkpoint.
     """
 
     checkpoint: str
@@ -82,6 +83,7 @@ class Progress:
     bytes_per_s: float = 0.0
     seconds_left: float | None = None
     disk_bytes: int | None = None
+    warning: str | None = None
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -56,7 +56,7 @@ class CheckpointProgress:
         self.texts_read += n_texts
         self.report("extract", self.texts_before + self.texts_read)
 
-    def report(self, stage: str, texts_done: int = 0) -> None:
+    def report(self, stage: str, texts_done: int = 0, warning: str | None = None) -> None:
         """Tell the caller."""
         rate, left = 0.0, None
         if self.texts_read:
@@ -74,6 +74,7 @@ class CheckpointProgress:
                 bytes_per_s=rate * self.bytes_per_text,
                 seconds_left=left,
                 disk_bytes=self.disk_bytes,
+                warning=warning,
             )
         )
 

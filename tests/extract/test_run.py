@@ -22,7 +22,7 @@ from actlas.errors import (
     NotFiniteValues,
     RecipeMismatch,
 )
-from actlas.extract import backend_hf, extract_activations, pipeline, run
+from actlas.extract import backend_hf, extract_activations, pipeline, sweep
 from actlas.extract.batches import plan_batches
 from actlas.names import TokenSample
 from actlas.store.catalog import Store
@@ -223,6 +223,16 @@ def test_one_set_of_weights_under_two_steps_is_flagged(tiny_models, small_corpus
     assert Store(tmp_path / "s").checkpoint("run-step2")["same_weights_as"] == ["run-step1"]
 
 
+def test_a_broken_checkpoint_is_reported_before_it_is_extracted(tiny_models, small_corpus, tmp_path):
+    folder = scaled(tiny_models("qwen2"), tmp_path / "m", "lm_head.weight", 30.0)
+    seen = []
+    summary = extract(folder, small_corpus, tmp_path / "s", progress=seen.append)
+    (line,) = summary.warnings
+    assert line.startswith("m does worse than guessing: ")
+    said = [report.stage for report in seen if report.warning]
+    assert said == ["check"]
+
+
 def test_another_tokenizer_does_not_fit(model_writer, tokenizer_writer, small_corpus, tmp_path):
     for step in (1, 2):
         model_writer(tmp_path / "run" / f"step{step}", "llama", seed=step)
@@ -234,7 +244,7 @@ def test_another_tokenizer_does_not_fit(model_writer, tokenizer_writer, small_co
 
 
 def test_a_model_that_batches_change_is_refused(tiny_models, small_corpus, tmp_path, monkeypatch):
-    monkeypatch.setitem(run.FIDELITY_TOLERANCE, "float32", -1.0)
+    monkeypatch.setitem(sweep.FIDELITY_TOLERANCE, "float32", -1.0)
     with pytest.raises(FidelityError, match="4 texts run together differ from the same texts run alone by"):
         extract(tiny_models("llama"), small_corpus, tmp_path / "s")
     assert not (tmp_path / "s").exists()
@@ -270,7 +280,7 @@ def test_nan_out_of_a_model_is_refused_by_name(tiny_models, small_corpus, tmp_pa
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tiny_models, small_corpus, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(sweep.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DiskTooSmall, match="before compression"):
         extract(tiny_models("llama"), small_corpus, tmp_path / "s")
     assert not (tmp_path / "s").exists()
