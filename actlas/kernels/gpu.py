@@ -61,7 +61,7 @@ class _DeviceLabels:
     member_set: torch.Tensor
     member_starts: torch.Tensor
     members: torch.Tensor
-    columns: torch.Tensor  # uint8 "texts columns": positives, then members of each concept
+    columns: torch.Tensor  # uint8 "texts columns": positives of each concept, then its members, or once all texts
 
     @classmethod
     def of(cls, plan: Plan, is_concept: Bools, is_member: Bools | None, device: torch.device) -> _DeviceLabels:
@@ -71,8 +71,11 @@ class _DeviceLabels:
             return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int32)).to(device)
 
         labels = plan.labels
-        member = np.ones_like(is_concept) if is_member is None else is_member
-        columns = np.concatenate([(is_concept & member)[:, labels.concept], member[:, labels.concept]], axis=1)
+        if is_member is None:
+            positive, member = is_concept[:, labels.concept], np.ones((is_concept.shape[0], 1), np.bool_)
+        else:
+            positive, member = (is_concept & is_member)[:, labels.concept], is_member[:, labels.concept]
+        columns = np.concatenate([positive, member], axis=1)
         return cls(
             move(labels.starts),
             # a kernel may not be given a pointer to nothing
@@ -157,21 +160,51 @@ def rank_sums(ranks: Ranks, plan: Plan, labels: _DeviceLabels) -> tuple[torch.Te
     return out, best_upto
 
 
-def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Per neuron and label column: sum and sum of squares of value - pivot, active texts; pivot is a neuron's first value."""
+@dataclass(frozen=True)
+class Moments:
+    """Per neuron: `pivot`; per neuron and label column, in float64: sums of value - pivot and of its square, active texts."""
+
+    pivot: torch.Tensor
+    sums: torch.Tensor
+    squares: torch.Tensor
+    active: torch.Tensor
+
+
+#: Tile sizes tried on a device, neurons x texts x columns, with warps and stages; the fastest is remembered per shape.
+_TILES = ((32, 64, 64, 4, 3), (64, 64, 64, 4, 3), (64, 128, 64, 8, 3), (128, 64, 64, 8, 4))
+_best_tile: dict[tuple[Any, ...], tuple[int, int, int, int, int]] = {}
+
+
+def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> Moments:
+    """Sums over the texts of each label column, in one pass over the values."""
     import torch
 
     from actlas.kernels.gpu_kernels import moments_kernel
 
     n_neurons, n_texts = values.shape
     n_columns = columns.shape[1]
-    pivot = values[:, 0].float().contiguous()
-    outs = [torch.empty((n_neurons, n_columns), dtype=torch.float64, device=values.device) for _ in range(3)]
-    grid = (-(-n_neurons // 32), -(-n_columns // 64))
-    moments_kernel[grid](
-        values, columns, pivot, *outs, n_neurons, n_texts, n_columns, *values.stride(), threshold, BM=32, BN=64, BC=64
-    )
-    return outs[0], outs[1], outs[2]
+    is_short = values.dtype != torch.float32
+    # 16-bit values are exact as they are; around a pivot, float32 keeps more of the spread
+    pivot = torch.zeros(n_neurons, device=values.device) if is_short else values[:, 0].float().contiguous()
+    largest = (values.amax(1).float() - pivot).abs().maximum((values.amin(1).float() - pivot).abs())
+    scale = torch.exp2(-torch.frexp(largest)[1].clamp(-120, 120).float())
+    sums, squares, active = (torch.empty((n_neurons, n_columns), dtype=torch.float64, device=values.device) for _ in range(3))
+
+    def launch(tile: tuple[int, int, int, int, int]) -> None:
+        bm, bn, bc, warps, stages = tile
+        moments_kernel[(-(-n_neurons // bm), -(-n_columns // bc))](
+            values, columns, pivot, scale, sums, squares, active, n_neurons, n_texts, n_columns, *values.stride(), threshold,
+            IS_SHORT=is_short, BM=bm, BN=bn, BC=bc, num_warps=warps, num_stages=stages,
+        )  # fmt: skip
+
+    key = (values.device, values.dtype, n_texts, n_columns, values.stride())
+    if values.device.type == "cuda" and key not in _best_tile:
+        from triton.testing import do_bench
+
+        _best_tile[key] = min(_TILES, key=lambda tile: do_bench(lambda: launch(tile), warmup=5, rep=20))
+    launch(_best_tile.get(key, _TILES[0]))
+    factor = scale.double()[:, None]
+    return Moments(pivot, sums / factor, squares / factor**2, active)
 
 
 def concept_scores_gpu(
@@ -285,21 +318,22 @@ def _moment_scores(chunk: torch.Tensor, plan: Plan, labels: _DeviceLabels) -> di
     import torch
 
     asked = set(plan.stats) & _MOMENTS
-    sums, squares, active = moments(chunk, labels.columns, plan.wanted.threshold)
+    found = moments(chunk, labels.columns, plan.wanted.threshold)
     n_concepts = plan.labels.concept.size
     order = plan.labels.concept
     n = torch.from_numpy(plan.n_positive[order]).to(chunk.device).double()
     n_off = torch.from_numpy((plan.n_member - plan.n_positive)[order]).to(chunk.device).double()
-    pivot = chunk[:, :1].double()
-    on, off = sums[:, :n_concepts], sums[:, n_concepts:] - sums[:, :n_concepts]
+    pivot = found.pivot.double()[:, None]
+    on, off = found.sums[:, :n_concepts], found.sums[:, n_concepts:] - found.sums[:, :n_concepts]
+    active, active_off = found.active[:, :n_concepts], found.active[:, n_concepts:] - found.active[:, :n_concepts]
     scores = {
         "mean": pivot + on / n,
         "mean_off": pivot + off / n_off,
-        "p_active": active[:, :n_concepts] / n,
-        "p_active_off": (active[:, n_concepts:] - active[:, :n_concepts]) / n_off,
+        "p_active": active / n,
+        "p_active_off": active_off / n_off,
     }
     if "std" in asked:
-        square = squares[:, :n_concepts] / n
+        square = found.squares[:, :n_concepts] / n
         variance = square - (on / n) ** 2
         std = variance.clamp(min=0).sqrt()
         is_lost = variance < _CONDITION * square
