@@ -60,9 +60,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     probe.add_argument("--summary", action="store_true", help="mean and spread over layers instead of every probe")
     probe.set_defaults(run=_probe)
 
-    texts = verbs.add_parser(
-        "top-texts", help="texts with the highest values of a neuron, or of all of a site"
-    )
+    texts = verbs.add_parser("top-texts", help="texts with the highest values of a neuron, or of all of a site")
     _add_store(texts)
     _add_checkpoints(texts)
     texts.add_argument("--neuron", type=_neuron, metavar="SITE/LAYER/NEURON")
