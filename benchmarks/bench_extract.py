@@ -9,6 +9,9 @@ Sites are `mlp_pre` and `mlp_hidden` of every layer, pooled by maximum, in float
 - actlas: the whole of `extract_activations`: hashing, loading, tokenising, checks, sanity loss, writing, committing
 - usual script: 32 texts at a time in the order given, padded to the longest, hooks, a masked maximum, np.save
 
+With `--memory 2000 20000` it measures something else: the peak memory of one extraction per number of texts, each in a process
+of its own, as a ratio to the first.
+
 The usual script's values and the store's are compared on the timed arrays before any figure is printed.
 """
 
@@ -18,6 +21,8 @@ import argparse
 import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -125,6 +130,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path)
     for name, default in (("texts", 4000), ("layers", 8), ("width", 512), ("vocabulary", 8000), ("rounds", 3), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--memory", type=int, nargs="+", metavar="TEXTS", help="peak memory by number of texts instead")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/extract.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -132,7 +138,10 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     folder = Path(tempfile.mkdtemp(prefix="actlas-bench-"))
     try:
-        compare(folder, options)
+        if options.memory:
+            peak_memory(folder, options)
+        else:
+            compare(folder, options)
     finally:
         shutil.rmtree(folder)
 
@@ -195,6 +204,30 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     print(settings)
     if options.save:
         print(save("extract", settings, rows, options.threads))
+
+
+CHILD = """
+import resource, sys
+from actlas.extract import extract_activations
+extract_activations(*sys.argv[1:4], sites=("mlp_hidden", "mlp_pre"), device="cpu")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def peak_memory(folder: Path, options: argparse.Namespace) -> None:
+    """Peak resident memory of whole runs over more and more texts."""
+    sizes = {n_texts: read_texts(None, n_texts) for n_texts in options.memory}
+    write_checkpoint(folder / "model", sizes[max(sizes)], options.layers, options.width, options.vocabulary)
+    rows = []
+    for n_texts, corpus in sizes.items():
+        corpus.write(folder / f"corpus-{n_texts}")
+        arguments = [folder / "model", folder / f"corpus-{n_texts}", folder / f"store-{n_texts}"]
+        child = subprocess.run([sys.executable, "-c", CHILD, *map(str, arguments)], capture_output=True, text=True, check=True)
+        rows.append({"texts": n_texts, "peak_bytes": int(child.stdout.split()[-1])})
+        rows[-1]["ratio_to_first"] = round(rows[-1]["peak_bytes"] / rows[0]["peak_bytes"], 4)
+        print(rows[-1], flush=True)
+    if options.save:
+        print(save("extract_memory", {"layers": options.layers, "width": options.width}, rows, options.threads))
 
 
 def check(folder: Path, layers: int) -> float:
