@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness import RESULTS
+from benchmarks.kernel_tables import KERNEL_TABLES
 
 
 def table(name: str) -> str:
@@ -54,4 +55,4 @@ def _extract(result: Mapping[str, Any]) -> str:
     return markdown(("what", "peer", "time / peer's"), rows)
 
 
-TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"store": _store, "extract": _extract}
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"store": _store, "extract": _extract, **KERNEL_TABLES}

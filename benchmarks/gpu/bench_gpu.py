@@ -3,8 +3,8 @@
     python -m benchmarks.gpu.bench_gpu [--neurons 200000] [--texts 10000] [--concepts 50] [--matrix]
 
 Times are medians of `triton.testing.do_bench`. Bandwidth is that of the values read once, over the bandwidth of copying them
-(bytes read and written) in the same run. Results are compared with the cpu backend on the timed arrays, a sample of neurons, before
-any figure is printed. The torch.sort route works on as many of the neurons as its intermediate results leave room for.
+(bytes read and written) in the same run. Results are compared with the cpu backend on the timed arrays, a sample of neurons,
+before any figure is printed. The torch.sort route works on as many of the neurons as its intermediate results leave room for.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def milliseconds(call: Callable[[], object]) -> float:
     return float(do_bench(call, warmup=50, rep=300, return_mode="median"))
 
 
+def copy_milliseconds(values: torch.Tensor) -> float:
+    target = torch.empty_like(values)
+    return milliseconds(lambda: target.copy_(values))
+
+
 def device_bytes(call: Callable[[], object]) -> int:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -89,9 +94,7 @@ def measure(shape: str, dtype: str, n_neurons: int, n_texts: int, n_concepts: in
     is_concept = torch.rand((n_texts, n_concepts), device="cuda", generator=torch.Generator("cuda").manual_seed(1)) < prevalence
     is_concept[0], is_concept[1] = True, False
     worst = check(values, is_concept, concept_scores(values, is_concept, DEFAULT_STATS, backend="gpu"))
-    target = torch.empty_like(values)
-    copy = milliseconds(lambda: target.copy_(values))
-    del target
+    copy = copy_milliseconds(values)
     bandwidth = 2 * values.nbytes / copy
     columns = torch.cat([is_concept, torch.ones_like(is_concept[:, :1])], 1).view(torch.uint8).contiguous()
     times = {

@@ -1,0 +1,144 @@
+"""Tables and the figure of the kernels, from their result files; `python -m benchmarks.kernel_tables` draws the figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import RESULTS
+
+FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "kernels.svg"
+
+
+def _markdown(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _spread(ratio: Mapping[str, float], digits: int) -> str:
+    return f"{ratio['median']:,.{digits}f} ({ratio['lowest']:,.{digits}f} to {ratio['highest']:,.{digits}f})"
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[object, ...]:
+    return row["n_texts"], row["n_concepts"], row["dtype"], row["shape"], f"{row['prevalence']:.0%}"
+
+
+_CELL_HEAD = ("texts", "concepts", "dtype", "values", "positive")
+
+
+def _matrix(result: Mapping[str, Any]) -> str:
+    rows = []
+    for row in result["rows"]:
+        ratios = row["peer_over_actlas"]
+        cells = (f"{row['ns_per_cell']['actlas']:.3f}", _spread(ratios["scikit-learn loop"], 0), row["best_torch"])
+        peers = (_spread(ratios[row["best_torch"]], 1), _spread(ratios["numpy positives"], 1))
+        rows.append(
+            (*_cell(row), *cells, *peers, f"{row['time_over_copy']:.0f}", f"{max(row['largest_difference'].values()):.0e}")
+        )
+    head = (*_CELL_HEAD, "ns per value and concept", "scikit-learn loop", "best torch", "its time", "numpy", "copy", "difference")
+    return _markdown(head, rows)
+
+
+def _statistics(result: Mapping[str, Any]) -> str:
+    names = ("nine defaults", "auroc", "mean", "std", "median", "best_f1", "ap_anti")
+    rows = [
+        (*_cell(row), *(f"{row['time_over_ap'][name]['median']:.2f}" for name in names), _spread(row["auroc"], 1))
+        for row in result["rows"]
+    ]
+    return _markdown((*_CELL_HEAD, *names, "scipy AUROC / ours"), rows)
+
+
+def _threads(result: Mapping[str, Any]) -> str:
+    rows = []
+    for row in result["rows"]:
+        rows += [(*_cell(row), n, _spread(speed, 2)) for n, speed in row["speed_over_one_thread"].items() if n != "1"]
+    return _markdown((*_CELL_HEAD, "threads", "speed / one thread's"), rows)
+
+
+def _costs(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["shape"],
+            ", ".join(row["stats"]),
+            f"{row['prevalence']:.1%}",
+            *(_spread(row["time_over_chosen"][way], 2) for way in ("sparse", "dense")),
+        )
+        for row in result["rows"]
+    ]
+    return _markdown(("values", "statistics", "positive", "sparse / chosen", "dense / chosen"), rows)
+
+
+def _checkpoint(result: Mapping[str, Any]) -> str:
+    rows: list[tuple[object, ...]] = [
+        (
+            f"{row['n_neurons']:,}",
+            row["n_texts"],
+            row["n_concepts"],
+            f"{row['seconds']:.0f} s",
+            f"{row['peak_bytes'] / 2**30:.2f} GiB",
+            f"{row['scikit_learn_seconds_extrapolated'] / 3600:,.0f} h",
+            f"{row['scikit_learn_over_actlas']:,.0f}",
+        )
+        for row in result["rows"]
+    ]
+    head = ("neurons", "texts", "concepts", "time", "peak memory", "scikit-learn loop, extrapolated, one core", "ratio")
+    return _markdown(head, rows)
+
+
+def _gpu(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            *_cell(row),
+            f"{row['milliseconds']['moments']:.2f}",
+            f"{row['moments_share_of_copy_bandwidth']:.0%}",
+            f"{row['milliseconds']['ap']:.1f}",
+            f"{row['torch_over_actlas']:.1f}",
+            f"{row['milliseconds']['top 500']:.1f}",
+        )
+        for row in result["rows"]
+    ]
+    return _markdown((*_CELL_HEAD, "moments ms", "share of copy", "ap ms", "torch.sort route / ap", "top 500 ms"), rows)
+
+
+KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "kernels": _matrix,
+    "kernels_statistics": _statistics,
+    "kernels_threads": _threads,
+    "kernels_costs": _costs,
+    "kernels_checkpoint": _checkpoint,
+    "kernels_gpu": _gpu,
+}
+
+
+def draw() -> Path:
+    """Time per value and concept against the number of texts, both logarithmic."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "actlas"
+    import matplotlib.pyplot as plt
+
+    rows = json.loads((RESULTS / "kernels.json").read_text())["rows"]
+    centre = {"n_concepts": 20, "dtype": "float16", "shape": "gaussian", "prevalence": 0.05}
+    line = sorted(
+        (row for row in rows if all(row[key] == value for key, value in centre.items())), key=lambda row: row["n_texts"]
+    )
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    for name in line[0]["ns_per_cell"]:
+        points = [(row["n_texts"], row["ns_per_cell"][name]) for row in line if name in row["ns_per_cell"]]
+        style = {"linewidth": 2.5, "color": "black"} if name == "actlas" else {"linewidth": 1.2}
+        axes.loglog(*zip(*points, strict=True), marker="o", label=name, **style)
+    axes.set_xlabel("texts")
+    axes.set_ylabel("ns per value and concept")
+    axes.set_title("Average precision, 20 concepts, 5 % positive, float16, one thread", fontsize=10)
+    axes.grid(True, which="major", alpha=0.3)
+    axes.legend(fontsize=8)
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, metadata={"Date": None})
+    return FIGURE
+
+
+if __name__ == "__main__":
+    print(draw())
