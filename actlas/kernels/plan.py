@@ -106,7 +106,8 @@ class Plan:
     @cached_property
     def inverse(self) -> Floats:
         """1 / i for every number of texts."""
-        return 1.0 / np.maximum(np.arange(self.n_texts + 2), 1)
+        # whole words of ranks are weighed, so there are up to 63 more than are ever used
+        return 1.0 / np.maximum(np.arange(self.n_texts + 66), 1)
 
     @cached_property
     def slots(self) -> dict[str, int]:

@@ -36,3 +36,10 @@ def test_dense_way_pays_where_many_texts_are_positive():
     sparse, dense = (Plan.of(rng.random((4000, 16)) < share, None, ("ap",), 0.0).labels for share in (0.01, 0.5))
     assert sparse.sparse_cost[0] < 4000 * sparse.dense_cost[0]
     assert dense.sparse_cost[0] > 4000 * dense.dense_cost[0]
+
+
+def test_whole_words_of_ranks_find_their_inverse():
+    for n_texts in (2, 63, 64, 65, 1700):
+        inverse = Plan.of(np.arange(n_texts)[:, None] < 1, None, ("ap",), 0.0).inverse
+        assert inverse.size > 64 * -(-n_texts // 64)
+        assert inverse[1 : n_texts + 1].tolist() == [1 / i for i in range(1, n_texts + 1)]
