@@ -13,8 +13,9 @@ import transformers
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ModelNotLoaded
 from actlas.extract.backend import BackendSettings, Capture, Source
-from actlas.extract.backend_hf_capture import TORCH_DTYPES, BlockStage, Hooks, describe_places
+from actlas.extract.backend_hf_capture import Hooks, describe_places
 from actlas.extract.backend_hf_files import HfTokenizer, identify, list_revisions, load_config
+from actlas.extract.backend_hf_stage import TORCH_DTYPES, BlockStage
 from actlas.extract.batches import BlockTexts, TokenBatch
 from actlas.extract.sites import family_of, linear_patterns, site_map
 from actlas.names import Checkpoint

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from actlas.errors import CapturePointNotFound, ExtractionError, NotFiniteValues
+from actlas.errors import CapturePointNotFound, ExtractionError
 from actlas.extract.backend import Capture
+from actlas.extract.backend_hf_stage import TORCH_DTYPES, BlockStage, Check, Column
 from actlas.extract.batches import BlockTexts, Span, TokenBatch
 from actlas.extract.pooling import count_active, count_active_masked, pool, pool_segments, pool_spans
 from actlas.extract.sites import SiteMap
-from actlas.store.writer import BlockValues
-
-TORCH_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class Column:
-    """Part of the neuron axis of one layer of a site that one module gives."""
-
-    site: str
-    layer: int
-    first: int
-    last: int
 
 
 class Tap:
@@ -68,94 +55,6 @@ class Tap:
                 f"the {self.side} of {self.path} is a {type(value).__name__}, not a tensor; name a module that gives one"
             )
         return value
-
-
-@dataclass(frozen=True)
-class _Check:
-    """Whether what was computed, and what is left of it in the stored dtype, is finite; flags stay on the device."""
-
-    column: Column
-    is_pooled: bool
-    rows: torch.Tensor
-    is_computed_finite: torch.Tensor
-    is_stored_finite: torch.Tensor
-
-
-@dataclass
-class BlockStage:
-    """Values of one block while its batches run, text-major as they come."""
-
-    block: BlockTexts
-    cubes: dict[str, torch.Tensor]
-    tokens: dict[str, torch.Tensor]
-    counts: dict[str, torch.Tensor]
-    n_tokens: NDArray[np.int64]
-    loss_sum: torch.Tensor
-    loss_tokens: int = 0
-    checks: list[_Check] = field(default_factory=list)
-    ready: torch.cuda.Event | None = None
-
-    def seal(self) -> None:
-        """No batch follows: what the device has been asked to do for this block so far is all of it."""
-        if self.loss_sum.device.type == "cuda":
-            self.ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self.ready.record(torch.cuda.current_stream(self.loss_sum.device))
-
-    def collect(self) -> BlockValues:
-        """Everything on the host, once it is known to be finite.
-
-        Raises:
-            NotFiniteValues: Naming the first text, layer and site.
-        """
-        if self.ready is None:
-            return self._on_host()
-        # copies run beside the next block's batches instead of behind them
-        stream = torch.cuda.Stream(device=self.loss_sum.device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(stream):
-            stream.wait_event(self.ready)
-            return self._on_host()
-
-    def _on_host(self) -> BlockValues:
-        if self.checks:
-            is_finite = torch.stack([check.is_stored_finite for check in self.checks]).cpu()
-            if not bool(is_finite.all()):
-                self._refuse(self.checks[int((~is_finite).nonzero()[0, 0])])
-        return BlockValues(
-            cubes={site: _to_numpy(values.transpose(1, 2)) for site, values in self.cubes.items()},
-            tokens={site: _to_numpy(values) for site, values in self.tokens.items()},
-            counts={site: values.cpu().numpy() for site, values in self.counts.items()},
-            n_tokens=self.n_tokens,
-            loss_sum=float(self.loss_sum.cpu()),
-            loss_tokens=self.loss_tokens,
-        )
-
-    def _refuse(self, check: _Check) -> None:
-        column = check.column
-        values = self.cubes[column.site] if check.is_pooled else self.tokens[column.site]
-        layer = values[column.layer, check.rows, column.first : column.last]
-        at, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
-        row = int(check.rows[at]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[at])])
-        place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {column.first + neuron}"
-        if bool(check.is_computed_finite.cpu()):
-            limit = torch.finfo(layer.dtype).max
-            raise NotFiniteValues(
-                f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {place}; "
-                "store another dtype: --dtype float32 or --dtype bfloat16"
-            )
-        raise NotFiniteValues(f"the model gave NaN or infinity: {place}; the checkpoint may be broken")
-
-
-def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
-    if values.device.type == "cpu":
-        # still text-major under its transposed view: the store turns tiles while it encodes them
-        host = values
-    else:
-        turned = values.contiguous()
-        host = torch.empty(turned.shape, dtype=turned.dtype, pin_memory=True)
-        host.copy_(turned, non_blocking=True)
-        torch.cuda.current_stream(turned.device).synchronize()
-    # numpy has no bfloat16: the store keeps its bits
-    return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()
 
 
 @dataclass(frozen=True)
@@ -207,6 +106,8 @@ class Hooks:
     def __init__(self, model: torch.nn.Module, places: SiteMap, capture: Capture, device: torch.device) -> None:
         self.capture = capture
         self.device = device
+        #: A CPU pools span by span and reads no padding; elsewhere starting many kernels would cost more than padding does.
+        self.pools_at_once = device.type != "cpu"
         self.shapes: dict[str, tuple[int, int]] = {}
         self._places = places
         self._fired: dict[tuple[str, str], int] = {}
@@ -281,7 +182,7 @@ class Hooks:
             rows=torch.from_numpy(batch.rows).to(self.device),
             spans=batch.spans,
             segments=self._segments(batch),
-            is_pooled=None if batch.is_pooled is None else torch.from_numpy(batch.is_pooled).to(self.device),
+            is_pooled=self._is_pooled(batch),
             language=torch.from_numpy(language).to(self.device),
             sampled=self._sampled(block, batch),
         )
@@ -294,11 +195,19 @@ class Hooks:
 
     def _segments(self, batch: TokenBatch) -> torch.Tensor | None:
         """Tokens before, inside and after each text's pooled range, for devices that pool a whole batch at once."""
-        if self.device.type == "cpu" or batch.is_pooled is not None:
+        if not self.pools_at_once or batch.is_pooled is not None:
             return None
         n_tokens = batch.token_ids.shape[1]
         parts = np.stack([batch.starts, batch.stops - batch.starts, n_tokens - batch.stops], axis=1)
         return torch.from_numpy(parts).to(self.device)
+
+    def _is_pooled(self, batch: TokenBatch) -> torch.Tensor | None:
+        """Mask of the pooled tokens where ranges do not say it, or would be counted one by one on a GPU."""
+        is_pooled = batch.is_pooled
+        if is_pooled is None and self.pools_at_once:
+            positions = np.arange(batch.token_ids.shape[1])
+            is_pooled = (positions >= batch.starts[:, None]) & (positions < batch.stops[:, None])
+        return None if is_pooled is None else torch.from_numpy(is_pooled).to(self.device)
 
     def _sampled(self, block: BlockTexts, batch: TokenBatch) -> _Sampled | None:
         """The tokens of a batch whose vectors are kept; None if there are none."""
@@ -345,10 +254,10 @@ class Hooks:
     def _store(self, column: Column, value: torch.Tensor, batch: _Batch, stage: BlockStage) -> None:
         capture, part = self.capture, slice(column.first, column.last)
         if column.site in stage.cubes:
-            if batch.is_pooled is not None:
-                pooled = pool(value, batch.is_pooled, capture.pooling)
-            elif batch.segments is not None:
+            if batch.segments is not None:
                 pooled = pool_segments(value, batch.segments, capture.pooling)
+            elif batch.is_pooled is not None:
+                pooled = pool(value, batch.is_pooled, capture.pooling)
             else:
                 pooled = pool_spans(value, batch.spans, capture.pooling)
             self._put(stage, column, batch.rows, pooled, is_pooled=True)
@@ -368,7 +277,7 @@ class Hooks:
         is_stored_finite = torch.isfinite(stored).all()
         is_same = stored.dtype == values.dtype
         is_computed_finite = is_stored_finite if is_same else torch.isfinite(values).all()
-        stage.checks.append(_Check(column, is_pooled, rows, is_computed_finite, is_stored_finite))
+        stage.checks.append(Check(column, is_pooled, rows, is_computed_finite, is_stored_finite))
 
 
 def describe_places(places: SiteMap) -> Mapping[str, list[str]]:

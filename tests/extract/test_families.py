@@ -210,6 +210,19 @@ def test_max_with_pad_is_the_maximum_over_a_fixed_length(family, tiny_models, bl
     assert np.array_equal(values.counts["mlp_hidden"][0], expected_counts)
 
 
+@pytest.mark.parametrize("pooling", ["max", "mean", "last"])
+def test_pooling_a_batch_at_once_as_on_a_gpu_gives_the_same(pooling, tiny_models, blocks):
+    found = []
+    for pools_at_once in (False, True):
+        session = open_session(tiny_models("gpt2"), sites=("mlp_pre",), count_sites=("mlp_hidden",), pooling=pooling)
+        session._hooks.pools_at_once = pools_at_once
+        found.append(session.run_block(blocks(token_lists())).collect())
+        session.close()
+    spanwise, at_once = found
+    np.testing.assert_allclose(at_once.cubes["mlp_pre"], spanwise.cubes["mlp_pre"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(at_once.counts["mlp_hidden"], spanwise.counts["mlp_hidden"])
+
+
 def test_special_tokens_can_be_run_but_not_pooled(tiny_models, blocks):
     folder, lists = tiny_models("llama"), token_lists()
     lists = [[1, *ids, 2] for ids in lists]

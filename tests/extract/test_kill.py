@@ -97,3 +97,27 @@ def test_kills_lose_nothing_and_tear_nothing(tiny_models, small_corpus, tmp_path
     extract_activations(folder, corpus, store, **options)
     assert contents(store) == expected
     assert killed_midway > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_runs", [2, 4])
+def test_kills_among_several_runs_at_once(n_runs, tiny_models, small_corpus, tmp_path):
+    """Runs that share a store take blocks from one another's hands; some are killed, the rest and a last call finish."""
+    folder, corpus, store = tiny_models("llama"), tmp_path / "corpus", tmp_path / "s"
+    small_corpus.write(corpus)
+    options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4}
+    extract_activations(folder, corpus, tmp_path / "whole", **options)
+    whole, chance = Store(tmp_path / "whole"), random.Random(n_runs)
+    for _ in range(max(1, N_KILLS // 4)):
+        children = [start(folder, corpus, store) for _ in range(n_runs)]
+        for child in children:
+            wait_for(child, "ready")
+        time.sleep(chance.uniform(0.5, 3))
+        for child in children[1:]:
+            child.send_signal(signal.SIGKILL)
+        readable(store, whole)
+        outputs = [child.communicate()[1] for child in children]
+        assert children[0].returncode == 0, outputs[0]
+    summary = extract_activations(folder, corpus, store, **options)
+    assert summary.checkpoints[0].status in ("there", "extracted")
+    assert contents(store) == contents(tmp_path / "whole")

@@ -1,0 +1,114 @@
+"""Values of one block on the model's device: filled batch by batch, checked, then handed over as host arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actlas.errors import NotFiniteValues
+from actlas.extract.batches import BlockTexts
+from actlas.store.writer import BlockValues
+
+TORCH_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Part of the neuron axis of one layer of a site that one module gives."""
+
+    site: str
+    layer: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether what was computed, and what is left of it in the stored dtype, is finite; flags stay on the device."""
+
+    column: Column
+    is_pooled: bool
+    rows: torch.Tensor
+    is_computed_finite: torch.Tensor
+    is_stored_finite: torch.Tensor
+
+
+@dataclass
+class BlockStage:
+    """Values of one block while its batches run, text-major as they come."""
+
+    block: BlockTexts
+    cubes: dict[str, torch.Tensor]
+    tokens: dict[str, torch.Tensor]
+    counts: dict[str, torch.Tensor]
+    n_tokens: NDArray[np.int64]
+    loss_sum: torch.Tensor
+    loss_tokens: int = 0
+    checks: list[Check] = field(default_factory=list)
+    ready: torch.cuda.Event | None = None
+
+    def seal(self) -> None:
+        """No batch follows: what the device has been asked to do for this block so far is all of it."""
+        if self.loss_sum.device.type == "cuda":
+            self.ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.ready.record(torch.cuda.current_stream(self.loss_sum.device))
+
+    def collect(self) -> BlockValues:
+        """Everything on the host, once it is known to be finite.
+
+        Raises:
+            NotFiniteValues: Naming the first text, layer and site.
+        """
+        if self.ready is None:
+            return self._on_host()
+        # copies run beside the next block's batches instead of behind them
+        stream = torch.cuda.Stream(device=self.loss_sum.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            stream.wait_event(self.ready)
+            return self._on_host()
+
+    def _on_host(self) -> BlockValues:
+        if self.checks:
+            is_finite = torch.stack([check.is_stored_finite for check in self.checks]).cpu()
+            if not bool(is_finite.all()):
+                self._refuse(self.checks[int((~is_finite).nonzero()[0, 0])])
+        return BlockValues(
+            cubes={site: _to_numpy(values.transpose(1, 2)) for site, values in self.cubes.items()},
+            tokens={site: _to_numpy(values) for site, values in self.tokens.items()},
+            counts={site: values.cpu().numpy() for site, values in self.counts.items()},
+            n_tokens=self.n_tokens,
+            loss_sum=float(self.loss_sum.cpu()),
+            loss_tokens=self.loss_tokens,
+        )
+
+    def _refuse(self, check: Check) -> None:
+        column = check.column
+        values = self.cubes[column.site] if check.is_pooled else self.tokens[column.site]
+        layer = values[column.layer, check.rows, column.first : column.last]
+        at, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
+        row = int(check.rows[at]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[at])])
+        place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {column.first + neuron}"
+        if bool(check.is_computed_finite.cpu()):
+            limit = torch.finfo(layer.dtype).max
+            raise NotFiniteValues(
+                f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {place}; "
+                "store another dtype: --dtype float32 or --dtype bfloat16"
+            )
+        raise NotFiniteValues(f"the model gave NaN or infinity: {place}; the checkpoint may be broken")
+
+
+def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
+    if values.device.type == "cpu":
+        # still text-major under its transposed view: the store turns tiles while it encodes them
+        host = values
+    else:
+        turned = values.contiguous()
+        host = torch.empty(turned.shape, dtype=turned.dtype, pin_memory=True)
+        host.copy_(turned, non_blocking=True)
+        torch.cuda.current_stream(turned.device).synchronize()
+    # numpy has no bfloat16: the store keeps its bits
+    return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()
