@@ -33,11 +33,25 @@ def _matrix(result: Mapping[str, Any]) -> str:
     for row in result["rows"]:
         ratios = row["peer_over_actlas"]
         cells = (f"{row['ns_per_cell']['actlas']:.3f}", _spread(ratios["scikit-learn loop"], 0), row["best_torch"])
-        peers = (_spread(ratios[row["best_torch"]], 1), _spread(ratios["numpy positives"], 1))
+        peers = (
+            _spread(ratios[row["best_torch"]], 1),
+            _spread(ratios["torch plain"], 1),
+            _spread(ratios["numpy positives"], 1),
+        )
         rows.append(
             (*_cell(row), *cells, *peers, f"{row['time_over_copy']:.0f}", f"{max(row['largest_difference'].values()):.0e}")
         )
-    head = (*_CELL_HEAD, "ns per value and concept", "scikit-learn loop", "best torch", "its time", "numpy", "copy", "difference")
+    head = (
+        *_CELL_HEAD,
+        "ns per value and concept",
+        "scikit-learn loop",
+        "best torch",
+        "its time",
+        "plain torch",
+        "numpy",
+        "copy",
+        "difference",
+    )
     return _markdown(head, rows)
 
 
