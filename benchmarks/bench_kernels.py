@@ -243,18 +243,21 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="part")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--full", action="store_true", help="all axes of the matrix crossed")
     parser.add_argument("--quick", action="store_true", help="small sizes, nothing written")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    unknown = sorted(set(options.parts) - set(PARTS))
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
     with threadpool_limits(1):
         run(options)
 
 
 def run(options: argparse.Namespace) -> None:
-    for part in options.parts:
+    for part in options.parts or PARTS:
         PARTS[part](options)
 
 

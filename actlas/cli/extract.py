@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actlas.cli.show import ProgressLine, as_table, duration, n_bytes, step_progress, tell
-from actlas.names import DTYPES, OVER_LONG, POOLINGS, SITES, SPECIAL_TOKENS, TokenSample
+from actlas.names import DTYPES, OVER_LONG, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
 
 if TYPE_CHECKING:
     from actlas.extract import Progress
@@ -56,6 +56,9 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument(
         "--token-sites", type=_names, metavar="SITE,...", help="sites whose token vectors are kept (default: embed,resid)"
     )
+    extract.add_argument("--token-choice", choices=TOKEN_CHOICES, help="which tokens those are (default: a seeded sample)")
+    extract.add_argument("--stats-only", action="store_true", help="count active tokens (LAPE) and keep no cube")
+    extract.add_argument("--loss-texts", type=int, default=256, help="texts that the sanity loss is taken on")
     extract.add_argument("--seed", type=int, default=0, help="of the token sample")
     extract.add_argument("--tokenizer", help="folder or hub id, where the checkpoints have none")
     extract.add_argument("--trust-remote-code", action="store_true")
@@ -69,10 +72,12 @@ def _extract(options: argparse.Namespace) -> None:
     from actlas.extract import extract_activations
 
     sample = None
-    if options.token_sample is not None or options.token_sites is not None or options.seed:
+    given = (options.token_sample, options.token_sites, options.token_choice)
+    if any(value is not None for value in given) or options.seed:
         default = TokenSample()
         per_text = default.per_text if options.token_sample is None else options.token_sample
-        sample = TokenSample(per_text, options.seed, options.token_sites or default.sites)
+        choice = options.token_choice or default.choice
+        sample = TokenSample(per_text, options.seed, options.token_sites or default.sites, choice)
     line = ProgressLine(options.quiet)
     announced = False
 
@@ -81,13 +86,16 @@ def _extract(options: argparse.Namespace) -> None:
         if progress.disk_bytes is not None and not announced and not options.quiet:
             announced = True
             tell(f"at most {n_bytes(progress.disk_bytes)} will be written, less what compression saves")
+        if progress.warning:
+            line.end()
+            tell(f"warning: {progress.warning}")
         line.update(_progress_text(progress), final=progress.stage == "done")
 
     summary = extract_activations(
         options.models,
         options.corpus,
         options.store,
-        sites=options.sites or ["mlp_pre"],
+        sites=options.sites or (["mlp_hidden"] if options.stats_only else ["mlp_pre"]),
         pooling=options.pooling,
         dtype=options.dtype,
         backend=options.backend,
@@ -102,14 +110,14 @@ def _extract(options: argparse.Namespace) -> None:
         token_sample=sample,
         tokenizer=options.tokenizer,
         trust_remote_code=options.trust_remote_code,
+        stats_only=options.stats_only,
+        loss_texts=options.loss_texts,
         fidelity_texts=options.fidelity_texts,
         texts_per_block=options.texts_per_block,
         checks_disk=not options.no_disk_check,
         syncs=not options.no_sync,
     )
     line.end()
-    for warning in summary.warnings:
-        tell(f"warning: {warning}")
     for result in summary.checkpoints:
         words = [f"{result.checkpoint}: {'already there' if result.status == 'there' else result.status}"]
         if result.status == "extracted":

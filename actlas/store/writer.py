@@ -55,7 +55,7 @@ class StoreWriter:
         recipe: What decides the numbers.
         corpus: Texts of the text axis (already without those that the recipe drops) and their labels.
         tokens: Their token ids.
-        sample: Sampled tokens in text order: text_id, position, token_id. None keeps no token vectors.
+        sample: Sampled tokens in text order: text_id, position, token_id; further columns are kept. None keeps no token vectors.
         texts_per_block: Rows of a block; see `layout.texts_per_block`. An existing store keeps its own.
         codec: Name in `codecs.CODECS`. An existing store keeps its own.
         sync: Whether every shard is flushed to disk before it is committed; without it a power cut can lose committed shards.
@@ -108,7 +108,7 @@ class StoreWriter:
             block_rows = layout.token_plan(1, 1, len(blocks), max(per_block), "float32").shape[1] // len(blocks)
             first = np.concatenate([[0], np.cumsum(per_block)])[block_of]
             array_rows = block_of * block_rows + np.arange(sample.height) - first
-            sample = sample.select(pl.Series("row", array_rows, dtype=pl.Int64), "text_id", "position", "token_id")
+            sample = sample.select(pl.Series("row", array_rows, dtype=pl.Int64), pl.all())
             self._write(layout.SAMPLED_TOKENS, [parquet_bytes(sample)])
         lists = np.split(tokens.ids, tokens.offsets[1:-1])
         ids = pl.DataFrame({"text_id": texts["text_id"], "token_ids": pl.Series(lists, dtype=pl.List(pl.Int32))})
