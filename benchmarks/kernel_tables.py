@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import RESULTS
+from benchmarks.markdown import markdown, spread
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "kernels.svg"
-
-
-def _markdown(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def _spread(ratio: Mapping[str, float], digits: int) -> str:
-    return f"{ratio['median']:,.{digits}f} ({ratio['lowest']:,.{digits}f} to {ratio['highest']:,.{digits}f})"
 
 
 def _cell(row: Mapping[str, Any]) -> tuple[object, ...]:
@@ -32,11 +24,11 @@ def _matrix(result: Mapping[str, Any]) -> str:
     rows = []
     for row in result["rows"]:
         ratios = row["peer_over_actlas"]
-        cells = (f"{row['ns_per_cell']['actlas']:.3f}", _spread(ratios["scikit-learn loop"], 0), row["best_torch"])
+        cells = (f"{row['ns_per_cell']['actlas']:.3f}", spread(ratios["scikit-learn loop"], 0), row["best_torch"])
         peers = (
-            _spread(ratios[row["best_torch"]], 1),
-            _spread(ratios["torch plain"], 1),
-            _spread(ratios["numpy positives"], 1),
+            spread(ratios[row["best_torch"]], 1),
+            spread(ratios["torch plain"], 1),
+            spread(ratios["numpy positives"], 1),
         )
         rows.append(
             (*_cell(row), *cells, *peers, f"{row['time_over_copy']:.0f}", f"{max(row['largest_difference'].values()):.0e}")
@@ -52,23 +44,23 @@ def _matrix(result: Mapping[str, Any]) -> str:
         "copy",
         "difference",
     )
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def _statistics(result: Mapping[str, Any]) -> str:
     names = ("nine defaults", "auroc", "mean", "std", "median", "best_f1", "ap_anti")
     rows = [
-        (*_cell(row), *(f"{row['time_over_ap'][name]['median']:.2f}" for name in names), _spread(row["auroc"], 1))
+        (*_cell(row), *(f"{row['time_over_ap'][name]['median']:.2f}" for name in names), spread(row["auroc"], 1))
         for row in result["rows"]
     ]
-    return _markdown((*_CELL_HEAD, *names, "scipy AUROC / ours"), rows)
+    return markdown((*_CELL_HEAD, *names, "scipy AUROC / ours"), rows)
 
 
 def _threads(result: Mapping[str, Any]) -> str:
     rows = []
     for row in result["rows"]:
-        rows += [(*_cell(row), n, _spread(speed, 2)) for n, speed in row["speed_over_one_thread"].items() if n != "1"]
-    return _markdown((*_CELL_HEAD, "threads", "speed / one thread's"), rows)
+        rows += [(*_cell(row), n, spread(speed, 2)) for n, speed in row["speed_over_one_thread"].items() if n != "1"]
+    return markdown((*_CELL_HEAD, "threads", "speed / one thread's"), rows)
 
 
 def _costs(result: Mapping[str, Any]) -> str:
@@ -77,11 +69,11 @@ def _costs(result: Mapping[str, Any]) -> str:
             row["shape"],
             ", ".join(row["stats"]),
             f"{row['prevalence']:.1%}",
-            *(_spread(row["time_over_chosen"][way], 2) for way in ("sparse", "dense")),
+            *(spread(row["time_over_chosen"][way], 2) for way in ("sparse", "dense")),
         )
         for row in result["rows"]
     ]
-    return _markdown(("values", "statistics", "positive", "sparse / chosen", "dense / chosen"), rows)
+    return markdown(("values", "statistics", "positive", "sparse / chosen", "dense / chosen"), rows)
 
 
 def _checkpoint(result: Mapping[str, Any]) -> str:
@@ -98,7 +90,7 @@ def _checkpoint(result: Mapping[str, Any]) -> str:
         for row in result["rows"]
     ]
     head = ("neurons", "texts", "concepts", "time", "peak memory", "scikit-learn loop, extrapolated, one core", "ratio")
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def _gpu(result: Mapping[str, Any]) -> str:
@@ -113,7 +105,7 @@ def _gpu(result: Mapping[str, Any]) -> str:
         )
         for row in result["rows"]
     ]
-    return _markdown((*_CELL_HEAD, "moments ms", "share of copy", "ap ms", "torch.sort route / ap", "top 500 ms"), rows)
+    return markdown((*_CELL_HEAD, "moments ms", "share of copy", "ap ms", "torch.sort route / ap", "top 500 ms"), rows)
 
 
 KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {

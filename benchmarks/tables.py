@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.harness import RESULTS
 from benchmarks.kernel_tables import KERNEL_TABLES
+from benchmarks.markdown import markdown, spread
 
 
 def table(name: str) -> str:
@@ -31,27 +32,16 @@ def about(result: Mapping[str, Any]) -> str:
     )
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def ratio(spread: Mapping[str, float], digits: int = 2) -> str:
-    """Median of the rounds' ratios with their extremes."""
-    return f"{spread['median']:.{digits}f} ({spread['lowest']:.{digits}f} to {spread['highest']:.{digits}f})"
-
-
 def _store(result: Mapping[str, Any]) -> str:
     rows = [
-        (row["codec"], row["what"], row["peer"], ratio(row["speed_over_peer"]), f"{row['compression_ratio']:.2f}")
+        (row["codec"], row["what"], row["peer"], spread(row["speed_over_peer"]), f"{row['compression_ratio']:.2f}")
         for row in result["rows"]
     ]
     return markdown(("codec", "what", "peer", "speed / peer's", "compression"), rows)
 
 
 def _extract(result: Mapping[str, Any]) -> str:
-    rows = [(row["what"], row["peer"], ratio(row["time_over_peer"])) for row in result["rows"]]
+    rows = [(row["what"], row["peer"], spread(row["time_over_peer"])) for row in result["rows"]]
     return markdown(("what", "peer", "time / peer's"), rows)
 
 
