@@ -32,7 +32,28 @@ _HOMES = {
     "write_report": "actlas.report",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "Atlas",
+    "Corpus",
+    "__version__",
+    "corpus_from_frames",
+    "expert_overlap",
+    "extract_activations",
+    "import_concept_files",
+    "import_parallel",
+    "import_table",
+    "language_neurons",
+    "neuron_trajectory",
+    "open_store",
+    "overlap_controls",
+    "score_neurons",
+    "shared_trajectory",
+    "top_experts",
+    "top_texts",
+    "train_probes",
+    "verify",
+    "write_report",
+]
 
 if TYPE_CHECKING:
     from actlas.extract import extract_activations

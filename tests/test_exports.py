@@ -42,6 +42,10 @@ def test_concept_scores_keeps_its_signature() -> None:
     assert parameters["backend"].default == "auto"
 
 
+def test_what_is_promised_is_what_can_be_loaded() -> None:
+    assert sorted(actlas.__all__) == sorted(["__version__", *actlas._HOMES])
+
+
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'extrct'"):
         _ = actlas.extrct
