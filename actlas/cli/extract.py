@@ -45,7 +45,7 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument(
         "--step", action="append", type=int, dest="steps", help="training step, one per MODEL, if names do not say it"
     )
-    extract.add_argument("--max-tokens", type=int, default=128)
+    extract.add_argument("--max-tokens", type=int, help="longest token sequence (default: 128, or what the model can read)")
     extract.add_argument("--over-long", choices=OVER_LONG, default="truncate", help="what happens to longer texts")
     extract.add_argument("--special-tokens", choices=SPECIAL_TOKENS, default="pool", help="tokens that the tokenizer adds")
     extract.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")

@@ -17,7 +17,8 @@ class ExtractOptions:
         device: "cpu", "cuda", "cuda:N", or "auto".
         compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU.
         tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
-        max_tokens: Longest token sequence, special tokens included.
+        max_tokens: Longest token sequence, special tokens included; None for 128, or what the first checkpoint can read if that
+            is less.
         over_long: Longer texts: "truncate", "drop" or "error".
         special_tokens: Tokens that the tokenizer adds: "pool", "run" (through the model, not pooled) or "none" (not added).
         token_sample: Token vectors kept beside the pooled values; None keeps the default sample of the sites there are.
@@ -38,7 +39,7 @@ class ExtractOptions:
     device: str = "auto"
     compute_dtype: str = "auto"
     tokens_per_batch: int | None = None
-    max_tokens: int = 128
+    max_tokens: int | None = None
     over_long: str = "truncate"
     special_tokens: str = "pool"
     token_sample: TokenSample | None = None

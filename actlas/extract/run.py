@@ -16,6 +16,9 @@ from actlas.extract.tokens import TokenRules, tokenise
 from actlas.names import Checkpoint, Recipe, TokenSample
 from actlas.store.corpus import Corpus
 
+#: Longest token sequence where nobody says.
+_MAX_TOKENS = 128
+
 Models = str | Path | Checkpoint | Iterable[str | Path | Checkpoint]
 
 
@@ -88,7 +91,7 @@ def extract_activations(
         sites=tuple(sorted(site_names)),
         pooling=pooling,
         dtype=dtype,
-        max_tokens=chosen.max_tokens,
+        max_tokens=min(_MAX_TOKENS, first.max_positions or _MAX_TOKENS) if chosen.max_tokens is None else chosen.max_tokens,
         over_long=chosen.over_long,
         special_tokens=chosen.special_tokens,
         tokens=token_sample,

@@ -205,6 +205,11 @@ def test_texts_longer_than_allowed(tiny_models, small_corpus, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_without_a_length_the_model_s_own_limit_holds(tiny_models, small_corpus, tmp_path):
+    extract_activations(tiny_models("llama"), small_corpus, tmp_path / "s", device="cpu")
+    assert Store(tmp_path / "s").recipe.max_tokens == 64
+
+
 def test_another_recipe_or_other_weights_do_not_fit(tiny_models, model_writer, small_corpus, tmp_path):
     folder = shutil.copytree(tiny_models("llama"), tmp_path / "m")
     extract(folder, small_corpus, tmp_path / "s")
