@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,6 +226,8 @@ def open_store(path: Path | str, mode: str = "r") -> Atlas:
     return Atlas(path, mode)
 
 
-def as_atlas(store: Atlas | str | Path, mode: str = "r") -> Atlas:
-    """The store itself, or the one at that path."""
-    return store if isinstance(store, Atlas) else Atlas(store, mode)
+def as_atlas(store: Atlas | str | Path, mode: str | None = None) -> Atlas:
+    """The store itself, or the one at that path; without a mode, answers are kept where its folder can be written to."""
+    if isinstance(store, Atlas):
+        return store
+    return Atlas(store, mode or ("a" if os.access(store, os.W_OK) else "r"))

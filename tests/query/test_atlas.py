@@ -12,8 +12,9 @@ from polars.testing import assert_frame_equal
 
 import actlas
 from actlas.errors import StoreNotFound, TableNotFound
-from actlas.query import TABLES, Atlas, open_store
+from actlas.query import TABLES, Atlas, open_store, score_neurons, top_experts
 from actlas.query.atlas import as_atlas
+from actlas.testing import planted_store
 
 
 def test_opening(bare: Path) -> None:
@@ -100,3 +101,13 @@ def test_a_query_loads_no_model_library(scored_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "transformers", "vllm", "triton", "sklearn", "numba"}
+
+
+def test_a_question_by_path_keeps_its_answer(tmp_path: Path) -> None:
+    planted_store(tmp_path / "s")
+    score_neurons(tmp_path / "s", stats=("ap", "median", "p90"))
+    asked = top_experts(tmp_path / "s", k=3)
+    assert open_store(tmp_path / "s").sql("SELECT count(*) AS n FROM experts")["n"].item() == asked.height
+    through_reader = open_store(tmp_path / "s")
+    top_experts(through_reader, k=4)
+    assert through_reader.table_settings("experts", through_reader.checkpoints[0])["k"] == 3
