@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from math import ceil, prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.core.buffer import default_buffer_prototype
 
 from actlas.store.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
-from actlas.store.files import write_atomically
+from actlas.store.files import Claim, to_json, write_atomically
 from actlas.store.layout import ArrayPlan
 
 _ABSENT = 2**64 - 1
@@ -28,13 +29,14 @@ _TILE = 64
 
 
 def create_array(root: Path, path: str, plan: ArrayPlan, codec: Codec, attributes: Mapping[str, Any]) -> None:
-    """Create an array's metadata, and the groups above it. Nothing is written where the array exists already."""
+    """Create an array's metadata, and the groups above it. Nothing is written where the array exists already.
+
+    zarr makes the metadata in memory; writing it is ours, so that a kill leaves neither half a file nor a temporary one of zarr.
+    """
     if (root / path / "zarr.json").exists():
         return
-    group = zarr.open_group(root, mode="a", zarr_format=3)
-    parent, _, name = path.rpartition("/")
-    group.require_group(parent).create_array(
-        name,
+    array = zarr.create_array(
+        zarr.storage.MemoryStore(),
         shape=plan.shape,
         chunks=plan.chunk,
         shards=plan.shard,
@@ -43,7 +45,16 @@ def create_array(root: Path, path: str, plan: ArrayPlan, codec: Codec, attribute
         fill_value=plan.fill_value,
         dimension_names=plan.dims,
         attributes={**attributes, "logical_dtype": plan.logical_dtype},
+        zarr_format=3,
     )
+    metadata = array.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
+    # checkpoints that begin at the same time share the groups above them
+    with Claim.hold(root / "manifests" / "create.claim"):
+        for parent in reversed(PurePosixPath(path).parents[:-1]):
+            group = root / parent / "zarr.json"
+            if not group.exists():
+                write_atomically(group, [to_json({"zarr_format": 3, "node_type": "group", "attributes": {}})])
+        write_atomically(root / path / "zarr.json", [metadata])
 
 
 @dataclass(frozen=True)
