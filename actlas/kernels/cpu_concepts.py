@@ -41,6 +41,7 @@ from actlas.kernels.cpu_sums import (
     sum_all,
     sum_middles,
     sum_precision,
+    sum_precision_found,
     sum_precision_reversed,
 )
 from actlas.kernels.jit import cached_kernel, jit
@@ -179,15 +180,15 @@ def _score_concept(
     has_members = labels.member_set[k] >= 0
     wants_f1 = slot[BEST_F1] | slot[BEST_F1_THRESHOLD]
     mark(texts, s)
-    prefix(n_words, s.marks, s.bits, s.before)
+    prefix(n_words, s.marks, s.bits)
     among = s.upto
     if has_members and (wants_precision or wants_f1):
         count_among(p, s)
         among = s.among
-    if wants_precision:
-        row[AP, c] = sum_precision(p, among, inverse, s) / p
-    elif wants_f1:
+    if wants_f1:
         count_found(p, s)
+    if wants_precision:
+        row[AP, c] = (sum_precision_found(p, among, inverse, s) if wants_f1 else sum_precision(p, among, inverse, s)) / p
     if wants_f1:
         best = best_f1(p, among, s.found)
         row[BEST_F1, c] = 2.0 * best

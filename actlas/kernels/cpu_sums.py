@@ -15,6 +15,8 @@ from actlas.kernels.jit import jit
 Index = NDArray[np.uint16] | NDArray[np.uint32]
 
 _ONE = np.uint64(1)
+_HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
 
 
 class Scratch(NamedTuple):
@@ -31,10 +33,8 @@ class Scratch(NamedTuple):
     middle: NDArray[np.float64]  # per rank: first rank + last rank + 1 of a group where it ends, else 0
     walk: NDArray[np.float64]  # state of the dense walk
     marks: NDArray[np.uint8]
-    bits: NDArray[np.uint64]
-    before: Index
-    member_bits: NDArray[np.uint64]
-    members_before: Index
+    bits: NDArray[np.uint64]  # bitmap of a concept's positives by rank; see `prefix`
+    member_bits: NDArray[np.uint64]  # of a concept's members
     upto: Index  # per positive: 1 + last rank of its group
     found: Index  # per positive: positives up to there
     among: Index  # per positive: members up to there
@@ -42,40 +42,43 @@ class Scratch(NamedTuple):
 
 
 @jit
-def prefix(n_words: Any, marks: Any, bits: Any, before: Any) -> None:
-    """Marks by rank -> bitmap and, per word, the marks before it; one word more, so that any rank <= n may be asked for."""
-    total = np.uint32(0)
+def prefix(n_words: Any, marks: Any, bits: Any) -> None:
+    """Marks by rank -> bitmap: per word 32 ranks in its lower half and, in the upper, the number of marks before them.
+
+    One read then answers for any rank <= n, which is worth twice as many words; `n_words` counts words of 64 ranks.
+    """
+    total = np.uint64(0)
     for w in range(n_words):
         word = take_marks(marks, 64 * w)
-        bits[w] = word
-        before[w] = total
-        total += np.uint32(popcount(word))
-    bits[n_words] = np.uint64(0)
-    before[n_words] = total
+        bits[2 * w] = (total << _HALF) | (word & _LOW)
+        total += popcount(word & _LOW)
+        bits[2 * w + 1] = (total << _HALF) | (word >> _HALF)
+        total += popcount(word >> _HALF)
+    bits[2 * n_words] = total << _HALF
 
 
 @jit
-def count_before(bits: Any, before: Any, rank: Any) -> Any:
+def count_before(bits: Any, rank: Any) -> Any:
     """Marks at ranks < `rank`."""
-    w = rank >> np.uint32(6)
-    return np.uint32(before[w] + np.uint32(popcount(bits[w] & ((_ONE << np.uint64(rank & np.uint32(63))) - _ONE))))
+    word = bits[rank >> np.uint32(5)]
+    return np.int64((word >> _HALF) + popcount(word & ((_ONE << np.uint64(rank & np.uint32(31))) - _ONE)))
 
 
 @jit
-def rank_of_mark(n_words: Any, bits: Any, before: Any, k: Any) -> Any:
+def rank_of_mark(n_words: Any, bits: Any, k: Any) -> Any:
     """Rank of the mark that has `k` marks before it."""
     low = 0
-    high = n_words
+    high = 2 * n_words
     while high - low > 1:
         middle = (low + high) >> 1
-        if np.int64(before[middle]) <= k:
+        if np.int64(bits[middle] >> _HALF) <= k:
             low = middle
         else:
             high = middle
-    word = bits[low]
-    for _ in range(k - np.int64(before[low])):
+    word = bits[low] & _LOW
+    for _ in range(k - np.int64(bits[low] >> _HALF)):
         word &= word - _ONE
-    return 64 * low + np.int64(trailing_zeros(word))
+    return 32 * low + np.int64(trailing_zeros(word))
 
 
 @jit
@@ -90,17 +93,25 @@ def mark(texts: Any, s: Any) -> None:
 def mark_members(texts: Any, n_words: Any, s: Any) -> None:
     for j in range(texts.shape[0]):
         s.marks[s.rank_of[texts[j]]] = np.uint8(1)
-    prefix(n_words, s.marks, s.member_bits, s.members_before)
+    prefix(n_words, s.marks, s.member_bits)
 
 
 @jit
 def sum_precision(p: Any, among: Any, inverse: Any, s: Any) -> Any:
-    """Sum over positives of the precision at the end of their group; leaves `found` filled."""
+    """Sum over positives of the precision at the end of their group."""
+    total = 0.0
+    # nothing is written here, so that the loop becomes one of vectors
+    for j in range(p):
+        total += np.float64(count_before(s.bits, np.uint32(s.upto[j]))) * inverse[among[j]]
+    return total
+
+
+@jit
+def sum_precision_found(p: Any, among: Any, inverse: Any, s: Any) -> Any:
+    """The same where `found` is filled."""
     total = 0.0
     for j in range(p):
-        t = count_before(s.bits, s.before, np.uint32(s.upto[j]))
-        s.found[j] = t
-        total += np.float64(np.int32(t)) * inverse[among[j]]
+        total += np.float64(np.int32(s.found[j])) * inverse[among[j]]
     return total
 
 
@@ -110,10 +121,9 @@ def sum_precision_reversed(p: Any, n: Any, has_members: bool, inverse: Any, s: A
     total = 0.0
     for j in range(p):
         e = first(np.uint32(s.upto[j]) - np.uint32(1), s.ends, s.last_end)
-        t = np.uint32(p) - count_before(s.bits, s.before, e)
-        if has_members:
-            e = count_before(s.member_bits, s.members_before, e)
-        total += np.float64(np.int32(t)) * inverse[np.uint32(n) - e]
+        t = p - count_before(s.bits, e)
+        below = n - (count_before(s.member_bits, e) if has_members else np.int64(e))
+        total += np.float64(t) * inverse[below]
     return total
 
 
@@ -125,8 +135,7 @@ def sum_middles(p: Any, has_members: bool, s: Any) -> Any:
         for j in range(p):
             e = np.uint32(s.upto[j])
             a = first(e - np.uint32(1), s.ends, s.last_end)
-            total += np.int64(count_before(s.member_bits, s.members_before, a))
-            total += np.int64(count_before(s.member_bits, s.members_before, e))
+            total += count_before(s.member_bits, a) + count_before(s.member_bits, e)
     else:
         for j in range(p):
             e = np.uint32(s.upto[j])
@@ -137,13 +146,13 @@ def sum_middles(p: Any, has_members: bool, s: Any) -> Any:
 @jit
 def count_found(p: Any, s: Any) -> None:
     for j in range(p):
-        s.found[j] = count_before(s.bits, s.before, np.uint32(s.upto[j]))
+        s.found[j] = count_before(s.bits, np.uint32(s.upto[j]))
 
 
 @jit
 def count_among(p: Any, s: Any) -> None:
     for j in range(p):
-        s.among[j] = count_before(s.member_bits, s.members_before, np.uint32(s.upto[j]))
+        s.among[j] = count_before(s.member_bits, np.uint32(s.upto[j]))
 
 
 @jit
@@ -180,10 +189,10 @@ def quantile(q: Any, p: Any, n_words: Any, zeros: Any, s: Any) -> Any:
     """Quantile of the positives' values, linear between order statistics as in `numpy.quantile`."""
     place = q * (p - 1)
     below = min(np.int64(place), max(p - 2, 0))
-    a = value_at(rank_of_mark(n_words, s.bits, s.before, p - 1 - below), zeros, s)
+    a = value_at(rank_of_mark(n_words, s.bits, p - 1 - below), zeros, s)
     if p == 1:
         return a
-    b = value_at(rank_of_mark(n_words, s.bits, s.before, p - 2 - below), zeros, s)
+    b = value_at(rank_of_mark(n_words, s.bits, p - 2 - below), zeros, s)
     t = place - below
     return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
 
