@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 
 #: 16-bit values of at most this many texts go through the 16-bit sort, where key and text share 32 bits.
 MAX_TEXTS_16 = 65535
+#: Bytes of a cache line.
+CACHE_LINE = 64
 #: Bytes of values and scores that a thread has in hand.
 BLOCK_BYTES = 1 << 22
 
@@ -46,11 +48,18 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     n = 64 * n_words + 1
 
     def empty(dtype: Any, size: int = n) -> NDArray[Any]:
-        return np.empty(size, dtype)
+        # vector reads of a whole cache line must not straddle two of them
+        n_bytes = size * np.dtype(dtype).itemsize
+        memory = np.empty(n_bytes + CACHE_LINE, np.uint8)
+        start = -memory.ctypes.data % CACHE_LINE
+        return memory[start : start + n_bytes].view(dtype)
 
     # short indices keep twice as many texts in the first-level cache
     key, index = (np.uint64, np.uint32) if wide else (np.uint32, np.uint16)
-    work = Sorting(empty(key), empty(key), np.empty((3, 2048) if wide else (2, 256), np.uint32))
+    counts = empty(np.uint32, 3 * 2048).reshape(3, 2048) if wide else empty(np.uint32, 2 * 256).reshape(2, 256)
+    work = Sorting(empty(key), empty(key), counts)
+    marks = empty(np.uint8)
+    marks[:] = 0
     scratch = Scratch(
         x=empty(np.float32, n_texts),
         rank_of=empty(index),
@@ -62,7 +71,7 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
         carry=empty(np.float64),
         middle=empty(np.float64),
         walk=empty(np.float64, 4 * LANES),
-        marks=np.zeros(n, np.uint8),
+        marks=marks,
         bits=empty(np.uint64, 2 * n_words),
         member_bits=empty(np.uint64, 2 * n_words),
         upto=empty(index),
