@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 
 #: 16-bit values of at most this many texts go through the 16-bit sort, where key and text share 32 bits.
 MAX_TEXTS_16 = 65535
-#: Bytes of a cache line.
-CACHE_LINE = 64
+#: Bytes of a cache line and of a page.
+CACHE_LINE, PAGE = 64, 4096
 #: Bytes of values and scores that a thread has in hand.
 BLOCK_BYTES = 1 << 22
 
@@ -46,13 +46,16 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     """Working memory for one thread."""
     n_words = (n_texts + 63) // 64 + 1
     n = 64 * n_words + 1
+    # one piece, so that the arrays' places relative to each other, which the speed depends on, are always the same
+    memory = np.empty(96 * n + (1 << 16), np.uint8)
+    used = -memory.ctypes.data % PAGE
 
     def empty(dtype: Any, size: int = n) -> NDArray[Any]:
         # vector reads of a whole cache line must not straddle two of them
-        n_bytes = size * np.dtype(dtype).itemsize
-        memory = np.empty(n_bytes + CACHE_LINE, np.uint8)
-        start = -memory.ctypes.data % CACHE_LINE
-        return memory[start : start + n_bytes].view(dtype)
+        nonlocal used
+        start = used
+        used += -(-size * np.dtype(dtype).itemsize // CACHE_LINE) * CACHE_LINE
+        return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
 
     # short indices keep twice as many texts in the first-level cache
     key, index = (np.uint64, np.uint32) if wide else (np.uint32, np.uint16)
