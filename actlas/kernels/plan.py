@@ -27,8 +27,8 @@ class Cost:
 
     mark: float = 0.62  # sparse, per positive: its rank and the end of its group
     word: float = 1.2  # sparse, per word of the bitmap
-    count: float = 0.62  # sparse, per positive: positives up to its group's end
-    precision: float = 0.46  # sparse, per positive: one term of average precision
+    count: float = 0.28  # sparse, per positive: positives up to its group's end
+    precision: float = 0.28  # sparse, per positive: one term of average precision
     middle: float = 0.78  # sparse, per positive: one term of AUROC
     walk: tuple[float, ...] = (1.4, 1.9, 2.8, 3.6)  # dense, per rank: up to 8, 16, 24, 32 concepts
     walk_middle: float = 0.15  # dense, per rank and 8 concepts more where AUROC is wanted
