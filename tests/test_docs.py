@@ -40,7 +40,7 @@ def test_the_tutorial_s_commands_print_what_it_says(tmp_path: Path) -> None:
             )
             assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
             parts.append(f"$ {command}\n{done.stdout}")
-        recorded, now = "".join([block]), "".join(parts)
+        recorded, now = block, "".join(parts)
         assert len(without_numbers(recorded)) == len(without_numbers(now)), f"recorded:\n{recorded}\nnow:\n{now}"
         # rows are ordered by scores, which may differ in the last bit elsewhere: compare headers and commands word by word
         for was, is_ in zip(recorded.splitlines(), now.splitlines(), strict=True):

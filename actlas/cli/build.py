@@ -115,7 +115,7 @@ def _corpus_info(options: argparse.Namespace) -> None:
                 "language": language,
                 "texts": is_concept.shape[0],
                 "labels": int(is_member.sum()),
-                "fewest positives": int(per_concept.min(initial=0)) if per_concept.size == 0 else int(per_concept.min()),
+                "fewest positives": int(min(per_concept, default=0)),
                 "most positives": int(per_concept.max(initial=0)),
             }
         )
@@ -158,7 +158,7 @@ def _info(options: argparse.Namespace) -> None:
     )
     rows: list[dict[str, Any]] = []
     for checkpoint in store.checkpoints:
-        record = store.checkpoint(checkpoint)
+        record, scored = store.checkpoint(checkpoint), store.scored_sites(checkpoint)
         for site in store.sites(checkpoint):
             cube = store.cube(checkpoint, site)
             on_disk = folder_bytes(store.path / cube_path(checkpoint, site, recipe.pooling))
@@ -172,7 +172,7 @@ def _info(options: argparse.Namespace) -> None:
                     "neurons": cube.shape[1],
                     "size": n_bytes(on_disk),
                     "ratio": f"{raw / max(on_disk, 1):.2f}",
-                    "scored": site in store.scored_sites(checkpoint),
+                    "scored": site in scored,
                     "loss": record["sanity_loss"],
                     "weights": str(record["weight_hash"])[:12],
                 }

@@ -101,15 +101,12 @@ class Store:
     @property
     def unfinished(self) -> dict[str, int]:
         """Checkpoints that were begun and did not commit -> texts that are committed so far."""
-        found = {}
-        for begun in sorted((self.path / "manifests").glob("*/begun.json")):
-            if not (begun.parent / "checkpoint.json").exists():
-                blocks = [read_json(record) for record in (begun.parent / "blocks").glob("*.json")]
-                found[begun.parent.name] = sum(block["stop"] - block["start"] for block in blocks)
-        return found
+        begun = sorted(path.parent for path in (self.path / "manifests").glob("*/begun.json"))
+        done = {folder.name: _texts_of_unfinished(folder) for folder in begun}
+        return {checkpoint: n_texts for checkpoint, n_texts in done.items() if n_texts is not None}
 
     def _refuse_unfinished(self, checkpoint: str, site: str | None = None) -> None:
-        done = self.unfinished.get(checkpoint)
+        done = _texts_of_unfinished(self._manifest(checkpoint))
         if done is not None:
             what = checkpoint if site is None else f"{checkpoint} {site}"
             raise IncompleteCube(
@@ -296,3 +293,11 @@ class Store:
             )
         settings: dict[str, Any] = json.loads(pl.read_parquet_metadata(path)["actlas_settings"])
         return settings
+
+
+def _texts_of_unfinished(folder: Path) -> int | None:
+    """Texts that a begun checkpoint has committed so far; None for one that is complete or was never begun."""
+    if (folder / "checkpoint.json").exists() or not (folder / "begun.json").exists():
+        return None
+    blocks = [read_json(record) for record in (folder / "blocks").glob("*.json")]
+    return sum(int(block["stop"]) - int(block["start"]) for block in blocks)

@@ -22,11 +22,9 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore
 from actlas.store.codecs import decode
 from actlas.store.layout import ArrayPlan
-from actlas.store.shards import index_bytes, read_index
+from actlas.store.shards import ABSENT, index_bytes, read_index
 
-_ABSENT = 2**64 - 1
 Selector = slice | NDArray[np.int64]
-Where = slice | NDArray[np.int64]
 
 
 @cache
@@ -39,8 +37,8 @@ class _Piece:
     """What one axis wants of one chunk along it."""
 
     chunk: int
-    inside: Where  # positions within the chunk
-    target: Where  # positions in the result
+    inside: Selector  # positions within the chunk
+    target: Selector  # positions in the result
 
 
 def plan_of(array: zarr.Array[Any]) -> ArrayPlan:
@@ -109,7 +107,7 @@ def _fill(fd: int, entry: NDArray[np.uint64], plan: ArrayPlan, pieces: tuple[_Pi
     inside = tuple(piece.inside for piece in pieces)
     plain = all(isinstance(where, slice) for where in (*target, *inside))
     offset, size = (int(number) for number in entry)
-    if offset == _ABSENT:
+    if offset == ABSENT:
         out[np.ix_(*map(_positions, target))] = plan.fill_value
         return
     encoded = os.pread(fd, size, offset)
@@ -124,7 +122,7 @@ def _fill(fd: int, entry: NDArray[np.uint64], plan: ArrayPlan, pieces: tuple[_Pi
         out[np.ix_(*map(_positions, target))] = chunk[np.ix_(*map(_positions, inside))]
 
 
-def _positions(where: Where) -> NDArray[np.int64]:
+def _positions(where: Selector) -> NDArray[np.int64]:
     return np.arange(where.start, where.stop, where.step or 1) if isinstance(where, slice) else where
 
 

@@ -24,7 +24,8 @@ from actlas.store.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
 from actlas.store.files import Claim, to_json, write_atomically
 from actlas.store.layout import ArrayPlan
 
-_ABSENT = 2**64 - 1
+#: Offset and length of a chunk that a shard does not hold.
+ABSENT = 2**64 - 1
 _TILE = 64
 
 
@@ -146,7 +147,7 @@ class _Assembly:
     def parts(self) -> Iterator[bytes]:
         index = []
         for chunk in self._chunks:
-            index.append((self.n_bytes, len(chunk)) if chunk else (_ABSENT, _ABSENT))
+            index.append((self.n_bytes, len(chunk)) if chunk else (ABSENT, ABSENT))
             yield self._counted(chunk)
         table = np.array(index, dtype="<u8").tobytes()
         yield self._counted(table + crc_bytes(table))
@@ -217,7 +218,7 @@ def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator
     bad = [
         i
         for i, (offset, size) in enumerate(index.reshape(-1, 2).tolist())
-        if offset != _ABSENT and not chunk_is_whole(data[offset : offset + size])
+        if offset != ABSENT and not chunk_is_whole(data[offset : offset + size])
     ]
     which = ", ".join(map(str, bad)) or "none, it is another file"
     yield f"{record.path}: crc32c differs from the committed one; damaged chunks: {which}"
