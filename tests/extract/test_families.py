@@ -215,7 +215,7 @@ def test_pooling_a_batch_at_once_as_on_a_gpu_gives_the_same(pooling, tiny_models
     found = []
     for pools_at_once in (False, True):
         session = open_session(tiny_models("gpt2"), sites=("mlp_pre",), count_sites=("mlp_hidden",), pooling=pooling)
-        session._hooks.pools_at_once = pools_at_once
+        session._hooks.pooler.pools_at_once = pools_at_once
         found.append(session.run_block(blocks(token_lists())).collect())
         session.close()
     spanwise, at_once = found
