@@ -21,20 +21,10 @@ DTYPES = ("float16", "bfloat16", "float32")
 TOKEN_CHOICES = ("sample", "all", "span", "word")
 OVER_LONG = ("truncate", "drop", "error")
 SPECIAL_TOKENS = ("pool", "run", "none")
+#: What becomes of a checkpoint whose weights are there already under another step, or that does worse than guessing.
+POLICIES = ("flag", "skip", "refuse")
 
-_STEP_IN_NAME = re.compile(r"(?:^|[^A-Za-z])(?:global_step|global-step|step|iter|iteration|checkpoint|ckpt)[-_]?(\d+)", re.I)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+@-]+")
-
-
-def step_of_name(name: str) -> int | None:
-    """Training step that a folder, branch or revision name carries, or None.
-
-    Example:
-        >>> step_of_name("global_step10000"), step_of_name("runs/xglm/step64"), step_of_name("main")
-        (10000, 64, None)
-    """
-    found = _STEP_IN_NAME.findall(name)
-    return int(found[-1]) if found else None
 
 
 def safe_id(name: str) -> str:

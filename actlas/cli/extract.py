@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actlas.cli.show import ProgressLine, as_table, duration, n_bytes, step_progress, tell
-from actlas.names import DTYPES, OVER_LONG, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
+from actlas.names import DTYPES, OVER_LONG, POLICIES, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
 
 if TYPE_CHECKING:
     from actlas.extract import Progress
@@ -21,6 +21,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in _names(text))
 
 
 def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,7 +47,25 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("--dtype", choices=DTYPES, default="float16", help="stored dtype")
     extract.add_argument("--backend", default="hf")
     extract.add_argument(
-        "--step", action="append", type=int, dest="steps", help="training step, one per MODEL, if names do not say it"
+        "--steps",
+        "--step",
+        action="extend",
+        type=_numbers,
+        metavar="N,...",
+        help="training steps, one per checkpoint, if names do not say them",
+    )
+    extract.add_argument(
+        "--revisions",
+        action="extend",
+        type=_names,
+        metavar="PATTERN,...",
+        help="take the branches and tags of each hub id (or the step folders of each folder) that match, such as 'global_step*'",
+    )
+    extract.add_argument(
+        "--duplicates", choices=POLICIES, default="flag", help="weights that are there under another step (default: flag)"
+    )
+    extract.add_argument(
+        "--broken", choices=POLICIES, default="flag", help="a checkpoint that does worse than guessing on a few texts"
     )
     extract.add_argument("--max-tokens", type=int, help="longest token sequence (default: 128, or what the model can read)")
     extract.add_argument("--over-long", choices=OVER_LONG, default="truncate", help="what happens to longer texts")
@@ -101,6 +123,9 @@ def _extract(options: argparse.Namespace) -> None:
         backend=options.backend,
         progress=show,
         steps=options.steps,
+        revisions=options.revisions or (),
+        duplicates=options.duplicates,
+        broken=options.broken,
         device=options.device,
         compute_dtype=options.compute_dtype,
         tokens_per_batch=options.tokens_per_batch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from actlas.names import TokenSample
+from actlas.names import POLICIES, TokenSample
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,10 @@ class ExtractOptions:
 
     Attributes:
         steps: Training step per checkpoint, where names do not say it.
+        revisions: Patterns that choose among the revisions of every hub id, or the step folders of every local folder.
+        duplicates: Weights that the store or this call has under another id: "flag" says so and goes on, "skip" leaves the
+            checkpoint out, "refuse" stops; before it is loaded.
+        broken: The same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted.
         device: "cpu", "cuda", "cuda:N", or "auto".
         compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU.
         tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
@@ -36,6 +40,9 @@ class ExtractOptions:
     """
 
     steps: Sequence[int] | None = None
+    revisions: Sequence[str] = ()
+    duplicates: str = "flag"
+    broken: str = "flag"
     device: str = "auto"
     compute_dtype: str = "auto"
     tokens_per_batch: int | None = None
@@ -54,6 +61,11 @@ class ExtractOptions:
     checks_disk: bool = True
     syncs: bool = True
     n_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("duplicates", self.duplicates), ("broken", self.broken)):
+            if value not in POLICIES:
+                raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(POLICIES)}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,8 @@ class CheckpointResult:
 
     Attributes:
         checkpoint: Its id.
-        status: "extracted", "there" (complete before, nothing was loaded), or "shared" (others still write parts of it).
+        status: "extracted", "there" (complete before, nothing was loaded), "shared" (others still write parts of it) or "skipped"
+            (a duplicate or broken checkpoint that was to be left out).
         n_texts: Texts that this run computed.
         seconds: Time it took, loading included.
         sanity_loss: Mean next-token loss in nats; None for encoders, or if the checkpoint is not complete.

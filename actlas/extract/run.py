@@ -73,7 +73,7 @@ def extract_activations(
         tokenizer=chosen.tokenizer,
     )
     engine = get_backend(backend, settings)
-    checkpoints = resolve_models(models, chosen.steps, list_revisions=engine.revisions)
+    checkpoints = resolve_models(models, chosen.steps, revisions=chosen.revisions, list_revisions=engine.revisions)
     report = progress or (lambda _: None)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
     first = engine.locate(checkpoints[0])

@@ -6,26 +6,31 @@ import hashlib
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from actlas.errors import DiskTooSmall, ExtractionError, FidelityError, RecipeMismatch
+from actlas.errors import DiskTooSmall, ExtractionError, FidelityError, NotFiniteValues, RecipeMismatch
 from actlas.extract.backend import Backend, Capture, Session, Source
+from actlas.extract.batches import BlockTexts
 from actlas.extract.options import CheckpointResult, ExtractOptions, ProgressCallback
 from actlas.extract.pipeline import CheckpointProgress, run_blocks, timed
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.catalog import Store
-from actlas.store.writer import StoreWriter
+from actlas.store.writer import StoreWriter, same_weights
 
 #: Largest difference between a text in a batch and the same text alone, relative to the largest value of its layer.
 FIDELITY_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 #: Nats above a uniform guess from which a checkpoint is reported.
 _WORSE_THAN_GUESSING = 0.1
+#: Texts that a checkpoint is tried on before it is extracted, where the fidelity check does not say how many.
+_TRIED_TEXTS = 4
 
 
 def check_length(source: Source, recipe: Recipe) -> None:
@@ -35,6 +40,10 @@ def check_length(source: Source, recipe: Recipe) -> None:
             f"{source.checkpoint.id} reads at most {source.max_positions} tokens and this run allows {recipe.max_tokens}; "
             f"--max-tokens {source.max_positions}"
         )
+
+
+class _LeftOut(Exception):
+    """A duplicate or broken checkpoint that was to be left out."""
 
 
 class Sweep:
@@ -55,6 +64,7 @@ class Sweep:
         self.options, self.report, self.n_checkpoints = options, report, n_checkpoints
         self.first = first
         self.warnings: list[str] = []
+        self._hashes: dict[str, str] = {}
         self.capture = Capture(
             sites=recipe.sites,
             token_sites=recipe.tokens.sites if texts.sample is not None else (),
@@ -90,17 +100,24 @@ class Sweep:
         source = self.first if checkpoint == self.first.checkpoint else self.engine.locate(checkpoint)
         self._check_source(source)
         there = self._complete(source)
+        twins = self._same_weights(source)
         if there is not None:
             stage.report("done", self.texts.corpus.n_texts)
             return CheckpointResult(checkpoint.id, "there", sanity_loss=there.get("sanity_loss"))
-        stage.report("load")
         seconds: dict[str, float] = {"load": 0.0, "check": 0.0}
-        with timed(seconds, "load"):
-            session = self.engine.open(source, self.capture)
         try:
-            result = self._extract(source, session, stage, seconds)
-        finally:
-            session.close()
+            if twins:
+                line = f"{checkpoint.id} has the same weights as {', '.join(twins)}"
+                self._object(line, self.options.duplicates, "--duplicates", stage, "locate")
+            stage.report("load")
+            with timed(seconds, "load"):
+                session = self.engine.open(source, self.capture)
+            try:
+                result = self._extract(source, session, stage, seconds, twins)
+            finally:
+                session.close()
+        except _LeftOut:
+            result = CheckpointResult(checkpoint.id, "skipped")
         stage.report("done", self.texts.corpus.n_texts)
         return replace(result, seconds=time.perf_counter() - began)
 
@@ -133,18 +150,28 @@ class Sweep:
             )
         return record
 
+    def _same_weights(self, source: Source) -> list[str]:
+        """Checkpoints of the store, and of this call so far, that have the weights of this one under another id."""
+        name, weights = source.checkpoint.id, source.weight_hash
+        here = [other for other, its_weights in self._hashes.items() if its_weights == weights and other != name]
+        self._hashes[name] = weights
+        return sorted({*here, *same_weights(self.path, name, weights)})
+
     def _extract(
-        self, source: Source, session: Session, stage: CheckpointProgress, seconds: dict[str, float]
+        self,
+        source: Source,
+        session: Session,
+        stage: CheckpointProgress,
+        seconds: dict[str, float],
+        twins: list[str],
     ) -> CheckpointResult:
         shapes, options = session.shapes, self.options
         cubes = {site: shapes[site] for site in self.capture.sites}
         token_cubes = {site: shapes[site] for site in self.capture.token_sites}
         counts = {site: shapes[site] for site in self.capture.count_sites}
-        fidelity = None
-        if options.fidelity_texts and cubes:
-            stage.report("check")
-            with timed(seconds, "check"):
-                fidelity = self._fidelity(session, stage)
+        stage.report("check")
+        with timed(seconds, "check"):
+            fidelity = self._check(session, stage)
         stage.disk_bytes = self._check_disk(cubes, token_cubes, stage)
         item = np.dtype(layout.storage_dtype(self.recipe.dtype)).itemsize
         n_texts = self.texts.corpus.n_texts
@@ -154,15 +181,18 @@ class Sweep:
         writer = self._open(options.texts_per_block or layout.texts_per_block(n_texts, per_text, item))
         with writer:
             work = writer.checkpoint(
-                source.checkpoint, self._provenance(source, session, writer, fidelity, stage), cubes, token_cubes, counts
+                source.checkpoint, self._provenance(source, session, fidelity, twins), cubes, token_cubes, counts
             )
             stage.begin(n_texts - sum(block.n_texts for block in work.pending), per_text * item)
             seconds |= run_blocks(work, session, self.texts, stage)
             rounded = {name: round(spent, 3) for name, spent in seconds.items()}
             is_complete = work.finish({"profile": {"n_texts": stage.texts_read, "seconds": rounded}})
         loss = Store(self.path).checkpoint(source.checkpoint.id).get("sanity_loss") if is_complete else None
-        if loss is not None:
-            self._warn_of_loss(loss, session, stage, "extract")
+        if loss is not None and not any(line.startswith(f"{source.checkpoint.id} does worse") for line in self.warnings):
+            # the few texts of the check did not show it
+            broken = self._is_broken(loss, session, stage)
+            if broken is not None:
+                self._warn(broken, stage, "extract")
         return CheckpointResult(
             source.checkpoint.id,
             "extracted" if is_complete else "shared",
@@ -178,28 +208,31 @@ class Sweep:
             self.warnings.append(line)
             stage.report(during, stage.texts_before + stage.texts_read, warning=line)
 
-    def _warn_of_loss(self, loss: float, session: Session, stage: CheckpointProgress, during: str) -> None:
+    def _object(self, line: str, policy: str, option: str, stage: CheckpointProgress, during: str) -> None:
+        """Flag a checkpoint, leave it out or stop, as the caller chose."""
+        if policy == "refuse":
+            raise ExtractionError(f"{line}; {option} skip leaves it out, {option} flag extracts it all the same")
+        self._warn(f"{line}; it is left out" if policy == "skip" else line, stage, during)
+        if policy == "skip":
+            raise _LeftOut
+
+    def _is_broken(self, loss: float, session: Session, stage: CheckpointProgress) -> str | None:
+        """What to say of a checkpoint that does worse than a uniform guess."""
         guessing = math.log(session.about["vocabulary"])
-        is_known = any(line.startswith(f"{stage.checkpoint.id} does worse") for line in self.warnings)
-        if not is_known and not loss <= guessing + _WORSE_THAN_GUESSING:
-            self._warn(
-                f"{stage.checkpoint.id} does worse than guessing: {loss:.2f} nats per token, a guess has {guessing:.2f}; "
-                "the checkpoint may be broken",
-                stage,
-                during,
-            )
+        if loss <= guessing + _WORSE_THAN_GUESSING:
+            return None
+        return (
+            f"{stage.checkpoint.id} does worse than guessing: {loss:.2f} nats per token, a guess has {guessing:.2f}; "
+            "the checkpoint may be broken"
+        )
 
     def _provenance(
         self,
         source: Source,
         session: Session,
-        writer: StoreWriter,
         fidelity: float | None,
-        stage: CheckpointProgress,
+        twins: list[str],
     ) -> dict[str, Any]:
-        twins = writer.same_weights(source.checkpoint.id, source.weight_hash)
-        if twins:
-            self._warn(f"{source.checkpoint.id} has the same weights as {', '.join(twins)}", stage, "check")
         return {
             "weight_hash": source.weight_hash,
             "same_weights_as": twins,
@@ -220,21 +253,40 @@ class Sweep:
             **session.about,
         }
 
-    def _fidelity(self, session: Session, stage: CheckpointProgress) -> float:
-        """Run some texts of many lengths together and one by one. Their loss already tells a broken checkpoint.
+    def _check(self, session: Session, stage: CheckpointProgress) -> float | None:
+        """Try the checkpoint on a few texts of many lengths: their loss tells a broken one before time is spent on it.
+
+        Returns:
+            What `_fidelity` gives; None if there is nothing to compare, or no wish to.
+        """
+        n_compared = self.options.fidelity_texts if self.capture.sites else 0
+        n_tried = n_compared or (_TRIED_TEXTS if self.texts.has_loss.any() else 0)
+        if n_tried == 0:
+            return None
+        lengths = self.texts.tokens.lengths
+        order = np.argsort(lengths, kind="stable")
+        n_tried = min(n_tried, len(order))
+        rows = np.sort(order[np.linspace(0, len(order) - 1, n_tried).astype(int)])
+        block = replace(self.texts.block(rows, is_check=True), has_loss=np.ones(n_tried, dtype=bool))
+        try:
+            together = session.run_block(block, dtype="float32").collect()
+        except NotFiniteValues as error:
+            if self.options.broken != "skip":
+                raise
+            self._warn(f"{stage.checkpoint.id} is broken: {error}; it is left out", stage, "check")
+            raise _LeftOut from error
+        if together.loss_tokens:
+            broken = self._is_broken(together.loss_sum / together.loss_tokens, session, stage)
+            if broken is not None:
+                self._object(broken, self.options.broken, "--broken", stage, "check")
+        return self._fidelity(session, block, together.cubes) if n_compared else None
+
+    def _fidelity(self, session: Session, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> float:
+        """Compare texts that were run together with the same texts run one by one.
 
         Raises:
             FidelityError: Naming the site and layer that differ most.
         """
-        lengths = self.texts.tokens.lengths
-        order = np.argsort(lengths, kind="stable")
-        n_checked = min(self.options.fidelity_texts, len(order))
-        rows = np.sort(order[np.linspace(0, len(order) - 1, n_checked).astype(int)])
-        block = replace(self.texts.block(rows, is_check=True), has_loss=np.ones(n_checked, dtype=bool))
-        first = session.run_block(block, dtype="float32").collect()
-        together = first.cubes
-        if first.loss_tokens:
-            self._warn_of_loss(first.loss_sum / first.loss_tokens, session, stage, "check")
         alone = session.run_block(block, is_alone=True, dtype="float32").collect().cubes
         worst, where = 0.0, ""
         for site, values in together.items():
@@ -245,7 +297,7 @@ class Sweep:
         tolerance = FIDELITY_TOLERANCE[self.recipe.compute_dtype]
         if not worst <= tolerance:
             raise FidelityError(
-                f"values of {n_checked} texts run together differ from the same texts run alone by {worst:.1e} of the "
+                f"values of {block.n_texts} texts run together differ from the same texts run alone by {worst:.1e} of the "
                 f"largest value at {where}; {self.recipe.compute_dtype} allows {tolerance:.0e}. This model can not be batched"
             )
         return worst

@@ -26,7 +26,7 @@ from actlas.store.corpus import Corpus, parquet_bytes
 from actlas.store.files import Claim, read_json, to_json, write_atomically
 from actlas.store.layout import TextBlock
 
-__all__ = ["BlockValues", "CheckpointWriter", "StoreWriter", "TextBlock", "TokenIds", "check_recipe"]
+__all__ = ["BlockValues", "CheckpointWriter", "StoreWriter", "TextBlock", "TokenIds", "check_recipe", "same_weights"]
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,7 @@ class StoreWriter:
 
     def same_weights(self, checkpoint_id: str, weight_hash: str) -> list[str]:
         """Other checkpoints of the store, begun or complete, that hold the very same weights."""
-        others = []
-        for begun in sorted((self.path / "manifests").glob("*/begun.json")):
-            record = read_json(begun)
-            if record["checkpoint"] != checkpoint_id and record.get("weight_hash") == weight_hash:
-                others.append(str(record["checkpoint"]))
-        return others
+        return same_weights(self.path, checkpoint_id, weight_hash)
 
     def close(self) -> None:
         """Stop the encoding threads."""
@@ -172,6 +167,16 @@ class StoreWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def same_weights(path: Path, checkpoint_id: str, weight_hash: str) -> list[str]:
+    """Other checkpoints of the store at `path`, begun or complete, that hold the very same weights; none if there is no store."""
+    begun = [read_json(record) for record in sorted((path / "manifests").glob("*/begun.json"))]
+    return [
+        str(record["checkpoint"])
+        for record in begun
+        if record["checkpoint"] != checkpoint_id and record.get("weight_hash") == weight_hash
+    ]
 
 
 def check_recipe(there: Recipe | None, asked: Recipe, path: Path) -> None:

@@ -85,3 +85,48 @@ def test_a_pattern_takes_every_revision_that_carries_a_step():
     assert [c.id for c in resolve_models("org/m@*", list_revisions=revisions)] == ["m-step2", "m-step7", "m-step10"]
     with pytest.raises(ModelNotLoaded, match=r"no revision that matches 'nothing\*'"):
         resolve_models("org/m@nothing*", list_revisions=revisions)
+
+
+def test_patterns_can_be_given_apart_from_the_models(tmp_path):
+    names = ["main", "step10", "step2", "stage1-step30-tokens4B", "step4-float16"]
+    found = resolve_models(["org/a", "org/b"], revisions=["step?", "stage1-*"], list_revisions=lambda _: names)
+    assert [(c.id, c.revision) for c in found] == [
+        ("a-step2", "step2"),
+        ("b-step2", "step2"),
+        ("a-step30", "stage1-step30-tokens4B"),
+        ("b-step30", "stage1-step30-tokens4B"),
+    ]
+    asked = resolve_models("org/a", revisions=["step2", "step10"])
+    assert [c.revision for c in asked] == ["step2", "step10"]
+    with pytest.raises(ModelNotLoaded, match="names a revision already"):
+        resolve_models("org/a@step2", revisions=["step*"], list_revisions=lambda _: names)
+    with pytest.raises(ModelNotLoaded, match="it matches main, whose steps --steps can give"):
+        resolve_models("org/a", revisions=["ma*"], list_revisions=lambda _: names)
+    for name in ("step1", "step12", "step3"):
+        make(tmp_path / "run" / name)
+    assert [c.step for c in resolve_models(tmp_path / "run", revisions=["step1*"])] == [1, 12]
+    with pytest.raises(ModelNotLoaded, match=r"no step folders .* that match nothing"):
+        resolve_models(tmp_path / "run", revisions=["nothing"])
+    with pytest.raises(ModelNotLoaded, match="is one checkpoint; --revisions chooses among"):
+        resolve_models(tmp_path / "run" / "step1", revisions=["step*"])
+
+
+def test_steps_given_by_hand_settle_what_names_leave_open(tmp_path):
+    for name in ("100", "20"):
+        make(tmp_path / "run" / name)
+    with pytest.raises(ModelNotLoaded, match="the steps of 20, 100 can be given with --steps"):
+        resolve_models(tmp_path / "run")
+    assert [(c.id, c.step) for c in resolve_models(tmp_path / "run", [20, 100])] == [("run-step20", 20), ("run-step100", 100)]
+    revisions = ["step2-iter_7", "step1-iter_9"]
+    with pytest.raises(ModelNotLoaded, match="more than one number"):
+        resolve_models("org/m@*", list_revisions=lambda _: revisions)
+    found = resolve_models("org/m@*", [9, 7], list_revisions=lambda _: revisions)
+    assert [(c.id, c.revision) for c in found] == [("m-step7", "step2-iter_7"), ("m-step9", "step1-iter_9")]
+    (found,) = resolve_models(make(tmp_path / "tiny-step3"), [5])
+    assert (found.id, found.step) == ("tiny-step5", 5)
+
+
+def test_one_step_in_two_stages_is_refused():
+    revisions = ["stage1-step1000-tokens4B", "stage2-step1000-tokens4B"]
+    with pytest.raises(ModelNotLoaded, match="2 checkpoints would be stored as 'm-step1000'.*--steps"):
+        resolve_models("org/m@stage*", list_revisions=lambda _: revisions)

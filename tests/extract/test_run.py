@@ -228,10 +228,51 @@ def test_one_set_of_weights_under_two_steps_is_flagged(tiny_models, small_corpus
     assert Store(tmp_path / "s").checkpoint("run-step2")["same_weights_as"] == ["run-step1"]
 
 
-def test_a_broken_checkpoint_is_reported_before_it_is_extracted(tiny_models, small_corpus, tmp_path):
+def test_duplicates_are_known_before_they_are_loaded(tiny_models, model_writer, small_corpus, tmp_path, monkeypatch):
+    for step in (1, 2):
+        shutil.copytree(tiny_models("llama"), tmp_path / "run" / f"step{step}")
+    model_writer(tmp_path / "run" / "step3", "llama", seed=3)
+    seen, loaded = [], []
+    load = backend_hf._load
+    monkeypatch.setattr(backend_hf, "_load", lambda source, *rest: loaded.append(source.folder.name) or load(source, *rest))
+    with pytest.raises(ExtractionError, match="run-step2 has the same weights as run-step1; --duplicates skip leaves it out"):
+        extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="refuse")
+    summary = extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="skip", progress=seen.append)
+    assert loaded == ["step1", "step3"]
+    assert [result.status for result in summary.checkpoints] == ["there", "skipped", "extracted"]
+    assert summary.warnings[0] == "run-step2 has the same weights as run-step1; it is left out"
+    assert next(report.stage for report in seen if report.warning) == "locate"
+    assert Store(tmp_path / "s").checkpoints == ["run-step1", "run-step3"]
+    # what only the store knows counts as well
+    summary = extract(tmp_path / "run" / "step2", small_corpus, tmp_path / "s", duplicates="skip")
+    assert summary.warnings[0] == "run-step2 has the same weights as run-step1; it is left out"
+    extract(tmp_path / "run", small_corpus, tmp_path / "s")
+    assert loaded[2:] == ["step2"]
+    with pytest.raises(ValueError, match="duplicates 'no' is not known"):
+        extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="no")
+
+
+def test_broken_checkpoints_can_be_left_out_before_they_are_extracted(tiny_models, small_corpus, tmp_path):
+    scaled(tiny_models("qwen2"), tmp_path / "run" / "step1", "lm_head.weight", 30.0)
+    scaled(tiny_models("qwen2"), tmp_path / "run" / "step2", "model.layers.1.mlp.gate_proj.weight", float("nan"))
+    scaled(tiny_models("qwen2"), tmp_path / "run" / "step3", "lm_head.weight", 0.01)
+    with pytest.raises(ExtractionError, match="run-step1 does worse than guessing: .*; --broken skip leaves it out"):
+        extract(tmp_path / "run", small_corpus, tmp_path / "s", broken="refuse")
+    assert not (tmp_path / "s").exists()
+    for fidelity_texts, name in ((4, "s"), (0, "unchecked")):
+        summary = extract(tmp_path / "run", small_corpus, tmp_path / name, broken="skip", fidelity_texts=fidelity_texts)
+        assert [result.status for result in summary.checkpoints] == ["skipped", "skipped", "extracted"]
+        assert "run-step2 is broken: " in summary.warnings[1]
+        assert summary.warnings[1].endswith("it is left out")
+        assert Store(tmp_path / name).checkpoints == ["run-step3"]
+        assert Store(tmp_path / name).unfinished == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"fidelity_texts": 0}, {"sites": ["mlp_hidden"], "stats_only": True}])
+def test_a_broken_checkpoint_is_reported_before_it_is_extracted(options, tiny_models, small_corpus, tmp_path):
     folder = scaled(tiny_models("qwen2"), tmp_path / "m", "lm_head.weight", 30.0)
     seen = []
-    summary = extract(folder, small_corpus, tmp_path / "s", progress=seen.append)
+    summary = extract(folder, small_corpus, tmp_path / "s", progress=seen.append, **options)
     (line,) = summary.warnings
     assert line.startswith("m does worse than guessing: ")
     said = [report.stage for report in seen if report.warning]
@@ -391,7 +432,7 @@ def test_counting_alone_keeps_no_cube_and_can_be_stopped(tiny_models, small_corp
 
     def stops(self, block, **kwargs):
         blocks.append(block)
-        if len(blocks) == 2:
+        if len(blocks) == 3:  # the texts that a checkpoint is tried on, a block that is written, then this
             raise KeyboardInterrupt
         return run_block(self, block, **kwargs)
 
