@@ -13,6 +13,7 @@
     │   ├── RecipeMismatch       (ValueError)          this run would not fit what the store holds
     │   ├── DamagedStore         (RuntimeError)        checksum or manifest disagrees with the bytes
     │   ├── DiskTooSmall         (OSError)             the run would not fit on the disk
+    │   ├── StateTooLarge        (MemoryError)         states of that many neurons and concepts would not fit into memory
     │   └── ReadOnlyStore        (PermissionError)     a write through a store opened with mode "r"
     ├── CorpusError              (ValueError)          texts or labels that cannot be used
     ├── ExtractionError          (RuntimeError)
@@ -74,6 +75,10 @@ class DamagedStore(StoreError, RuntimeError):
 
 class DiskTooSmall(StoreError, OSError):
     """The run would not fit on the disk."""
+
+
+class StateTooLarge(StoreError, MemoryError):
+    """States of that many neurons and concepts would not fit into memory."""
 
 
 class ReadOnlyStore(StoreError, PermissionError):

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 #: Sites whose neurons are outputs of a linear map. Experts are ranked over these, all layers together.
 LINEAR_SITES = ("attn_out", "attn_qkv", "mlp_out", "mlp_pre", "mlp_up")
@@ -19,6 +20,8 @@ POOLINGS = ("max", "mean", "last", "max_with_pad")
 DTYPES = ("float16", "bfloat16", "float32")
 #: Which tokens have their vectors kept: a draw, all of them, the last one of a marked span, every word (mean of its tokens).
 TOKEN_CHOICES = ("sample", "all", "span", "word")
+#: What can be kept without values: active tokens per language, sums per concept, texts per 8-bit code.
+STATE_KINDS = ("counts", "moments", "histogram")
 OVER_LONG = ("truncate", "drop", "error")
 SPECIAL_TOKENS = ("pool", "run", "none")
 #: What becomes of a checkpoint whose weights are there already under another step, or that does worse than guessing.
@@ -116,6 +119,25 @@ class TokenSample:
 
 
 @dataclass(frozen=True)
+class StateRules:
+    """States of the pooled values that are kept in place of a cube: integers per neuron, concept and language.
+
+    Attributes:
+        kinds: "moments", "histogram" or both, sorted the way `STATE_KINDS` is.
+        sites: Sites they are kept of, sorted.
+        threshold: A value above it is active (p_active).
+        range_texts: Texts whose values decide, before the first block, which range a neuron's 8-bit codes divide.
+        range_seed: Seed of the draw of these texts.
+    """
+
+    kinds: tuple[str, ...]
+    sites: tuple[str, ...]
+    threshold: float = 0.0
+    range_texts: int = 512
+    range_seed: int = 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides the numbers of a cube, apart from the weights. One store holds one recipe.
 
@@ -136,6 +158,7 @@ class Recipe:
         backend: Which backend made the values; never mixed within a store.
         compute_dtype: Dtype the model computed in.
         site_modules: Modules named by hand, site -> path pattern.
+        states: What is kept of pooled values in place of cubes; None where cubes, or counts alone, are kept.
     """
 
     corpus: str
@@ -152,6 +175,7 @@ class Recipe:
     backend: str = "hf"
     compute_dtype: str = "float32"
     site_modules: tuple[tuple[str, str], ...] = ()
+    states: StateRules | None = None
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -162,12 +186,15 @@ class Recipe:
         ):
             if value not in allowed:
                 raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
-        if not self.sites and not self.count_sites:
+        if not self.sites and not self.count_sites and self.states is None:
             raise ValueError("a recipe needs at least one site")
 
     def to_json(self) -> dict[str, object]:
-        """Plain JSON types; `from_json` undoes it."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        """Plain JSON types; `from_json` undoes it. Without states it is what versions before states wrote."""
+        data: dict[str, object] = json.loads(json.dumps(asdict(self)))
+        if self.states is None:
+            del data["states"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Recipe:
@@ -176,6 +203,10 @@ class Recipe:
         sample = dict(known.pop("tokens"))  # type: ignore[call-overload]
         sample["sites"] = tuple(sample["sites"])
         modules = tuple((str(site), str(path)) for site, path in known.pop("site_modules"))  # type: ignore[attr-defined]
+        states = known.pop("states", None)
+        if states is not None:
+            kept: dict[str, Any] = dict(states)  # type: ignore[call-overload]
+            known["states"] = StateRules(**{**kept, "kinds": tuple(kept["kinds"]), "sites": tuple(kept["sites"])})
         lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
         return cls(**{**known, **lists, "tokens": TokenSample(**sample), "site_modules": modules})  # type: ignore[arg-type]
 

@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.names import Checkpoint, Recipe, TokenSample
+from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus import Corpus, corpus_from_frames
 from actlas.store.layout import TextBlock
+from actlas.store.states import StatePlan
 from actlas.store.writer import BlockValues, StoreWriter, TokenIds
 
 
@@ -34,6 +35,7 @@ class Planting:
         token_sites: site -> (layers, channels) of sampled token vectors.
         dtype: Of the cubes.
         texts_per_block: Rows of a block of the text axis.
+        states: "moments", "histogram" or both, kept of the same values in place of cubes; none keeps cubes.
         seed: Of everything random.
     """
 
@@ -51,6 +53,7 @@ class Planting:
     token_sites: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"embed": (1, 6), "resid": (2, 6)})
     dtype: str = "float16"
     texts_per_block: int = 64
+    states: tuple[str, ...] = ()
     seed: int = 0
 
     def checkpoint(self, step: int) -> str:
@@ -115,9 +118,10 @@ def planted_store(path: Path | str, planting: Planting | None = None) -> Path:
     recipe = Recipe(
         corpus=corpus.fingerprint,
         tokenizer="planted",
-        sites=tuple(sorted(planting.sites)),
+        sites=() if planting.states else tuple(sorted(planting.sites)),
         dtype=planting.dtype,
         tokens=TokenSample(per_text=2 if planting.token_sites else 0, sites=tuple(sorted(planting.token_sites))),
+        states=StateRules(planting.states, tuple(sorted(planting.sites))) if planting.states else None,
     )
     with StoreWriter(path, recipe, corpus, tokens, sample, texts_per_block=planting.texts_per_block, sync=False) as writer:
         for step, sharing in zip(planting.steps, planting.sharing, strict=True):
@@ -139,16 +143,30 @@ def _write_checkpoint(
 ) -> None:
     name = planting.checkpoint(step)
     counted = {site: shape for site, shape in planting.sites.items() if site == "mlp_hidden"}
-    checkpoint = writer.checkpoint(
-        Checkpoint(name, "planted", step), {"weight_hash": name}, planting.sites, planting.token_sites, counted
-    )
     values = {site: planted_values(writer.corpus, planting, site, step, sharing) for site in planting.sites}
+    checkpoint = writer.checkpoint(
+        Checkpoint(name, "planted", step),
+        {"weight_hash": name},
+        {} if planting.states else planting.sites,
+        planting.token_sites,
+        counted,
+        _state_plan(planting, values) if planting.states else None,
+    )
     vectors = (
         {} if sample is None else {site: _vectors(writer.corpus, sample, planting, site, step) for site in planting.token_sites}
     )
     while (block := checkpoint.claim_next()) is not None:
         checkpoint.write_block(block, _block_values(writer, block, values, vectors, tokens, sample, counted, step))
+    checkpoint.flush()
+    checkpoint.release_claims()
     checkpoint.finish()
+
+
+def _state_plan(planting: Planting, values: Mapping[str, NDArray[Any]]) -> StatePlan:
+    """States whose codes divide the range of the values and more, so that values on a grid of 1/4 do not share one."""
+    from actlas.extract.fold import KernelFold, ranges_of
+
+    return StatePlan(planting.sites, KernelFold(planting.states), lambda: ranges_of([values]), 1 << 30)
 
 
 def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sharing: float) -> NDArray[Any]:

@@ -138,7 +138,7 @@ def _add_info(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _info(options: argparse.Namespace) -> None:
     from actlas.store import Store
-    from actlas.store.layout import cube_path
+    from actlas.store.layout import cube_path, state_path
 
     store = Store(options.store)
     if options.checkpoint is not None:
@@ -172,6 +172,22 @@ def _info(options: argparse.Namespace) -> None:
                     "neurons": cube.shape[1],
                     "size": n_bytes(on_disk),
                     "ratio": f"{raw / max(on_disk, 1):.2f}",
+                    "scored": site in scored,
+                    "loss": record["sanity_loss"],
+                    "weights": str(record["weight_hash"])[:12],
+                }
+            )
+        for site in store.state_sites(checkpoint):
+            layers, neurons = store.shape(checkpoint, site)
+            rows.append(
+                {
+                    "checkpoint": checkpoint,
+                    "step": record["step"],
+                    "site": f"{site} (states)",
+                    "layers": layers,
+                    "neurons": neurons,
+                    "size": n_bytes(folder_bytes(store.path / state_path(checkpoint, site, recipe.pooling))),
+                    "ratio": None,
                     "scored": site in scored,
                     "loss": record["sanity_loss"],
                     "weights": str(record["weight_hash"])[:12],

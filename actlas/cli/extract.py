@@ -79,7 +79,22 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--token-sites", type=_names, metavar="SITE,...", help="sites whose token vectors are kept (default: embed,resid)"
     )
     extract.add_argument("--token-choice", choices=TOKEN_CHOICES, help="which tokens those are (default: a seeded sample)")
-    extract.add_argument("--stats-only", action="store_true", help="count active tokens (LAPE) and keep no cube")
+    extract.add_argument(
+        "--stats-only",
+        nargs="?",
+        type=_names,
+        const=("counts",),
+        metavar="KIND,...",
+        help="keep no cube but states of any number of texts: counts (active tokens, for LAPE; the default), moments (mean, std, "
+        "p_active per concept and language), histogram (ap, auroc, quantiles, best_f1 of 8-bit codes)",
+    )
+    extract.add_argument("--active-threshold", type=float, default=0.0, help="with moments: a value above it is active")
+    extract.add_argument(
+        "--range-texts", type=int, default=512, help="with a histogram: texts whose values decide the range of the codes"
+    )
+    extract.add_argument(
+        "--state-memory", type=float, metavar="GB", help="states in memory at most (default: half of this machine's memory)"
+    )
     extract.add_argument("--loss-texts", type=int, default=256, help="texts that the sanity loss is taken on")
     extract.add_argument("--seed", type=int, default=0, help="of the token sample")
     extract.add_argument("--tokenizer", help="folder or hub id, where the checkpoints have none")
@@ -117,7 +132,9 @@ def _extract(options: argparse.Namespace) -> None:
         options.models,
         options.corpus,
         options.store,
-        sites=options.sites or (["mlp_hidden"] if options.stats_only else ["mlp_pre"]),
+        sites=options.sites or (["mlp_hidden"] if options.stats_only == ("counts",) else ["mlp_pre"]),
+        # what lape reads unless told otherwise
+        count_sites=None if options.sites or not options.stats_only else ("mlp_hidden",),
         pooling=options.pooling,
         dtype=options.dtype,
         backend=options.backend,
@@ -135,7 +152,10 @@ def _extract(options: argparse.Namespace) -> None:
         token_sample=sample,
         tokenizer=options.tokenizer,
         trust_remote_code=options.trust_remote_code,
-        stats_only=options.stats_only,
+        stats_only=options.stats_only or False,
+        active_threshold=options.active_threshold,
+        range_texts=options.range_texts,
+        state_bytes=None if options.state_memory is None else int(options.state_memory * 1e9),
         loss_texts=options.loss_texts,
         fidelity_texts=options.fidelity_texts,
         texts_per_block=options.texts_per_block,
@@ -174,7 +194,7 @@ def _add_score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     score.add_argument(
         "--stats", type=_names, metavar="STAT,...", help="default: ap,auroc,p_active,p_active_off,mean,std,median,p90,best_f1"
     )
-    score.add_argument("--threshold", type=float, default=0.0, help="a value above it is active")
+    score.add_argument("--threshold", type=float, help="a value above it is active (default: 0, or what states were kept with)")
     score.add_argument("--backend", default="auto", choices=("auto", "cpu", "gpu", "reference"))
     score.add_argument("--overwrite", action="store_true", help="replace scores that were made with other settings")
     score.set_defaults(run=_score)

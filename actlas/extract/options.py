@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from actlas.names import POLICIES, TokenSample
+from actlas.names import POLICIES, STATE_KINDS, TokenSample
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,14 @@ class ExtractOptions:
         fidelity_texts: Texts that are recomputed one by one and compared before anything is written; 0 skips the check.
         loss_texts: Texts, evenly spread, that the sanity loss is taken on; None takes all.
         texts_per_block: Texts of one unit of writing and of resume; None fits them to memory.
-        stats_only: Keep no cube and no token vectors: only count, at the sites asked for, the tokens that are active.
+        stats_only: Keep no cube and no token vectors, only states of the sites asked for: any of "counts" (active tokens per
+            language), "moments" (sums per concept and language) and "histogram" (texts per 8-bit code, concept and language).
+            True is ("counts",).
+        active_threshold: With moments: a value above it is active (p_active).
+        range_texts: With a histogram: texts, as many of every language, whose values decide beforehand which range the codes of
+            a neuron divide.
+        range_seed: Seed of the draw of these texts.
+        state_bytes: States in memory at most; None for half of this machine's memory.
         checks_disk: Whether a run that could outgrow the disk is refused.
         syncs: Whether every shard is flushed to disk before it counts as written.
         n_threads: Threads that encode; None for one per core.
@@ -57,7 +64,11 @@ class ExtractOptions:
     fidelity_texts: int = 4
     loss_texts: int | None = 256
     texts_per_block: int | None = None
-    stats_only: bool = False
+    stats_only: bool | Sequence[str] = False
+    active_threshold: float = 0.0
+    range_texts: int = 512
+    range_seed: int = 0
+    state_bytes: int | None = None
     checks_disk: bool = True
     syncs: bool = True
     n_threads: int | None = None
@@ -66,6 +77,19 @@ class ExtractOptions:
         for name, value in (("duplicates", self.duplicates), ("broken", self.broken)):
             if value not in POLICIES:
                 raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(POLICIES)}")
+
+    @property
+    def state_kinds(self) -> tuple[str, ...]:
+        """Kinds of states that are kept in place of cubes, in the order of `STATE_KINDS`; none where cubes are kept.
+
+        Raises:
+            ValueError: If a kind is not known.
+        """
+        asked = ("counts",) if self.stats_only is True else tuple(self.stats_only or ())
+        unknown = [kind for kind in asked if kind not in STATE_KINDS]
+        if unknown or isinstance(self.stats_only, str):
+            raise ValueError(f"stats_only names some of {', '.join(STATE_KINDS)}, not {self.stats_only!r}")
+        return tuple(kind for kind in STATE_KINDS if kind in asked)
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,11 @@ def run_blocks(
         finally:
             # a block that is computed is written, whatever stops the next one
             thread.shutdown(wait=True)
-            work.release_claims()
+            try:
+                with timed(busy, "write"):
+                    work.flush()
+            finally:
+                work.release_claims()
     return busy
 
 

@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from actlas.errors import CorpusError
 from actlas.extract.backend import Backend, BackendSettings, Source, get_backend
 from actlas.extract.models import resolve_models
 from actlas.extract.options import ExtractOptions, ExtractSummary, Progress, ProgressCallback
 from actlas.extract.sites import AUTO_LINEAR, family_of, parse_sites
 from actlas.extract.sweep import Sweep, check_length
 from actlas.extract.tokens import TokenRules, tokenise
-from actlas.names import Checkpoint, Recipe, TokenSample
+from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus import Corpus
+from actlas.store.text_sets import text_sets
 
 #: Longest token sequence where nobody says.
 _MAX_TOKENS = 128
@@ -83,8 +85,11 @@ def extract_activations(
     site_names, by_hand = parse_sites(_without_auto(sites, engine, first))
     token_sample = _token_sample(chosen.token_sample, first.architecture, by_hand)
     count_sites = _count_sites(chosen.count_sites, first.architecture, by_hand)
-    if chosen.stats_only:
-        site_names, count_sites, token_sample = (), tuple(sorted(site_names)), TokenSample(per_text=0, sites=())
+    states = None
+    if kinds := chosen.state_kinds:
+        states = _state_rules(kinds, site_names, chosen)
+        count_sites = tuple(sorted(chosen.count_sites or site_names)) if "counts" in kinds else ()
+        site_names, token_sample = (), TokenSample(per_text=0, sites=())
     recipe = Recipe(
         corpus="",
         tokenizer=tokenizer.hash,
@@ -100,12 +105,18 @@ def extract_activations(
         backend=backend,
         compute_dtype=first.compute_dtype,
         site_modules=tuple(sorted(by_hand.items())),
+        states=states,
     )
     imported = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
     recipe = replace(recipe, corpus=imported.fingerprint)
     check_length(first, recipe)
     rules = TokenRules(recipe.max_tokens, recipe.over_long, recipe.special_tokens, recipe.tokens, chosen.loss_texts)
     texts = tokenise(imported, tokenizer, rules)
+    if states is not None and not any(part.n_sets for part in text_sets(texts.corpus)):
+        raise CorpusError(
+            f"{' and '.join(states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "
+            "texts in one language; label some, or keep counts alone"
+        )
     run = Sweep(Path(store), recipe, texts, engine, chosen, report, len(checkpoints), first)
     results = [run.checkpoint(number, checkpoint) for number, checkpoint in enumerate(checkpoints, 1)]
     return ExtractSummary(
@@ -114,6 +125,22 @@ def extract_activations(
         n_texts=texts.corpus.n_texts,
         n_over_long=len(texts.over_long),
         warnings=tuple(run.warnings),
+    )
+
+
+def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], chosen: ExtractOptions) -> StateRules | None:
+    kept = tuple(kind for kind in kinds if kind != "counts")
+    if not kept:
+        return None
+    if chosen.range_texts < 1:
+        raise ValueError(f"range_texts must be at least 1, not {chosen.range_texts}")
+    has_codes = "histogram" in kept
+    return StateRules(
+        kept,
+        tuple(sorted(sites)),
+        threshold=chosen.active_threshold,
+        range_texts=chosen.range_texts if has_codes else 0,
+        range_seed=chosen.range_seed if has_codes else 0,
     )
 
 

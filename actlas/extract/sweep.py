@@ -19,10 +19,13 @@ from actlas.extract.backend import Backend, Capture, Session, Source
 from actlas.extract.batches import BlockTexts
 from actlas.extract.options import CheckpointResult, ExtractOptions, ProgressCallback
 from actlas.extract.pipeline import CheckpointProgress, run_blocks, timed
+from actlas.extract.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.catalog import Store
+from actlas.store.checkpoint_writer import Shapes
+from actlas.store.states import StatePlan, remove_parts
 from actlas.store.writer import StoreWriter, same_weights
 
 #: Largest difference between a text in a batch and the same text alone, relative to the largest value of its layer.
@@ -66,7 +69,7 @@ class Sweep:
         self.warnings: list[str] = []
         self._hashes: dict[str, str] = {}
         self.capture = Capture(
-            sites=recipe.sites,
+            sites=recipe.sites if recipe.states is None else recipe.states.sites,
             token_sites=recipe.tokens.sites if texts.sample is not None else (),
             count_sites=recipe.count_sites,
             pooling=recipe.pooling,
@@ -102,6 +105,8 @@ class Sweep:
         there = self._complete(source)
         twins = self._same_weights(source)
         if there is not None:
+            # a run that was killed at its very end may have left what only a run needs
+            remove_parts(self.path, checkpoint.id)
             stage.report("done", self.texts.corpus.n_texts)
             return CheckpointResult(checkpoint.id, "there", sanity_loss=there.get("sanity_loss"))
         seconds: dict[str, float] = {"load": 0.0, "check": 0.0}
@@ -166,23 +171,24 @@ class Sweep:
         twins: list[str],
     ) -> CheckpointResult:
         shapes, options = session.shapes, self.options
-        cubes = {site: shapes[site] for site in self.capture.sites}
+        values = {site: shapes[site] for site in self.capture.sites}
+        cubes = {site: shapes[site] for site in self.recipe.sites}
         token_cubes = {site: shapes[site] for site in self.capture.token_sites}
         counts = {site: shapes[site] for site in self.capture.count_sites}
         stage.report("check")
         with timed(seconds, "check"):
             fidelity = self._check(session, stage)
-        stage.disk_bytes = self._check_disk(cubes, token_cubes, stage)
+        stage.disk_bytes = self._check_disk(cubes, token_cubes, values, stage)
         item = np.dtype(layout.storage_dtype(self.recipe.dtype)).itemsize
         n_texts = self.texts.corpus.n_texts
         n_vectors = 0 if self.texts.sample is None else math.ceil(self.texts.sample.height / n_texts)
-        per_text = sum(math.prod(shape) for shape in cubes.values())
+        per_text = sum(math.prod(shape) for shape in values.values())
         per_text += n_vectors * sum(math.prod(shape) for shape in token_cubes.values())
         writer = self._open(options.texts_per_block or layout.texts_per_block(n_texts, per_text, item))
         with writer:
-            work = writer.checkpoint(
-                source.checkpoint, self._provenance(source, session, fidelity, twins), cubes, token_cubes, counts
-            )
+            about = self._provenance(source, session, fidelity, twins)
+            states = self._states(values, session, stage)
+            work = writer.checkpoint(source.checkpoint, about, cubes, token_cubes, counts, states)
             stage.begin(n_texts - sum(block.n_texts for block in work.pending), per_text * item)
             seconds |= run_blocks(work, session, self.texts, stage)
             rounded = {name: round(spent, 3) for name, spent in seconds.items()}
@@ -201,6 +207,15 @@ class Sweep:
             fidelity=fidelity,
             seconds_by_stage=rounded,
         )
+
+    def _states(self, shapes: Shapes, session: Session, stage: CheckpointProgress) -> StatePlan | None:
+        """What is kept of the pooled values where cubes are not."""
+        if self.recipe.states is None:
+            return None
+        plan = state_plan(self.recipe.states, self.texts, session, shapes, self.options.state_bytes)
+        if (line := memory_warning(plan, self.texts.corpus)) is not None:
+            self._warn(line, stage, "check")
+        return plan
 
     def _warn(self, line: str, stage: CheckpointProgress, during: str) -> None:
         """Say it now, and once more in the summary."""
@@ -302,12 +317,12 @@ class Sweep:
             )
         return worst
 
-    def _check_disk(
-        self, cubes: dict[str, tuple[int, int]], token_cubes: dict[str, tuple[int, int]], stage: CheckpointProgress
-    ) -> int:
+    def _check_disk(self, cubes: Shapes, token_cubes: Shapes, values: Shapes, stage: CheckpointProgress) -> int:
         sampled = 0 if self.texts.sample is None else self.texts.sample.height
         n_texts = self.texts.corpus.n_texts
         each = layout.estimate_bytes(cubes, token_cubes, n_texts=n_texts, n_sampled_tokens=sampled, dtype=self.recipe.dtype)
+        if self.recipe.states is not None:
+            each += disk_bytes(self.recipe.states, values, self.texts.corpus)
         here = Store(self.path).unfinished if (self.path / "zarr.json").exists() else {}
         rest = 1 - here.get(stage.checkpoint.id, 0) / n_texts
         needed = int(each * (rest + self.n_checkpoints - stage.number))

@@ -77,8 +77,8 @@ def _drawn(
     """The draw of a text depends on the seed and its text_id alone, so it stays the same when the corpus grows."""
     position = np.arange(len(tokens.ids)) - tokens.offsets[:-1][text]
     text_id = corpus.texts["text_id"].to_numpy()[text]
-    draw = _scramble(_scramble(text_id.astype(np.uint64), sample.seed), 0) ^ position.astype(np.uint64)
-    order = np.lexsort((_scramble(draw, sample.seed), text, is_special))
+    draw = scramble(scramble(text_id.astype(np.uint64), sample.seed), 0) ^ position.astype(np.uint64)
+    order = np.lexsort((scramble(draw, sample.seed), text, is_special))
     order = order[: int((~is_special).sum())]
     first = np.concatenate([[0], np.cumsum(np.bincount(text[order], minlength=len(tokens.lengths)))])
     rank = np.arange(len(order)) - first[text[order]]
@@ -143,8 +143,11 @@ def _table(
     )
 
 
-def _scramble(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """SplitMix64: every bit of the input moves every bit of the output (Steele, Lea and Flood 2014)."""
+def scramble(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """Pseudo-random numbers out of numbers, by SplitMix64: every bit of the input moves every bit of the output.
+
+    Source: Steele, Lea and Flood 2014.
+    """
     with np.errstate(over="ignore"):
         mixed = values + np.uint64((0x9E3779B97F4A7C15 * (2 * seed + 1)) % 2**64)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -40,6 +40,26 @@ _CHUNK_VALUES = 1 << 20
 State = TypeVar("State", "CountState", "MomentState", "HistogramState")
 
 
+def _member_sets(n_concepts: int, member_set: Any | None) -> Ints:
+    """For every concept the number of the set of texts that it is counted among."""
+    if member_set is None:
+        return np.arange(n_concepts)
+    which = np.asarray(member_set, np.int64)
+    if which.shape != (n_concepts,) or not np.array_equal(np.unique(which), np.arange(which.max(initial=-1) + 1)):
+        raise KernelInputError(
+            f"member_set must be one number per concept, counted from 0; got {which} for {n_concepts} concepts"
+        )
+    return which
+
+
+def _text_sets(positive: Bools, member: Bools, member_set: Ints) -> Bools:
+    """Texts of every set, "texts sets": the positives of each concept, then the members that concepts share."""
+    first = np.unique(member_set, return_index=True)[1]
+    if not np.array_equal(member, member[:, first][:, member_set]):
+        raise KernelInputError("concepts that share a member set differ in is_member")
+    return np.concatenate([positive, member[:, first]], axis=1)
+
+
 def _merged(one: State, other: State, fixed: tuple[str, ...]) -> State:
     """A state that has seen what either has; counters add up, everything in `fixed` has to agree."""
     parts: dict[str, Any] = {}
@@ -138,7 +158,9 @@ class CountState:
 
 @dataclass
 class MomentState:
-    """Sums, sums of squares and active texts, over positives and over members.
+    """Sums, sums of squares and active texts, over sets of texts: the positives of each concept, then the members.
+
+    Concepts that are counted among the same texts can share a member set, which is then kept once.
 
     Example:
         >>> labels = np.array([[True], [True], [False]])
@@ -148,28 +170,38 @@ class MomentState:
     """
 
     threshold: Floats
-    count: Ints  # "2 concepts": positives, members
-    active: Ints  # "2 neurons concepts"
-    total: Ints  # "3 2 neurons concepts": digits of the sum, in steps
-    squares: Ints  # "5 2 neurons concepts": digits of the sum of squares, in squared steps
+    member_set: Ints  # "concepts"
+    count: Ints  # "sets": texts
+    active: Ints  # "sets neurons"
+    total: Ints  # "3 sets neurons": digits of the sum, in steps
+    squares: Ints  # "5 sets neurons": digits of the sum of squares, in squared steps
 
     @classmethod
-    def init(cls, n_neurons: int, n_concepts: int, threshold: float = 0.0) -> MomentState:
-        """A state that has seen nothing."""
-        shape = (2, n_neurons, n_concepts)
-        empty = [np.zeros(part, np.int64) for part in ((2, n_concepts), shape, (3, *shape), (5, *shape))]
-        return cls(np.array(threshold, np.float64), *empty)
+    def init(cls, n_neurons: int, n_concepts: int, threshold: float = 0.0, member_set: Any | None = None) -> MomentState:
+        """A state that has seen nothing.
+
+        Args:
+            n_neurons: Neurons of a block.
+            n_concepts: Concepts of its labels.
+            threshold: A value above it is active.
+            member_set: "concepts", from 0: concepts with one number have the same is_member. None: each has its own.
+        """
+        which = _member_sets(n_concepts, member_set)
+        shape = (n_concepts + int(which.max(initial=-1)) + 1, n_neurons)
+        empty = [np.zeros(part, np.int64) for part in (shape[:1], shape, (3, *shape), (5, *shape))]
+        return cls(np.array(threshold, np.float64), which, *empty)
 
     def update(self, values: Any, is_concept: Any, is_member: Any | None = None) -> MomentState:
         """Adds a block of texts: "neurons texts" with labels "texts concepts"."""
-        n_neurons, n_concepts = self.active.shape[1:]
-        block, positive, member = _checked(values, is_concept, is_member, (n_neurons, n_concepts))
+        n_concepts = self.member_set.size
+        block, positive, member = _checked(values, is_concept, is_member, (self.active.shape[1], n_concepts))
+        sets = _text_sets(positive, member, self.member_set)
         numbers = block.numbers()
         largest = max((float(np.abs(x).max(initial=0.0)) for x in numbers), default=0.0)
         if largest >= _LARGEST:
             raise KernelInputError(f"a value of magnitude {largest} is outside of what a moment state holds (below 65536)")
-        self.count += np.stack([positive.sum(0), member.sum(0)])
-        labels = np.concatenate([positive, member], axis=1).astype(np.float64)
+        self.count += sets.sum(0)
+        labels = sets.astype(np.float64)
         for neurons, texts in _chunks(*numbers.shape):
             x = numbers[neurons, texts].astype(np.float64)
             steps = np.rint(np.ldexp(x, _STEP_BITS))
@@ -179,8 +211,7 @@ class MomentState:
 
             def sums(part: Floats, y: Floats = y) -> Ints:
                 # integers below 2**53 throughout, so the product is exact in any order of summation
-                both = (part @ y).astype(np.int64)
-                return both.reshape(len(part), 2, -1).swapaxes(0, 1)
+                return (part @ y).astype(np.int64).T
 
             self.active[:, neurons] += sums((x > self.threshold).astype(np.float64))
             for state, digits in ((self.total, (low, high)), (self.squares, (low * low, 2.0 * high * low, high * high))):
@@ -192,7 +223,7 @@ class MomentState:
 
     def merge(self, other: MomentState) -> MomentState:
         """A state that has seen what either has."""
-        both = _merged(self, other, fixed=("threshold",))
+        both = _merged(self, other, fixed=("threshold", "member_set"))
         _carried(both.total)
         _carried(both.squares)
         return both
@@ -201,42 +232,46 @@ class MomentState:
         """Statistics "neurons concepts"; NaN where a concept has no positive or no negative text."""
         names = checked_stats(stats)
         _refuse_others(names, MOMENT_STATS)
-        n = self.count[0].astype(np.float64)
-        n_off = (self.count[1] - self.count[0]).astype(np.float64)
-        shape = self.active.shape[1:]
+        n_concepts = self.member_set.size
+        n_member = self.count[n_concepts:][self.member_set].astype(np.float64)
+        n = self.count[:n_concepts].astype(np.float64)
+        n_off = n_member - n
+        shape = (self.active.shape[1], n_concepts)
+        total, active = (part[..., :n_concepts, :].swapaxes(-1, -2) for part in (self.total, self.active))
+        total_all, active_all = (part[..., n_concepts:, :][..., self.member_set, :] for part in (self.total, self.active))
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.ldexp(_as_float(self.total[:, 0]), -_STEP_BITS) / n
-            off = _carried(self.total[:, 1] - self.total[:, 0])
-            answers = {
-                "mean": mean,
-                "mean_off": np.ldexp(_as_float(off), -_STEP_BITS) / n_off,
-                "p_active": self.active[0] / n,
-                "p_active_off": (self.active[1] - self.active[0]) / n_off,
-            }
+            mean = np.ldexp(_as_float(total), -_STEP_BITS) / n
+            answers = {"mean": mean, "p_active": active / n}
+            if "mean_off" in names:
+                off = _carried(total_all.swapaxes(-1, -2) - total)
+                answers["mean_off"] = np.ldexp(_as_float(off), -_STEP_BITS) / n_off
+            if "p_active_off" in names:
+                answers["p_active_off"] = (active_all.swapaxes(-1, -2) - active) / n_off
             if "std" in names:
                 answers["std"] = self._std(mean, n)
         for name in answers:
             answers[name] = np.where((n > 0) & (n_off > 0), answers[name], np.nan)
         answers["n_positive"] = np.broadcast_to(n, shape).copy()
-        answers["n_member"] = np.broadcast_to(self.count[1].astype(np.float64), shape).copy()
+        answers["n_member"] = np.broadcast_to(n_member, shape).copy()
         return {name: answers[name] for name in names}
 
     def _std(self, mean: Floats, n: Floats) -> Floats:
-        square = np.ldexp(_as_float(self.squares[:, 0]), -2 * _STEP_BITS) / n
+        square = np.ldexp(_as_float(self.squares[:, : n.size].swapaxes(-1, -2)), -2 * _STEP_BITS) / n
         variance = square - mean * mean
         # where mean and spread differ this much, the difference has lost its digits: do it in whole numbers
         for neuron, concept in np.argwhere((variance < 1e-3 * square) & (n > 0)):
-            count = int(self.count[0, concept])
-            total, squares = _as_int(self.total[:, 0, neuron, concept]), _as_int(self.squares[:, 0, neuron, concept])
+            count = int(self.count[concept])
+            total, squares = _as_int(self.total[:, concept, neuron]), _as_int(self.squares[:, concept, neuron])
             variance[neuron, concept] = (count * squares - total * total) / (count * count) / 4.0**_STEP_BITS
         return np.sqrt(np.maximum(variance, 0.0))
 
 
 @dataclass
 class HistogramState:
-    """Texts per 8-bit code, for positives and for members; rank statistics of the codes come out of it.
+    """Texts per 8-bit code, over sets of texts: the positives of each concept, then the members; rank statistics of the codes.
 
-    A neuron's codes divide `low`..`high` evenly into 256 levels; values outside fall into the outermost ones.
+    A neuron's codes divide `low`..`high` evenly into 256 levels; values outside fall into the outermost ones. Concepts that are
+    counted among the same texts can share a member set, which is then kept once.
 
     Example:
         >>> state = HistogramState.init(low=np.array([0.0]), high=np.array([1.0]), n_concepts=1)
@@ -247,38 +282,58 @@ class HistogramState:
 
     low: Floats  # "neurons"
     high: Floats
-    count: Ints  # "2 concepts"
-    codes: Ints  # "2 neurons concepts 256"
+    member_set: Ints  # "concepts"
+    count: Ints  # "sets": texts
+    codes: NDArray[np.uint32]  # "sets neurons 256"
 
     @classmethod
-    def init(cls, low: Floats, high: Floats, n_concepts: int) -> HistogramState:
-        """A state that has seen nothing; `low` and `high` are fixed before the first text, for instance from a pilot run."""
+    def init(cls, low: Floats, high: Floats, n_concepts: int, member_set: Any | None = None) -> HistogramState:
+        """A state that has seen nothing; `low` and `high` are fixed before the first text, for instance from a pilot run.
+
+        Args:
+            low: Lower end of the codes, "neurons".
+            high: Their upper end.
+            n_concepts: Concepts of the labels.
+            member_set: "concepts", from 0: concepts with one number have the same is_member. None: each has its own.
+        """
         lowest, highest = np.asarray(low, np.float64), np.asarray(high, np.float64)
         if lowest.shape != highest.shape or lowest.ndim != 1 or not (lowest < highest).all():
             raise KernelInputError("low and high must be [neurons] with low < high everywhere")
-        return cls(lowest, highest, np.zeros((2, n_concepts), np.int64), np.zeros((2, lowest.size, n_concepts, 256), np.int64))
+        which = _member_sets(n_concepts, member_set)
+        n_sets = n_concepts + int(which.max(initial=-1)) + 1
+        return cls(lowest, highest, which, np.zeros(n_sets, np.int64), np.zeros((n_sets, lowest.size, 256), np.uint32))
 
-    def code(self, values: Any) -> NDArray[np.uint8]:
-        """8-bit codes of values "neurons texts"; a higher value never has a lower code."""
-        x = Block.of(values).numbers().astype(np.float64)
-        level = (x - self.low[:, None]) * (256.0 / (self.high - self.low))[:, None]
+    def code(self, values: Any, neurons: slice = slice(None)) -> NDArray[np.uint8]:
+        """8-bit codes of values "neurons texts", of all neurons or some; a higher value never has a lower code."""
+        low, high = self.low[neurons, None], self.high[neurons, None]
+        level = (Block.of(values).numbers().astype(np.float64) - low) * (256.0 / (high - low))
         return np.clip(level, 0.0, 255.0).astype(np.uint8)
 
     def update(self, values: Any, is_concept: Any, is_member: Any | None = None) -> HistogramState:
         """Adds a block of texts: "neurons texts" with labels "texts concepts"."""
-        n_neurons, n_concepts = self.codes.shape[1:3]
-        _, positive, member = _checked(values, is_concept, is_member, (n_neurons, n_concepts))
-        self.count += np.stack([positive.sum(0), member.sum(0)])
-        places = self.code(values) + 256 * np.arange(n_neurons)[:, None]
-        for concept in range(n_concepts):
-            for i, mask in enumerate((positive[:, concept], member[:, concept])):
-                counted = np.bincount(places[:, mask].ravel(), minlength=256 * n_neurons)
-                self.codes[i, :, concept] += counted.reshape(n_neurons, 256)
+        n_neurons = self.low.size
+        block, positive, member = _checked(values, is_concept, is_member, (n_neurons, self.member_set.size))
+        sets = _text_sets(positive, member, self.member_set)
+        counted = self.count + sets.sum(0)
+        _refuse_too_many(counted)
+        self.count[:] = counted
+        rows = [np.flatnonzero(texts) for texts in sets.T]
+        step = max(1, _CHUNK_VALUES // block.bits.shape[1])
+        for start in range(0, n_neurons, step):
+            neurons = slice(start, min(start + step, n_neurons))
+            n_rows = neurons.stop - start
+            places = self.code(values[neurons], neurons).T + 256 * np.arange(n_rows)
+            for i, texts in enumerate(rows):
+                if texts.size:
+                    found = np.bincount(places[texts].ravel(), minlength=256 * n_rows)
+                    self.codes[i, neurons] += found.reshape(n_rows, 256).astype(np.uint32)
         return self
 
     def merge(self, other: HistogramState) -> HistogramState:
         """A state that has seen what either has."""
-        return _merged(self, other, fixed=("low", "high"))
+        both = _merged(self, other, fixed=("low", "high", "member_set"))
+        _refuse_too_many(both.count)
+        return both
 
     def finish(self, stats: Iterable[str] = HISTOGRAM_STATS) -> dict[str, Floats]:
         """Statistics of the codes, "neurons concepts"; NaN where a concept has no positive or no negative text.
@@ -287,43 +342,79 @@ class HistogramState:
         """
         names = checked_stats(stats)
         _refuse_others(names, HISTOGRAM_STATS)
-        n, n_member = self.count.astype(np.float64)
-        is_answerable = (n > 0) & (n < n_member)
-        found, among = (np.flip(part, -1).cumsum(-1).astype(np.float64) for part in self.codes)
-        at = np.flip(self.codes[0], -1).astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            answers: dict[str, Floats] = {}
+        n_concepts = self.member_set.size
+        n = self.count[:n_concepts].astype(np.float64)
+        n_member = self.count[n_concepts:][self.member_set].astype(np.float64)
+        answers: dict[str, Floats] = {name: np.full((self.low.size, n_concepts), np.nan) for name in names}
+        for concept in np.flatnonzero((n > 0) & (n < n_member)):
+            rank = _OfConcept.of(self.codes[concept], self.codes[n_concepts + self.member_set[concept]])
             for name in names:
                 if (q := quantile_of(name)) is not None:
-                    answers[name] = self._quantile(q)
-                elif name == "ap":
-                    answers[name] = np.nansum(at * (found / among), -1) / n
-                elif name == "ap_anti":
-                    found_up = n[None, :, None] - found + at
-                    among_up = n_member[None, :, None] - among + np.flip(self.codes[1], -1)
-                    answers[name] = np.nansum(at * (found_up / among_up), -1) / n
-                elif name == "auroc":
-                    off = np.flip(self.codes[1] - self.codes[0], -1)
-                    lost = (off * (n[None, :, None] - found + 0.5 * at)).sum(-1)
-                    answers[name] = 1.0 - lost / (n * (n_member - n))
-                elif name == "best_f1":
-                    answers[name] = 2.0 * (found / (n[None, :, None] + among)).max(-1)
-        for name in answers:
-            answers[name] = np.where(is_answerable, answers[name], np.nan)
+                    width = (self.high - self.low) / 256.0
+                    answers[name][:, concept] = self.low + (rank.quantile(q) + 0.5) * width
+                elif name not in ("n_positive", "n_member"):
+                    answers[name][:, concept] = getattr(rank, name)()
         for name, count in (("n_positive", n), ("n_member", n_member)):
-            answers[name] = np.broadcast_to(count, at.shape[:2]).copy()
-        return {name: answers[name] for name in names}
+            if name in names:
+                answers[name][:] = count
+        return answers
 
-    def _quantile(self, q: float) -> Floats:
-        place = q * (self.count[0] - 1)
+
+@dataclass(frozen=True)
+class _OfConcept:
+    """Rank statistics of one concept out of texts per code; arrays "neurons 256", from the highest code to the lowest."""
+
+    at: Floats  # positives with the code
+    found: Floats  # positives with this code or a higher one
+    at_all: Floats
+    among: Floats
+
+    @classmethod
+    def of(cls, positives: NDArray[np.uint32], members: NDArray[np.uint32]) -> _OfConcept:
+        at, at_all = (np.flip(codes, -1).astype(np.float64) for codes in (positives, members))
+        return cls(at, at.cumsum(-1), at_all, at_all.cumsum(-1))
+
+    @property
+    def n(self) -> Floats:
+        return self.found[:, -1:]
+
+    def ap(self) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision: Floats = np.nansum(self.at * (self.found / self.among), -1) / self.n[:, 0]
+        return precision
+
+    def ap_anti(self) -> Floats:
+        found_up = self.n - self.found + self.at
+        among_up = self.among[:, -1:] - self.among + self.at_all
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision: Floats = np.nansum(self.at * (found_up / among_up), -1) / self.n[:, 0]
+        return precision
+
+    def auroc(self) -> Floats:
+        off = self.at_all - self.at
+        lost = (off * (self.n - self.found + 0.5 * self.at)).sum(-1)
+        n, n_member = self.n[:, 0], self.among[:, -1]
+        area: Floats = 1.0 - lost / (n * (n_member - n))
+        return area
+
+    def best_f1(self) -> Floats:
+        best: Floats = (2.0 * (self.found / (self.n + self.among))).max(-1)
+        return best
+
+    def quantile(self, q: float) -> Floats:
+        """In codes, linear between order statistics."""
+        place = q * (self.n - 1)
         below = np.floor(place)
-        upto = self.codes[0].cumsum(-1)
-        low_code = (upto <= below[None, :, None]).sum(-1)
-        high_code = (upto <= np.minimum(below + 1, self.count[0] - 1)[None, :, None]).sum(-1)
-        code = low_code + (high_code - low_code) * (place - below)
-        width = (self.high - self.low) / 256.0
-        quantile: Floats = self.low[:, None] + (code + 0.5) * width[:, None]
-        return quantile
+        upto = np.flip(self.at, -1).cumsum(-1)
+        low_code = (upto <= below).sum(-1)
+        high_code = (upto <= np.minimum(below + 1, self.n - 1)).sum(-1)
+        code: Floats = low_code + (high_code - low_code) * (place - below)[:, 0]
+        return code
+
+
+def _refuse_too_many(count: Ints) -> None:
+    if count.max(initial=0) >= 1 << 32:
+        raise KernelInputError(f"{count.max():,} texts are more than a histogram state counts (below {1 << 32:,})")
 
 
 def _refuse_others(names: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -153,6 +153,8 @@ class Atlas(Store):
             if there := tuple(path for path in paths if path.is_file()):
                 files[name] = there
         frames = {"checkpoints": self._checkpoint_frame, "languages": self._language_frame, "cubes": self._cube_frame}
+        if any((self.path / "scores").glob("*")):
+            frames["score_sources"] = self._source_frame
         scans: dict[str, Any] = {"activations": lambda: self._scan(self._activation_grid(), refusals)}
         if any((self.path / "scores").glob("*")):
             scans["scores"] = lambda: self._scan(self._score_grid(), refusals)
@@ -186,6 +188,17 @@ class Atlas(Store):
                 rows.append((checkpoint, site, self.recipe.pooling, layers, neurons, texts, self.recipe.dtype))
         return pl.DataFrame(rows, schema=dict(TABLES["cubes"].columns), orient="row")
 
+    def _source_frame(self) -> pl.DataFrame:
+        rows = []
+        for checkpoint in self.checkpoints:
+            for site in self.scored_sites(checkpoint):
+                settings = self.scores(checkpoint, site).settings
+                told = settings.get("sources", {})
+                source = "states" if told else "cube"
+                for stat in self.score_stats(checkpoint, site):
+                    rows.append((checkpoint, site, stat, source, told.get(stat, "exact"), settings["threshold"]))
+        return pl.DataFrame(rows, schema=dict(TABLES["score_sources"].columns), orient="row")
+
     def _activation_grid(self) -> ActivationGrid:
         from actlas.query.scan import ActivationGrid
 
@@ -194,12 +207,13 @@ class Atlas(Store):
     def _score_grid(self) -> ScoreGrid:
         from actlas.query.scan import ScoreGrid
 
-        cubes = self._cube_frame().with_columns(
-            pl.struct("checkpoint", "site")
-            .map_elements(lambda c: list(self.score_stats(c["checkpoint"], c["site"])), return_dtype=pl.List(pl.String))
-            .alias("stats")
-        )
-        cubes = cubes.filter(pl.col("stats").list.len() > 0)
+        rows = [
+            (checkpoint, site, *self.shape(checkpoint, site), list(self.score_stats(checkpoint, site)))
+            for checkpoint in self.checkpoints
+            for site in self.scored_sites(checkpoint)
+        ]
+        schema = {"checkpoint": pl.String, "site": pl.String, "n_layers": pl.Int32, "n_neurons": pl.Int32}
+        cubes = pl.DataFrame(rows, schema={**schema, "stats": pl.List(pl.String)}, orient="row")
         if cubes.is_empty():
             raise TableNotFound(f"no neuron of {self.path} was scored yet; score them with: actlas score {self.path}")
         there = {stat for stats in cubes["stats"] for stat in stats}

@@ -110,7 +110,7 @@ def expert_overlap(
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
-        QueryError: If k is more than there are neurons, or a language or concept is unknown.
+        QueryError: If k is more than there are neurons, or a language or concept is unknown, or if halves are wanted of states.
     """
     store = as_atlas(store)
     totals, layers = [TABLES["overlap"].empty()], [TABLES["overlap_by_layer"].empty()]

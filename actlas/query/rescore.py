@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.errors import TableNotFound
+from actlas.errors import QueryError, TableNotFound
 from actlas.query.atlas import Atlas
 from actlas.query.axis import RANK_DECIMALS, NeuronAxis
 from actlas.query.experts import ExpertSets, check_k, linear_sites, wanted_labels
@@ -101,9 +101,17 @@ def rescored_experts(
 
     Returns:
         variant -> experts. A language and concept that a half leaves without positives or without negatives has none there.
+
+    Raises:
+        QueryError: If states were kept in place of a cube.
     """
     axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, sites))
     check_k(k, axis)
+    if kept_states := [site for site in axis.sites if site in store.state_sites(checkpoint)]:
+        raise QueryError(
+            f"halves of the texts and shuffled labels need the value of every text, and of {', '.join(kept_states)} {store.path} "
+            "keeps states alone; leave them out: halves=False (--no-halves)"
+        )
     settings = {"k": k, "sites": list(axis.sites), "seed": seed, "corpus": store.corpus.fingerprint, "actlas": package_version()}
     named_languages, named_concepts = wanted_labels(store, languages, concepts)
     kept = _kept(store, checkpoint, axis, settings, named_languages, named_concepts)

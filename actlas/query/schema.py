@@ -143,6 +143,20 @@ _ALL = (
         stored=False,
     ),
     _table(
+        "score_sources",
+        "where every statistic comes from, and how exact it is",
+        "actlas score STORE",
+        {
+            "checkpoint": pl.String(),
+            "site": pl.String(),
+            "statistic": pl.String(),
+            "source": pl.String(),
+            "exactness": pl.String(),
+        },
+        {"threshold": pl.Float64()},
+        stored=False,
+    ),
+    _table(
         "experts",
         "the k best neurons by ap, all layers and linear sites together",
         "actlas experts STORE",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError, ScoresNotFound
 from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.state_scores import score_states, sources, stats_of_states
 from actlas.query.stream import BLOCK_BYTES, language_slices, neuron_blocks, on_host
 from actlas.store.cube import Cube
 from actlas.store.layout import EXACT_STATS
@@ -30,25 +31,27 @@ def score_neurons(
     checkpoints: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     stats: Sequence[str] = DEFAULT_STATS,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     backend: str = "auto",
     overwrite: bool = False,
     block_bytes: int = BLOCK_BYTES,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
-    """Score every neuron of the store's cubes and keep the scores beside them.
+    """Score every neuron of the store's cubes, or of the states kept in place of cubes, and keep the scores beside them.
 
     A cube is read once, in blocks of neurons; for each language one ranking of a neuron's texts serves all concepts. A layer is
     committed when it is done: stopped at any moment, the same call goes on with the layers that are missing. Cubes whose scores
     are complete and were made with the same settings are left alone.
 
+    From states come the statistics that their sums and 8-bit codes answer; table `score_sources` says how exact each one is.
+
     Args:
         store: Opened with mode "a", or a path.
         checkpoints: Which; None for all.
         sites: Which; None for all that the checkpoint has.
-        stats: Statistics, as `actlas.kernels.concept_scores` names them.
-        threshold: A value above it is active (p_active, p_active_off).
-        backend: Of the kernels: "auto", "cpu", "gpu" or "reference".
+        stats: Statistics, as `actlas.kernels.concept_scores` names them; of the default ones, states give those they can.
+        threshold: A value above it is active (p_active, p_active_off). None is 0, or what states were kept with.
+        backend: Of the kernels: "auto", "cpu", "gpu" or "reference". Nothing is left to choose where there are states.
         overwrite: Replace scores made with other settings instead of refusing.
         block_bytes: Values in memory at a time.
         progress: Told after every block.
@@ -62,6 +65,7 @@ def score_neurons(
         ReadOnlyStore: If the store is open with mode "r".
         RecipeMismatch: If there are scores made with other settings and `overwrite` is False.
         CheckpointNotFound, CubeNotFound: If one named is not there.
+        QueryError: If states cannot answer a statistic that is not a default one, or were kept with another threshold.
 
     Example:
         >>> score_neurons("run.actlas", sites=["mlp_pre"], stats=("ap", "median"))  # doctest: +SKIP
@@ -72,14 +76,14 @@ def score_neurons(
     n_null = int(_null_pairs(store).sum())
     rows, done = [], 0
     for checkpoint, site in cubes:
-        settings = _settings(store, stats, threshold, backend)
+        settings = _settings(store, checkpoint, site, stats, threshold, backend)
         n_layers, n_neurons = store.shape(checkpoint, site)
         n_scored = 0
         if overwrite or not _are_there(store, checkpoint, site, settings):
             with store.score_writer(
                 checkpoint,
                 site,
-                stats=tuple(stats),
+                stats=settings["stats"],
                 languages=store.corpus.languages,
                 concepts=store.corpus.concepts,
                 settings=settings,
@@ -87,7 +91,12 @@ def score_neurons(
             ) as writer:
                 n_scored = len(writer.pending_layers())
                 done += (n_layers - n_scored) * n_neurons
-                _score_cube(store, store.cube(checkpoint, site), writer, block_bytes, settings, _counting(progress, done, total))
+                tell = _counting(progress, done, total)
+                if "sources" in settings:
+                    assert store.recipe.states is not None  # only then are there states to have sources
+                    score_states(store, store.states(checkpoint, site), writer, store.recipe.states, tell)
+                else:
+                    _score_cube(store, store.cube(checkpoint, site), writer, block_bytes, settings, tell)
                 writer.finish()
                 done += n_scored * n_neurons
         else:
@@ -104,7 +113,8 @@ def score_neurons(
 def _wanted_cubes(store: Atlas, checkpoints: Sequence[str] | None, sites: Sequence[str] | None) -> list[tuple[str, str]]:
     cubes = []
     for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
-        for site in store.sites(checkpoint) if sites is None else sites:
+        there = [*store.sites(checkpoint), *store.state_sites(checkpoint)]
+        for site in there if sites is None else sites:
             store.shape(checkpoint, site)
             cubes.append((checkpoint, site))
     if not cubes:
@@ -114,14 +124,27 @@ def _wanted_cubes(store: Atlas, checkpoints: Sequence[str] | None, sites: Sequen
     return cubes
 
 
-def _settings(store: Atlas, stats: Sequence[str], threshold: float, backend: str) -> dict[str, Any]:
-    return {
-        "threshold": threshold,
+def _settings(
+    store: Atlas, checkpoint: str, site: str, stats: Sequence[str], threshold: float | None, backend: str
+) -> dict[str, Any]:
+    settings = {
+        "threshold": threshold or 0.0,
         "stats": list(stats),
         "backend": backend,
         "corpus": store.corpus.fingerprint,
         "versions": {"actlas": package_version(), "numpy": np.__version__},
     }
+    rules = store.recipe.states
+    if rules is None or site not in store.state_sites(checkpoint):
+        return settings
+    if threshold not in (None, rules.threshold):
+        raise QueryError(
+            f"states of {site} count values above {rules.threshold:g} as active, and what is above {threshold:g} can not be told "
+            "from them; leave the threshold out"
+        )
+    kept = stats_of_states(rules, stats, is_default=tuple(stats) == DEFAULT_STATS)
+    told = sources(rules, kept, store.recipe.dtype)
+    return {**settings, "threshold": rules.threshold, "stats": list(kept), "backend": "states", "sources": told}
 
 
 def score_dtype(stat: str) -> str:

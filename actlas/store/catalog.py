@@ -25,9 +25,10 @@ from actlas.names import Recipe, safe_id
 from actlas.store import layout
 from actlas.store.codecs import CODECS, Codec
 from actlas.store.corpus import Corpus, parquet_bytes
-from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
+from actlas.store.cube import Cube, ScoreCube, StateArrays, TokenCounts, TokenCube
 from actlas.store.files import read_json, write_atomically
 from actlas.store.scores import ScoreWriter, score_manifest
+from actlas.store.text_sets import LanguageSets, text_sets
 
 
 class Store:
@@ -118,12 +119,17 @@ class Store:
         """Sites with a cube at a checkpoint, sorted."""
         return sorted(self.checkpoint(checkpoint)["cubes"])
 
+    def state_sites(self, checkpoint: str) -> list[str]:
+        """Sites with states in place of a cube at a checkpoint, sorted."""
+        return sorted(self.checkpoint(checkpoint).get("states") or {})
+
     def shape(self, checkpoint: str, site: str) -> tuple[int, int]:
-        """Layers and neurons of a site."""
-        shapes = self.checkpoint(checkpoint)["shapes"]
+        """Layers and neurons of a site with a cube or with states."""
+        record = self.checkpoint(checkpoint)
+        shapes = {**(record.get("states") or {}), **record["shapes"]}
         if site not in shapes:
             raise self._no_cube(checkpoint, site)
-        layers, neurons, _ = shapes[site]
+        layers, neurons = shapes[site][:2]
         return (layers, neurons)
 
     # Reading
@@ -156,7 +162,10 @@ class Store:
         if checkpoint not in known:
             there = f"the store has checkpoints {', '.join(known) or 'none yet'}"
         else:
-            there = f"at this checkpoint the store has {', '.join(self.sites(checkpoint))}, pooled with {self.recipe.pooling}"
+            cubes = ", ".join(self.sites(checkpoint)) or "none"
+            there = f"at this checkpoint the store has {cubes}, pooled with {self.recipe.pooling}"
+            if states := self.state_sites(checkpoint):
+                there += f", and states alone, without the values of single texts, of {', '.join(states)}"
         return CubeNotFound(f"{asked}; {there} (list: actlas info {self.path})")
 
     def token_cube(self, checkpoint: str, site: str) -> TokenCube:
@@ -194,6 +203,24 @@ class Store:
         n_tokens = np.array([record["n_tokens"][language] for language in self.corpus.languages], dtype=np.int64)
         return TokenCounts(active, n_tokens, self.recipe.count_threshold, self.corpus.languages)
 
+    @cached_property
+    def text_sets(self) -> tuple[LanguageSets, ...]:
+        """The sets of texts that states are kept over."""
+        return text_sets(self.corpus)
+
+    def states(self, checkpoint: str, site: str) -> StateArrays:
+        """States of one checkpoint at one site, where they are kept in place of a cube.
+
+        Raises:
+            CubeNotFound: If none are kept there.
+        """
+        there = self.state_sites(checkpoint)
+        if site not in there or self.recipe.states is None:
+            raise CubeNotFound(f"no states of {checkpoint} at site {site}; kept are {', '.join(there) or 'none'}")
+        folder = layout.state_path(checkpoint, site, self.recipe.pooling)
+        names = [name for name in layout.STATE_ARRAYS if (self.path / folder / name / "zarr.json").is_file()]
+        return StateArrays(checkpoint, site, {name: self._array(f"{folder}/{name}") for name in names}, self.text_sets)
+
     # Scores
 
     def scores(self, checkpoint: str, site: str) -> ScoreCube:
@@ -215,8 +242,9 @@ class Store:
 
     def scored_sites(self, checkpoint: str) -> list[str]:
         """Sites whose scores are complete."""
+        sites = sorted({*self.sites(checkpoint), *self.state_sites(checkpoint)})
         pooling = self.recipe.pooling
-        return [s for s in self.sites(checkpoint) if (score_manifest(self.path, checkpoint, s, pooling) / "done.json").is_file()]
+        return [site for site in sites if (score_manifest(self.path, checkpoint, site, pooling) / "done.json").is_file()]
 
     def score_writer(
         self,

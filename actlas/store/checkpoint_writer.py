@@ -17,6 +17,8 @@ from actlas.store import layout
 from actlas.store.files import Claim, read_json, to_json, write_atomically
 from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.shards import ShardRecord, create_array, write_shards
+from actlas.store.states import StatePlan, StateWriter, remove_parts
+from actlas.store.text_sets import text_sets
 
 if TYPE_CHECKING:
     from actlas.store.writer import StoreWriter
@@ -29,7 +31,8 @@ class BlockValues:
     """Everything that one block of texts gives at one checkpoint.
 
     Attributes:
-        cubes: site -> ``"layers neurons texts"`` in the stored dtype (bfloat16 as its bits in uint16); any strides.
+        cubes: site -> ``"layers neurons texts"`` in the stored dtype (bfloat16 as its bits in uint16); any strides. Of sites that
+            only states are kept of, too.
         tokens: site -> ``"layers tokens channels"``: vectors of the block's sampled tokens, in the order of the sample.
         counts: site -> int64 ``"languages layers neurons"``: tokens above the count threshold.
         n_tokens: int64 ``"languages"``: tokens that took part in the counts.
@@ -56,6 +59,7 @@ class CheckpointWriter:
         cubes: Shapes,
         token_cubes: Shapes,
         counts: Shapes,
+        states: StatePlan | None = None,
     ) -> None:
         self.store = store
         self.checkpoint = checkpoint
@@ -68,9 +72,21 @@ class CheckpointWriter:
         self.token_cubes = {site: layout.token_plan(*shape, n_blocks, most, recipe.dtype) for site, shape in token_cubes.items()}
         self.counts = {site: layout.count_plan(len(corpus.languages), *shape) for site, shape in counts.items()}
         self._claims: dict[int, Claim] = {}
-        self._begin(provenance)
+        self.states: StateWriter | None = None
+        self._begin(provenance, {} if states is None else states.shapes)
+        if states is not None and not self.is_complete:
+            self._begin_states(states)
 
-    def _begin(self, provenance: Mapping[str, Any]) -> None:
+    def _begin_states(self, states: StatePlan) -> None:
+        store = self.store
+        sets = text_sets(store.corpus)
+        pooling, sync = store.recipe.pooling, store.sync
+        self.states = StateWriter(
+            store.path, self.checkpoint.id, states, sets, store.codec, store.pool, pooling=pooling, sync=sync
+        )
+        self._create_arrays(list(self.states.arrays()))
+
+    def _begin(self, provenance: Mapping[str, Any], states: Shapes) -> None:
         record = {
             **provenance,
             "checkpoint": self.checkpoint.id,
@@ -78,22 +94,25 @@ class CheckpointWriter:
             "step": self.checkpoint.step,
             "revision": self.checkpoint.revision,
             "shapes": {site: list(plan.shape) for site, plan in sorted(self.cubes.items())},
+            "states": {site: list(shape) for site, shape in sorted(states.items())},
         }
         with Claim.hold(self.folder / "begin.claim"):
             begun = self.folder / "begun.json"
             if begun.exists():
                 there = read_json(begun)
-                for name in ("weight_hash", "shapes"):
-                    if there.get(name) != record.get(name):
+                for name in ("weight_hash", "shapes", "states"):
+                    if (there.get(name) or {}) != (record.get(name) or {}):
                         raise RecipeMismatch(
                             f"checkpoint {self.checkpoint.id} was begun with {name} {there.get(name)}, this run has "
                             f"{record.get(name)}; extract it under another id or into a new store"
                         )
             else:
                 write_atomically(begun, [to_json(record)], sync=self.store.sync)
-        if self.is_complete:
-            return
-        for path, plan in self._arrays():
+        if not self.is_complete:
+            self._create_arrays(self._arrays())
+
+    def _create_arrays(self, arrays: list[tuple[str, ArrayPlan]]) -> None:
+        for path, plan in arrays:
             with Claim.hold(self.folder / "begin.claim"):
                 create_array(self.store.path, path, plan, self.store.codec, {"actlas_checkpoint": self.checkpoint.id})
 
@@ -117,12 +136,19 @@ class CheckpointWriter:
 
     def is_committed(self, block: TextBlock) -> bool:
         """Whether a block is written and will never be written again."""
-        return self._record(block).exists()
+        return self._record(block).exists() or block.index in self._in_states()
+
+    def _in_states(self) -> Mapping[int, Any]:
+        """Blocks that committed states hold; where there are states, these decide, and the block's own record follows."""
+        return {} if self.states is None else self.states.committed()
 
     @property
     def pending(self) -> list[TextBlock]:
         """Blocks without a commit record, whoever works on them."""
-        return [] if self.is_complete else [block for block in self.blocks if not self.is_committed(block)]
+        if self.is_complete:
+            return []
+        in_states = self._in_states()
+        return [block for block in self.blocks if not (self._record(block).exists() or block.index in in_states)]
 
     def claim_next(self) -> TextBlock | None:
         """The next block without a commit record that nobody owns, now owned by us; None if there is none."""
@@ -140,12 +166,16 @@ class CheckpointWriter:
         return None
 
     def release_claims(self) -> None:
-        """Give back the blocks that were claimed and not written."""
+        """Give back the blocks that were claimed and not committed."""
         for index in list(self._claims):
             self._claims.pop(index).release()
+        if self.states is not None:
+            self.states.release()
 
     def write_block(self, block: TextBlock, values: BlockValues) -> None:
         """Encode, write and commit one claimed block. Until this returns, nothing of the block counts as there.
+
+        Where states are kept, several blocks are committed together: this one counts once `flush` returns.
 
         Raises:
             ValueError: If the block is not claimed by us, or an array has another shape than was announced.
@@ -177,8 +207,22 @@ class CheckpointWriter:
             "loss_tokens": values.loss_tokens,
             "shards": [shard.to_json() for shard in shards],
         }
-        write_atomically(self._record(block), [to_json(record)], sync=self.store.sync)
-        self._claims.pop(block.index).release()
+        if self.states is None:
+            self._commit(block.index, record)
+            return
+        self.states.add(block, values.cubes, record)
+        if self.states.is_due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit the blocks that were written and wait for it; does nothing where each is committed on its own."""
+        if self.states is not None:
+            for index, record in self.states.commit().items():
+                self._commit(index, record)
+
+    def _commit(self, index: int, record: Mapping[str, Any]) -> None:
+        write_atomically(self._record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
+        self._claims.pop(index).release()
 
     def _write(self, path: str, plan: ArrayPlan, values: NDArray[Any], at: tuple[int, ...]) -> list[ShardRecord]:
         store = self.store
@@ -187,6 +231,8 @@ class CheckpointWriter:
     def _check(self, block: TextBlock, values: BlockValues) -> None:
         n_tokens = self.store.block_tokens[block.index]
         wanted = {("cube", site): (*plan.shape[:2], block.n_texts) for site, plan in self.cubes.items()}
+        if self.states is not None:
+            wanted |= {("cube", site): (*shape, block.n_texts) for site, shape in self.states.plan.shapes.items()}
         wanted |= {("tokens", site): (plan.shape[0], n_tokens, plan.shape[2]) for site, plan in self.token_cubes.items()}
         wanted |= {("counts", site): plan.shape for site, plan in self.counts.items()}
         given = {("cube", site): array.shape for site, array in values.cubes.items()}
@@ -209,7 +255,7 @@ class CheckpointWriter:
             if self.is_complete:
                 self._remove_parts()
                 return True
-            if self.pending:
+            if self.pending or not self._complete_records():
                 return False
             records = [read_json(self._record(block)) for block in self.blocks]
             n_tokens = np.array([record["n_tokens"] for record in records], dtype=np.int64)
@@ -219,6 +265,8 @@ class CheckpointWriter:
                 for block, counted in zip(self.blocks, n_tokens, strict=True):
                     total[counted > 0] += np.load(self._part(block, site), allow_pickle=False)
                 shards += self._write(layout.count_path(self.checkpoint.id, site), plan, total, (0, 0, 0))
+            if self.states is not None:
+                shards += self.states.write_arrays()
             loss_tokens = sum(record["loss_tokens"] for record in records)
             about = {
                 **read_json(self.folder / "begun.json"),
@@ -235,6 +283,24 @@ class CheckpointWriter:
             self._remove_parts()
             return True
 
+    def _complete_records(self) -> bool:
+        """Write the records of blocks whose owner died between committing its states and saying so block by block.
+
+        Returns:
+            False if an owner is just about to do it himself.
+        """
+        for index, record in self._in_states().items():
+            path = self._record(self.blocks[index])
+            if not path.exists():
+                claim = Claim.take(path.with_suffix(".claim"))
+                if claim is None:
+                    return False
+                if not path.exists():
+                    write_atomically(path, [to_json(record)], sync=self.store.sync)
+                claim.release()
+        return True
+
     def _remove_parts(self) -> None:
+        remove_parts(self.store.path, self.checkpoint.id)
         for part in (self.folder / "blocks").glob("*.npy"):
             part.unlink(missing_ok=True)

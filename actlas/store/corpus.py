@@ -81,6 +81,8 @@ class Corpus:
     def _matrices(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         shape = (self.n_texts, len(self.concepts))
         is_concept, is_member = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        if self.labels.is_empty():
+            return is_concept, is_member
         rows = np.searchsorted(self.texts["text_id"].to_numpy(), self.labels["text_id"].to_numpy())
         position = {concept: i for i, concept in enumerate(self.concepts)}
         columns = self.labels["concept"].replace_strict(position, return_dtype=pl.Int64).to_numpy()

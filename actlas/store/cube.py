@@ -13,7 +13,9 @@ import zarr
 from numpy.typing import NDArray
 
 from actlas.store.codecs import bfloat16_to_float32
+from actlas.store.layout import STATE_ARRAYS
 from actlas.store.shard_reader import plan_of, read_part
+from actlas.store.text_sets import LanguageSets
 
 if TYPE_CHECKING:
     import xarray
@@ -181,6 +183,29 @@ class TokenCounts:
     n_tokens: NDArray[np.int64]
     threshold: float
     languages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StateArrays:
+    """States of the neurons of one site at one checkpoint, over the sets of texts that `sets` lists.
+
+    Attributes:
+        checkpoint: Id of the checkpoint.
+        site: Its site.
+        arrays: name -> zarr array, those of `layout.STATE_ARRAYS` that are kept.
+        sets: The sets of each language along the set axis.
+    """
+
+    checkpoint: str
+    site: str
+    arrays: dict[str, zarr.Array[Any]]
+    sets: tuple[LanguageSets, ...]
+
+    def read(self, name: str, layer: int, sets: slice | None = None, neurons: slice | None = None) -> NDArray[Any]:
+        """One array at one layer, without the dimension layer; some sets and neurons of it, or all."""
+        dims = STATE_ARRAYS[name][0]
+        selectors: dict[str, int | Rows] = {"set": sets, "layer": layer, "neuron": neurons}
+        return _select(self.arrays[name], [selectors.get(dim) for dim in dims])
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,21 @@ CUBE_DIMS = ("layer", "neuron", "text")
 TOKEN_DIMS = ("layer", "token", "channel")
 SCORE_DIMS = ("language", "concept", "layer", "neuron")
 COUNT_DIMS = ("language", "layer", "neuron")
+#: Arrays of the states of one site: dimensions, dtype. A state of one layer and language has them without the layer.
+STATE_ARRAYS = {
+    "active": (("set", "layer", "neuron"), "int64"),
+    "total": (("digit", "set", "layer", "neuron"), "int64"),
+    "squares": (("digit", "set", "layer", "neuron"), "int64"),
+    "codes": (("set", "layer", "neuron", "code"), "uint32"),
+    "range": (("end", "layer", "neuron"), "float64"),
+}
+_STATE_SIZES = {"total": 3, "squares": 5, "end": 2, "code": 256}
 
 CHUNK_NEURONS = 128
 CHUNK_TEXTS = 1024
 CHUNK_TOKENS = 256
+#: Neurons of a chunk that holds 256 counts of each.
+CHUNK_CODE_NEURONS = 512
 #: A shard takes more layers only while its raw bytes stay below this.
 SHARD_BYTES = 64 << 20
 #: Pooled values of one block of texts, all sites and layers, stay below this in memory.
@@ -33,6 +44,7 @@ TEXTS = "corpus/texts.parquet"
 LABELS = "corpus/labels.parquet"
 TOKEN_IDS = "corpus/tokens.parquet"
 SAMPLED_TOKENS = "corpus/sampled_tokens.parquet"
+STATE_SETS = "corpus/state_sets.parquet"
 
 
 def cube_path(checkpoint: str, site: str, pooling: str) -> str:
@@ -45,6 +57,11 @@ def token_path(checkpoint: str, site: str) -> str:
 
 def count_path(checkpoint: str, site: str) -> str:
     return f"counts/{checkpoint}/{site}"
+
+
+def state_path(checkpoint: str, site: str, pooling: str, array: str | None = None) -> str:
+    folder = f"states/{checkpoint}/{site}.{pooling}"
+    return folder if array is None else f"{folder}/{array}"
 
 
 def score_path(checkpoint: str, site: str, pooling: str, stat: str | None = None) -> str:
@@ -220,6 +237,26 @@ def count_plan(n_languages: int, n_layers: int, n_neurons: int) -> ArrayPlan:
         logical_dtype="int64",
         dims=COUNT_DIMS,
     )
+
+
+def state_plan(array: str, n_sets: int, n_layers: int, n_neurons: int) -> ArrayPlan:
+    """Grid of one array of `STATE_ARRAYS`: a set of texts at one layer is a chunk; a shard takes as many sets of a layer as fit.
+
+    Example:
+        >>> state_plan("codes", 210, 24, 4096).shard
+        (16, 1, 4096, 256)
+        >>> state_plan("squares", 210, 24, 4096).chunk
+        (5, 1, 1, 4096)
+    """
+    dims, dtype = STATE_ARRAYS[array]
+    sizes = {"set": n_sets, "layer": n_layers, "neuron": n_neurons, "digit": _STATE_SIZES.get(array, 1), **_STATE_SIZES}
+    neurons = min(CHUNK_CODE_NEURONS, n_neurons) if "code" in dims else n_neurons
+    chunk = {**sizes, "set": 1, "layer": 1, "neuron": neurons}
+    shard = {**chunk, "neuron": _round_up(n_neurons, neurons)}
+    per_set = prod(shard[dim] for dim in dims) * np.dtype(dtype).itemsize
+    shard["set"] = max(1, min(n_sets, SHARD_BYTES // per_set))
+    shape, chunks, shards = (tuple(part[dim] for dim in dims) for part in (sizes, chunk, shard))
+    return ArrayPlan(shape, chunks, shards, dtype, dtype, dims)
 
 
 def estimate_bytes(

@@ -25,6 +25,8 @@ from actlas.store.codecs import CODECS, DEFAULT_CODEC, Codec
 from actlas.store.corpus import Corpus, parquet_bytes
 from actlas.store.files import Claim, read_json, to_json, write_atomically
 from actlas.store.layout import TextBlock
+from actlas.store.states import StatePlan
+from actlas.store.text_sets import sets_frame, text_sets
 
 __all__ = ["BlockValues", "CheckpointWriter", "StoreWriter", "TextBlock", "TokenIds", "check_recipe", "same_weights"]
 
@@ -115,6 +117,8 @@ class StoreWriter:
         self._write(layout.TOKEN_IDS, [parquet_bytes(ids)])
         self._write(layout.TEXTS, [parquet_bytes(texts)])
         self._write(layout.LABELS, [parquet_bytes(self.corpus.labels)])
+        if self.recipe.states is not None:
+            self._write(layout.STATE_SETS, [parquet_bytes(sets_frame(text_sets(self.corpus)))])
         about = {
             "format": layout.FORMAT_VERSION,
             "recipe": self.recipe.to_json(),
@@ -138,6 +142,7 @@ class StoreWriter:
         cubes: Shapes,
         token_cubes: Shapes | None = None,
         counts: Shapes | None = None,
+        states: StatePlan | None = None,
     ) -> CheckpointWriter:
         """Begin a checkpoint, or go on with one that was begun.
 
@@ -147,12 +152,13 @@ class StoreWriter:
             cubes: site -> (layers, neurons).
             token_cubes: site -> (layers, channels).
             counts: site -> (layers, neurons), for sites whose active tokens are counted.
+            states: What is kept of the pooled values in place of cubes.
 
         Raises:
             RecipeMismatch: If it was begun with other weights or other shapes.
         """
         token_cubes = (token_cubes or {}) if any(self.block_tokens) else {}
-        return CheckpointWriter(self, checkpoint, provenance, cubes, token_cubes, counts or {})
+        return CheckpointWriter(self, checkpoint, provenance, cubes, token_cubes, counts or {}, states)
 
     def same_weights(self, checkpoint_id: str, weight_hash: str) -> list[str]:
         """Other checkpoints of the store, begun or complete, that hold the very same weights."""
@@ -190,5 +196,6 @@ def check_recipe(there: Recipe | None, asked: Recipe, path: Path) -> None:
     if there == asked:
         return
     was, now = there.to_json(), asked.to_json()
-    differs = "; ".join(f"{name} {was[name]!r} there, {now[name]!r} asked" for name in was if was[name] != now[name])
+    names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    differs = "; ".join(f"{name} {was.get(name)!r} there, {now.get(name)!r} asked" for name in names)
     raise RecipeMismatch(f"one store holds one recipe, and {path} was made with another ({differs}). Extract into a new store")

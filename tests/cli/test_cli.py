@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from actlas.cli import run
-from actlas.testing import planted_store
+from actlas.cli import parser, run
+from actlas.testing import Planting, planted_store
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +121,25 @@ def test_a_neuron_is_named_by_site_layer_and_number(store: str, capfd: pytest.Ca
     assert [row["rank"] for row in json.loads(capfd.readouterr().out)][:3] == [1, 2, 3]
     assert run(["top-texts", store, "--neuron", "mlp_pre-3"]) == 2
     assert run(["top-texts", store]) == 1
+
+
+def test_a_store_of_states_is_shown_scored_and_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = str(planted_store(tmp_path / "s", Planting(states=("moments", "histogram"))))
+    assert run(["info", path]) == 0
+    assert "mlp_pre (states)" in capfd.readouterr().out
+    assert run(["--quiet", "score", path]) == 0
+    assert run(["--quiet", "overlap", path, "--k", "5", "--no-halves"]) == 0
+    capfd.readouterr()
+    assert run(["sql", path, "SELECT DISTINCT exactness FROM score_sources WHERE statistic = 'ap'", "--format", "csv"]) == 0
+    assert capfd.readouterr().out.split("\n")[1] == "of 8-bit codes"
+    assert run(["--quiet", "overlap", path, "--k", "5"]) == 1
+    assert "--no-halves" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds"),
+    [([], None), (["--stats-only"], ("counts",)), (["--stats-only", "moments,histogram"], ("moments", "histogram"))],
+)
+def test_kinds_of_states_are_named_after_stats_only(given: list[str], kinds: tuple[str, ...] | None) -> None:
+    options = parser().parse_args(["extract", "model", "--corpus", "c", "--store", "s", *given])
+    assert options.stats_only == kinds

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from actlas.extract import extract_activations
 from actlas.store.catalog import Store
@@ -21,6 +22,8 @@ CHILD = """
 import sys, time
 from actlas.extract import extract_activations
 from actlas.extract.backend_hf import HfSession
+from actlas.store import states
+states.COMMIT_SECONDS, states._COMMIT_SHARE = 0.05, 0.0
 run_block = HfSession.run_block
 def slowly(self, block, **kwargs):
     time.sleep(0.02)
@@ -28,22 +31,35 @@ def slowly(self, block, **kwargs):
 HfSession.run_block = slowly
 print("ready", flush=True)
 extract_activations(sys.argv[1], sys.argv[2], sys.argv[3], sites=["mlp_pre", "resid"], device="cpu", max_tokens=60,
-                    texts_per_block=4, fidelity_texts=0, progress=lambda p: print(p.stage, flush=True))
+                    texts_per_block=4, fidelity_texts=0, progress=lambda p: print(p.stage, flush=True),
+                    stats_only=tuple(sys.argv[4:]))
 """
+
+#: A cube, and states of every kind.
+KEPT = {"cube": (), "states": ("counts", "moments", "histogram")}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As many as the children have: products of matrices differ in their last bits between numbers of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def contents(store: Path) -> dict[str, bytes]:
     """All bytes of a store's arrays; file names of temporary files would show here."""
     return {
         str(path.relative_to(store)): path.read_bytes()
-        for folder in ("cubes", "tokens", "counts", "corpus")
+        for folder in ("cubes", "tokens", "counts", "corpus", "states")
         for path in sorted((store / folder).rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     }
 
 
-def start(model, corpus, store):
-    command = [sys.executable, "-c", CHILD, str(model), str(corpus), str(store)]
+def start(model, corpus, store, kinds):
+    command = [sys.executable, "-c", CHILD, str(model), str(corpus), str(store), *kinds]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     assert child.stdout is not None
@@ -64,20 +80,24 @@ def readable(store, whole):
         for name in seen.checkpoints:
             for site in seen.sites(name):
                 np.testing.assert_array_equal(seen.cube(name, site).read(), whole.cube(name, site).read())
+            for site in seen.state_sites(name):
+                for array, values in seen.states(name, site).arrays.items():
+                    np.testing.assert_array_equal(values[:], whole.states(name, site).arrays[array][:])
 
 
 @pytest.mark.slow
-def test_kills_lose_nothing_and_tear_nothing(tiny_models, small_corpus, tmp_path):
-    folder, corpus = tiny_models("llama"), tmp_path / "corpus"
+@pytest.mark.parametrize("kept", sorted(KEPT))
+def test_kills_lose_nothing_and_tear_nothing(kept, tiny_models, small_corpus, tmp_path):
+    folder, corpus, kinds = tiny_models("llama"), tmp_path / "corpus", KEPT[kept]
     small_corpus.write(corpus)
-    options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4}
+    options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "stats_only": kinds}
     extract_activations(folder, corpus, tmp_path / "whole", **options)
     whole, expected = Store(tmp_path / "whole"), contents(tmp_path / "whole")
     chance = random.Random(0)
     killed_midway = 0
     store, kills = tmp_path / "store-0", 0
     while kills < N_KILLS:
-        child = start(folder, corpus, store)
+        child = start(folder, corpus, store, kinds)
         wait_for(child, "ready")
         if chance.random() < 0.8:
             wait_for(child, "extract")
@@ -100,16 +120,16 @@ def test_kills_lose_nothing_and_tear_nothing(tiny_models, small_corpus, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_runs", [2, 4])
-def test_kills_among_several_runs_at_once(n_runs, tiny_models, small_corpus, tmp_path):
+@pytest.mark.parametrize(("n_runs", "kept"), [(2, "cube"), (2, "states"), (4, "cube"), (4, "states")])
+def test_kills_among_several_runs_at_once(n_runs, kept, tiny_models, small_corpus, tmp_path):
     """Runs that share a store take blocks from one another's hands; some are killed, the rest and a last call finish."""
-    folder, corpus, store = tiny_models("llama"), tmp_path / "corpus", tmp_path / "s"
+    folder, corpus, store, kinds = tiny_models("llama"), tmp_path / "corpus", tmp_path / "s", KEPT[kept]
     small_corpus.write(corpus)
-    options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4}
+    options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "stats_only": kinds}
     extract_activations(folder, corpus, tmp_path / "whole", **options)
     whole, chance = Store(tmp_path / "whole"), random.Random(n_runs)
     for _ in range(max(1, N_KILLS // 4)):
-        children = [start(folder, corpus, store) for _ in range(n_runs)]
+        children = [start(folder, corpus, store, kinds) for _ in range(n_runs)]
         for child in children:
             wait_for(child, "ready")
         time.sleep(chance.uniform(0.5, 3))

@@ -66,6 +66,35 @@ def test_moments_are_those_of_the_reference(seed):
         np.testing.assert_allclose(found[stat], expected[stat], rtol=1e-12, atol=1e-12 * np.abs(values).max(), err_msg=stat)
 
 
+@pytest.mark.parametrize("kind", ["moments", "histograms"])
+def test_a_shared_member_set_changes_no_answer_and_is_kept_once(kind):
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal((M, 50)).astype(np.float16)
+    is_concept, is_member = rng.random((50, 4)) < 0.4, rng.random((50, 2))[:, [0, 1, 1, 0]] < 0.8
+    which = [0, 1, 1, 0]
+    if kind == "moments":
+        own, shared = MomentState.init(M, 4), MomentState.init(M, 4, member_set=which)
+    else:
+        ends = (np.full(M, -2.0), np.full(M, 2.0), 4)
+        own, shared = HistogramState.init(*ends), HistogramState.init(*ends, member_set=which)
+    answers = [state.update(values, is_concept, is_member).finish() for state in (own, shared)]
+    assert (own.count.size, shared.count.size) == (8, 6)
+    for stat, scores in answers[0].items():
+        np.testing.assert_array_equal(scores, answers[1][stat], err_msg=stat)
+    with pytest.raises(KernelInputError, match="differ in is_member"):
+        shared.update(values, is_concept, is_member[:, [0, 1, 0, 1]])
+    for wrong in ([0, 1, 1], [1, 2, 2, 1]):
+        with pytest.raises(KernelInputError, match="one number per concept, counted from 0"):
+            MomentState.init(M, 4, member_set=wrong)
+
+
+def test_more_texts_than_a_histogram_counts_are_refused():
+    state = HistogramState.init(np.zeros(1), np.ones(1), 1)
+    state.count[:] = 2**31
+    with pytest.raises(KernelInputError, match="more than a histogram state counts"):
+        state.merge(state)
+
+
 def test_spread_of_equal_values_is_zero_whatever_their_size():
     values = np.full((1, 5000), 60000.0, np.float16)
     is_concept = np.arange(5000)[:, None] < 2500
