@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -56,7 +56,7 @@ class StateKey:
 
 
 class Fold(Protocol):
-    """How values become part of a state. The store knows none of the arithmetic."""
+    """How values become part of a state. The store knows none of the arithmetic. States may be added to in several threads."""
 
     def shapes(self, n_sets: int, n_neurons: int) -> Mapping[str, tuple[int, ...]]:
         """Arrays of `layout.STATE_ARRAYS`, without the layer, that a state consists of."""
@@ -195,14 +195,30 @@ class StateWriter:
             if start >= stop or not sets.n_sets:
                 continue
             texts = slice(start - sets.rows.start, stop - sets.rows.start)
-            for site, (n_layers, _) in self.plan.shapes.items():
-                for layer in range(n_layers):
-                    key = StateKey(site, layer, number)
-                    part = values[site][layer, :, start - block.start : stop - block.start]
-                    self.plan.fold.add(self._hold(key), sets, texts, part, self.ranges[site][:, layer])
-                    self._changed.add(key.name)
+            for site in self.plan.shapes:
+                self._add_site(site, number, texts, values[site][:, :, start - block.start : stop - block.start])
         self._is_torn = False
         self._added[block.index] = dict(record)
+
+    def _add_site(self, site: str, language: int, texts: slice, values: NDArray[Any]) -> None:
+        """Add values ``"layers neurons texts"``, layers side by side, as many at a time as their states fit into memory."""
+        sets, ranges = self.sets[language], self.ranges[site]
+        n_layers = self.plan.shapes[site][0]
+        step = min(n_layers, max(1, self.plan.memory_bytes // self.plan.state_bytes(site, sets.n_sets)))
+        for first in range(0, n_layers, step):
+            layers = range(first, min(first + step, n_layers))
+            keys = [StateKey(site, layer, language) for layer in layers]
+            # what was asked for last goes last: none of these makes room for another one
+            held = [self._hold(key) for key in keys]
+            self._changed.update(key.name for key in keys)
+            adding = [
+                self._pool.submit(self.plan.fold.add, arrays, sets, texts, values[layer], ranges[:, layer])
+                for arrays, layer in zip(held, layers, strict=True)
+            ]
+            # all of them, also where one fails: nobody may go on adding behind our back
+            wait(adding)
+            for one in adding:
+                one.result()
 
     @property
     def is_due(self) -> bool:
