@@ -13,8 +13,8 @@ from actlas.names import TokenSample
 from actlas.store.corpus import Corpus
 from actlas.store.writer import TokenIds
 
-#: Columns of a corpus that mark a span in characters of its text; the end is exclusive.
-SPAN_COLUMNS = ("span_start", "span_end")
+#: A span of a text is marked by two columns of its corpus, ``NAME_start`` and ``NAME_end``, in characters; the end is exclusive.
+SPAN_ENDS = ("_start", "_end")
 _SCHEMA = {
     "text_id": pl.Int64,
     "position": pl.Int32,
@@ -22,6 +22,7 @@ _SCHEMA = {
     "n_tokens": pl.Int32,
     "surface": pl.String,
     "word": pl.Int32,
+    "span": pl.String,
 }
 
 
@@ -31,6 +32,7 @@ def choose_tokens(
     is_special: NDArray[np.bool_],
     places: NDArray[np.int64],
     sample: TokenSample,
+    is_cut: NDArray[np.bool_] | None = None,
 ) -> pl.DataFrame | None:
     """Tokens whose vectors are kept. Tokens that the tokenizer added are never among them.
 
@@ -40,14 +42,16 @@ def choose_tokens(
         is_special: Which of these the tokenizer added.
         places: int64 ``"tokens 2"``: first and last character (exclusive) of each token in its text; -1 where nobody knows.
         sample: Which are wanted.
+        is_cut: Texts that were truncated: a span that ends behind the cut has no last token. None: none were.
 
     Returns:
         In text order and by position: text_id, position, token_id, n_tokens (how many tokens from `position` on the vector is the
-        mean of), surface (what they are in the text), word (number of the word in its text, whitespace between words; null for
-        choices other than "word"). None if nothing is to be kept.
+        mean of), surface (what they are in the text), word (number in its text of the word they belong to, whitespace between
+        words), span (name of the span whose last token it is; null for choices other than "span"). Surface and word are null
+        where nobody knows places. None if nothing is to be kept.
 
     Raises:
-        CorpusError: If spans are wanted and the corpus marks none.
+        CorpusError: If spans are wanted and the corpus marks none, or marks one outside of its text.
         ExtractionError: If spans or words are wanted and the tokenizer does not say where its tokens stand in the text.
     """
     if not sample.sites or (sample.choice == "sample" and sample.per_text < 1):
@@ -58,17 +62,17 @@ def choose_tokens(
         raise ExtractionError(
             f"token choice {sample.choice!r} needs a tokenizer that says where its tokens stand in the text (a fast one)"
         )
+    if sample.choice == "word":
+        chosen, counts = _words(corpus, is_special, places, text)
+        return _table(corpus, tokens, places, text, chosen, counts)
+    spans = None
     if sample.choice == "sample":
         chosen = _drawn(corpus, tokens, is_special, text, sample)
-        return _table(corpus, tokens, places, text, chosen, np.ones(len(chosen), dtype=np.int64))
-    if sample.choice == "all":
+    elif sample.choice == "all":
         chosen = np.flatnonzero(~is_special)
-        return _table(corpus, tokens, places, text, chosen, np.ones(len(chosen), dtype=np.int64))
-    if sample.choice == "span":
-        chosen = _span_ends(corpus, is_special, places, text)
-        return _table(corpus, tokens, places, text, chosen, np.ones(len(chosen), dtype=np.int64))
-    chosen, counts, words = _words(corpus, is_special, places, text)
-    return _table(corpus, tokens, places, text, chosen, counts, words)
+    else:
+        chosen, spans = _span_ends(corpus, is_special, places, text, is_cut)
+    return _table(corpus, tokens, places, text, chosen, np.ones(len(chosen), dtype=np.int64), spans)
 
 
 def _drawn(
@@ -85,34 +89,93 @@ def _drawn(
     return np.sort(order[rank < sample.per_text])
 
 
+def span_names(corpus: Corpus) -> list[str]:
+    """Names of the spans that a corpus marks, in the order of its columns."""
+    first, last = SPAN_ENDS
+    columns = corpus.texts.columns
+    starts = [name.removesuffix(first) for name in columns if name.endswith(first)]
+    return [name for name in starts if name + last in columns]
+
+
 def _span_ends(
-    corpus: Corpus, is_special: NDArray[np.bool_], places: NDArray[np.int64], text: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The last token that stands in the span of its text; texts without a span have none."""
-    missing = [name for name in SPAN_COLUMNS if name not in corpus.texts.columns]
-    if missing:
-        raise CorpusError(f"token choice 'span' needs columns {' and '.join(SPAN_COLUMNS)} in the corpus; it has no {missing[0]}")
-    start, end = (corpus.texts[name].cast(pl.Int64).fill_null(-1).to_numpy()[text] for name in SPAN_COLUMNS)
-    is_inside = ~is_special & (places[:, 0] < end) & (places[:, 1] > start) & (start >= 0)
-    inside = np.flatnonzero(is_inside)
-    is_last = np.append(text[inside][1:] != text[inside][:-1], True) if len(inside) else np.zeros(0, dtype=bool)
-    ends: NDArray[np.int64] = inside[is_last]
-    return ends
+    corpus: Corpus,
+    is_special: NDArray[np.bool_],
+    places: NDArray[np.int64],
+    text: NDArray[np.int64],
+    is_cut: NDArray[np.bool_] | None,
+) -> tuple[NDArray[np.int64], pl.Series]:
+    """The last token that stands in each span of each text, with the span's name; a text may lack any of its spans."""
+    names = span_names(corpus)
+    if not names:
+        raise CorpusError(
+            "token choice 'span' needs columns NAME_start and NAME_end in the corpus, for instance span_start and span_end; "
+            f"it has {', '.join(corpus.texts.columns)} (actlas corpus import --keep span_start --keep span_end)"
+        )
+    found, of = [], []
+    for number, name in enumerate(names):
+        start, end = (_characters(corpus, name + side) for side in SPAN_ENDS)
+        _refuse_outside(corpus, name, start, end)
+        is_inside = ~is_special & (places[:, 0] < end[text]) & (places[:, 1] > start[text]) & (start[text] >= 0)
+        inside = np.flatnonzero(is_inside)
+        is_last = np.append(text[inside][1:] != text[inside][:-1], True) if len(inside) else np.zeros(0, dtype=bool)
+        ends = inside[is_last]
+        if is_cut is not None:
+            marked = [line[:stop].rstrip() if stop > 0 else "" for line, stop in zip(corpus.texts["text"], end, strict=True)]
+            reaches = places[ends, 1] >= np.array([len(line) for line in marked], dtype=np.int64)[text[ends]]
+            ends = ends[reaches | ~is_cut[text[ends]]]
+        found.append(ends)
+        of.append(np.full(len(ends), number, dtype=np.uint32))
+    chosen, number_of = np.concatenate(found), np.concatenate(of)
+    order = np.lexsort((number_of, chosen))
+    return chosen[order], pl.Series(names, dtype=pl.String).gather(number_of[order])
+
+
+def _characters(corpus: Corpus, column: str) -> NDArray[np.int64]:
+    """Places of one column, -1 where there is none."""
+    values = corpus.texts[column]
+    if not (values.dtype.is_integer() or values.dtype == pl.Null):
+        raise CorpusError(f"column {column} of the corpus holds {values.dtype}; a span needs whole numbers of characters")
+    return values.cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def _refuse_outside(corpus: Corpus, name: str, start: NDArray[np.int64], end: NDArray[np.int64]) -> None:
+    lengths = corpus.texts["text"].str.len_chars().cast(pl.Int64).to_numpy()
+    is_marked = (start != -1) | (end != -1)
+    wrong = np.flatnonzero(is_marked & ~((start >= 0) & (start < end) & (end <= lengths)))
+    if len(wrong):
+        at = int(wrong[0])
+        raise CorpusError(
+            f"span {name} of text {corpus.texts['text_id'][at]} is [{start[at]}:{end[at]}] and its text has {lengths[at]} "
+            "characters; 0 <= start < end <= length, or both empty"
+        )
 
 
 def _words(
     corpus: Corpus, is_special: NDArray[np.bool_], places: NDArray[np.int64], text: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """First token, number of tokens, and number in the text, of every word."""
-    starts = [[match.start() for match in re.finditer(r"\S+", line)] for line in corpus.texts["text"]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First token and number of tokens of every word."""
     kept = np.flatnonzero(~is_special)
-    # the last character decides, for many tokenizers count the space before a word as part of its first token
-    word = np.array([np.searchsorted(starts[text[i]], places[i, 1] - 1, side="right") - 1 for i in kept], dtype=np.int64)
     if not len(kept):
-        return kept, kept, word
+        return kept, kept
+    word = _word_numbers(corpus, places[kept, 1], text[kept])
     is_first = np.append(True, (text[kept][1:] != text[kept][:-1]) | (word[1:] != word[:-1]) | (np.diff(kept) != 1))
     at = np.flatnonzero(is_first)
-    return kept[at], np.diff(np.append(at, len(kept))), word[at]
+    return kept[at], np.diff(np.append(at, len(kept)))
+
+
+def _word_numbers(corpus: Corpus, stops: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number in its text of the word that each token belongs to, by the character behind the token and the text it stands in."""
+    lines = corpus.texts["text"].to_list()
+    starts = [[match.start() for match in re.finditer(r"\S+", line)] for line in lines]
+    # all texts in one row, a gap between them
+    base = np.concatenate([[0], np.cumsum([len(line) + 1 for line in lines])]).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum([len(part) for part in starts])]).astype(np.int64)
+    places = np.concatenate([np.array(part, dtype=np.int64) + at for part, at in zip(starts, base, strict=False)])
+    # the last character decides, for many tokenizers count the space before a word as part of its first token
+    number = np.searchsorted(places, base[text] + stops - 1, side="right") - 1 - first[text]
+    # blanks before the first word go with it
+    numbers: NDArray[np.int64] = np.maximum(number, 0).astype(np.int64)
+    return numbers
 
 
 def _table(
@@ -122,7 +185,7 @@ def _table(
     text: NDArray[np.int64],
     chosen: NDArray[np.int64],
     counts: NDArray[np.int64],
-    words: NDArray[np.int64] | None = None,
+    spans: pl.Series | None = None,
 ) -> pl.DataFrame:
     lines = corpus.texts["text"].to_list()
     first, last = places[chosen, 0], places[chosen + counts - 1, 1]
@@ -130,6 +193,7 @@ def _table(
         lines[row][start:end] if start >= 0 else None
         for row, start, end in zip(text[chosen].tolist(), first.tolist(), last.tolist(), strict=True)
     ]
+    words = pl.Series(_word_numbers(corpus, last, text[chosen]), dtype=pl.Int32)
     return pl.DataFrame(
         {
             "text_id": corpus.texts["text_id"].to_numpy()[text[chosen]],
@@ -137,7 +201,8 @@ def _table(
             "token_id": tokens.ids[chosen],
             "n_tokens": counts,
             "surface": surfaces,
-            "word": [None] * len(chosen) if words is None else words,
+            "word": words.set(pl.Series(first < 0), None),
+            "span": [None] * len(chosen) if spans is None else spans,
         },
         schema=_SCHEMA,
     )

@@ -91,6 +91,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
     encoded = tokenizer.encode(texts, add_special=rules.special_tokens != "none")
     lengths = np.array([len(tokens) for tokens in encoded.token_ids])
     is_over = lengths > rules.max_tokens
+    is_cut = is_over
     if is_over.any():
         if rules.over_long == "error":
             worst = int(lengths.argmax())
@@ -101,6 +102,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
         if rules.over_long == "truncate":
             encoded = _truncated(encoded, texts, np.flatnonzero(is_over), tokenizer, rules)
         else:
+            is_cut = np.zeros(int((~is_over).sum()), dtype=bool)
             corpus = corpus.keep(~is_over)
             if corpus.n_texts == 0:
                 raise CorpusError(f"every text has more than {rules.max_tokens} tokens; nothing is left to extract")
@@ -115,7 +117,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
         corpus=corpus,
         tokens=tokens,
         is_special=is_special,
-        sample=choose_tokens(corpus, tokens, is_special, np.concatenate(encoded.places), rules.sample),
+        sample=choose_tokens(corpus, tokens, is_special, np.concatenate(encoded.places), rules.sample, is_cut),
         over_long=ids[is_over],
         pools_special=rules.special_tokens != "run",
         has_loss=evenly_spaced(corpus.n_texts, rules.loss_texts),

@@ -82,8 +82,7 @@ class Atlas(Store):
         if name in sources.frames:
             return sources.frames[name]().lazy()
         if name in sources.joined:
-            texts = pl.scan_parquet(self.path / TEXTS).select("text_id", "language", "split")
-            return pl.scan_parquet(self.path / SAMPLED_TOKENS).drop("row").join(texts, on="text_id", how="left")
+            return self._token_frame().lazy()
         if name not in sources.files:
             raise sources.missing(name)
         files = list(sources.files[name])
@@ -143,10 +142,8 @@ class Atlas(Store):
         joined = {}
         if (self.path / SAMPLED_TOKENS).is_file():
             files["sampled_tokens"] = (self.path / SAMPLED_TOKENS,)
-            joined["tokens"] = (
-                "SELECT s.text_id, s.position, s.token_id, t.language, t.split "
-                "FROM sampled_tokens AS s JOIN texts AS t ON t.text_id = s.text_id"
-            )
+            columns = ", ".join(f"{expression} AS {name}" for name, expression in self._token_columns().items())
+            joined["tokens"] = f"SELECT {columns} FROM sampled_tokens AS s JOIN texts AS t ON t.text_id = s.text_id"
         checkpoints = self.checkpoints
         for name in self.table_names():
             paths = tuple(self.path / table_path(name, checkpoint) for checkpoint in checkpoints)
@@ -164,6 +161,22 @@ class Atlas(Store):
         from actlas.query.scan import scan_grid
 
         return scan_grid(grid, max_rows=self.max_rows, refusals=refusals)
+
+    def _token_columns(self) -> dict[str, str]:
+        """SQL of every column of `tokens`; what an older store did not keep is null."""
+        there = pl.read_parquet_schema(self.path / SAMPLED_TOKENS)
+        kept = {"surface": "surface", "word": "word", "span": "span", "n_subtokens": "n_tokens"}
+        types = {"surface": "VARCHAR", "word": "INTEGER", "span": "VARCHAR", "n_subtokens": "INTEGER"}
+        found = {name: f"s.{name}" for name in ("text_id", "position", "token_id")}
+        found |= {name: f"s.{of}" if of in there else f"CAST(NULL AS {types[name]})" for name, of in kept.items()}
+        # rows of the array have gaps between blocks; `TokenCube.read` leaves the gaps out
+        return {**found, "token": "row_number() OVER (ORDER BY s.row) - 1", "language": "t.language", "split": "t.split"}
+
+    def _token_frame(self) -> pl.DataFrame:
+        frame = self.sampled_tokens.drop("row").with_row_index("token").rename({"n_tokens": "n_subtokens"}, strict=False)
+        columns = TABLES["tokens"].columns
+        missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in columns.items() if name not in frame.columns]
+        return TABLES["tokens"].conform(frame.with_columns(missing))
 
     def _checkpoint_frame(self) -> pl.DataFrame:
         records = [{**self.checkpoint(name), "position": at} for at, name in enumerate(self.checkpoints)]

@@ -119,9 +119,10 @@ _ALL = (
     ),
     _table(
         "tokens",
-        "the tokens whose vectors were kept",
+        "the tokens, words or ends of spans whose vectors were kept",
         "actlas extract MODEL --corpus CORPUS --store STORE",
-        {"text_id": pl.Int64(), "position": pl.Int32(), "token_id": pl.Int32(), "language": pl.String(), "split": pl.String()},
+        {"text_id": pl.Int64(), "position": pl.Int32(), "token_id": pl.Int32(), "surface": pl.String(), "word": pl.Int32()},
+        {"span": pl.String(), "n_subtokens": pl.Int32(), "token": pl.Int64(), "language": pl.String(), "split": pl.String()},
         stored=False,
     ),
     _table(

@@ -146,7 +146,7 @@ class TokenCube:
         site: Its site.
         array: The zarr array; rows that no token owns are NaN.
         table: One row per vector, in the order in which `read` gives them: row (of the array), text_id, position, token_id,
-            language, split, parallel_id.
+            n_tokens, surface, word, span, language, split, parallel_id.
     """
 
     checkpoint: str

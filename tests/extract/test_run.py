@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from actlas.errors import (
 from actlas.extract import backend_hf, extract_activations, pipeline, sweep
 from actlas.extract.batches import plan_batches
 from actlas.names import TokenSample
+from actlas.query import open_store
+from actlas.query.schema import TABLES
 from actlas.store.catalog import Store
 
 OPTIONS = {"sites": ("mlp_pre", "resid"), "device": "cpu", "max_tokens": 60, "texts_per_block": 16, "syncs": False}
@@ -127,6 +130,39 @@ def test_words_are_kept_as_the_mean_of_their_tokens(tiny_models, small_corpus, t
         inside = rows.filter((pl.col("text_id") == word["text_id"]) & pl.col("position").is_between(word["position"], stop - 1))
         expected = tokens.read(1)[inside["at"].to_list()].mean(axis=0)
         np.testing.assert_allclose(words.read(1)[index], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_token_table_leads_from_a_question_in_sql_to_vectors(tiny_models, small_corpus, tmp_path):
+    """Ends of two named spans, joined with their texts; `token` is where `TokenCube.read` has the vector."""
+    spans = {"first_start": [0] * 44, "first_end": [len(text.split()[0]) for text in small_corpus.texts["text"]]}
+    spans |= {"last_start": [text.rfind(" ") + 1 for text in small_corpus.texts["text"]]}
+    spans |= {"last_end": [len(text) for text in small_corpus.texts["text"]]}
+    corpus = replace(small_corpus, texts=small_corpus.texts.with_columns(**{n: pl.Series(v) for n, v in spans.items()}))
+    folder = tiny_models("llama")
+    extract(folder, corpus, tmp_path / "span", dtype="float32", token_sample=TokenSample(choice="span"))
+    extract(folder, corpus, tmp_path / "all", dtype="float32", token_sample=TokenSample(choice="all"))
+    ends, tokens = open_store(tmp_path / "span"), open_store(tmp_path / "all")
+    query = """
+        SELECT s.*, x.text, x.n_tokens, l.is_concept FROM tokens AS s
+        JOIN texts AS x USING (text_id) JOIN labels AS l USING (text_id)
+        WHERE span = 'last' ORDER BY token
+    """
+    found = ends.sql(query)
+    assert found.height == 44
+    assert all(row["text"].endswith(row["surface"].strip()) for row in found.to_dicts())
+    assert found["word"].to_list() == [len(text.split()) - 1 for text in found["text"]]
+    # the same token out of a store that holds all of them
+    every = tokens.scan("tokens").collect().join(found.select("text_id", "position"), on=["text_id", "position"], how="semi")
+    vectors = [
+        store.token_cube("llama", "resid").read(1)[at["token"].to_numpy()]
+        for store, at in ((ends, found.sort("text_id")), (tokens, every.sort("text_id")))
+    ]
+    np.testing.assert_allclose(*vectors, rtol=1e-5, atol=1e-5)
+    for store in (ends, tokens):
+        frame = store.scan("tokens").collect()
+        assert frame.equals(store.sql("FROM tokens ORDER BY token").select(frame.columns))
+        assert frame.columns == list(TABLES["tokens"].columns)
+    assert tokens.sql("SELECT count(*) AS n, count(span) AS spans, min(n_subtokens) AS least FROM tokens").row(0)[1:] == (0, 1)
 
 
 def test_several_checkpoints_in_order_of_step_and_again_loads_nothing(model_writer, small_corpus, tmp_path, monkeypatch):
