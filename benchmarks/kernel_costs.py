@@ -21,8 +21,8 @@ N_TEXTS, N_CONCEPTS = 4000, 64
 def forced(plan: Plan, *, dense: bool) -> Plan:
     """The same plan with every group of concepts sent one way."""
     cost = np.full_like(plan.labels.sparse_cost, 1e12 if dense else 0.0)
-    labels = plan.labels._replace(sparse_cost=cost, weigh_cost=0.0)
-    return Plan(plan.stats, plan.n_texts, plan.n_positive, plan.n_member, labels, plan.wanted._replace(needs_texts=True))
+    labels = plan.labels._replace(sparse_cost=cost, weigh_cost=0.0, end_cost=0.0)
+    return Plan(plan.stats, plan.n_texts, plan.n_positive, plan.n_member, labels, plan.wanted)
 
 
 def run(options: argparse.Namespace) -> None:

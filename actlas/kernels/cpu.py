@@ -47,7 +47,7 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     n_words = (n_texts + 63) // 64 + 1
     n = 64 * n_words + 1
     # one piece, so that the arrays' places relative to each other, which the speed depends on, are always the same
-    memory = np.empty(96 * n + (1 << 16), np.uint8)
+    memory = np.empty(104 * n + (1 << 16), np.uint8)
     used = -memory.ctypes.data % PAGE
 
     def empty(dtype: Any, size: int = n) -> NDArray[Any]:
@@ -61,22 +61,21 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     key, index = (np.uint64, np.uint32) if wide else (np.uint32, np.uint16)
     counts = empty(np.uint32, 3 * 2048).reshape(3, 2048) if wide else empty(np.uint32, 2 * 256).reshape(2, 256)
     work = Sorting(empty(key), empty(key), counts)
-    marks = empty(np.uint8)
-    marks[:] = 0
+    n_halves = 2 * n_words + 1
     scratch = Scratch(
         x=empty(np.float32, n_texts),
-        rank_of=empty(index),
         text_at=empty(index),
         ends=empty(np.uint64, n_words),
-        next_end=empty(index, n_words),
-        last_end=empty(index, n_words),
+        end_of=empty(index),
+        first_of=empty(index),
         weight=empty(np.float64),
         carry=empty(np.float64),
         middle=empty(np.float64),
         walk=empty(np.float64, 4 * LANES),
-        marks=marks,
-        bits=empty(np.uint64, 2 * n_words),
-        member_bits=empty(np.uint64, 2 * n_words),
+        ranked=empty(np.uint32),
+        bits=empty(np.uint64, 8 * n_halves).reshape(8, n_halves),
+        member_ranked=empty(np.uint32),
+        member_bits=empty(np.uint64, 8 * n_halves).reshape(8, n_halves),
         upto=empty(index),
         found=empty(index),
         among=empty(index),

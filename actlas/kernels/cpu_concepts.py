@@ -1,10 +1,10 @@
 """One neuron against all concepts, from its ranks on.
 
 Everything happens in rank space: rank 0 holds the highest value, and each concept has two ways to its rank statistics.
-*Sparse*: mark the positives' ranks in a bitmap with prefix counts; the positives at or above any rank are then one masked
-popcount, so only positives are visited. *Dense*: one walk over the ranks for up to 32 concepts at once, in vector registers and
-without a branch, so its cost does not depend on how many positives there are. Each neuron and group of concepts takes the
-cheaper way.
+*Sparse*: turn the labels, in the order of the ranks, into a bitmap per concept with prefix counts; the positives at or above any
+rank are then one masked popcount, so only positives are visited. *Dense*: one walk over the ranks for many concepts at once, in
+vector registers and without a branch, so its cost does not depend on how many positives there are. Each neuron and group of
+concepts takes the cheaper way.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.kernels.cpu_intrinsics import (
+    IS_WIDE,
     LANES,
     walk8,
     walk8_middles,
@@ -25,26 +26,26 @@ from actlas.kernels.cpu_intrinsics import (
     walk32,
     walk32_middles,
 )
-from actlas.kernels.cpu_rank import find_ties, rank16, rank32, rank_zeros
+from actlas.kernels.cpu_rank import end_groups, find_ties, place_zeros, rank16, rank32, start_groups
 from actlas.kernels.cpu_sums import (
     Index,
     best_f1,
     best_text,
-    count_among,
-    count_found,
-    mark,
-    mark_members,
+    count_upto,
+    list_ends,
     moments,
     prefix,
     quantile,
+    rank_labels,
     std,
     sum_all,
     sum_middles,
     sum_precision,
     sum_precision_found,
     sum_precision_reversed,
+    turn_plane,
 )
-from actlas.kernels.jit import cached_kernel, jit
+from actlas.kernels.jit import cached_kernel, jit, jit_apart
 
 #: Slots of the output; quantiles follow.
 AP, AP_ANTI, AUROC, P_ACTIVE, P_ACTIVE_OFF, MEAN, MEAN_OFF, STD, BEST_F1, BEST_F1_THRESHOLD = range(10)
@@ -63,68 +64,86 @@ class Labels(NamedTuple):
     member_starts: NDArray[np.int64]
     members: Index  # texts
     n_whole: int  # concepts that every text takes part in; they come first
-    dense: NDArray[np.uint32]  # "groups texts": bit c of a group's word: the text is a positive of its concept c
+    words: NDArray[np.uint32]  # "groups texts": bit c of a group's word: the text is a positive of its concept c
+    member_words: NDArray[np.uint32]  # the same for member sets
     sparse_cost: NDArray[np.float64]  # nanoseconds of the sparse way, per group of up to 32 concepts
     dense_cost: NDArray[np.float64]  # nanoseconds of the dense way per rank, per group
     weigh_cost: float  # nanoseconds per rank to prepare dense walks
+    end_cost: float  # nanoseconds per rank to prepare the sparse way
 
 
 class Wanted(NamedTuple):
     """What to compute."""
 
     needs_rank: bool
-    needs_texts: bool  # by rank: for quantiles and dense walks
     needs_values: bool
     slot: NDArray[np.bool_]  # the fixed slots
     quantiles: NDArray[np.float64]
     threshold: float
 
 
-@jit
-def _weigh_ranks(start: Any, stop: Any, with_middles: Any, inverse: Any, s: Any) -> None:
+@jit_apart
+def _weigh_ranks(start: Any, stop: Any, inverse: Any, ends: Any, weight: Any, carry: Any) -> None:
     """What the dense walk adds at ranks start..stop-1, which begin and end with whole groups of ties."""
     for w in range(start >> 6, (stop + 63) >> 6):
-        word = s.ends[w]
+        word = ends[w]
         # a rank starts a group where the one before it ends one
-        starts = (word << _ONE) | (s.ends[w - 1] >> np.uint64(63) if w > 0 else _ONE)
+        starts = (word << _ONE) | (ends[w - 1] >> np.uint64(63) if w > 0 else _ONE)
         for b in range(64):
             r = 64 * w + b
-            s.weight[r] = np.float64(np.int64((word >> np.uint64(b)) & _ONE)) * inverse[r + 1]
-            s.carry[r] = 1.0 - np.float64(np.int64((starts >> np.uint64(b)) & _ONE))
-    if with_middles:
-        begin = start
-        for r in range(start, stop):
-            is_end = (s.ends[r >> 6] >> np.uint64(r & 63)) & _ONE != np.uint64(0)
-            s.middle[r] = np.float64(begin + r + 1) if is_end else 0.0
-            begin = r + 1 if is_end else begin
+            weight[r] = np.float64(np.int64((word >> np.uint64(b)) & _ONE)) * inverse[r + 1]
+            carry[r] = 1.0 - np.float64(np.int64((starts >> np.uint64(b)) & _ONE))
+
+
+@jit_apart
+def _weigh_middles(start: Any, stop: Any, ends: Any, middle: Any) -> None:
+    """The same for AUROC."""
+    begin = start
+    for r in range(start, stop):
+        is_end = np.int64((ends[r >> 6] >> np.uint64(r & 63)) & _ONE)
+        middle[r] = np.float64(is_end * (begin + r + 1))
+        # no branch: where groups end follows no pattern
+        begin += is_end * (r + 1 - begin)
 
 
 @jit
-def _walk(n_concepts: Any, with_middles: Any, words: Any, start: Any, stop: Any, s: Any) -> None:
-    arrays = (s.text_at, s.weight, s.carry, s.middle, s.walk)
+def _weigh(start: Any, stop: Any, with_middles: Any, inverse: Any, s: Any) -> None:
+    _weigh_ranks(start, stop, inverse, s.ends, s.weight, s.carry)
     if with_middles:
+        _weigh_middles(start, stop, s.ends, s.middle)
+
+
+@jit
+def _walk(n_concepts: Any, with_middles: Any, start: Any, stop: Any, s: Any) -> None:
+    arrays = (s.ranked, s.weight, s.carry, s.middle, s.walk)
+    if not IS_WIDE:  # the sums of eight concepts are all that the registers hold
+        for plane in range((n_concepts + 7) >> 3):
+            if with_middles:
+                walk8_middles(arrays, plane, start, stop)
+            else:
+                walk8(arrays, plane, start, stop)
+    elif with_middles:
         if n_concepts <= 8:
-            walk8_middles(arrays, words, start, stop)
+            walk8_middles(arrays, 0, start, stop)
         elif n_concepts <= 16:
-            walk16_middles(arrays, words, start, stop)
+            walk16_middles(arrays, 0, start, stop)
         elif n_concepts <= 24:
-            walk24_middles(arrays, words, start, stop)
+            walk24_middles(arrays, 0, start, stop)
         else:
-            walk32_middles(arrays, words, start, stop)
+            walk32_middles(arrays, 0, start, stop)
     elif n_concepts <= 8:
-        walk8(arrays, words, start, stop)
+        walk8(arrays, 0, start, stop)
     elif n_concepts <= 16:
-        walk16(arrays, words, start, stop)
+        walk16(arrays, 0, start, stop)
     elif n_concepts <= 24:
-        walk24(arrays, words, start, stop)
+        walk24(arrays, 0, start, stop)
     else:
-        walk32(arrays, words, start, stop)
+        walk32(arrays, 0, start, stop)
 
 
 @jit
 def _dense_group(g: Any, n_whole: Any, with_middles: Any, zeros: Any, labels: Any, inverse: Any, s: Any) -> None:
-    """Rank sums of the concepts of group `g`, left in `walk`: positives, precisions, middles."""
-    words = labels.dense[g]
+    """Rank sums of the concepts of group `g`, whose labels stand in `ranked`; left in `walk`: positives, precisions, middles."""
     walk = s.walk
     n = s.x.shape[0]
     n_above = zeros[0]
@@ -134,12 +153,12 @@ def _dense_group(g: Any, n_whole: Any, with_middles: Any, zeros: Any, labels: An
         walk[i] = 0.0
     if n_seen < n:
         # how many positives lie below the zeros is only known after looking there
-        _walk(n_concepts, False, words, n_seen, n, s)
+        _walk(n_concepts, False, n_seen, n, s)
         for c in range(LANES):
             walk[LANES + c] = 0.0
             walk[3 * LANES + c] = walk[c]
             walk[c] = 0.0
-    _walk(n_concepts, with_middles, words, 0, n_above, s)
+    _walk(n_concepts, with_middles, 0, n_above, s)
     if n_seen > n_above:
         for c in range(n_concepts):
             k = g * LANES + c
@@ -149,7 +168,7 @@ def _dense_group(g: Any, n_whole: Any, with_middles: Any, zeros: Any, labels: An
             walk[LANES + c] += at_zero * walk[c] * inverse[n_seen]
             walk[2 * LANES + c] += at_zero * np.float64(n_above + n_seen)
     if n_seen < n:
-        _walk(n_concepts, with_middles, words, n_seen, n, s)
+        _walk(n_concepts, with_middles, n_seen, n, s)
 
 
 @jit
@@ -176,30 +195,64 @@ def _score_concept(
     c = labels.concept[k]
     texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
     p = texts.shape[0]
-    n_words = (s.x.shape[0] + 63) >> 6
-    has_members = labels.member_set[k] >= 0
+    n = s.x.shape[0]
+    member_set = labels.member_set[k]
+    has_members = member_set >= 0
     wants_f1 = slot[BEST_F1] | slot[BEST_F1_THRESHOLD]
-    mark(texts, s)
-    prefix(n_words, s.marks, s.bits)
+    bits = s.bits[k & 7]
+    member_bits = s.member_bits[max(member_set, 0) & 7]
+    list_ends(texts, s)
+    prefix(n, bits)
     among = s.upto
     if has_members and (wants_precision or wants_f1):
-        count_among(p, s)
+        count_upto(p, member_bits, s.upto, s.among)
         among = s.among
     if wants_f1:
-        count_found(p, s)
+        count_upto(p, bits, s.upto, s.found)
     if wants_precision:
-        row[AP, c] = (sum_precision_found(p, among, inverse, s) if wants_f1 else sum_precision(p, among, inverse, s)) / p
+        total = sum_precision_found(p, among, inverse, s) if wants_f1 else sum_precision(p, among, inverse, bits, s)
+        row[AP, c] = total / p
     if wants_f1:
         best = best_f1(p, among, s.found)
         row[BEST_F1, c] = 2.0 * best
         if slot[BEST_F1_THRESHOLD]:
             row[BEST_F1_THRESHOLD, c] = np.float64(s.x[texts[best_text(p, among, s.found, best)]])
     if wants_middles:
-        row[AUROC, c] = _auroc(np.float64(sum_middles(p, has_members, s)), p, n_member)
+        row[AUROC, c] = _auroc(np.float64(sum_middles(p, has_members, member_bits, s)), p, n_member)
     if slot[AP_ANTI]:
-        row[AP_ANTI, c] = sum_precision_reversed(p, n_member, has_members, inverse, s) / p
+        row[AP_ANTI, c] = sum_precision_reversed(p, n_member, has_members, inverse, bits, member_bits, s) / p
     for q in range(wanted.quantiles.shape[0]):
-        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, n_words, zeros, s)
+        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, n, bits, zeros, s)
+
+
+@jit
+def _n_dense(labels: Any, n_ranks: Any, needs_bits: Any) -> Any:
+    """How many groups of concepts take the dense way; those with the most positives come first."""
+    n_groups = labels.sparse_cost.shape[0]
+    n_dense = 0
+    saved = 0.0
+    while n_dense < n_groups and labels.sparse_cost[n_dense] > labels.dense_cost[n_dense] * n_ranks:
+        saved += labels.sparse_cost[n_dense] - labels.dense_cost[n_dense] * n_ranks
+        n_dense += 1
+    # the last few may go along if that leaves nobody who needs what the sparse way prepares
+    rest = 0.0
+    for g in range(n_dense, n_groups):
+        rest += labels.dense_cost[g] * n_ranks - labels.sparse_cost[g]
+    ends = 0.0 if needs_bits or labels.n_whole < labels.concept.shape[0] else labels.end_cost * n_ranks
+    if ends > rest:
+        n_dense = n_groups
+        saved += ends - rest
+    return n_dense if saved > labels.weigh_cost * n_ranks else 0
+
+
+@jit
+def _turn_members(k: Any, text_at: Any, labels: Any, s: Any) -> None:
+    """Bitmap of the members of concept `k`, ready to count in."""
+    member_set = labels.member_set[k]
+    n = s.x.shape[0]
+    rank_labels(labels.member_words[member_set >> 5], 0, n, text_at, s.member_ranked)
+    turn_plane(n, s.member_ranked, (member_set >> 3) & 3, s.member_bits)
+    prefix(n, s.member_bits[member_set & 7])
 
 
 @jit
@@ -208,24 +261,23 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
     n = s.x.shape[0]
     wants_off = slot[P_ACTIVE_OFF] | slot[MEAN_OFF]
     wants_moments = slot[P_ACTIVE] | slot[MEAN] | slot[STD] | wants_off
-    needs_marks = slot[AP_ANTI] | slot[BEST_F1] | slot[BEST_F1_THRESHOLD] | (wanted.quantiles.shape[0] > 0)
-    n = s.x.shape[0]
+    needs_bits = slot[AP_ANTI] | slot[BEST_F1] | slot[BEST_F1_THRESHOLD] | (wanted.quantiles.shape[0] > 0)
+    wants_ranks = needs_bits | slot[AP] | slot[AUROC]
+    n_concepts = labels.concept.shape[0]
     n_whole = labels.n_whole
     n_ranks = n - zeros[1]
-    n_dense = 0
-    saved = 0.0
-    while n_dense < labels.sparse_cost.shape[0] and labels.sparse_cost[n_dense] > labels.dense_cost[n_dense] * n_ranks:
-        saved += labels.sparse_cost[n_dense] - labels.dense_cost[n_dense] * n_ranks
-        n_dense += 1
-    if saved < labels.weigh_cost * n_ranks:
-        n_dense = 0
-    n_by_walk = min(n_dense * LANES, n_whole)
-    if n_dense > 0:
-        _weigh_ranks(0, zeros[0], slot[AUROC], inverse, s)
+    n_by_walk = min(_n_dense(labels, n_ranks, needs_bits) * LANES, n_whole) if slot[AP] | slot[AUROC] else 0
+    if n_by_walk > 0:
+        _weigh(0, zeros[0], slot[AUROC], inverse, s)
         if zeros[0] + zeros[1] < n:
-            _weigh_ranks(zeros[0] + zeros[1], n, slot[AUROC], inverse, s)
-    if zeros[1] > 0 and (needs_marks or n_by_walk < labels.concept.shape[0]):
-        rank_zeros(bits, magnitude, zeros[0], s.rank_of)
+            _weigh(zeros[0] + zeros[1], n, slot[AUROC], inverse, s)
+    has_bits = wants_ranks & (needs_bits | (n_by_walk < n_concepts))
+    if has_bits:
+        if zeros[1] > 0:
+            place_zeros(bits, magnitude, zeros[0], s.text_at)
+        end_groups(n, s.ends, s.text_at, s.end_of)
+        if slot[AUROC] | slot[AP_ANTI]:
+            start_groups(n, s.ends, s.first_of)
     off_sum = 0.0
     off_active = 0
     if wants_off:
@@ -240,20 +292,29 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
             current = labels.member_set[k]
             members = labels.members[labels.member_starts[current] : labels.member_starts[current + 1]]
             n_member = members.shape[0]
-            if needs_marks or slot[AP] or slot[AUROC]:
-                mark_members(members, (n + 63) >> 6, s)
+            if wants_ranks:
+                _turn_members(k, s.text_at, labels, s)
             if wants_off:
                 off_sum, off_active = moments(members, s.x, s.part, wanted.threshold)
         is_dense = k < n_by_walk
-        if is_dense:
-            lane = k % LANES
-            if lane == 0:
+        lane = k % LANES
+        if wants_ranks and lane == 0:
+            words = labels.words[k // LANES]
+            if has_bits:
+                rank_labels(words, 0, n, s.text_at, s.ranked)
+            else:  # nobody asks which texts are the zeros that were set apart
+                rank_labels(words, 0, zeros[0], s.text_at, s.ranked)
+                rank_labels(words, zeros[0] + zeros[1], n, s.text_at, s.ranked)
+            if is_dense:
                 _dense_group(k // LANES, n_whole, slot[AUROC], zeros, labels, inverse, s)
+        if is_dense:
             row[AP, c] = s.walk[LANES + lane] / p
             row[AUROC, c] = _auroc(s.walk[2 * LANES + lane], p, n)
         wants_precision = slot[AP] and not is_dense
         wants_middles = slot[AUROC] and not is_dense
-        if needs_marks or wants_precision or wants_middles:
+        if has_bits and k & 7 == 0 and (needs_bits or k + 7 >= n_by_walk):
+            turn_plane(n, s.ranked, lane >> 3, s.bits)
+        if needs_bits or wants_precision or wants_middles:
             _score_concept(k, n_member, wants_precision, wants_middles, zeros, labels, wanted, inverse, s, row)
         if wants_moments:
             total, n_active = moments(texts, s.x, s.part, wanted.threshold)
@@ -295,9 +356,8 @@ def score_block16(sources: int) -> Any:
                 return m
             zeros = (n, 0)
             if wanted.needs_rank:
-                zeros = rank16(row, work, s.rank_of)
+                zeros = rank16(row, work)
                 find_ties(n, work.packed, s)
-            if wanted.needs_texts:
                 for r in range(n):
                     s.text_at[r] = work.packed[r] & np.uint32(0xFFFF)
             if wanted.needs_values:
@@ -324,9 +384,8 @@ def score_block32(sources: int) -> Any:
                 return m
             zeros = (n, 0)
             if wanted.needs_rank:
-                zeros = rank32(row, work, s.rank_of)
+                zeros = rank32(row, work)
                 find_ties(n, work.packed, s)
-            if wanted.needs_texts:
                 for r in range(n):
                     s.text_at[r] = np.uint32(work.packed[r] & np.uint64(0xFFFFFFFF))
             if wanted.needs_values:

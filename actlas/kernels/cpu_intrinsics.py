@@ -1,4 +1,5 @@
-"""LLVM instructions that numba has no name for: bits of words, marks to bitmaps, and a walk over ranks in vector registers."""
+"""LLVM instructions that numba has no name for: bits of words, label words to bitmaps, and a walk over ranks in
+vector registers."""
 
 from __future__ import annotations
 
@@ -6,13 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 
 from actlas.kernels.jit import intrinsic
 
-#: Concepts that one walk serves at most: four 512-bit registers of float64 for each of its sums.
+#: Concepts of a group: the bits of a label word, and what one walk serves at most.
 LANES = 32
+#: Whether vector registers hold eight float64, can be gathered into and counted in; if not, loops for that are written otherwise.
+IS_WIDE = bool(get_host_cpu_features().get("avx512vpopcntdq"))
 
 
 @intrinsic
@@ -39,17 +43,47 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> A
 
 
 @intrinsic
-def take_marks(typing: Any, marks: Any, start: Any) -> Any:
-    """64 marks (bytes) from `start` on as the bits of a word; the marks are cleared on the way."""
+def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place: Any, stride: Any) -> Any:
+    """Turns 32 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of `bits[j * stride + place]`, j < 8."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), 64)
+        vector, byte = ir.VectorType(ir.IntType(32), 32), ir.VectorType(ir.IntType(8), 32)
         place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
-        loaded = builder.load(place, align=1)
-        builder.store(ir.Constant(vector, None), place, align=1)
-        return builder.bitcast(builder.icmp_unsigned("!=", loaded, ir.Constant(vector, None)), ir.IntType(64))
+        loaded = builder.load(place, align=4)
+        shift = builder.trunc(builder.mul(args[2], ir.Constant(args[2].type, 8)), ir.IntType(32))
+        undefined = ir.Constant(vector, ir.Undefined)
+        one = builder.insert_element(undefined, shift, ir.Constant(ir.IntType(32), 0))
+        everywhere = builder.shuffle_vector(one, undefined, ir.Constant(vector, None))
+        labels = builder.trunc(builder.lshr(loaded, everywhere), byte)
+        index = args[4]
+        targets = [index]
+        for _ in range(7):
+            index = builder.add(index, args[5])
+            targets.append(index)
+        for target in reversed(targets):
+            # the highest bit of every byte, then the next one in its place
+            row = builder.bitcast(builder.icmp_signed("<", labels, ir.Constant(byte, None)), ir.IntType(32))
+            target = _pointer(context, builder, signature.args[3], args[3], target)
+            builder.store(builder.zext(row, ir.IntType(64)), target)
+            labels = builder.add(labels, labels)
+        return cgutils.get_null_value(context.get_value_type(signature.return_type))
 
-    return types.uint64(marks, types.int64), generate
+    return types.int64(words, types.int64, types.int64, bits, types.int64, types.int64), generate
+
+
+@intrinsic
+def magnitudes(typing: Any, row: Any, start: Any) -> Any:
+    """Bit i: the float whose bits stand at start + i is not zero, for 64 of them."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = signature.args[0].dtype.bitwidth
+        vector = ir.VectorType(ir.IntType(bits), 64)
+        place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
+        loaded = builder.load(place, align=bits // 8)
+        doubled = builder.add(loaded, loaded)  # the sign is gone
+        return builder.bitcast(builder.icmp_unsigned("!=", doubled, ir.Constant(vector, None)), ir.IntType(64))
+
+    return types.uint64(row, types.int64), generate
 
 
 @intrinsic
@@ -74,20 +108,21 @@ def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
     """A walk over ranks first..last-1 for 8 * `n_vectors` concepts at once.
 
     Per rank, in float64: found += label; tied = tied * carry + label; precision += (tied * weight) * found; and, where asked for,
-    middles += tied * middle. `arrays` is (text_at, weight, carry, middle, state), where state holds found, precision and middles,
-    32 of each. Bit c of `words[text]` is the label of concept c.
+    middles += tied * middle. `arrays` is (words, weight, carry, middle, state), where state holds found, precision and middles,
+    32 of each. Bit 8 * `plane` + c of `words[rank]` is the label of concept c of the walk.
     """
 
-    def walk(typing: Any, arrays: Any, words: Any, first: Any, last: Any) -> Any:
+    def walk(typing: Any, arrays: Any, plane: Any, first: Any, last: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kinds = signature.args[0].types
             parts = [builder.extract_value(args[0], i) for i in range(len(kinds))]
             data = [context.make_array(kind)(context, builder, part).data for kind, part in zip(kinds, parts, strict=True)]
-            text_at, weight, carry, middle, state = data
-            word_data = context.make_array(signature.args[1])(context, builder, args[1]).data
+            words, weight, carry, middle, state = data
             vector, index = ir.VectorType(ir.DoubleType(), 8), args[2].type
             zeros, ones = ir.Constant(vector, None), ir.Constant(vector, [1.0] * 8)
             n_sums = 3 if with_middles else 2
+            first_lane = builder.mul(args[1], ir.Constant(index, 8))
+            state = builder.gep(state, [first_lane])
             offsets = [[ir.Constant(index, LANES * row + 8 * v) for v in range(n_vectors)] for row in range(n_sums)]
             places = [[builder.bitcast(builder.gep(state, [o]), vector.as_pointer()) for o in row] for row in offsets]
             begin = [builder.load(place, align=8) for row in places for place in row] + [zeros] * n_vectors
@@ -116,8 +151,8 @@ def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
             def times(a: Any, b: Any) -> Any:
                 return builder.fmul(a, b, flags=("contract",))
 
-            text = builder.zext(builder.load(builder.gep(text_at, [rank])), index)
-            word = builder.load(builder.gep(word_data, [text]))
+            word = builder.load(builder.gep(words, [rank]))
+            word = builder.lshr(word, builder.trunc(first_lane, word.type))
             w, keep = spread(weight), spread(carry)
             m = spread(middle) if with_middles else None
             groups = [phis[i * n_vectors : (i + 1) * n_vectors] for i in range(n_sums + 1)]
@@ -142,7 +177,7 @@ def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
                 builder.store(value, place, align=8)
             return cgutils.get_null_value(context.get_value_type(signature.return_type))
 
-        return types.int64(arrays, words, types.int64, types.int64), generate
+        return types.int64(arrays, types.int64, types.int64, types.int64), generate
 
     return intrinsic(walk)
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import key_changes, leading_zeros, trailing_zeros
-from actlas.kernels.jit import jit
+from actlas.kernels.cpu_intrinsics import key_changes, magnitudes, trailing_zeros
+from actlas.kernels.jit import jit, jit_apart
 
 #: Zeros are set apart before sorting when they are more than one in this many texts.
 ZERO_SPLIT = 8
@@ -27,33 +27,63 @@ class Sorting(NamedTuple):
 
 
 @jit
-def _split_zeros(n: Any, packed: Any, zero: Any, shift: Any) -> Any:
-    """Moves the texts whose value is not zero together; returns how many they are."""
-    m = 0
-    for i in range(n):
-        v = packed[i]
-        packed[m] = v
-        m += (v >> shift) != zero
-    return m
+def _key16(u: Any) -> Any:
+    """Ascending keys are descending values; -0.0 gets the key of 0.0."""
+    return u if u > np.uint32(0x8000) else _ZERO_KEY16 ^ (u & np.uint32(0x7FFF))
 
 
 @jit
-def rank_zeros(row: Any, magnitude: Any, n_above: Any, rank_of: Any) -> None:
-    """Ranks of texts whose value is zero, where those were set apart; only the sparse way needs them."""
-    rank = np.uint32(n_above)
+def _key32(u: Any) -> Any:
+    return np.uint64(u if u > np.uint32(0x80000000) else np.uint32(0x7FFFFFFF) ^ (u & np.uint32(0x7FFFFFFF)))
+
+
+@jit
+def _pack16(row: Any, i: Any) -> Any:
+    return (_key16(np.uint32(row[i])) << np.uint32(16)) | np.uint32(i)
+
+
+@jit
+def _pack32(row: Any, i: Any) -> Any:
+    return (_key32(np.uint32(row[i])) << np.uint64(32)) | np.uint64(i)
+
+
+@jit
+def _pack_others(row: Any, pack: Any, packed: Any, zero: Any) -> Any:
+    """Keys and texts of the values that are not zero; returns how many they are, and how many are above zero."""
+    n = row.shape[0]
+    m = 0
+    for w in range(n >> 6):
+        word = magnitudes(row, 64 * w)
+        while word != np.uint64(0):
+            packed[m] = pack(row, 64 * w + np.int64(trailing_zeros(word)))
+            word &= word - _ONE
+            m += 1
+    for i in range(n & ~63, n):
+        packed[m] = pack(row, i)
+        m += (row[i] << 1) & ((1 << 8 * row.itemsize) - 1) != 0
+    n_above = 0
+    for i in range(m):
+        n_above += packed[i] < zero
+    return m, n_above
+
+
+@jit
+def place_zeros(row: Any, magnitude: Any, n_above: Any, text_at: Any) -> None:
+    """Texts by rank where the value is zero and zeros were set apart; only the sparse way needs them."""
+    rank = n_above
     for i in range(row.shape[0]):
         is_zero = (row[i] & magnitude) == type(magnitude)(0)
-        rank_of[i] = rank if is_zero else rank_of[i]
-        rank += np.uint32(is_zero)
+        text_at[rank] = i if is_zero else text_at[rank]
+        rank += is_zero
 
 
-@jit
-def rank16(row: Any, work: Any, rank_of: Any) -> Any:
+@jit_apart
+def rank16(row: Any, work: Any) -> Any:
     """Ranks the texts of one neuron of finite 16-bit floats.
 
     Returns:
-        First rank of the zeros and how many there are, if they were set apart before sorting; else (texts, 0). Ranks of those
-        that were set apart are left to `rank_zeros`.
+        First rank of the zeros and how many there are, if they were set apart before sorting; else (texts, 0). Which text stands
+        at which of their ranks is left to `place_zeros`.
     """
     n = row.shape[0]
     packed = work.packed
@@ -61,20 +91,14 @@ def rank16(row: Any, work: Any, rank_of: Any) -> Any:
     n_zero = 0
     for i in range(n):
         n_zero += np.uint16(row[i] & np.uint16(0x7FFF)) == np.uint16(0)
-    for i in range(n):
-        u = np.uint32(row[i])
-        # ascending keys are descending values; -0.0 gets the key of 0.0
-        k = u if u > np.uint32(0x8000) else _ZERO_KEY16 ^ (u & np.uint32(0x7FFF))
-        packed[i] = (k << np.uint32(16)) | np.uint32(i)
     n_above = n
     m = n
     if ZERO_SPLIT * n_zero > n:
-        n_above = 0
-        for i in range(n):
-            n_above += np.uint16(row[i] - np.uint16(1)) < np.uint16(0x7FFF)
-        m = _split_zeros(n, packed, _ZERO_KEY16, np.uint32(16))
+        m, n_above = _pack_others(row, _pack16, packed, _ZERO_KEY16 << np.uint32(16))
     else:
         n_zero = 0
+        for i in range(n):
+            packed[i] = _pack16(row, i)
     low = work.counts[0]
     high = work.counts[1]
     low[:256] = np.uint32(0)
@@ -105,15 +129,14 @@ def rank16(row: Any, work: Any, rank_of: Any) -> Any:
         d = v >> np.uint32(24)
         p = high[d]
         high[d] = p + np.uint32(1)
-        rank_of[v & np.uint32(0xFFFF)] = p
         packed[p] = v
     for r in range(n_above, n_above + n_zero):
         packed[r] = _ZERO_KEY16 << np.uint32(16)
     return n_above, n_zero
 
 
-@jit
-def rank32(row: Any, work: Any, rank_of: Any) -> Any:
+@jit_apart
+def rank32(row: Any, work: Any) -> Any:
     """As `rank16`, for float32 bits and any number of texts: three passes of 11 bits; one that would move nothing is left out."""
     n = row.shape[0]
     n_zero = 0
@@ -121,19 +144,14 @@ def rank32(row: Any, work: Any, rank_of: Any) -> Any:
         n_zero += np.uint32(row[i] & np.uint32(0x7FFFFFFF)) == np.uint32(0)
     source = work.packed
     target = work.spare
-    for i in range(n):
-        u = np.uint32(row[i])
-        k = u if u > np.uint32(0x80000000) else np.uint32(0x7FFFFFFF) ^ (u & np.uint32(0x7FFFFFFF))
-        source[i] = (np.uint64(k) << np.uint64(32)) | np.uint64(i)
     n_above = n
     m = n
     if ZERO_SPLIT * n_zero > n:
-        n_above = 0
-        for i in range(n):
-            n_above += np.uint32(row[i] - np.uint32(1)) < np.uint32(0x7FFFFFFF)
-        m = _split_zeros(n, source, _ZERO_KEY32, np.uint64(32))
+        m, n_above = _pack_others(row, _pack32, source, _ZERO_KEY32 << np.uint64(32))
     else:
         n_zero = 0
+        for i in range(n):
+            source[i] = _pack32(row, i)
     counts = work.counts
     counts[:] = np.uint32(0)
     digit = np.uint64(2047)
@@ -166,7 +184,6 @@ def rank32(row: Any, work: Any, rank_of: Any) -> Any:
     for i in range(m):
         v = source[i]
         r = i if i < n_above else i + n_zero
-        rank_of[v & np.uint64(0xFFFFFFFF)] = np.uint32(r)
         target[r] = v
     for r in range(n_above, n_above + n_zero):
         target[r] = _ZERO_KEY32 << np.uint64(32)
@@ -178,7 +195,7 @@ def rank32(row: Any, work: Any, rank_of: Any) -> Any:
 
 @jit
 def find_ties(n: Any, packed: Any, s: Any) -> None:
-    """Bitmap of the ranks at which a group of tied texts ends, and the nearest such rank outside of each word."""
+    """Bitmap of the ranks at which a group of tied texts ends."""
     ends = s.ends
     n_words = (n + 63) >> 6
     for w in range(n_words):
@@ -186,34 +203,30 @@ def find_ties(n: Any, packed: Any, s: Any) -> None:
     # the last text ends a group whatever lies behind it, and nothing behind it counts
     last = np.uint64((n - 1) & 63)
     ends[n_words - 1] = (ends[n_words - 1] & ((_ONE << last) - _ONE)) | (_ONE << last)
+
+
+@jit_apart
+def end_groups(n: Any, ends: Any, text_at: Any, end_of: Any) -> None:
+    """Per text: the end of its group, which is 1 + its last rank."""
     e = np.uint32(n)
-    for i in range(n_words):
-        w = n_words - 1 - i
-        s.next_end[w] = e
-        if ends[w] != np.uint64(0):
-            e = np.uint32(64 * w + 1) + np.uint32(trailing_zeros(ends[w]))
-    e = np.uint32(0)
-    for w in range(n_words):
-        s.last_end[w] = e
-        if ends[w] != np.uint64(0):
-            e = np.uint32(64 * w + 64) - np.uint32(leading_zeros(ends[w]))
+    whole = n >> 6
+    for r in range(n - 1, 64 * whole - 1, -1):
+        e = np.uint32(r + 1) if (ends[whole] >> np.uint64(r & 63)) & _ONE != np.uint64(0) else e
+        end_of[text_at[r]] = e
+    for w in range(whole - 1, -1, -1):
+        word = ends[w]
+        for b in range(63, -1, -1):
+            r = 64 * w + b
+            e = np.uint32(r + 1) if np.int64(word) < 0 else e
+            word = word << _ONE
+            end_of[text_at[r]] = e
 
 
-@jit
-def upto(r: Any, ends: Any, next_end: Any) -> Any:
-    """1 + last rank of the group of rank `r`."""
-    w = r >> np.uint32(6)
-    later = ends[w] >> np.uint64(r & np.uint32(63))
-    within = r + np.uint32(1) + np.uint32(trailing_zeros(later))
-    beyond = np.uint32(next_end[w])
-    return np.uint32(within) if later != np.uint64(0) else beyond
-
-
-@jit
-def first(r: Any, ends: Any, last_end: Any) -> Any:
-    """First rank of the group of rank `r`."""
-    w = r >> np.uint32(6)
-    earlier = ends[w] & ((_ONE << np.uint64(r & np.uint32(63))) - _ONE)
-    within = (w << np.uint32(6)) + np.uint32(64) - np.uint32(leading_zeros(earlier))
-    beyond = np.uint32(last_end[w])
-    return np.uint32(within) if earlier != np.uint64(0) else beyond
+@jit_apart
+def start_groups(n: Any, ends: Any, first_of: Any) -> None:
+    """Per end of a group: its first rank. Elsewhere the numbers mean nothing."""
+    begin: Any = 0
+    for r in range(n):
+        first_of[r + 1] = begin
+        # no branch: where groups end follows no pattern
+        begin += np.int64((ends[r >> 6] >> np.uint64(r & 63)) & _ONE) * (r + 1 - begin)

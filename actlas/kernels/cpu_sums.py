@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import popcount, take_marks, trailing_zeros
-from actlas.kernels.cpu_rank import first, upto
-from actlas.kernels.jit import jit
+from actlas.kernels.cpu_intrinsics import IS_WIDE, popcount, trailing_zeros, turn_words
+from actlas.kernels.jit import jit, jit_apart, jit_in_order
 
 #: Numbers of texts and ranks: uint16 beside 16-bit values, else uint32.
 Index = NDArray[np.uint16] | NDArray[np.uint32]
@@ -20,41 +19,56 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 class Scratch(NamedTuple):
-    """Working memory for one neuron; contents mean nothing between neurons, except that `marks` is all zero."""
+    """Working memory for one neuron; contents mean nothing between neurons."""
 
     x: NDArray[np.float32]  # value per text
-    rank_of: Index  # rank per text
     text_at: Index  # text per rank; undefined at the ranks of zeros that were set apart
     ends: NDArray[np.uint64]  # bitmap: a group of ties ends at this rank
-    next_end: Index  # per word: 1 + first end in a later word
-    last_end: Index  # per word: 1 + last end in an earlier word
+    end_of: Index  # per text: 1 + last rank of its group
+    first_of: Index  # per end of a group: its first rank
     weight: NDArray[np.float64]  # per rank: 1 / (rank + 1) where a group ends, else 0
     carry: NDArray[np.float64]  # per rank: 0 where a group starts, else 1
     middle: NDArray[np.float64]  # per rank: first rank + last rank + 1 of a group where it ends, else 0
     walk: NDArray[np.float64]  # state of the dense walk
-    marks: NDArray[np.uint8]
-    bits: NDArray[np.uint64]  # bitmap of a concept's positives by rank; see `prefix`
-    member_bits: NDArray[np.uint64]  # of a concept's members
+    ranked: NDArray[np.uint32]  # per rank: label word of its text
+    bits: NDArray[np.uint64]  # bitmaps of eight concepts' positives by rank; see `prefix`
+    member_ranked: NDArray[np.uint32]  # the same for member sets
+    member_bits: NDArray[np.uint64]
     upto: Index  # per positive: 1 + last rank of its group
     found: Index  # per positive: positives up to there
     among: Index  # per positive: members up to there
     part: NDArray[np.float32]  # per positive: its value
 
 
-@jit
-def prefix(n_words: Any, marks: Any, bits: Any) -> None:
-    """Marks by rank -> bitmap: per word 32 ranks in its lower half and, in the upper, the number of marks before them.
+@jit_apart
+def rank_labels(words: Any, start: Any, stop: Any, text_at: Any, ranked: Any) -> None:
+    """Label words by text -> by rank, for ranks start..stop-1."""
+    for r in range(start, stop):
+        ranked[r] = words[text_at[r]]
 
-    One read then answers for any rank <= n, which is worth twice as many words; `n_words` counts words of 64 ranks.
+
+@jit_apart
+def turn_plane(n: Any, ranked: Any, plane: Any, bits: Any) -> None:
+    """Label words by rank -> bitmaps of the eight concepts of a plane, one row each; `prefix` makes a row countable."""
+    for r in range(n, (n + 63) & ~63):
+        ranked[r] = np.uint32(0)
+    for h in range((n + 31) >> 5):
+        turn_words(ranked, 32 * h, plane, bits, h, bits.shape[1])
+
+
+@jit
+def prefix(n: Any, bits: Any) -> None:
+    """Per word 32 ranks in its lower half and, from here on, the number of marks before them in the upper.
+
+    One read then answers for any rank <= `n`, which is worth twice as many words.
     """
     total = np.uint64(0)
-    for w in range(n_words):
-        word = take_marks(marks, 64 * w)
-        bits[2 * w] = (total << _HALF) | (word & _LOW)
-        total += popcount(word & _LOW)
-        bits[2 * w + 1] = (total << _HALF) | (word >> _HALF)
-        total += popcount(word >> _HALF)
-    bits[2 * n_words] = total << _HALF
+    n_halves = (n + 31) >> 5
+    for h in range(n_halves):
+        word = bits[h]
+        bits[h] = (total << _HALF) | word
+        total += popcount(word)
+    bits[n_halves] = total << _HALF
 
 
 @jit
@@ -65,10 +79,10 @@ def count_before(bits: Any, rank: Any) -> Any:
 
 
 @jit
-def rank_of_mark(n_words: Any, bits: Any, k: Any) -> Any:
+def rank_of_mark(n: Any, bits: Any, k: Any) -> Any:
     """Rank of the mark that has `k` marks before it."""
     low = 0
-    high = 2 * n_words
+    high = (n + 31) >> 5
     while high - low > 1:
         middle = (low + high) >> 1
         if np.int64(bits[middle] >> _HALF) <= k:
@@ -82,28 +96,37 @@ def rank_of_mark(n_words: Any, bits: Any, k: Any) -> Any:
 
 
 @jit
-def mark(texts: Any, s: Any) -> None:
+def list_ends(texts: Any, s: Any) -> None:
     for j in range(texts.shape[0]):
-        r = np.uint32(s.rank_of[texts[j]])
-        s.marks[r] = np.uint8(1)
-        s.upto[j] = upto(r, s.ends, s.next_end)
+        s.upto[j] = s.end_of[texts[j]]
 
 
 @jit
-def mark_members(texts: Any, n_words: Any, s: Any) -> None:
-    for j in range(texts.shape[0]):
-        s.marks[s.rank_of[texts[j]]] = np.uint8(1)
-    prefix(n_words, s.marks, s.member_bits)
-
-
-@jit
-def sum_precision(p: Any, among: Any, inverse: Any, s: Any) -> Any:
+def _sum_precision_wide(p: Any, among: Any, inverse: Any, bits: Any, s: Any) -> Any:
     """Sum over positives of the precision at the end of their group."""
     total = 0.0
     # nothing is written here, so that the loop becomes one of vectors
     for j in range(p):
-        total += np.float64(count_before(s.bits, np.uint32(s.upto[j]))) * inverse[among[j]]
+        total += np.float64(count_before(bits, np.uint32(s.upto[j]))) * inverse[among[j]]
     return total
+
+
+@jit_in_order
+def _sum_precision_narrow(p: Any, among: Any, inverse: Any, bits: Any, s: Any) -> Any:
+    """The same without vectors: where they cannot count bits, they take twice as long."""
+    a = b = c = d = 0.0
+    for i in range(p >> 2):
+        j = 4 * i
+        a += np.float64(count_before(bits, np.uint32(s.upto[j]))) * inverse[among[j]]
+        b += np.float64(count_before(bits, np.uint32(s.upto[j + 1]))) * inverse[among[j + 1]]
+        c += np.float64(count_before(bits, np.uint32(s.upto[j + 2]))) * inverse[among[j + 2]]
+        d += np.float64(count_before(bits, np.uint32(s.upto[j + 3]))) * inverse[among[j + 3]]
+    for j in range(p & ~3, p):
+        a += np.float64(count_before(bits, np.uint32(s.upto[j]))) * inverse[among[j]]
+    return (a + b) + (c + d)
+
+
+sum_precision = _sum_precision_wide if IS_WIDE else _sum_precision_narrow
 
 
 @jit
@@ -116,43 +139,38 @@ def sum_precision_found(p: Any, among: Any, inverse: Any, s: Any) -> Any:
 
 
 @jit
-def sum_precision_reversed(p: Any, n: Any, has_members: bool, inverse: Any, s: Any) -> Any:
+def sum_precision_reversed(p: Any, n: Any, has_members: bool, inverse: Any, bits: Any, member_bits: Any, s: Any) -> Any:
     """The same for ranking from the lowest value up."""
     total = 0.0
     for j in range(p):
-        e = first(np.uint32(s.upto[j]) - np.uint32(1), s.ends, s.last_end)
-        t = p - count_before(s.bits, e)
-        below = n - (count_before(s.member_bits, e) if has_members else np.int64(e))
+        e = np.uint32(s.first_of[s.upto[j]])
+        t = p - count_before(bits, e)
+        below = n - (count_before(member_bits, e) if has_members else np.int64(e))
         total += np.float64(t) * inverse[below]
     return total
 
 
 @jit
-def sum_middles(p: Any, has_members: bool, s: Any) -> Any:
+def sum_middles(p: Any, has_members: bool, member_bits: Any, s: Any) -> Any:
     """Sum over positives of first rank + last rank + 1 of their group, counted among members."""
     total = np.int64(0)
     if has_members:
         for j in range(p):
             e = np.uint32(s.upto[j])
-            a = first(e - np.uint32(1), s.ends, s.last_end)
-            total += count_before(s.member_bits, a) + count_before(s.member_bits, e)
+            a = np.uint32(s.first_of[e])
+            total += count_before(member_bits, a) + count_before(member_bits, e)
     else:
         for j in range(p):
             e = np.uint32(s.upto[j])
-            total += np.int64(e) + np.int64(first(e - np.uint32(1), s.ends, s.last_end))
+            total += np.int64(e) + np.int64(np.uint32(s.first_of[e]))
     return total
 
 
 @jit
-def count_found(p: Any, s: Any) -> None:
+def count_upto(p: Any, bits: Any, ends: Any, counts: Any) -> None:
+    """Marks up to the end of each positive's group."""
     for j in range(p):
-        s.found[j] = count_before(s.bits, np.uint32(s.upto[j]))
-
-
-@jit
-def count_among(p: Any, s: Any) -> None:
-    for j in range(p):
-        s.among[j] = count_before(s.member_bits, np.uint32(s.upto[j]))
+        counts[j] = count_before(bits, np.uint32(ends[j]))
 
 
 @jit
@@ -185,14 +203,14 @@ def value_at(rank: Any, zeros: Any, s: Any) -> Any:
 
 
 @jit
-def quantile(q: Any, p: Any, n_words: Any, zeros: Any, s: Any) -> Any:
+def quantile(q: Any, p: Any, n: Any, bits: Any, zeros: Any, s: Any) -> Any:
     """Quantile of the positives' values, linear between order statistics as in `numpy.quantile`."""
     place = q * (p - 1)
     below = min(np.int64(place), max(p - 2, 0))
-    a = value_at(rank_of_mark(n_words, s.bits, p - 1 - below), zeros, s)
+    a = value_at(rank_of_mark(n, bits, p - 1 - below), zeros, s)
     if p == 1:
         return a
-    b = value_at(rank_of_mark(n_words, s.bits, p - 2 - below), zeros, s)
+    b = value_at(rank_of_mark(n, bits, p - 2 - below), zeros, s)
     t = place - below
     return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.kernels import cpu_concepts as inner
-from actlas.kernels.cpu_intrinsics import LANES
+from actlas.kernels.cpu_intrinsics import IS_WIDE, LANES
 from actlas.kernels.inputs import Bools, member_sets
 from actlas.kernels.stats import quantile_of
 
@@ -25,18 +25,25 @@ class Cost:
     third costs a few percent: where the choice is close, both ways take about as long.
     """
 
-    mark: float = 0.62  # sparse, per positive: its rank and the end of its group
-    word: float = 1.2  # sparse, per word of the bitmap
-    count: float = 0.28  # sparse, per positive: positives up to its group's end
-    precision: float = 0.28  # sparse, per positive: one term of average precision
-    middle: float = 0.78  # sparse, per positive: one term of AUROC
-    walk: tuple[float, ...] = (1.4, 1.9, 2.8, 3.6)  # dense, per rank: up to 8, 16, 24, 32 concepts
-    walk_middle: float = 0.15  # dense, per rank and 8 concepts more where AUROC is wanted
-    weigh: float = 0.4  # dense, per rank, once for all concepts
-    weigh_middle: float = 0.7  # dense, per rank, more where AUROC is wanted
+    list: float = 0.37  # sparse, per positive: the end of its group
+    count: float = 0.46  # sparse, per positive: positives up to its group's end
+    precision: float = 0.47  # sparse, per positive: one term of average precision
+    middle: float = 0.55  # sparse, per positive: one term of AUROC
+    half: float = 0.36  # sparse, per 32 ranks and concept: prefix counts
+    turn: float = 0.12  # sparse, per rank and 8 concepts: labels to bitmaps
+    end: float = 0.95  # sparse, per rank, once for all concepts
+    walk: tuple[float, ...] = (1.9, 3.9, 5.8, 7.7)  # dense, per rank: up to 8, 16, 24, 32 concepts
+    walk_middle: float = 0.4  # dense, per rank and 8 concepts more where AUROC is wanted
+    weigh: float = 0.45  # dense, per rank, once for all concepts
+    weigh_middle: float = 2.4  # dense, per rank, more where AUROC is wanted
 
 
-COST = Cost()
+#: Measured on a processor whose vector registers hold four float64, and on one where they hold eight and count bits.
+COSTS = {
+    False: Cost(),
+    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), walk_middle=0.15, weigh=0.4, count=0.28, precision=0.28, middle=0.78),
+}
+COST = COSTS[IS_WIDE]
 
 SLOTS = {
     "ap": inner.AP,
@@ -79,17 +86,20 @@ class Plan:
         texts = [np.flatnonzero(positive[:, concept]).astype(np.uint32) for concept in concepts]
         quantiles = [q for stat in stats if (q := quantile_of(stat)) is not None]
         whole = concepts[which < 0]
-        words = _dense_groups(positive, whole)
+        words = _label_words(positive, concepts)
+        is_in_set = np.zeros((n_texts, len(sets)), np.bool_)
+        for place, members in enumerate(sets):
+            is_in_set[members, place] = True
+        member_words = _label_words(is_in_set, np.arange(len(sets)))
         costs = _group_costs(set(stats), bool(quantiles), n_positive[whole], n_texts)
         labels = inner.Labels(
-            concepts, _starts(texts), _joined(texts), which, _starts(sets), _joined(sets), whole.size, words, *costs
+            concepts, _starts(texts), _joined(texts), which, _starts(sets), _joined(sets), whole.size, words, member_words, *costs
         )
         asked = set(stats)
         slot = np.zeros(inner.N_SLOTS, np.bool_)
         slot[[SLOTS[stat] for stat in stats if stat in SLOTS]] = True
         wanted = inner.Wanted(
             needs_rank=bool(asked - _MOMENTS - {"n_positive", "n_member"}),
-            needs_texts=bool(quantiles) or bool(asked & {"ap", "auroc"} and whole.size),
             needs_values=bool(quantiles) or bool(asked & (_MOMENTS | {"best_f1_threshold"})),
             slot=slot,
             quantiles=np.array(quantiles, np.float64),
@@ -125,22 +135,21 @@ def _joined(lists: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
     return np.concatenate([*lists, np.zeros(0, np.uint32)])
 
 
-def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float]:
-    """Cost per positive and per word that the dense way saves: where others need the bitmap, the sums alone."""
-    per_positive = per_word = 0.0
-    needs_marks = has_quantiles or bool(stats & (_F1 | {"ap_anti"}))
+def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float, float]:
+    """Cost per positive, per 32 ranks, and per rank and 8 concepts, that the dense way saves: only the sums where others need the
+    bitmap."""
+    per_positive = 0.0
     if "ap" in stats:
         per_positive += COST.precision + (0.0 if stats & _F1 else COST.count)
     if "auroc" in stats:
         per_positive += COST.middle
-    if per_positive and not needs_marks:
-        per_positive += COST.mark
-        per_word = COST.word
-    return per_positive, per_word
+    if not per_positive or has_quantiles or stats & (_F1 | {"ap_anti"}):
+        return per_positive, 0.0, 0.0
+    return per_positive + COST.list, COST.half, COST.turn
 
 
-def _dense_groups(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Label words of the dense walk."""
+def _label_words(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Labels of 32 concepts in the bits of a word, "groups texts"."""
     groups = [concepts[start : start + LANES] for start in range(0, concepts.size, LANES)]
     words = np.zeros((len(groups), positive.shape[0]), np.uint32)
     for g, group in enumerate(groups):
@@ -151,14 +160,19 @@ def _dense_groups(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.ui
 
 def _group_costs(
     stats: set[str], has_quantiles: bool, n_positive: NDArray[np.int64], n_texts: int
-) -> tuple[Floats, Floats, float]:
-    """Per group: cost of the sparse way, and of the dense way per rank; then what the dense way costs once per rank."""
-    per_positive, per_word = _sparse_costs(stats, has_quantiles)
+) -> tuple[Floats, Floats, float, float]:
+    """Per group: cost of the sparse way, and of the dense way per rank; then what either way costs once per rank."""
+    per_positive, per_half, per_rank = _sparse_costs(stats, has_quantiles)
     starts = range(0, n_positive.size, LANES)
     groups = [n_positive[start : start + LANES] for start in starts]
-    n_words = (n_texts + 63) // 64
-    sparse = np.array([per_positive * group.sum() + per_word * n_words * group.size for group in groups])
-    vectors = [-(-group.size // 8) for group in groups]
+    planes = [-(-group.size // 8) for group in groups]
+    n_halves = (n_texts + 31) // 32
+    sparse = np.array(
+        [
+            per_positive * group.sum() + per_half * n_halves * group.size + per_rank * n_texts * n
+            for group, n in zip(groups, planes, strict=True)
+        ]
+    )
     middle, weigh = (COST.walk_middle, COST.weigh_middle) if "auroc" in stats else (0.0, 0.0)
-    dense = np.array([COST.walk[n - 1] + n * middle for n in vectors])
-    return sparse, dense, COST.weigh + weigh
+    dense = np.array([COST.walk[n - 1] + n * middle for n in planes])
+    return sparse, dense, COST.weigh + weigh, COST.end

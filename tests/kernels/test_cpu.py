@@ -66,8 +66,7 @@ def test_both_ways_to_rank_sums_agree(n_texts, zeros):
     found = []
     for cost in (0.0, 1e12):
         labels = plan.labels._replace(sparse_cost=np.full_like(plan.labels.sparse_cost, cost))
-        wanted = plan.wanted._replace(needs_texts=True)
-        forced = Plan(plan.stats, n_texts, plan.n_positive, plan.n_member, labels, wanted)
+        forced = Plan(plan.stats, n_texts, plan.n_positive, plan.n_member, labels, plan.wanted)
         found.append(cpu.concept_scores_cpu(Block.of(values), forced))
     for stat in ("ap", "auroc"):
         np.testing.assert_allclose(found[0][stat], found[1][stat], rtol=0, atol=1e-13)

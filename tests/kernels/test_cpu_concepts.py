@@ -1,11 +1,17 @@
-"""The compiled loops with every index checked: in a process of its own, because the machine code differs."""
+"""The compiled loops with every index checked, and as they are compiled for the other kind of processor: in processes of their
+own, because the machine code differs."""
 
 import os
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import numpy as np
+from actlas.kernels import cpu_intrinsics
+
+cpu_intrinsics.IS_WIDE ^= {is_other}
 from actlas.kernels import NAMED_STATS, concept_scores
 
 rng = np.random.default_rng(0)
@@ -26,7 +32,9 @@ for n_texts in (2, 63, 64, 65, 1000):
 """
 
 
-def test_no_index_is_out_of_bounds(tmp_path):
-    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("is_other", "checks"), [(False, "1"), (True, "0")], ids=["indices checked", "other registers"])
+def test_every_path_gives_the_same(is_other, checks, tmp_path):
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": checks, "NUMBA_CACHE_DIR": str(tmp_path)}
+    script = SCRIPT.replace("{is_other}", str(is_other))
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

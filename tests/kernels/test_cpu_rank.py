@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_rank import find_ties, first, rank16, rank32, rank_zeros, upto
-from actlas.kernels.jit import jit
-
-
-@jit
-def spans(n, s, starts, ends):
-    for r in range(n):
-        starts[r] = first(np.uint32(r), s.ends, s.last_end)
-        ends[r] = upto(np.uint32(r), s.ends, s.next_end)
+from actlas.kernels.cpu_rank import end_groups, find_ties, place_zeros, rank16, rank32, start_groups
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -33,16 +25,16 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype):
     wide = dtype == np.float32
     work, s = _new_scratch(n_texts, wide)
     bits = x.view(np.uint32 if wide else np.uint16)
-    n_above, n_zero = (rank32 if wide else rank16)(bits, work, s.rank_of)
+    n_above, n_zero = (rank32 if wide else rank16)(bits, work)
+    s.text_at[:n_texts] = work.packed[:n_texts] & (0xFFFFFFFF if wide else 0xFFFF)
     if n_zero:
-        rank_zeros(bits, bits.dtype.type(0x7FFFFFFF if wide else 0x7FFF), n_above, s.rank_of)
+        place_zeros(bits, bits.dtype.type(0x7FFFFFFF if wide else 0x7FFF), n_above, s.text_at)
     find_ties(n_texts, work.packed, s)
-    ranks = s.rank_of[:n_texts]
-    assert sorted(ranks.tolist()) == list(range(n_texts))
-    ranked = np.empty(n_texts)
-    ranked[ranks] = x
+    end_groups(n_texts, s.ends, s.text_at, s.end_of)
+    start_groups(n_texts, s.ends, s.first_of)
+    texts = s.text_at[:n_texts]
+    assert sorted(texts.tolist()) == list(range(n_texts))
+    ranked = x[texts].astype(float)
     assert ranked.tolist() == sorted(x.tolist(), reverse=True)
-    starts, ends = np.zeros(n_texts, int), np.zeros(n_texts, int)
-    spans(n_texts, s, starts, ends)
-    assert starts.tolist() == [int((ranked > value).sum()) for value in ranked]
-    assert ends.tolist() == [int((ranked >= value).sum()) for value in ranked]
+    assert s.first_of[s.end_of[texts]].tolist() == [int((ranked > value).sum()) for value in ranked]
+    assert s.end_of[texts].tolist() == [int((ranked >= value).sum()) for value in ranked]

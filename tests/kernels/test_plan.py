@@ -19,9 +19,9 @@ def test_concepts_without_an_answer_are_left_out_and_the_rest_ordered_by_members
 def test_label_words_hold_thirty_two_concepts_each():
     is_concept = np.random.default_rng(0).random((50, 40)) < 0.5
     labels = Plan.of(is_concept, None, ("ap",), 0.0).labels
-    assert labels.dense.shape == (2, 50)
+    assert labels.words.shape == (2, 50)
     for place, concept in enumerate(labels.concept):
-        bits = labels.dense[place // 32] >> np.uint32(place % 32) & np.uint32(1)
+        bits = labels.words[place // 32] >> np.uint32(place % 32) & np.uint32(1)
         assert bits.astype(bool).tolist() == is_concept[:, concept].tolist()
 
 
