@@ -1,11 +1,13 @@
 """Kernels against everything else that computes the same numbers, in one process and on one thread unless said.
 
-    python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [costs] [checkpoint] [--full | --quick] [--rounds 7]
+    python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [--full | --quick]
 
 - matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
-  them crossed (--full). Peers work on as many of the same neurons as fill a comparable time; figures are per value and concept.
+  them crossed (--full, with fewer neurons; takes an hour). Peers work on as many of the same neurons as fill a comparable time;
+  figures are per value and concept.
 - statistics: each statistic alone, and the nine defaults together, over the time of average precision alone
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
+- parts: each step of the engine alone, beside one copy of the values
 - costs: what `actlas.kernels.plan.Cost` holds, measured
 - checkpoint: every neuron of a BLOOM-560m, 1,700 texts, 200 concepts, on all cores, with peak memory
 
@@ -29,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from actlas.kernels import DEFAULT_STATS, NAMED_STATS, concept_scores
 from actlas.kernels.cpu import n_cores
-from benchmarks import kernel_checkpoint, kernel_costs, kernel_peers
+from benchmarks import kernel_checkpoint, kernel_costs, kernel_parts, kernel_peers
 from benchmarks.harness import Timing, interleave, save
 
 #: Largest difference that any two methods may show; a larger one stops the benchmark.
@@ -105,8 +107,8 @@ def peak_bytes(call: Callable[[], object]) -> int:
     return peak
 
 
-def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
-    most = max(16, int(6e7) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
+def measure_cell(cell: Cell, rounds: int, seconds: float, n_values: float = 6e7) -> dict[str, object]:
+    most = max(16, int(n_values) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
     values = kernel_peers.make_values(cell.shape, most, cell.n_texts, cell.dtype)
     labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
 
@@ -155,14 +157,15 @@ def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
 def matrix(options: argparse.Namespace) -> None:
     rows = []
     for cell in cells(options.full):
-        row = measure_cell(cell, options.rounds, 0.01 if options.quick else 0.05)
+        row = measure_cell(cell, options.rounds, 0.01 if options.quick or options.full else 0.05, 1e7 if options.full else 6e7)
         rows.append(row)
         ratios = row["peer_over_actlas"]
         assert isinstance(ratios, dict)
         shown = "  ".join(f"{name} {ratios[name]['median']:.1f}x" for name in ratios)
         print(f"{cell}: {row['ns_per_cell']['actlas']:.3f} ns  {shown}  copy {row['time_over_copy']:.1f}x", flush=True)  # type: ignore[index]
     if not options.quick:
-        print(save("kernels", {"rounds": options.rounds, "full": options.full, "clock": "thread"}, rows, threads=1))
+        name = "kernels_full" if options.full else "kernels"
+        print(save(name, {"rounds": options.rounds, "clock": "thread"}, rows, threads=1))
 
 
 def statistics(options: argparse.Namespace) -> None:
@@ -236,6 +239,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "matrix": matrix,
     "statistics": statistics,
     "threads": threads,
+    "parts": kernel_parts.run,
     "costs": kernel_costs.run,
     "checkpoint": kernel_checkpoint.run,
 }

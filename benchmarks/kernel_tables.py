@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,28 @@ def _threads(result: Mapping[str, Any]) -> str:
     return markdown((*_CELL_HEAD, "threads", "speed / one thread's"), rows)
 
 
+def _parts(result: Mapping[str, Any]) -> str:
+    rows = [(row["step"], f"{row['us_per_neuron']:.2f}", f"{row['share']['median']:.0%}") for row in result["rows"]]
+    return markdown(("step", "microseconds per neuron", "share of average precision"), rows)
+
+
+def _full(result: Mapping[str, Any]) -> str:
+    """Cells of the crossed matrix by dtype and shape: lowest, median and highest ratio over texts, concepts and prevalence."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in result["rows"]:
+        groups.setdefault((row["dtype"], row["shape"]), []).append(row)
+
+    def over_cells(cells: list[Mapping[str, Any]], peer: str | None) -> str:
+        ratios = sorted(row["peer_over_actlas"][peer or row["best_torch"]]["median"] for row in cells)
+        return f"{statistics.median(ratios):,.0f} ({ratios[0]:,.1f} to {ratios[-1]:,.0f})"
+
+    rows = [
+        (*key, len(cells), over_cells(cells, "scikit-learn loop"), over_cells(cells, None), over_cells(cells, "numpy positives"))
+        for key, cells in groups.items()
+    ]
+    return markdown(("dtype", "values", "cells", "scikit-learn loop", "best torch", "numpy"), rows)
+
+
 def _costs(result: Mapping[str, Any]) -> str:
     rows = [
         (
@@ -110,6 +133,9 @@ def _gpu(result: Mapping[str, Any]) -> str:
 
 KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels": _matrix,
+    "kernels_wide": _matrix,
+    "kernels_full": _full,
+    "kernels_parts": _parts,
     "kernels_statistics": _statistics,
     "kernels_threads": _threads,
     "kernels_costs": _costs,

@@ -1,0 +1,122 @@
+"""Where the time of one neuron goes: each step of the CPU engine alone, at the centre of the matrix, beside a copy of its values."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from actlas.kernels import concept_scores
+from actlas.kernels.cpu import _new_scratch
+from actlas.kernels.cpu_concepts import _dense_group, _weigh
+from actlas.kernels.cpu_rank import end_groups, find_ties, rank16
+from actlas.kernels.cpu_sums import list_ends, prefix, rank_labels, sum_precision, turn_plane
+from actlas.kernels.plan import Plan
+from benchmarks import kernel_peers
+from benchmarks.harness import interleave, save
+
+N_NEURONS, N_TEXTS, N_CONCEPTS = 500, 4000, 20
+_jit = numba.njit(nogil=True, boundscheck=False, error_model="numpy", fastmath=True, _nrt=False)
+
+
+@_jit
+def copy(rows: Any, target: Any) -> None:
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            target[j] = rows[i, j]
+
+
+@_jit
+def rank(rows: Any, work: Any, s: Any) -> None:
+    for i in range(rows.shape[0]):
+        rank16(rows[i], work)
+
+
+@_jit
+def ties(times: Any, work: Any, s: Any) -> None:
+    n = s.x.shape[0]
+    for _ in range(times):
+        find_ties(n, work.packed, s)
+        for r in range(n):
+            s.text_at[r] = work.packed[r] & np.uint32(0xFFFF)
+
+
+@_jit
+def labels_by_rank(times: Any, labels: Any, s: Any) -> None:
+    for _ in range(times):
+        for g in range(labels.words.shape[0]):
+            rank_labels(labels.words[g], 0, s.x.shape[0], s.text_at, s.ranked)
+
+
+@_jit
+def ends_by_text(times: Any, s: Any) -> None:
+    for _ in range(times):
+        end_groups(s.x.shape[0], s.ends, s.text_at, s.end_of)
+
+
+@_jit
+def bitmaps(times: Any, labels: Any, s: Any) -> None:
+    for _ in range(times):
+        for k in range(labels.concept.shape[0]):
+            if k & 7 == 0:
+                turn_plane(s.x.shape[0], s.ranked, (k >> 3) & 3, s.bits)
+            prefix(s.x.shape[0], s.bits[k & 7])
+
+
+@_jit
+def positives(times: Any, labels: Any, inverse: Any, s: Any) -> Any:
+    total = 0.0
+    for _ in range(times):
+        for k in range(labels.concept.shape[0]):
+            texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
+            list_ends(texts, s)
+            total += sum_precision(texts.shape[0], s.upto, inverse, s.bits[k & 7], s)
+    return total
+
+
+@_jit
+def walks(times: Any, labels: Any, inverse: Any, s: Any) -> None:
+    n = s.x.shape[0]
+    for _ in range(times):
+        _weigh(0, n, False, inverse, s)
+        for g in range(labels.words.shape[0]):
+            _dense_group(g, labels.n_whole, False, (n, 0), labels, inverse, s)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Each step over the same neurons, interleaved; steps on one neuron's state are repeated as often."""
+    n_neurons = 50 if options.quick else N_NEURONS
+    values = kernel_peers.make_values("gaussian", n_neurons, N_TEXTS, "float16")
+    is_concept = kernel_peers.make_labels(N_TEXTS, N_CONCEPTS, 0.05)
+    found = concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1)["ap"]
+    if not np.abs(found[:2] - kernel_peers.sklearn_loop(values[:2], is_concept)).max() <= 1e-12:
+        raise SystemExit("differs from scikit-learn; no figure is given")
+    plan = Plan.of(is_concept, None, ("ap",), 0.0)
+    labels = plan.labels_for(False)
+    work, s = _new_scratch(N_TEXTS, False)
+    rows, target, inverse = values.view(np.uint16), np.empty(N_TEXTS, np.uint16), plan.inverse
+    steps: dict[str, Callable[[], Any]] = {
+        "copy of the values": lambda: copy(rows, target),
+        "rank the texts (two radix passes)": lambda: rank(rows, work, s),
+        "find ties, texts by rank": lambda: ties(n_neurons, work, s),
+        "labels by rank": lambda: labels_by_rank(n_neurons, labels, s),
+        "sparse: ends of groups by text": lambda: ends_by_text(n_neurons, s),
+        "sparse: bitmaps and prefix counts": lambda: bitmaps(n_neurons, labels, s),
+        "sparse: sums over positives": lambda: positives(n_neurons, labels, inverse, s),
+        "dense: walks": lambda: walks(n_neurons, labels, inverse, s),
+        "all of average precision": lambda: concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1),
+    }
+    timings = interleave(steps, options.rounds, clock=time.thread_time)
+    whole = timings["all of average precision"]
+    rows_out = []
+    for name, timing in timings.items():
+        row = {"step": name, "us_per_neuron": 1e6 * timing.median / n_neurons, "share": timing.ratio_to(whole)}
+        rows_out.append(row)
+        print(f"{name}: {row['us_per_neuron']:.2f} us, {row['share']['median']:.0%}", flush=True)
+    if not options.quick:
+        settings = {"rounds": options.rounds, "n_texts": N_TEXTS, "n_concepts": N_CONCEPTS, "prevalence": 0.05, "clock": "thread"}
+        print(save("kernels_parts", settings, rows_out, threads=1))
