@@ -1,4 +1,4 @@
-"""Where the time of one neuron goes: each step of the CPU engine alone, at the centre of the matrix, beside a copy of its values."""
+"""Where the time of one neuron goes: each step of the CPU engine alone beside a copy of the values."""
 
 from __future__ import annotations
 
