@@ -99,6 +99,9 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("--seed", type=int, default=0, help="of the token sample")
     extract.add_argument("--tokenizer", help="folder or hub id, where the checkpoints have none")
     extract.add_argument("--trust-remote-code", action="store_true")
+    extract.add_argument(
+        "--remove-downloads", action="store_true", help="remove a finished checkpoint's files if this run downloaded them"
+    )
     extract.add_argument("--fidelity-texts", type=int, default=4, help="texts recomputed one by one as a check; 0 skips it")
     extract.add_argument("--no-disk-check", action="store_true", help="start even if the disk could turn out too small")
     extract.add_argument("--no-sync", action="store_true", help="do not flush shards to disk before they count as written")
@@ -159,6 +162,7 @@ def _extract(options: argparse.Namespace) -> None:
         loss_texts=options.loss_texts,
         fidelity_texts=options.fidelity_texts,
         texts_per_block=options.texts_per_block,
+        removes_downloads=options.remove_downloads,
         checks_disk=not options.no_disk_check,
         syncs=not options.no_sync,
     )

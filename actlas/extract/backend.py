@@ -82,6 +82,8 @@ class Source:
         architecture: Class name from its config.
         max_positions: Longest sequence it can read; None without a limit.
         compute_dtype: Dtype it will compute in.
+        commit: Commit of a checkpoint from the hub; None for a local folder.
+        is_download: Whether `locate` downloaded it, and nothing of it was here before.
     """
 
     checkpoint: Checkpoint
@@ -91,6 +93,8 @@ class Source:
     architecture: str
     max_positions: int | None
     compute_dtype: str
+    commit: str | None = None
+    is_download: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,14 @@ class Backend(Protocol):
 
     def locate(self, checkpoint: Checkpoint) -> Source:
         """Bring the checkpoint's files here and identify them; loads no weights."""
+        ...
+
+    def commit(self, checkpoint: Checkpoint) -> str | None:
+        """Commit that a checkpoint's revision stands for on the hub now; None for a local folder, or if the hub does not say."""
+        ...
+
+    def discard(self, source: Source) -> None:
+        """Remove the files of a checkpoint that `locate` downloaded; those of any other are left alone."""
         ...
 
     def tokenizer(self, source: Source) -> TextTokenizer:

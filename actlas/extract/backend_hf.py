@@ -14,7 +14,7 @@ import transformers
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ModelNotLoaded
 from actlas.extract.backend import BackendSettings, Capture, Source
 from actlas.extract.backend_hf_capture import Hooks, describe_places
-from actlas.extract.backend_hf_files import HfTokenizer, identify, list_revisions, load_config
+from actlas.extract.backend_hf_files import HfTokenizer, commit_on_hub, discard, identify, list_revisions, load_config
 from actlas.extract.backend_hf_stage import TORCH_DTYPES, BlockStage
 from actlas.extract.batches import BlockTexts, TokenBatch
 from actlas.extract.sites import family_of, linear_patterns, site_map
@@ -46,6 +46,14 @@ class HfBackend:
         asked = self.settings.compute_dtype
         on_cpu = asked == "auto" and self.device.type == "cpu"
         return identify(checkpoint, self.settings, "float32" if on_cpu else asked)
+
+    def commit(self, checkpoint: Checkpoint) -> str | None:
+        """See `backend.Backend`."""
+        return commit_on_hub(checkpoint.model, checkpoint.revision)
+
+    def discard(self, source: Source) -> None:
+        """See `backend.Backend`."""
+        discard(source)
 
     def tokenizer(self, source: Source) -> HfTokenizer:
         """See `backend.Backend`."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import transformers
-from huggingface_hub import list_repo_refs, snapshot_download
+from huggingface_hub import constants, list_repo_refs, model_info, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from actlas.errors import CapturePointNotFound, ModelNotLoaded
@@ -38,6 +39,43 @@ def fetch(model: str, revision: str | None, *, with_code: bool = False) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ModelNotLoaded(f"{model}{at} is no local folder and could not be had from the hub: {error}") from error
+
+
+def _snapshots(model: str) -> set[Path]:
+    """Snapshots of a hub model that are in the cache, whole or not."""
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}" / "snapshots"
+    return set(folder.iterdir()) if folder.is_dir() else set()
+
+
+def discard(source: Source) -> None:
+    """Remove a snapshot that was downloaded by `identify`, and the files that no other snapshot of the model shares.
+
+    Any other checkpoint, a user's own folder above all, is left alone.
+    """
+    snapshot = source.folder
+    if not source.is_download or snapshot.parent.name != "snapshots":
+        return
+    repository = snapshot.parent.parent
+    blobs = (repository / "blobs").resolve()
+    shared = {path.resolve() for other in snapshot.parent.iterdir() if other != snapshot for path in other.rglob("*")}
+    own = {path.resolve() for path in snapshot.rglob("*") if path.is_symlink()} - shared
+    shutil.rmtree(snapshot)
+    for blob in own:
+        if blob.parent == blobs:
+            blob.unlink(missing_ok=True)
+    for ref in (repository / "refs").rglob("*"):
+        if ref.is_file() and ref.read_text(encoding="utf-8").strip() == snapshot.name:
+            ref.unlink()
+
+
+def commit_on_hub(model: str, revision: str | None) -> str | None:
+    """Commit that a revision stands for now; None for a local folder, or if the hub does not say."""
+    if Path(model).is_dir():
+        return None
+    try:
+        return model_info(model, revision=revision).sha
+    except (HfHubHTTPError, HFValidationError, OSError):
+        return None
 
 
 def list_revisions(model: str) -> list[str]:
@@ -73,7 +111,9 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
         settings: How models are run.
         compute_dtype: "auto" takes the dtype the checkpoint was saved in.
     """
+    before = _snapshots(checkpoint.model)
     folder = fetch(checkpoint.model, checkpoint.revision, with_code=settings.trust_remote_code)
+    is_snapshot = folder.parent.name == "snapshots" and not Path(checkpoint.model).is_dir()
     config = load_config(folder, trust_remote_code=settings.trust_remote_code)
     refuse_experts(config)
     if compute_dtype == "auto":
@@ -87,6 +127,8 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
         architecture=(config.architectures or [""])[0] or type(config).__name__,
         max_positions=max_positions(config),
         compute_dtype=compute_dtype,
+        commit=folder.name if is_snapshot else None,
+        is_download=is_snapshot and folder not in before,
     )
 
 

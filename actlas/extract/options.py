@@ -41,6 +41,7 @@ class ExtractOptions:
             a neuron divide.
         range_seed: Seed of the draw of these texts.
         state_bytes: States in memory at most; None for half of this machine's memory.
+        removes_downloads: Whether a checkpoint that this call downloaded is removed from the hub's cache once it is finished.
         checks_disk: Whether a run that could outgrow the disk is refused.
         syncs: Whether every shard is flushed to disk before it counts as written.
         n_threads: Threads that encode; None for one per core.
@@ -69,6 +70,7 @@ class ExtractOptions:
     range_texts: int = 512
     range_seed: int = 0
     state_bytes: int | None = None
+    removes_downloads: bool = False
     checks_disk: bool = True
     syncs: bool = True
     n_threads: int | None = None

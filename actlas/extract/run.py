@@ -1,86 +1,58 @@
-"""The loop: checkpoints, blocks of texts, a backend, the store's writer."""
+"""From what was asked to a `Sweep` that can do it: recipe, tokens, engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from actlas.errors import CorpusError
 from actlas.extract.backend import Backend, BackendSettings, Source, get_backend
-from actlas.extract.models import resolve_models
-from actlas.extract.options import ExtractOptions, ExtractSummary, Progress, ProgressCallback
+from actlas.extract.options import ExtractOptions, ProgressCallback
 from actlas.extract.sites import AUTO_LINEAR, family_of, parse_sites
 from actlas.extract.sweep import Sweep, check_length
 from actlas.extract.tokens import TokenRules, tokenise
-from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
+from actlas.names import Recipe, StateRules, TokenSample
 from actlas.store.corpus import Corpus
 from actlas.store.text_sets import text_sets
 
 #: Longest token sequence where nobody says.
 _MAX_TOKENS = 128
 
-Models = str | Path | Checkpoint | Iterable[str | Path | Checkpoint]
+
+@dataclass(frozen=True)
+class Request:
+    """What a call of `extract_activations` asks of every checkpoint; the fields are its arguments."""
+
+    store: Path
+    sites: tuple[str, ...]
+    pooling: str
+    dtype: str
+    backend: str
+    options: ExtractOptions
+    n_checkpoints: int
 
 
-def extract_activations(
-    models: Models,
-    corpus: Corpus | Path | str,
-    store: Path | str,
-    *,
-    sites: Sequence[str] = ("mlp_pre",),
-    pooling: str = "max",
-    dtype: str = "float16",
-    backend: str = "hf",
-    progress: ProgressCallback | None = None,
-    **options: Any,
-) -> ExtractSummary:
-    """Run checkpoints over a corpus once and keep what every neuron did.
+def engine_settings(options: ExtractOptions) -> BackendSettings:
+    """How models are run."""
+    return BackendSettings(
+        device=options.device,
+        compute_dtype=options.compute_dtype,
+        tokens_per_batch=options.tokens_per_batch,
+        trust_remote_code=options.trust_remote_code,
+        tokenizer=options.tokenizer,
+    )
 
-    The same call again goes on where the last one stopped: blocks of texts that are committed are not computed again, and a
-    checkpoint that is complete is not loaded (its weight files are hashed, to be sure that they are the same).
 
-    Args:
-        models: Local folders, folders of step folders, hub ids with an optional ``@revision``; see `resolve_models`.
-        corpus: A corpus, or the folder of one.
-        store: Folder of the store; created if it is not there.
-        sites: Sites; sites named by hand as ``"mlp_hidden=h.{layer}.mlp.c_proj:input"``; or ``"auto-linear"`` for every linear
-            map of the repeated block of a decoder that the table does not know, each under the name of its module.
-        pooling: Tokens to one value per text: "max", "mean", "last" or "max_with_pad".
-        dtype: Stored dtype: "float16", "bfloat16" or "float32". A value beyond its range is refused, never clipped.
-        backend: "hf".
-        progress: Called with a `Progress` now and then.
-        **options: Fields of `ExtractOptions`.
-
-    Returns:
-        What was done, checkpoint by checkpoint.
+def prepare(request: Request, corpus: Corpus | Path | str, first: Source, report: ProgressCallback) -> Sweep:
+    """Settle the recipe by the first checkpoint and tokenise the corpus.
 
     Raises:
-        CapturePointNotFound: If a site is not known for an architecture.
-        RecipeMismatch: If the store was made by another recipe.
-        DiskTooSmall: If what is to be written could outgrow the disk.
-        FidelityError: If batched values differ from the same texts run alone.
-        NotFiniteValues: If a model gives NaN or infinity, or a value outgrows `dtype`.
-        ModelNotLoaded: If a checkpoint is not there or not in safetensors.
+        ActlasError: As `extract_activations` says; no model is loaded here.
     """
-    chosen = ExtractOptions(**options)
-    # a misspelt site is refused before any file is hashed
-    parse_sites([site for site in sites if site != AUTO_LINEAR])
-    settings = BackendSettings(
-        device=chosen.device,
-        compute_dtype=chosen.compute_dtype,
-        tokens_per_batch=chosen.tokens_per_batch,
-        trust_remote_code=chosen.trust_remote_code,
-        tokenizer=chosen.tokenizer,
-    )
-    engine = get_backend(backend, settings)
-    checkpoints = resolve_models(models, chosen.steps, revisions=chosen.revisions, list_revisions=engine.revisions)
-    report = progress or (lambda _: None)
-    report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
-    first = engine.locate(checkpoints[0])
+    chosen, sites, pooling, dtype, backend = request.options, request.sites, request.pooling, request.dtype, request.backend
     # what "auto" means is decided once: one store holds one recipe
-    engine = get_backend(backend, replace(settings, compute_dtype=first.compute_dtype))
+    engine = get_backend(backend, replace(engine_settings(chosen), compute_dtype=first.compute_dtype))
     tokenizer = engine.tokenizer(first)
     site_names, by_hand = parse_sites(_without_auto(sites, engine, first))
     token_sample = _token_sample(chosen.token_sample, first.architecture, by_hand)
@@ -117,15 +89,7 @@ def extract_activations(
             f"{' and '.join(states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "
             "texts in one language; label some, or keep counts alone"
         )
-    run = Sweep(Path(store), recipe, texts, engine, chosen, report, len(checkpoints), first)
-    results = [run.checkpoint(number, checkpoint) for number, checkpoint in enumerate(checkpoints, 1)]
-    return ExtractSummary(
-        store=str(store),
-        checkpoints=tuple(results),
-        n_texts=texts.corpus.n_texts,
-        n_over_long=len(texts.over_long),
-        warnings=tuple(run.warnings),
-    )
+    return Sweep(request.store, recipe, texts, engine, chosen, report, request.n_checkpoints, first)
 
 
 def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], chosen: ExtractOptions) -> StateRules | None:

@@ -6,8 +6,9 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from actlas.extract.backend import Backend, Capture, Session, Source
 from actlas.extract.batches import BlockTexts
 from actlas.extract.options import CheckpointResult, ExtractOptions, ProgressCallback
 from actlas.extract.pipeline import CheckpointProgress, run_blocks, timed
+from actlas.extract.prefetch import Prefetch
 from actlas.extract.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
@@ -95,20 +97,59 @@ class Sweep:
             n_threads=self.options.n_threads,
         )
 
-    def checkpoint(self, number: int, checkpoint: Checkpoint) -> CheckpointResult:
-        """Extract one checkpoint, or what is missing of it."""
+    def run(self, checkpoints: Sequence[Checkpoint]) -> list[CheckpointResult]:
+        """Extract checkpoint after checkpoint, while the files of the next one arrive."""
+        arrivals = Prefetch(checkpoints, self.arrive)
+        results, removed = [], []
+        try:
+            for number, checkpoint in enumerate(checkpoints, 1):
+                arrive = partial(arrivals.take, number - 1)
+                results.append(self.checkpoint(number, checkpoint, arrive))
+                if self.options.removes_downloads and results[-1].status != "shared" and (source := arrive()) is not None:
+                    removed.append(arrivals.between(partial(self.engine.discard, source)))
+            for done in removed:
+                done.result()
+        finally:
+            arrivals.close()
+        return results
+
+    def arrive(self, checkpoint: Checkpoint) -> Source | None:
+        """Bring a checkpoint's files here; None if the store has it whole and the hub says that it is still the same."""
+        if checkpoint == self.first.checkpoint:
+            return self.first
+        commit = self._record(checkpoint).get("commit")
+        if commit is not None and commit == self.engine.commit(checkpoint):
+            return None
+        return self.engine.locate(checkpoint)
+
+    def _record(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """What the store knows of a checkpoint that it holds whole; empty if it does not."""
+        if not (self.path / "zarr.json").exists():
+            return {}
+        store = Store(self.path)
+        return store.checkpoint(checkpoint.id) if checkpoint.id in store.checkpoints else {}
+
+    def checkpoint(self, number: int, checkpoint: Checkpoint, arrive: Callable[[], Source | None]) -> CheckpointResult:
+        """Extract one checkpoint, or what is missing of it.
+
+        Args:
+            number: Its place among all, from 1.
+            checkpoint: Which one.
+            arrive: Gives what `Sweep.arrive` gives, or raises what it raised.
+        """
         began = time.perf_counter()
         stage = CheckpointProgress(self.report, checkpoint, number, self.n_checkpoints, self.texts.corpus.n_texts)
         stage.report("locate")
-        source = self.first if checkpoint == self.first.checkpoint else self.engine.locate(checkpoint)
-        self._check_source(source)
-        there = self._complete(source)
-        twins = self._same_weights(source)
-        if there is not None:
+        source, there = arrive(), self._record(checkpoint)
+        if source is not None:
+            self._check_source(source)
+            self._check_weights(source, there)
+        if source is None or there:
             # a run that was killed at its very end may have left what only a run needs
             remove_parts(self.path, checkpoint.id)
             stage.report("done", self.texts.corpus.n_texts)
             return CheckpointResult(checkpoint.id, "there", sanity_loss=there.get("sanity_loss"))
+        twins = self._same_weights(source)
         seconds: dict[str, float] = {"load": 0.0, "check": 0.0}
         try:
             if twins:
@@ -140,20 +181,12 @@ class Sweep:
                 "extract it into a store of its own, or name one tokenizer for all with --tokenizer"
             )
 
-    def _complete(self, source: Source) -> dict[str, Any] | None:
-        """The record of a checkpoint that the store already holds whole."""
-        if not (self.path / "zarr.json").exists():
-            return None
-        store = Store(self.path)
-        if source.checkpoint.id not in store.checkpoints:
-            return None
-        record = store.checkpoint(source.checkpoint.id)
-        if record["weight_hash"] != source.weight_hash:
+    def _check_weights(self, source: Source, there: Mapping[str, Any]) -> None:
+        if there and there["weight_hash"] != source.weight_hash:
             raise RecipeMismatch(
-                f"{self.path} holds {source.checkpoint.id} with weights {record['weight_hash'][:12]}, the ones here are "
+                f"{self.path} holds {source.checkpoint.id} with weights {there['weight_hash'][:12]}, the ones here are "
                 f"{source.weight_hash[:12]}; extract them under another id or into a new store"
             )
-        return record
 
     def _same_weights(self, source: Source) -> list[str]:
         """Checkpoints of the store, and of this call so far, that have the weights of this one under another id."""
@@ -250,6 +283,7 @@ class Sweep:
     ) -> dict[str, Any]:
         return {
             "weight_hash": source.weight_hash,
+            "commit": source.commit,
             "same_weights_as": twins,
             "backend": self.recipe.backend,
             "dtype": self.recipe.dtype,

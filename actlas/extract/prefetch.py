@@ -1,0 +1,75 @@
+"""Files of the next checkpoint are brought here while the one before it is worked on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from actlas.names import Checkpoint
+
+Found = TypeVar("Found")
+
+
+class Prefetch(Generic[Found]):
+    """Locates checkpoints in order, each before it is asked for, in one thread of its own.
+
+    What goes wrong with a checkpoint is raised when its turn comes, not before. The thread does one thing at a time, so files are
+    never removed while others arrive; it does not keep the program from ending.
+
+    Args:
+        checkpoints: All of them, in the order in which they will be asked for.
+        locate: Brings a checkpoint's files here and says what they are.
+        n_ahead: Checkpoints that are located beyond the one that was asked for last.
+    """
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], locate: Callable[[Checkpoint], Found], *, n_ahead: int = 1) -> None:
+        self._checkpoints, self._locate, self._n_ahead = checkpoints, locate, n_ahead
+        self._found: list[Future[Found]] = []
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="actlas-prefetch", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (step := self._work.get()) is not None:
+            step()
+
+    def start(self, number: int) -> Future[Found]:
+        """What `locate` will have given for checkpoint `number`, from 0; those after it are under way from now on, too."""
+        for at in range(len(self._found), min(number + 1 + self._n_ahead, len(self._checkpoints))):
+            self._found.append(self._later(lambda at=at: self._locate(self._checkpoints[at])))  # type: ignore[misc]
+        return self._found[number]
+
+    def take(self, number: int) -> Found:
+        """What `locate` gave for checkpoint `number`, from 0, after waiting for it.
+
+        Raises:
+            Exception: Whatever `locate` raised.
+        """
+        return self.start(number).result()
+
+    def between(self, step: Callable[[], None]) -> Future[None]:
+        """Do something in the thread, when nothing is being located."""
+        return self._later(step)
+
+    def _later(self, step: Callable[[], Found | None]) -> Future:  # type: ignore[type-arg]
+        done: Future[Found | None] = Future()
+
+        def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
+            try:
+                done.set_result(step())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._work.put(run)
+        return done
+
+    def close(self) -> None:
+        """Begin nothing more; what is under way ends with the program at the latest."""
+        for found in self._found:
+            found.cancel()
+        self._work.put(None)
