@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("layers", 8), ("neurons", 2048), ("texts", 2048), ("rounds", 7), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--codec", action="append", dest="codecs", choices=sorted(CODECS))
     options = parser.parse_args()
     pool = ThreadPoolExecutor(options.threads)
     block = min(layout.CHUNK_TEXTS, options.texts)
@@ -58,13 +60,20 @@ def main() -> None:
     def new() -> str:
         return f"new-{next(numbers)}"
 
+    def saved(values: np.ndarray, sync: bool = False) -> None:
+        with open(folder / f"{new()}.npy", "wb") as file:
+            np.save(file, values)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+
     def settle() -> None:
         for path in folder.glob("new-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         np.ones(3 * by_neuron.nbytes // 8)
 
     try:
-        for codec in sorted(CODECS):
+        for codec in options.codecs or sorted(CODECS):
 
             def write(source: np.ndarray, name: str | None = None, codec: str = codec, sync: bool = False) -> None:
                 name = name or new()
@@ -83,12 +92,13 @@ def main() -> None:
 
             timings = interleave(
                 {
-                    "np.save": lambda: np.save(folder / f"{new()}.npy", by_neuron),
-                    "np.save of the transpose": lambda: np.save(
-                        folder / "plain.npy", np.ascontiguousarray(values.transpose(1, 2, 0))
-                    ),
+                    "np.save": lambda: saved(by_neuron),
                     "write, neuron-major in memory": lambda: write(by_neuron),
+                    "np.save, fsync": lambda: saved(by_neuron, sync=True),
+                    "write, neuron-major, fsync": lambda: write(by_neuron, sync=True),
+                    "np.save of the transpose": lambda: saved(np.ascontiguousarray(values.transpose(1, 2, 0))),
                     "write, text-major in memory": lambda: write(values.transpose(1, 2, 0)),
+                    "np.save of the transpose, fsync": lambda: saved(np.ascontiguousarray(values.transpose(1, 2, 0)), sync=True),
                     "write, text-major, fsync": lambda: write(values.transpose(1, 2, 0), sync=True),
                     "np.load": lambda: np.load(folder / "plain.npy"),
                     "read everything": cube.read,
@@ -103,8 +113,9 @@ def main() -> None:
             )
             peers = {
                 "write, neuron-major in memory": "np.save",
+                "write, neuron-major, fsync": "np.save, fsync",
                 "write, text-major in memory": "np.save of the transpose",
-                "write, text-major, fsync": "np.save of the transpose",
+                "write, text-major, fsync": "np.save of the transpose, fsync",
                 "read everything": "np.load",
                 "zarr-python, everything": "np.load",
                 "read one layer": "np.load one layer (memory map)",
@@ -118,10 +129,15 @@ def main() -> None:
                         "what": name,
                         "peer": peer,
                         "speed_over_peer": speed,
+                        "mb_per_s": round(by_neuron.nbytes / 1e6 / timings[name].median, 1),
+                        "peer_mb_per_s": round(by_neuron.nbytes / 1e6 / timings[peer].median, 1),
                         "compression_ratio": round(by_neuron.nbytes / on_disk, 3),
                     }
                 )
-                print(f"{codec:5} {name:32} {speed['median']:.3f}x of {peer} ({speed['lowest']:.3f} to {speed['highest']:.3f})")
+                print(
+                    f"{codec:5} {name:32} {speed['median']:.3f}x of {peer} ({speed['lowest']:.3f} to {speed['highest']:.3f}), "
+                    f"{rows[-1]['mb_per_s']:,.0f} of {rows[-1]['peer_mb_per_s']:,.0f} MB/s"
+                )
     finally:
         shutil.rmtree(folder)
     print("->", save("store", vars(options) | {"bytes": by_neuron.nbytes}, rows, options.threads))

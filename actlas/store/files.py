@@ -13,7 +13,11 @@ from typing import Any
 
 def fsync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY)
+    _fsync(folder)
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
@@ -26,14 +30,23 @@ def write_atomically(path: Path, parts: Iterable[bytes | bytearray | memoryview]
     The temporary name is fixed: the next attempt reuses it, so none pile up. Callers must own `path`: two writers of one path
     at the same time would share the temporary file.
     """
+    put_in_place(write_temporary(path, parts), path, sync=sync)
+
+
+def write_temporary(path: Path, parts: Iterable[bytes | bytearray | memoryview]) -> Path:
+    """The first half of `write_atomically`: everything is written, under the name that is returned."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
         for part in parts:
             file.write(part)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
+    return temporary
+
+
+def put_in_place(temporary: Path, path: Path, *, sync: bool = True) -> None:
+    """The second half of `write_atomically`."""
+    if sync:
+        _fsync(temporary)
     os.replace(temporary, path)
     if sync:
         fsync_folder(path.parent)

@@ -7,8 +7,11 @@ without a sync; a shard cut short by a kill must not be possible here.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from math import ceil, prod
 from pathlib import Path, PurePosixPath
@@ -21,11 +24,12 @@ from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 
 from actlas.store.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
-from actlas.store.files import Claim, to_json, write_atomically
+from actlas.store.files import Claim, put_in_place, to_json, write_atomically, write_temporary
 from actlas.store.layout import ArrayPlan
 
 #: Offset and length of a chunk that a shard does not hold.
 ABSENT = 2**64 - 1
+Encoded = bytes | NDArray[np.uint8]
 _TILE = 64
 
 
@@ -105,18 +109,22 @@ def write_shards(
         raise ValueError(f"write at {start} is not on the shard grid {plan.shard} of {path}; a shard is written whole")
     values = as_stored(values, plan.dtype)
     counts = [ceil(size / step) for size, step in zip(values.shape, plan.shard, strict=True)]
-    indices = list(itertools.product(*map(range, counts)))
-    records = []
-    # one shard ahead: its chunks are encoded while the one before it is written
-    encoding = [_encode(_window(values, indices[0], plan.shard), plan, codec, pool)]
-    for at, index in enumerate(indices):
-        if at + 1 < len(indices):
-            encoding.append(_encode(_window(values, indices[at + 1], plan.shard), plan, codec, pool))
+    windows = []
+    for index in itertools.product(*map(range, counts)):
         grid = [begin // step + i for begin, step, i in zip(start, plan.shard, index, strict=True)]
-        name = f"{path}/c/{'/'.join(map(str, grid))}"
-        shard = _Assembly(encoding.pop(0))
-        write_atomically(root / name, shard.parts(), sync=sync)
-        records.append(ShardRecord(name, shard.n_bytes, shard.crc32c))
+        windows.append((f"{path}/c/{'/'.join(map(str, grid))}", _window(values, index, plan.shard)))
+    chunks = _encoded((window for _, window in windows), plan, codec, pool)
+    records = []
+    # a shard waits for the disk while the chunks of the next ones are encoded and written
+    with ThreadPoolExecutor(1, thread_name_prefix="actlas-settle") as beside:
+        settling = []
+        for name, _ in windows:
+            shard = _Assembly(itertools.islice(chunks, n_chunks(plan)))
+            written = write_temporary(root / name, shard.parts())
+            settling.append(beside.submit(put_in_place, written, root / name, sync=sync))
+            records.append(ShardRecord(name, shard.n_bytes, shard.crc32c))
+        for settled in settling:
+            settled.result()
     return records
 
 
@@ -125,65 +133,105 @@ def _window(values: NDArray[Any], index: tuple[int, ...], step: tuple[int, ...])
     return window
 
 
-def _encode(values: NDArray[Any], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> Iterator[bytes]:
-    """The encoded chunks of one shard in the order of its index; empty where the array has ended. Work begins at once."""
+def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> Iterator[Encoded]:
+    """Encoded chunks, shard after shard in the order of their indices; empty where the array has ended.
+
+    Each is to be used before the next is asked for. A few are encoded ahead, always into the same memory: fresh pages for every
+    chunk would cost as much as the encoding.
+    """
     grid = [range(shard // chunk) for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
+    n_bytes = codec.memory_bytes(prod(plan.chunk) * plan.itemsize)
+    free: list[NDArray[np.uint8] | None] = [None] * (2 * (os.cpu_count() or 1) + 2)
 
-    def encode(index: tuple[int, ...]) -> bytes:
-        piece = _window(values, index, plan.chunk)
-        return codec.encode(_whole_chunk(piece, plan)) if piece.size else b""
+    def encode(piece: NDArray[Any], memory: NDArray[np.uint8]) -> Encoded:
+        return codec.encode(_whole_chunk(piece, plan), memory) if piece.size else b""
 
-    return pool.map(encode, itertools.product(*grid))
+    ahead: deque[tuple[Future[Encoded], NDArray[np.uint8]]] = deque()
+    try:
+        for shard in shards:
+            for index in itertools.product(*grid):
+                if not free:
+                    encoding, memory = ahead.popleft()
+                    yield encoding.result()
+                    free.append(memory)
+                taken = free.pop()
+                memory = np.empty(n_bytes, dtype=np.uint8) if taken is None else taken
+                ahead.append((pool.submit(encode, _window(shard, index, plan.chunk), memory), memory))
+        while ahead:
+            yield ahead.popleft()[0].result()
+    finally:
+        # nothing may still read `values` when an error leaves here
+        for encoding, _ in ahead:
+            encoding.cancel()
+        wait([encoding for encoding, _ in ahead])
 
 
 class _Assembly:
     """One shard as it is written: chunks, then their index and its crc32c, as `sharding_indexed` lays them out."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[Encoded]) -> None:
         self._chunks = chunks
         self.n_bytes = 0
         self.crc32c = 0
 
-    def parts(self) -> Iterator[bytes]:
+    def parts(self) -> Iterator[bytes | memoryview]:
         index = []
         for chunk in self._chunks:
-            index.append((self.n_bytes, len(chunk)) if chunk else (ABSENT, ABSENT))
+            index.append((self.n_bytes, len(chunk)) if len(chunk) else (ABSENT, ABSENT))
             yield self._counted(chunk)
         table = np.array(index, dtype="<u8").tobytes()
         yield self._counted(table + crc_bytes(table))
 
-    def _counted(self, part: bytes) -> bytes:
+    def _counted(self, part: Encoded) -> bytes | memoryview:
         self.n_bytes += len(part)
         self.crc32c = google_crc32c.extend(self.crc32c, part)
-        return part
+        return part if isinstance(part, bytes) else part.data
+
+
+_working = threading.local()
 
 
 def _whole_chunk(piece: NDArray[Any], plan: ArrayPlan) -> NDArray[Any]:
-    """`piece` as one contiguous chunk, filled up with the fill value where the array ends inside it."""
+    """`piece` as one contiguous chunk, filled up with the fill value where the array ends inside it.
+
+    It may lie in memory of the thread, until the thread's next call.
+    """
     if piece.shape == plan.chunk and piece.flags.c_contiguous:
         return piece
-    chunk = np.empty(plan.chunk, dtype=plan.dtype)
+    chunk: NDArray[Any] | None = getattr(_working, "chunk", None)
+    if chunk is None or chunk.shape != plan.chunk or chunk.dtype != plan.dtype:
+        chunk = _working.chunk = np.empty(plan.chunk, dtype=plan.dtype)
     if piece.shape != plan.chunk:
         chunk.fill(plan.fill_value)
-    _copy_tiled(piece, chunk[tuple(map(slice, piece.shape))])
+    _copy_turning(piece, chunk[tuple(map(slice, piece.shape))])
     return chunk
 
 
-def _copy_tiled(source: NDArray[Any], target: NDArray[Any]) -> None:
+def _copy_turning(source: NDArray[Any], target: NDArray[Any]) -> None:
     """Copy in square tiles of the last two dimensions: several times faster than one pass when `source` is a transposed view."""
     rows, columns = source.shape[-2:]
     if source.strides[-1] <= source.strides[-2]:
         target[...] = source
         return
+    if source.dtype.itemsize == 2:
+        from actlas.store import bit_planes
+
+        if bit_planes.turn(source, target):
+            return
     for row in range(0, rows, _TILE):
         for column in range(0, columns, _TILE):
             tile = (..., slice(row, row + _TILE), slice(column, column + _TILE))
             target[tile] = source[tile]
 
 
+def n_chunks(plan: ArrayPlan) -> int:
+    """Chunks of a shard."""
+    return prod(shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True))
+
+
 def index_bytes(plan: ArrayPlan) -> int:
     """Size of the index at the end of a shard."""
-    return 16 * prod(shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True)) + 4
+    return 16 * n_chunks(plan) + 4
 
 
 def read_index(table: bytes, plan: ArrayPlan) -> NDArray[np.uint64]:
