@@ -155,6 +155,7 @@ class Recipe:
         tokens: The token vectors kept.
         count_sites: Sites whose tokens with activation > `count_threshold` are counted per neuron and language (LAPE).
         count_threshold: A token counts as active above this value.
+        more_count_thresholds: Further values above which tokens are counted, too.
         backend: Which backend made the values; never mixed within a store.
         compute_dtype: Dtype the model computed in.
         site_modules: Modules named by hand, site -> path pattern.
@@ -176,6 +177,7 @@ class Recipe:
     compute_dtype: str = "float32"
     site_modules: tuple[tuple[str, str], ...] = ()
     states: StateRules | None = None
+    more_count_thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -188,12 +190,20 @@ class Recipe:
                 raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
         if not self.sites and not self.count_sites and self.states is None:
             raise ValueError("a recipe needs at least one site")
+        if len(set(self.count_thresholds)) != len(self.count_thresholds):
+            raise ValueError(f"a count threshold is named twice: {', '.join(map(str, self.count_thresholds))}")
+
+    @property
+    def count_thresholds(self) -> tuple[float, ...]:
+        """All values above which tokens are counted."""
+        return (self.count_threshold, *self.more_count_thresholds)
 
     def to_json(self) -> dict[str, object]:
-        """Plain JSON types; `from_json` undoes it. Without states it is what versions before states wrote."""
+        """Plain JSON types; `from_json` undoes it. What earlier versions did not know is there only where it is used."""
         data: dict[str, object] = json.loads(json.dumps(asdict(self)))
-        if self.states is None:
-            del data["states"]
+        for name in ("states", "more_count_thresholds"):
+            if not data[name]:
+                del data[name]
         return data
 
     @classmethod

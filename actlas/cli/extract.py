@@ -27,6 +27,10 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in _names(text))
 
 
+def _values(text: str) -> tuple[float, ...]:
+    return tuple(map(float, _names(text)))
+
+
 def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     extract = verbs.add_parser(
         "extract",
@@ -87,6 +91,13 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="KIND,...",
         help="keep no cube but states of any number of texts: counts (active tokens, for LAPE; the default), moments (mean, std, "
         "p_active per concept and language), histogram (ap, auroc, quantiles, best_f1 of 8-bit codes)",
+    )
+    extract.add_argument(
+        "--count-threshold",
+        type=_values,
+        default=(0.0,),
+        metavar="X,...",
+        help="a token is counted as active above it; several are counted side by side (default: 0)",
     )
     extract.add_argument("--active-threshold", type=float, default=0.0, help="with moments: a value above it is active")
     extract.add_argument(
@@ -156,6 +167,7 @@ def _extract(options: argparse.Namespace) -> None:
         tokenizer=options.tokenizer,
         trust_remote_code=options.trust_remote_code,
         stats_only=options.stats_only or False,
+        count_threshold=options.count_threshold,
         active_threshold=options.active_threshold,
         range_texts=options.range_texts,
         state_bytes=None if options.state_memory is None else int(options.state_memory * 1e9),

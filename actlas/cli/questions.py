@@ -36,6 +36,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     lape.add_argument("--site", default="mlp_hidden")
     lape.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
     lape.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
+    lape.add_argument("--threshold", type=float, help="a token is active above it (default: the lowest that was counted)")
     lape.set_defaults(run=_lape)
 
     trajectory = verbs.add_parser(
@@ -145,6 +146,7 @@ def _lape(options: argparse.Namespace) -> None:
         site=options.site,
         share=options.share,
         bar_quantile=options.bar_quantile,
+        threshold=options.threshold,
     )
     _show(frame, options)
 

@@ -30,6 +30,7 @@ class Capture:
         pooling: Tokens to one value per text.
         dtype: Dtype of the values handed over.
         count_threshold: A token is active above it.
+        more_count_thresholds: Further ones; counts of all of them stand one after the other, languages within.
         n_languages: Length of the language axis of the counts.
         site_modules: Sites named by hand.
         pad_to: Pad every text to this many tokens and pool the padding too; None reads no padding.
@@ -41,9 +42,20 @@ class Capture:
     pooling: str = "max"
     dtype: str = "float16"
     count_threshold: float = 0.0
+    more_count_thresholds: tuple[float, ...] = ()
     n_languages: int = 1
     site_modules: Mapping[str, str] = field(default_factory=dict)
     pad_to: int | None = None
+
+    @property
+    def count_thresholds(self) -> tuple[float, ...]:
+        """All of them."""
+        return (self.count_threshold, *self.more_count_thresholds)
+
+    @property
+    def n_count_rows(self) -> int:
+        """Length of the first axis of the counts: thresholds times languages."""
+        return len(self.count_thresholds) * self.n_languages
 
     @property
     def all_sites(self) -> tuple[str, ...]:

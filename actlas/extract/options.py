@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ class ExtractOptions:
         special_tokens: Tokens that the tokenizer adds: "pool", "run" (through the model, not pooled) or "none" (not added).
         token_sample: Token vectors kept beside the pooled values; None keeps the default sample of the sites there are.
         count_sites: Sites whose active tokens are counted; None counts `mlp_hidden` where there is one.
-        count_threshold: A token is active above it.
+        count_threshold: A token is active above it; several are counted side by side.
         tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none.
         trust_remote_code: Whether code that a checkpoint brings along may run.
         fidelity_texts: Texts that are recomputed one by one and compared before anything is written; 0 skips the check.
@@ -59,7 +60,7 @@ class ExtractOptions:
     special_tokens: str = "pool"
     token_sample: TokenSample | None = None
     count_sites: tuple[str, ...] | None = None
-    count_threshold: float = 0.0
+    count_threshold: float | Sequence[float] = 0.0
     tokenizer: str | None = None
     trust_remote_code: bool = False
     fidelity_texts: int = 4
@@ -79,6 +80,19 @@ class ExtractOptions:
         for name, value in (("duplicates", self.duplicates), ("broken", self.broken)):
             if value not in POLICIES:
                 raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(POLICIES)}")
+
+    @property
+    def count_thresholds(self) -> tuple[float, ...]:
+        """Values above which tokens are counted, ascending.
+
+        Raises:
+            ValueError: If none is named, or one that is not a finite number.
+        """
+        asked = self.count_threshold
+        found = tuple(sorted(map(float, asked))) if isinstance(asked, Sequence) else (float(asked),)
+        if not found or not all(map(math.isfinite, found)):
+            raise ValueError(f"count_threshold needs one finite number or several, not {asked!r}")
+        return found
 
     @property
     def state_kinds(self) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ class BatchPooler:
             return torch.empty((layers, rows, width), dtype=kind, device=self.device)
 
         def zeros(site: str) -> torch.Tensor:
-            return torch.zeros((self.capture.n_languages, *shapes[site]), dtype=torch.int64, device=self.device)
+            return torch.zeros((self.capture.n_count_rows, *shapes[site]), dtype=torch.int64, device=self.device)
 
         return BlockStage(
             block,
@@ -119,11 +119,13 @@ class BatchPooler:
         if column.site in stage.tokens and batch.sampled is not None:
             self._put(stage, column, batch.sampled.places, batch.sampled.vectors(value), is_pooled=False)
         if column.site in stage.counts:
-            if batch.is_pooled is None:
-                active = count_active(value, batch.spans, capture.count_threshold)
-            else:
-                active = count_active_masked(value, batch.is_pooled, capture.count_threshold)
-            stage.counts[column.site][:, column.layer, part].index_add_(0, batch.language, active.long())
+            for at, threshold in enumerate(capture.count_thresholds):
+                if batch.is_pooled is None:
+                    active = count_active(value, batch.spans, threshold)
+                else:
+                    active = count_active_masked(value, batch.is_pooled, threshold)
+                rows = batch.language + at * capture.n_languages
+                stage.counts[column.site][:, column.layer, part].index_add_(0, rows, active.long())
 
     def _put(self, stage: BlockStage, column: Column, rows: torch.Tensor, values: torch.Tensor, *, is_pooled: bool) -> None:
         target = (stage.cubes if is_pooled else stage.tokens)[column.site]

@@ -62,6 +62,7 @@ def prepare(request: Request, corpus: Corpus | Path | str, first: Source, report
         states = _state_rules(kinds, site_names, chosen)
         count_sites = tuple(sorted(chosen.count_sites or site_names)) if "counts" in kinds else ()
         site_names, token_sample = (), TokenSample(per_text=0, sites=())
+    thresholds = chosen.count_thresholds
     recipe = Recipe(
         corpus="",
         tokenizer=tokenizer.hash,
@@ -73,7 +74,8 @@ def prepare(request: Request, corpus: Corpus | Path | str, first: Source, report
         special_tokens=chosen.special_tokens,
         tokens=token_sample,
         count_sites=count_sites,
-        count_threshold=chosen.count_threshold,
+        count_threshold=thresholds[0],
+        more_count_thresholds=thresholds[1:],
         backend=backend,
         compute_dtype=first.compute_dtype,
         site_modules=tuple(sorted(by_hand.items())),

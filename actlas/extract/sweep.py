@@ -77,6 +77,7 @@ class Sweep:
             pooling=recipe.pooling,
             dtype=recipe.dtype,
             count_threshold=recipe.count_threshold,
+            more_count_thresholds=recipe.more_count_thresholds,
             n_languages=len(texts.corpus.languages),
             site_modules=dict(recipe.site_modules),
             pad_to=recipe.max_tokens if recipe.pooling == "max_with_pad" else None,

@@ -21,11 +21,12 @@ def language_neurons(
     site: str = "mlp_hidden",
     share: float = 0.01,
     bar_quantile: float = 0.95,
+    threshold: float | None = None,
 ) -> pl.DataFrame:
     """Neurons that are active for few languages, with the languages they belong to.
 
     Counts are over tokens, not over pooled values: extraction counted them. The threshold above which a token counts
-    as active is the recipe's (0 unless said).
+    as active is one of the recipe's (0 unless said).
 
     Args:
         store: With token counts. Open with mode "a", the answer is also kept as table `lape`, and the activation probabilities
@@ -35,13 +36,14 @@ def language_neurons(
         share: Share of the neurons that are selected.
         bar_quantile: A neuron belongs to the languages in which it is active with a probability above this quantile of all
             probabilities; neurons that are above it in none are not selected.
+        threshold: A token is active above it, one of those that were counted; None for the lowest.
 
     Returns:
         Columns of table `lape`: checkpoint, site, layer, neuron, language, p_active, entropy (nats); one row per
         selected neuron and language that it belongs to, lowest entropy first.
 
     Raises:
-        CubeNotFound: If tokens were not counted at this site.
+        CubeNotFound: If tokens were not counted at this site, or not above this threshold.
         KernelInputError: If a share or quantile is outside 0 to 1.
 
     Source: Tang et al. 2024.
@@ -52,7 +54,7 @@ def language_neurons(
     table = TABLES["lape"]
     answers = [table.empty()]
     for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
-        counts = store.token_counts(checkpoint, site)
+        counts = store.token_counts(checkpoint, site, threshold)
         n_languages, n_layers, n_neurons = counts.active.shape
         axis = NeuronAxis((site,), ((n_layers, n_neurons),))
         result = lape(counts.active.reshape(n_languages, -1), counts.n_tokens, share=share, bar_quantile=bar_quantile)

@@ -188,20 +188,33 @@ class Store:
         texts = self.corpus.texts.select("text_id", "language", "split", "parallel_id")
         return table.join(texts, on="text_id", how="left", maintain_order="left")
 
-    def token_counts(self, checkpoint: str, site: str = "mlp_hidden") -> TokenCounts:
+    def token_counts(self, checkpoint: str, site: str = "mlp_hidden", threshold: float | None = None) -> TokenCounts:
         """Active tokens per neuron and language, counted over every token of the corpus.
 
+        Args:
+            checkpoint: Id, as in `checkpoints`.
+            site: Where tokens were counted.
+            threshold: Above which value; None for the recipe's lowest.
+
         Raises:
-            CubeNotFound: If tokens were not counted at this site.
+            CubeNotFound: If tokens were not counted at this site, or above this value.
         """
         record = self.checkpoint(checkpoint)
         if site not in record["counts"]:
             raise CubeNotFound(
                 f"active tokens of {checkpoint} were not counted at {site}; counted are {', '.join(record['counts']) or 'none'}"
             )
-        active = np.asarray(self._array(layout.count_path(checkpoint, site))[:])
+        thresholds = self.recipe.count_thresholds
+        chosen = thresholds[0] if threshold is None else threshold
+        if chosen not in thresholds:
+            raise CubeNotFound(
+                f"tokens of {checkpoint} at {site} were not counted above {chosen:g}; counted are those above "
+                f"{', '.join(f'{value:g}' for value in thresholds)}"
+            )
+        array = self._array(layout.count_path(checkpoint, site))
+        active = np.asarray(array[thresholds.index(chosen)] if len(thresholds) > 1 else array[:])
         n_tokens = np.array([record["n_tokens"][language] for language in self.corpus.languages], dtype=np.int64)
-        return TokenCounts(active, n_tokens, self.recipe.count_threshold, self.corpus.languages)
+        return TokenCounts(active, n_tokens, chosen, self.corpus.languages)
 
     @cached_property
     def text_sets(self) -> tuple[LanguageSets, ...]:

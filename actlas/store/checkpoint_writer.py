@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ class BlockValues:
         cubes: site -> ``"layers neurons texts"`` in the stored dtype (bfloat16 as its bits in uint16); any strides. Of sites that
             only states are kept of, too.
         tokens: site -> ``"layers tokens channels"``: vectors of the block's sampled tokens, in the order of the sample.
-        counts: site -> int64 ``"languages layers neurons"``: tokens above the count threshold.
+        counts: site -> int64 ``"languages layers neurons"``: tokens above the count threshold; of several thresholds one after
+            the other along the first axis.
         n_tokens: int64 ``"languages"``: tokens that took part in the counts.
         loss_sum: Sum of next-token losses in nats.
         loss_tokens: Tokens that sum is over.
@@ -70,7 +72,9 @@ class CheckpointWriter:
         self.cubes = {site: layout.cube_plan(*shape, corpus.n_texts, texts, recipe.dtype) for site, shape in cubes.items()}
         most = max(store.block_tokens)
         self.token_cubes = {site: layout.token_plan(*shape, n_blocks, most, recipe.dtype) for site, shape in token_cubes.items()}
-        self.counts = {site: layout.count_plan(len(corpus.languages), *shape) for site, shape in counts.items()}
+        self.counts = {
+            site: layout.count_plan(len(corpus.languages), *shape, len(recipe.count_thresholds)) for site, shape in counts.items()
+        }
         self._claims: dict[int, Claim] = {}
         self.states: StateWriter | None = None
         self._begin(provenance, {} if states is None else states.shapes)
@@ -197,7 +201,7 @@ class CheckpointWriter:
         for site, counts in values.counts.items():
             # committed with the block, summed when the last block is in; only the languages of the block
             part = io.BytesIO()
-            np.save(part, counts[n_counted > 0].astype(np.int32), allow_pickle=False)
+            np.save(part, counts[self._counted_rows(n_counted)].astype(np.int32), allow_pickle=False)
             write_atomically(self._part(block, site), [part.getvalue()], sync=self.store.sync)
         record = {
             "start": block.start,
@@ -224,6 +228,10 @@ class CheckpointWriter:
         write_atomically(self._record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
         self._claims.pop(index).release()
 
+    def _counted_rows(self, n_counted: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Rows of the counts, thresholds times languages, whose language has tokens in a block."""
+        return np.tile(n_counted > 0, len(self.store.recipe.count_thresholds))
+
     def _write(self, path: str, plan: ArrayPlan, values: NDArray[Any], at: tuple[int, ...]) -> list[ShardRecord]:
         store = self.store
         return write_shards(store.path, path, plan, store.codec, values, start=at, pool=store.pool, sync=store.sync)
@@ -234,7 +242,7 @@ class CheckpointWriter:
         if self.states is not None:
             wanted |= {("cube", site): (*shape, block.n_texts) for site, shape in self.states.plan.shapes.items()}
         wanted |= {("tokens", site): (plan.shape[0], n_tokens, plan.shape[2]) for site, plan in self.token_cubes.items()}
-        wanted |= {("counts", site): plan.shape for site, plan in self.counts.items()}
+        wanted |= {("counts", site): (prod(plan.shape[:-2]), *plan.shape[-2:]) for site, plan in self.counts.items()}
         given = {("cube", site): array.shape for site, array in values.cubes.items()}
         given |= {("tokens", site): array.shape for site, array in values.tokens.items() if self.token_cubes}
         given |= {("counts", site): array.shape for site, array in values.counts.items()}
@@ -261,10 +269,11 @@ class CheckpointWriter:
             n_tokens = np.array([record["n_tokens"] for record in records], dtype=np.int64)
             shards: list[ShardRecord] = []
             for site, plan in self.counts.items():
-                total = np.zeros(plan.shape, dtype=np.int64)
+                total = np.zeros((prod(plan.shape[:-2]), *plan.shape[-2:]), dtype=np.int64)
                 for block, counted in zip(self.blocks, n_tokens, strict=True):
-                    total[counted > 0] += np.load(self._part(block, site), allow_pickle=False)
-                shards += self._write(layout.count_path(self.checkpoint.id, site), plan, total, (0, 0, 0))
+                    total[self._counted_rows(counted)] += np.load(self._part(block, site), allow_pickle=False)
+                path, start = layout.count_path(self.checkpoint.id, site), (0,) * len(plan.shape)
+                shards += self._write(path, plan, total.reshape(plan.shape), start)
             if self.states is not None:
                 shards += self.states.write_arrays()
             loss_tokens = sum(record["loss_tokens"] for record in records)

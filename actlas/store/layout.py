@@ -227,16 +227,20 @@ def score_plan(n_languages: int, n_concepts: int, n_layers: int, n_neurons: int,
     )
 
 
-def count_plan(n_languages: int, n_layers: int, n_neurons: int) -> ArrayPlan:
-    """Grid of token counts: a (language, layer) row is one chunk, everything is one shard."""
-    return ArrayPlan(
-        shape=(n_languages, n_layers, n_neurons),
-        chunk=(1, 1, n_neurons),
-        shard=(n_languages, n_layers, n_neurons),
-        dtype="int64",
-        logical_dtype="int64",
-        dims=COUNT_DIMS,
-    )
+def count_plan(n_languages: int, n_layers: int, n_neurons: int, n_thresholds: int = 1) -> ArrayPlan:
+    """Grid of token counts: a (language, layer) row is one chunk, everything is one shard.
+
+    Several thresholds stand in a dimension of their own, which one alone does not have.
+
+    Example:
+        >>> count_plan(5, 24, 4096).shape, count_plan(5, 24, 4096, n_thresholds=3).shape
+        ((5, 24, 4096), (3, 5, 24, 4096))
+    """
+    several = (n_thresholds,) if n_thresholds > 1 else ()
+    shape = (*several, n_languages, n_layers, n_neurons)
+    chunk = (*(1 for _ in shape[:-1]), n_neurons)
+    dims = ("threshold", *COUNT_DIMS) if several else COUNT_DIMS
+    return ArrayPlan(shape, chunk, shard=shape, dtype="int64", logical_dtype="int64", dims=dims)
 
 
 def state_plan(array: str, n_sets: int, n_layers: int, n_neurons: int) -> ArrayPlan:

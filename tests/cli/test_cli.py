@@ -143,3 +143,12 @@ def test_a_store_of_states_is_shown_scored_and_asked(tmp_path: Path, capfd: pyte
 def test_kinds_of_states_are_named_after_stats_only(given: list[str], kinds: tuple[str, ...] | None) -> None:
     options = parser().parse_args(["extract", "model", "--corpus", "c", "--store", "s", *given])
     assert options.stats_only == kinds
+
+
+def test_thresholds_of_counts_are_a_list_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["extract", "model", "--corpus", "c", "--store", "s"]
+    assert parser().parse_args(arguments).count_threshold == (0.0,)
+    assert parser().parse_args([*arguments, "--count-threshold=-1,0.5"]).count_threshold == (-1.0, 0.5)
+    with pytest.raises(SystemExit):
+        parser().parse_args([*arguments, "--count-threshold", "much"])
+    assert "invalid" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from actlas.errors import (
     BackendUnavailable,
     CapturePointNotFound,
     CorpusError,
+    CubeNotFound,
     DiskTooSmall,
     ExtractionError,
     FidelityError,
@@ -26,7 +27,7 @@ from actlas.errors import (
 from actlas.extract import backend_hf, extract_activations, pipeline, sweep
 from actlas.extract.batches import plan_batches
 from actlas.names import TokenSample
-from actlas.query import open_store
+from actlas.query import language_neurons, open_store
 from actlas.query.schema import TABLES
 from actlas.store.catalog import Store
 
@@ -112,6 +113,37 @@ def test_token_vectors_and_counts_are_kept_beside_the_values(tiny_models, small_
     assert counts.n_tokens.tolist() == per_language["n_tokens"].to_list()
     assert counts.active.shape == (2, 2, 40)
     assert (counts.active <= counts.n_tokens[:, None, None]).all()
+
+
+@pytest.mark.parametrize("stats_only", [False, True])
+def test_tokens_are_counted_above_several_thresholds(stats_only, tiny_models, small_corpus, tmp_path):
+    folder, thresholds = tiny_models("llama"), (0.25, -0.5, 0.0)
+    for threshold in thresholds:
+        extract(
+            folder, small_corpus, tmp_path / f"at{threshold}", sites=["mlp_hidden"], stats_only=True, count_threshold=threshold
+        )
+    options = {"sites": ["mlp_hidden"], "stats_only": stats_only, "count_threshold": thresholds}
+    extract(folder, small_corpus, tmp_path / "s", **options)
+    store = open_store(tmp_path / "s")
+    counted = []
+    for threshold in thresholds:
+        counts = store.token_counts("llama", threshold=threshold)
+        expected = Store(tmp_path / f"at{threshold}").token_counts("llama")
+        assert counts.threshold == expected.threshold == threshold
+        np.testing.assert_array_equal(counts.active, expected.active)
+        counted.append(counts.active.sum())
+    assert counted[1] > counted[2] > counted[0] > 0
+    assert store.token_counts("llama").threshold == -0.5
+    with pytest.raises(CubeNotFound, match=r"not counted above 1; counted are those above -0.5, 0, 0.25"):
+        store.token_counts("llama", threshold=1.0)
+    frames = [language_neurons(store, share=0.5, bar_quantile=0.5, threshold=threshold) for threshold in (None, -0.5, 0.25)]
+    assert frames[0].equals(frames[1])
+    assert not frames[0].equals(frames[2])
+    again = extract(folder, small_corpus, tmp_path / "s", **options)
+    assert again.checkpoints[0].status == "there"
+    for wrong, message in (((), "one finite number or several"), ((0.0, np.nan), "finite"), ((0.0, 0.0), "named twice")):
+        with pytest.raises(ValueError, match=message):
+            extract(folder, small_corpus, tmp_path / "s", count_threshold=wrong)
 
 
 def test_words_are_kept_as_the_mean_of_their_tokens(tiny_models, small_corpus, tmp_path):
