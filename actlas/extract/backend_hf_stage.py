@@ -28,13 +28,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether what was computed, and what is left of it in the stored dtype, is finite; flags stay on the device."""
+    """float32 ``"2"``: least and largest of the values computed for some rows, NaN if one of them is; kept on the device."""
 
     column: Column
     is_pooled: bool
     rows: torch.Tensor
-    is_computed_finite: torch.Tensor
-    is_stored_finite: torch.Tensor
+    bounds: torch.Tensor
 
 
 @dataclass
@@ -73,9 +72,12 @@ class BlockStage:
 
     def _on_host(self) -> BlockValues:
         if self.checks:
-            is_finite = torch.stack([check.is_stored_finite for check in self.checks]).cpu()
+            bounds = torch.stack([check.bounds for check in self.checks]).cpu()
+            # rounding keeps order: what lies between two finite ends is finite in the stored dtype too
+            is_finite = torch.isfinite(bounds.to(self._values(self.checks[0]).dtype)).all(dim=1)
             if not bool(is_finite.all()):
-                self._refuse(self.checks[int((~is_finite).nonzero()[0, 0])])
+                first = int((~is_finite).nonzero()[0, 0])
+                self._refuse(self.checks[first], bounds[first])
         return BlockValues(
             cubes={site: _to_numpy(values.transpose(1, 2)) for site, values in self.cubes.items()},
             tokens={site: _to_numpy(values) for site, values in self.tokens.items()},
@@ -85,14 +87,16 @@ class BlockStage:
             loss_tokens=self.loss_tokens,
         )
 
-    def _refuse(self, check: Check) -> None:
+    def _values(self, check: Check) -> torch.Tensor:
+        return (self.cubes if check.is_pooled else self.tokens)[check.column.site]
+
+    def _refuse(self, check: Check, ends: torch.Tensor) -> None:
         column = check.column
-        values = self.cubes[column.site] if check.is_pooled else self.tokens[column.site]
-        layer = values[column.layer, check.rows, column.first : column.last]
+        layer = self._values(check)[column.layer, check.rows, column.first : column.last]
         at, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
         row = int(check.rows[at]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[at])])
         place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {column.first + neuron}"
-        if bool(check.is_computed_finite.cpu()):
+        if bool(torch.isfinite(ends).all()):
             limit = torch.finfo(layer.dtype).max
             raise NotFiniteValues(
                 f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {place}; "

