@@ -10,7 +10,7 @@ from actlas.cli.show import ProgressLine, as_table, duration, n_bytes, step_prog
 from actlas.names import DTYPES, OVER_LONG, POLICIES, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
 
 if TYPE_CHECKING:
-    from actlas.extract import Progress
+    from actlas.extract import CheckpointResult, Progress
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -116,6 +116,9 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("--fidelity-texts", type=int, default=4, help="texts recomputed one by one as a check; 0 skips it")
     extract.add_argument("--no-disk-check", action="store_true", help="start even if the disk could turn out too small")
     extract.add_argument("--no-sync", action="store_true", help="do not flush shards to disk before they count as written")
+    extract.add_argument(
+        "--profile", action="store_true", help="say at the end which stage took how long, and what bounds the run"
+    )
     extract.set_defaults(run=_extract)
 
 
@@ -188,8 +191,22 @@ def _extract(options: argparse.Namespace) -> None:
         if result.fidelity is not None:
             words.append(f"batched against alone {result.fidelity:.1e}")
         print(", ".join(words))
+        if options.profile and result.seconds_by_stage:
+            print(_profile_text(result))
     over_long = f"; {summary.n_over_long:,} over-long ({options.over_long})" if summary.n_over_long else ""
     print(f"{summary.n_texts:,} texts{over_long} in {summary.store}")
+
+
+def _profile_text(result: CheckpointResult) -> str:
+    """Seconds per stage; those of the writing thread run beside the model's and do not add to the whole."""
+    seconds = result.seconds_by_stage
+    lines = []
+    for name, spent in seconds.items():
+        where = "beside the model" if name in ("collect", "write") else f"{spent / max(result.seconds, 1e-9):.0%} of the whole"
+        lines.append(f"  {name:8} {spent:9.2f} s  {where}")
+    in_turn = {name: spent for name, spent in seconds.items() if name not in ("collect", "write")}
+    lines.append(f"  whole    {result.seconds:9.2f} s  bound by {max(in_turn, key=in_turn.__getitem__)}")
+    return "\n".join(lines)
 
 
 def _progress_text(progress: Progress) -> str:

@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from actlas.cli import run
 from actlas.errors import (
     BackendUnavailable,
     CapturePointNotFound,
@@ -516,3 +517,16 @@ def test_counting_alone_keeps_no_cube_and_can_be_stopped(tiny_models, small_corp
     np.testing.assert_array_equal(store.token_counts("llama").active, expected.active)
     assert store.token_counts("llama", "mlp_up").active.shape == (2, 2, 40)
     assert not (tmp_path / "s" / "cubes").exists()
+
+
+def test_the_command_line_says_where_the_time_went(tiny_models, small_corpus, tmp_path, capsys):
+    small_corpus.write(tmp_path / "corpus")
+    arguments = ["--corpus", str(tmp_path / "corpus"), "--store", str(tmp_path / "s"), "--device", "cpu", "--profile"]
+    assert run(["--quiet", "extract", str(tiny_models("llama")), *arguments, "--max-tokens", "60"]) == 0
+    said = capsys.readouterr().out
+    seconds = Store(tmp_path / "s").checkpoint("llama")["profile"]["seconds"]
+    for name in ("load", "check", "forward", "wait", "collect", "write"):
+        assert name in seconds
+        assert f"\n  {name:8} " in said
+    in_turn = {name: spent for name, spent in seconds.items() if name not in ("collect", "write")}
+    assert f"bound by {max(in_turn, key=in_turn.get)}\n" in said
