@@ -1,12 +1,14 @@
 """Extraction against the bare forward pass on the same batches, and against the usual script with hooks, in one process.
 
-    python -m benchmarks.bench_extract [--text FOLDER] [--texts 4000] [--layers 8] [--width 512] [--rounds 3]
+    python -m benchmarks.bench_extract [--text FOLDER] [--texts 1000] [--layers 8] [--width 512] [--rounds 3] [--max-tokens 128]
 
 The model is random, the texts are the *.txt files of FOLDER (one text per line, one language per file) or, without it, generated.
 Sites are `mlp_pre` and `mlp_hidden` of every layer, pooled by maximum, in float32 arithmetic and float16 files.
 
 - bare forward: the model alone over exactly the batches that extraction runs, loaded and tokenised beforehand
-- actlas: the whole of `extract_activations`: hashing, loading, tokenising, checks, sanity loss, writing, committing
+- actlas: the whole of `extract_activations`: hashing, loading, tokenising, checks, sanity loss, counts of active tokens, token
+  vectors, writing, flushing to disk, committing
+- actlas, values alone: the same without what the others do not do: fidelity check, loss, counts, token vectors
 - usual script: 32 texts at a time in the order given, padded to the longest, hooks, a masked maximum, np.save
 
 With `--memory 2000 20000` it measures something else: the peak memory of one extraction per number of texts, each in a process
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -44,7 +47,8 @@ from actlas.store.layout import CHUNK_TEXTS, text_blocks
 from benchmarks.harness import interleave, save
 
 SITES = ("mlp_hidden", "mlp_pre")
-MAX_TOKENS = 128
+#: Nothing that the bare forward and the script do not do: no check, no loss, no counts, no token vectors.
+VALUES_ALONE: dict[str, Any] = {"fidelity_texts": 0, "loss_texts": 0, "count_sites": (), "token_sample": TokenSample(per_text=0)}
 SCRIPT_BATCH = 32
 
 
@@ -83,13 +87,15 @@ def write_checkpoint(folder: Path, corpus: Corpus, layers: int, width: int, voca
         intermediate_size=4 * width,
         num_hidden_layers=layers,
         num_attention_heads=width // 64,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=128,
         pad_token_id=0,
     )
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 
 
-def usual_script(model: torch.nn.Module, tokenizer: transformers.PreTrainedTokenizerFast, texts: list[str], out: Path) -> None:
+def usual_script(
+    model: torch.nn.Module, tokenizer: transformers.PreTrainedTokenizerFast, texts: list[str], out: Path, max_tokens: int
+) -> None:
     """What one would write in an afternoon: every site in one pass, padding masked, one array per site and layer."""
     kept: dict[tuple[str, int], torch.Tensor] = {}
     handles = []
@@ -110,7 +116,7 @@ def usual_script(model: torch.nn.Module, tokenizer: transformers.PreTrainedToken
                 texts[first : first + SCRIPT_BATCH],
                 padding=True,
                 truncation=True,
-                max_length=MAX_TOKENS,
+                max_length=max_tokens,
                 return_tensors="pt",
                 return_token_type_ids=False,
             )
@@ -128,7 +134,15 @@ def usual_script(model: torch.nn.Module, tokenizer: transformers.PreTrainedToken
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path)
-    for name, default in (("texts", 4000), ("layers", 8), ("width", 512), ("vocabulary", 8000), ("rounds", 3), ("threads", 2)):
+    for name, default in (
+        ("texts", 4000),
+        ("layers", 8),
+        ("width", 512),
+        ("vocabulary", 8000),
+        ("rounds", 3),
+        ("threads", 2),
+        ("max-tokens", 128),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--memory", type=int, nargs="+", metavar="TEXTS", help="peak memory by number of texts instead")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/extract.json")
@@ -151,7 +165,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     checkpoint = folder / "model"
     write_checkpoint(checkpoint, corpus, options.layers, options.width, options.vocabulary)
     model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint).eval()
-    rules = TokenRules(MAX_TOKENS, "truncate", "pool", TokenSample(per_text=0))
+    rules = TokenRules(options.max_tokens, "truncate", "pool", TokenSample(per_text=0))
     texts = tokenise(corpus, HfTokenizer.load(str(checkpoint), BackendSettings()), rules)
     batches = [
         (torch.from_numpy(batch.token_ids), torch.from_numpy(batch.attention_mask) if batch.is_padded else None)
@@ -166,25 +180,46 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             for token_ids, mask in batches:
                 model.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
 
-    def actlas() -> None:
+    def extract(**changes: Any) -> dict[str, float]:
         shutil.rmtree(folder / "store", ignore_errors=True)
         summary = extract_activations(
-            checkpoint, corpus, folder / "store", sites=SITES, device="cpu", max_tokens=MAX_TOKENS, n_threads=options.threads
+            checkpoint,
+            corpus,
+            folder / "store",
+            sites=SITES,
+            device="cpu",
+            max_tokens=options.max_tokens,
+            n_threads=options.threads,
+            **changes,
         )
-        profiles.append(summary.checkpoints[0].seconds_by_stage)
+        return summary.checkpoints[0].seconds_by_stage
+
+    def actlas() -> None:
+        profiles.append(extract())
+
+    def values_alone() -> None:
+        extract(**VALUES_ALONE)
 
     def script() -> None:
         shutil.rmtree(folder / "script", ignore_errors=True)
         (folder / "script").mkdir()
-        usual_script(model, tokenizer, corpus.texts["text"].to_list(), folder / "script")
+        usual_script(model, tokenizer, corpus.texts["text"].to_list(), folder / "script", options.max_tokens)
 
-    timings = interleave({"bare forward": bare, "actlas": actlas, "usual script": script}, options.rounds)
+    methods = {"bare forward": bare, "actlas": actlas, "actlas, values alone": values_alone, "usual script": script}
+    timings = interleave(methods, options.rounds)
     largest = check(folder, options.layers)
     n_tokens = len(texts.tokens.ids)
     padded = sum(token_ids.numel() for token_ids, _ in batches)
+    pairs = (("actlas", "bare forward"), ("actlas, values alone", "bare forward"), ("actlas", "usual script"))
     rows = [
-        {"what": "actlas", "peer": "bare forward", "time_over_peer": timings["actlas"].ratio_to(timings["bare forward"])},
-        {"what": "actlas", "peer": "usual script", "time_over_peer": timings["actlas"].ratio_to(timings["usual script"])},
+        {
+            "what": what,
+            "peer": peer,
+            "time_over_peer": timings[what].ratio_to(timings[peer]),
+            "seconds": round(timings[what].median, 3),
+            "peer_seconds": round(timings[peer].median, 3),
+        }
+        for what, peer in pairs
     ]
     settings = {
         "texts": corpus.n_texts,
@@ -193,6 +228,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         "width": options.width,
         "capture_points": options.layers * len(SITES),
         "rounds": options.rounds,
+        "max_tokens": options.max_tokens,
         "tokens": n_tokens,
         "tokens_with_padding": padded,
         "largest_difference_to_script": largest,
