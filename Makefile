@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test check bench docs audit torture clean
+.PHONY: venv demo test check bench bench-peers docs audit torture clean
 
 venv: $(STAMP)
 
@@ -29,6 +29,21 @@ check: venv
 
 bench: venv
 	$(BIN)/python -m benchmarks
+
+# Other libraries' pins differ from ours: each has an environment of its own. TEXT=FOLDER names texts to run on.
+PEERS := .venv-nnsight/.installed .venv-transformerlens/.installed
+
+.venv-nnsight/.installed: PEER := nnsight==0.8.1
+.venv-transformerlens/.installed: PEER := transformer-lens==4.3.0
+
+$(PEERS): .venv-%/.installed: constraints.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" "$(PEER)"
+	touch $@
+
+bench-peers: venv $(PEERS)
+	$(BIN)/python -m benchmarks.extract_peers --save $(if $(TEXT),--text $(TEXT))
 
 docs: venv
 	$(BIN)/python docs/build.py

@@ -45,4 +45,22 @@ def _extract(result: Mapping[str, Any]) -> str:
     return markdown(("what", "peer", "time / peer's"), rows)
 
 
-TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"store": _store, "extract": _extract, **KERNEL_TABLES}
+def _extract_peers(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["what"],
+            row["batches"],
+            ", ".join(f"{name} {number}" for name, number in row["versions"].items()),
+            spread(row["time_over_plain"]),
+        )
+        for row in result["rows"]
+    ]
+    return markdown(("what", "batches", "environment", "time / plain hooks', batches by length"), rows)
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "store": _store,
+    "extract": _extract,
+    "extract_peers": _extract_peers,
+    **KERNEL_TABLES,
+}
