@@ -13,8 +13,8 @@ stand in one table though the environments differ in versions:
 - TransformerLens: the same batches through a TransformerBridge whose hooks pool; in order: 32 texts at a time, run_with_cache
 
 Times are those of the processor, all threads of the process together, so work that is hidden behind other work counts. Before any
-figure is printed, the values of every arm are compared with those of the plain hooks on the timed arrays, and the plain hooks of one
-environment with those of the others.
+figure is printed, the values of every arm are compared with those of the plain hooks on the timed arrays, and the plain hooks of
+one environment with those of the others.
 """
 
 from __future__ import annotations

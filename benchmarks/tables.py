@@ -55,7 +55,9 @@ def _extract_peers(result: Mapping[str, Any]) -> str:
         )
         for row in result["rows"]
     ]
-    return markdown(("what", "batches", "environment", "time / plain hooks', batches by length"), rows)
+    size = result["settings"]
+    told = f"{size['texts']} texts, {size['tokens']:,} tokens, {size['capture_points']} capture points, {size['rounds']} rounds:"
+    return f"{told}\n\n" + markdown(("what", "batches", "environment", "time / plain hooks', batches by length"), rows)
 
 
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
