@@ -139,8 +139,12 @@ def refuse_experts(config: Any) -> None:
         CapturePointNotFound: If the configuration names more than one expert.
     """
     text = config.get_text_config()
+    if getattr(text, "is_moe", None) is False:
+        return  # Doge's configuration counts experts that a dense model does not have
+    # DBRX counts them in the configuration of its MLP
+    parts = (text, getattr(text, "ffn_config", None))
     for name in _EXPERT_FIELDS:
-        n_experts = getattr(text, name, None) or 0
+        n_experts = max(getattr(part, name, None) or 0 for part in parts)
         if n_experts > 1:
             raise CapturePointNotFound(
                 f"{(config.architectures or ['this model'])[0]} routes each token to some of {n_experts} experts; its MLP "
