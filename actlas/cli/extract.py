@@ -49,7 +49,8 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     extract.add_argument("--pooling", choices=POOLINGS, default="max")
     extract.add_argument("--dtype", choices=DTYPES, default="float16", help="stored dtype")
-    extract.add_argument("--backend", default="hf")
+    extract.add_argument("--backend", default="hf", help="hf (transformers) or vllm")
+    extract.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help="devices a model is divided among (vllm)")
     extract.add_argument(
         "--steps",
         "--step",
@@ -114,6 +115,9 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--remove-downloads", action="store_true", help="remove a finished checkpoint's files if this run downloaded them"
     )
     extract.add_argument("--fidelity-texts", type=int, default=4, help="texts recomputed one by one as a check; 0 skips it")
+    extract.add_argument(
+        "--calibration-texts", type=int, default=4, help="texts that vllm is compared with transformers on; 0 skips it"
+    )
     extract.add_argument("--no-disk-check", action="store_true", help="start even if the disk could turn out too small")
     extract.add_argument("--no-sync", action="store_true", help="do not flush shards to disk before they count as written")
     extract.add_argument(
@@ -162,6 +166,7 @@ def _extract(options: argparse.Namespace) -> None:
         broken=options.broken,
         device=options.device,
         compute_dtype=options.compute_dtype,
+        tensor_parallel=options.tensor_parallel,
         tokens_per_batch=options.tokens_per_batch,
         max_tokens=options.max_tokens,
         over_long=options.over_long,
@@ -176,6 +181,7 @@ def _extract(options: argparse.Namespace) -> None:
         state_bytes=None if options.state_memory is None else int(options.state_memory * 1e9),
         loss_texts=options.loss_texts,
         fidelity_texts=options.fidelity_texts,
+        calibration_texts=options.calibration_texts,
         texts_per_block=options.texts_per_block,
         removes_downloads=options.remove_downloads,
         checks_disk=not options.no_disk_check,

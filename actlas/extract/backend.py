@@ -16,7 +16,10 @@ from actlas.extract.batches import BlockTexts
 from actlas.names import Checkpoint
 from actlas.store.writer import BlockValues
 
-_BACKENDS = {"hf": ("actlas.extract.backend_hf", "pip install 'actlas[hf]'")}
+_BACKENDS = {
+    "hf": ("actlas.extract.backend_hf", "pip install 'actlas[hf]'"),
+    "vllm": ("actlas.extract.backend_vllm", "pip install 'actlas[hf,vllm]'"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Capture:
         n_languages: Length of the language axis of the counts.
         site_modules: Sites named by hand.
         pad_to: Pad every text to this many tokens and pool the padding too; None reads no padding.
+        max_tokens: No text is longer.
     """
 
     sites: tuple[str, ...]
@@ -46,6 +50,7 @@ class Capture:
     n_languages: int = 1
     site_modules: Mapping[str, str] = field(default_factory=dict)
     pad_to: int | None = None
+    max_tokens: int = 128
 
     @property
     def count_thresholds(self) -> tuple[float, ...]:
@@ -73,6 +78,7 @@ class BackendSettings:
         tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
         trust_remote_code: Whether code that a checkpoint brings along may run.
         tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none of their own.
+        tensor_parallel: Ranks that a model is divided among.
     """
 
     device: str = "auto"
@@ -80,6 +86,7 @@ class BackendSettings:
     tokens_per_batch: int | None = None
     trust_remote_code: bool = False
     tokenizer: str | None = None
+    tensor_parallel: int = 1
 
 
 @dataclass(frozen=True)
@@ -176,6 +183,14 @@ class Session(Protocol):
         """
         ...
 
+    def calibrate(self, block: BlockTexts) -> Mapping[str, Any] | None:
+        """Compare a few texts with transformers; None from the backend that is transformers.
+
+        Raises:
+            FidelityError: If they differ by more than the dtype explains.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the model."""
         ...
@@ -225,7 +240,8 @@ def get_backend(name: str, settings: BackendSettings) -> Backend:
         raise BackendUnavailable(f"no extraction backend {name!r}; choose one of {', '.join(sorted(_BACKENDS))}")
     module, install = _BACKENDS[name]
     try:
-        loaded = import_module(module)
+        return cast(Backend, import_module(module).make_backend(settings))
+    except BackendUnavailable:
+        raise
     except ImportError as error:
         raise BackendUnavailable(f"extraction backend {name!r} needs {error.name}: {install}") from error
-    return cast(Backend, loaded.make_backend(settings))

@@ -38,6 +38,8 @@ class HfBackend:
     name = "hf"
 
     def __init__(self, settings: BackendSettings) -> None:
+        if settings.tensor_parallel != 1:
+            raise BackendUnavailable(f"backend hf runs a model on one device, not on {settings.tensor_parallel}; --backend vllm")
         self.settings = settings
         self.device = _device(settings.device)
 
@@ -146,6 +148,9 @@ class HfSession:
                     on_batch(len(batch.rows))
         stage.seal()
         return stage
+
+    def calibrate(self, block: BlockTexts) -> None:
+        """See `backend.Session`: this is what others are compared with."""
 
     def close(self) -> None:
         """See `backend.Session`."""

@@ -38,7 +38,10 @@ class Check:
 
 @dataclass
 class BlockStage:
-    """Values of one block while its batches run, text-major as they come."""
+    """Values of one block while its batches run, text-major as they come.
+
+    `neurons` numbers the neurons of a site where the stage holds only some of them.
+    """
 
     block: BlockTexts
     cubes: dict[str, torch.Tensor]
@@ -48,6 +51,7 @@ class BlockStage:
     loss_sum: torch.Tensor
     loss_tokens: int = 0
     checks: list[Check] = field(default_factory=list)
+    neurons: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     ready: torch.cuda.Event | None = None
 
     def seal(self) -> None:
@@ -95,7 +99,10 @@ class BlockStage:
         layer = self._values(check)[column.layer, check.rows, column.first : column.last]
         at, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
         row = int(check.rows[at]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[at])])
-        place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {column.first + neuron}"
+        number = column.first + neuron
+        if column.site in self.neurons:
+            number = int(self.neurons[column.site][number])
+        place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {number}"
         if bool(torch.isfinite(ends).all()):
             limit = torch.finfo(layer.dtype).max
             raise NotFiniteValues(

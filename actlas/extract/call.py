@@ -42,7 +42,7 @@ def extract_activations(
             map of the repeated block of a decoder that the table does not know, each under the name of its module.
         pooling: Tokens to one value per text: "max", "mean", "last" or "max_with_pad".
         dtype: Stored dtype: "float16", "bfloat16" or "float32". A value beyond its range is refused, never clipped.
-        backend: "hf".
+        backend: "hf" (transformers) or "vllm". A store holds the values of one of them.
         progress: Called with a `Progress` now and then.
         **options: Fields of `ExtractOptions`.
 
@@ -53,7 +53,7 @@ def extract_activations(
         CapturePointNotFound: If a site is not known for an architecture.
         RecipeMismatch: If the store was made by another recipe.
         DiskTooSmall: If what is to be written could outgrow the disk.
-        FidelityError: If batched values differ from the same texts run alone.
+        FidelityError: If batched values differ from the same texts run alone, or another backend's from those of transformers.
         NotFiniteValues: If a model gives NaN or infinity, or a value outgrows `dtype`.
         ModelNotLoaded: If a checkpoint is not there or not in safetensors.
     """

@@ -21,6 +21,7 @@ class ExtractOptions:
         broken: The same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted.
         device: "cpu", "cuda", "cuda:N", or "auto".
         compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU.
+        tensor_parallel: Devices (ranks) that the vllm backend divides a model among.
         tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
         max_tokens: Longest token sequence, special tokens included; None for 128, or what the first checkpoint can read if that
             is less.
@@ -32,6 +33,8 @@ class ExtractOptions:
         tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none.
         trust_remote_code: Whether code that a checkpoint brings along may run.
         fidelity_texts: Texts that are recomputed one by one and compared before anything is written; 0 skips the check.
+        calibration_texts: Texts, the first of the corpus, that a backend other than transformers is compared with it on before
+            anything is written; 0 skips the comparison.
         loss_texts: Texts, evenly spread, that the sanity loss is taken on; None takes all.
         texts_per_block: Texts of one unit of writing and of resume; None fits them to memory.
         stats_only: Keep no cube and no token vectors, only states of the sites asked for: any of "counts" (active tokens per
@@ -54,6 +57,7 @@ class ExtractOptions:
     broken: str = "flag"
     device: str = "auto"
     compute_dtype: str = "auto"
+    tensor_parallel: int = 1
     tokens_per_batch: int | None = None
     max_tokens: int | None = None
     over_long: str = "truncate"
@@ -64,6 +68,7 @@ class ExtractOptions:
     tokenizer: str | None = None
     trust_remote_code: bool = False
     fidelity_texts: int = 4
+    calibration_texts: int = 4
     loss_texts: int | None = 256
     texts_per_block: int | None = None
     stats_only: bool | Sequence[str] = False

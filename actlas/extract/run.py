@@ -41,6 +41,7 @@ def engine_settings(options: ExtractOptions) -> BackendSettings:
         tokens_per_batch=options.tokens_per_batch,
         trust_remote_code=options.trust_remote_code,
         tokenizer=options.tokenizer,
+        tensor_parallel=options.tensor_parallel,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actlas.errors import CapturePointNotFound
 from actlas.names import SINGLE_SITES, SITES, CapturePoint
@@ -30,6 +30,40 @@ class SitePath:
 
 
 @dataclass(frozen=True)
+class EnginePath:
+    """Where vLLM, which fuses projections and divides them among ranks, has what `SitePath` says of transformers.
+
+    Attributes:
+        module: Path below the block.
+        side: "input" or "output" of the module.
+        split: Which neurons a rank has there: "all"; "even" (one of equal ranges); "gate" or "up" (that half of a fused pair,
+            each divided evenly); "heads" (q | k | v, each divided by heads); "heads_apart" (the same, while transformers has one
+            head's q, k, v after the other's, which is the order that is kept).
+    """
+
+    module: str
+    side: str = "output"
+    split: str = "all"
+
+
+@dataclass(frozen=True)
+class EngineBlock:
+    """What vLLM makes of a family; its paths of the list of blocks and of the token embedding are those of transformers.
+
+    Attributes:
+        sites: Site -> place below a block.
+        adds_residual: Whether a block gives (hidden, residual), whose sum is the residual stream.
+        tanh_gelu: Path below the block of an exact GELU that has to be the tanh form the model was trained with.
+        embed_factor: Buffer below the base model that embeddings are multiplied by outside their module.
+    """
+
+    sites: Mapping[str, EnginePath]
+    adds_residual: bool = False
+    tanh_gelu: str = ""
+    embed_factor: str = ""
+
+
+@dataclass(frozen=True)
 class Family:
     """Everything a backend has to know about one architecture.
 
@@ -41,6 +75,7 @@ class Family:
         sites: Site -> place below a block. `resid` and `embed` are known from the other fields.
         block_output: "tensor", or "tuple" where the block's output is the first of several.
         is_causal: False for encoders, which predict no next token and have no sanity loss.
+        engine: The same in vLLM, for the first of the architectures; None where it was not verified.
     """
 
     architectures: tuple[str, ...]
@@ -50,6 +85,7 @@ class Family:
     sites: Mapping[str, SitePath]
     block_output: str = "tensor"
     is_causal: bool = True
+    engine: EngineBlock | None = None
 
 
 def _gated(attention: str = "self_attn") -> dict[str, SitePath]:
@@ -102,13 +138,46 @@ _GPT2 = {
     "mlp_hidden": SitePath(("mlp.c_proj",), "input"),
     "mlp_out": SitePath(("mlp.c_proj",)),
 }
+
+
+def _engine_sites(qkv: str, out: str, first: str, down: str, *, heads: str = "heads") -> dict[str, EnginePath]:
+    return {
+        "attn_qkv": EnginePath(qkv, split=heads),
+        "attn_out": EnginePath(out),
+        "mlp_pre": EnginePath(first, split="even"),
+        "mlp_hidden": EnginePath(down, "input", split="even"),
+        "mlp_out": EnginePath(down),
+    }
+
+
+_ENGINE_GATED = EngineBlock(
+    {
+        **_engine_sites("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"),
+        "mlp_pre": EnginePath("mlp.gate_up_proj", split="gate"),
+        "mlp_up": EnginePath("mlp.gate_up_proj", split="up"),
+    },
+    adds_residual=True,
+)
+_ENGINE_GEMMA = replace(_ENGINE_GATED, embed_factor="normalizer")
+_ENGINE_BLOOM = EngineBlock(
+    _engine_sites(
+        "self_attention.query_key_value",
+        "self_attention.dense",
+        "mlp.dense_h_to_4h",
+        "mlp.dense_4h_to_h",
+        heads="heads_apart",
+    ),
+    tanh_gelu="mlp.gelu_impl",
+)
+_ENGINE_GPT2 = EngineBlock(_engine_sites("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))
+_ENGINE_OPT = EngineBlock(_engine_sites("self_attn.qkv_proj", "self_attn.out_proj", "fc1", "fc2"))
 _PER_HEAD = "fused, per head: q, k, v of head 0, then of head 1, ..."
 _FALCON = "fused; the order depends on new_decoder_architecture and multi_query in config.json"
 
 
-def _like_llama(*names: str) -> Family:
-    architectures = tuple(f"{name}{ending}" for name in names for ending in ("ForCausalLM", "Model"))
-    return Family(architectures, "model", "layers", "embed_tokens", _gated())
+def _like_llama(name: str, engine: EngineBlock | None = None) -> Family:
+    architectures = tuple(f"{name}{ending}" for ending in ("ForCausalLM", "Model"))
+    return Family(architectures, "model", "layers", "embed_tokens", _gated(), engine=engine)
 
 
 def _like_bert(name: str, prefix: str) -> Family:
@@ -125,17 +194,18 @@ FAMILIES: tuple[Family, ...] = (
         "word_embeddings",
         _fused("self_attention", _PER_HEAD),
         block_output="tuple",
+        engine=_ENGINE_BLOOM,
     ),
     Family(("XGLMForCausalLM", "XGLMModel"), "model", "layers", "embed_tokens", _fairseq()),
-    Family(("GPT2LMHeadModel", "GPT2Model"), "transformer", "h", "wte", _GPT2),
+    Family(("GPT2LMHeadModel", "GPT2Model"), "transformer", "h", "wte", _GPT2, engine=_ENGINE_GPT2),
     Family(("GPTNeoXForCausalLM", "GPTNeoXModel"), "gpt_neox", "layers", "embed_in", _fused("attention", _PER_HEAD)),
-    Family(("OPTForCausalLM", "OPTModel"), "model", "decoder.layers", "decoder.embed_tokens", _fairseq()),
-    _like_llama("Llama"),
-    _like_llama("Mistral"),
-    _like_llama("Qwen2"),
-    _like_llama("Qwen3"),
+    Family(("OPTForCausalLM", "OPTModel"), "model", "decoder.layers", "decoder.embed_tokens", _fairseq(), engine=_ENGINE_OPT),
+    _like_llama("Llama", _ENGINE_GATED),
+    _like_llama("Mistral", _ENGINE_GATED),
+    _like_llama("Qwen2", _ENGINE_GATED),
+    _like_llama("Qwen3", _ENGINE_GATED),
     _like_llama("Gemma2"),
-    Family(("Gemma3ForCausalLM", "Gemma3TextModel"), "model", "layers", "embed_tokens", _gated()),
+    Family(("Gemma3ForCausalLM", "Gemma3TextModel"), "model", "layers", "embed_tokens", _gated(), engine=_ENGINE_GEMMA),
     _like_llama("Olmo2"),
     Family(
         ("FalconForCausalLM", "FalconModel"),

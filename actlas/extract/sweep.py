@@ -81,6 +81,7 @@ class Sweep:
             n_languages=len(texts.corpus.languages),
             site_modules=dict(recipe.site_modules),
             pad_to=recipe.max_tokens if recipe.pooling == "max_with_pad" else None,
+            max_tokens=recipe.max_tokens,
         )
         if (path / "zarr.json").exists():
             # a store of another recipe is refused before a model is loaded
@@ -212,6 +213,7 @@ class Sweep:
         stage.report("check")
         with timed(seconds, "check"):
             fidelity = self._check(session, stage)
+            calibration = self._calibration(session)
         stage.disk_bytes = self._check_disk(cubes, token_cubes, values, stage)
         item = np.dtype(layout.storage_dtype(self.recipe.dtype)).itemsize
         n_texts = self.texts.corpus.n_texts
@@ -221,6 +223,8 @@ class Sweep:
         writer = self._open(options.texts_per_block or layout.texts_per_block(n_texts, per_text, item))
         with writer:
             about = self._provenance(source, session, fidelity, twins)
+            if calibration is not None:
+                about["calibration"] = calibration
             states = self._states(values, session, stage)
             work = writer.checkpoint(source.checkpoint, about, cubes, token_cubes, counts, states)
             stage.begin(n_texts - sum(block.n_texts for block in work.pending), per_text * item)
@@ -330,6 +334,11 @@ class Sweep:
             if broken is not None:
                 self._object(broken, self.options.broken, "--broken", stage, "check")
         return self._fidelity(session, block, together.cubes) if n_compared else None
+
+    def _calibration(self, session: Session) -> Mapping[str, Any] | None:
+        """How far the first texts are from what transformers gives, where a backend is not transformers."""
+        rows = np.arange(min(self.options.calibration_texts, self.texts.corpus.n_texts))
+        return session.calibrate(self.texts.block(rows, is_check=True)) if len(rows) else None
 
     def _fidelity(self, session: Session, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> float:
         """Compare texts that were run together with the same texts run one by one.
