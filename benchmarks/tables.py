@@ -60,9 +60,28 @@ def _extract_peers(result: Mapping[str, Any]) -> str:
     return f"{told}\n\n" + markdown(("what", "batches", "environment", "time / plain hooks', batches by length"), rows)
 
 
+def _vllm_parity(result: Mapping[str, Any]) -> str:
+    head = ("family", "ranks", "fix-up", "largest difference", "over the largest value", "other signs", "token vectors", "counts")
+    rows = [
+        (
+            row["family"],
+            row["ranks"],
+            row["fix_up"] and f"`{row['fix_up']}`" if row["fix_up"] != "left out" else "left out",
+            f"{row['largest_difference']:.1e} at {row['where']}",
+            f"{row['relative_difference']:.1e}",
+            f"{row['sign_flips']:,} of {row['n_values']:,}",
+            f"{row['token_difference']:.1e}" if "token_difference" in row else "",
+            f"{row['counts_that_differ']:,} differ" if "counts_that_differ" in row else "",
+        )
+        for row in result["rows"]
+    ]
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "store": _store,
     "extract": _extract,
     "extract_peers": _extract_peers,
+    "vllm_parity": _vllm_parity,
     **KERNEL_TABLES,
 }

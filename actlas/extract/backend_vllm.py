@@ -29,7 +29,9 @@ _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
 
 def make_backend(settings: BackendSettings) -> VllmBackend:
     """What `get_backend("vllm", settings)` gives."""
-    if find_spec("vllm") is None:
+    found = find_spec("vllm")
+    # a folder that happens to be called vllm has no origin
+    if found is None or found.origin is None:
         raise ModuleNotFoundError("no module named 'vllm'", name="vllm")
     return VllmBackend(settings)
 
@@ -125,8 +127,6 @@ class VllmSession:
     ) -> None:
         self._link, self._settings, self._source, self._capture = link, settings, source, capture
         self._reference = reference
-        self._folder = Path(tempfile.mkdtemp(prefix="actlas-vllm-"))
-        self._n_blocks = 0
         facts = link.call("actlas_facts")
         check_facts(settings, source.architecture, facts)
         attached = link.call("actlas_attach", capture_to_json(capture))[0]
@@ -153,6 +153,8 @@ class VllmSession:
             "fix_ups": {} if attached["gelu"] is None else {engine.tanh_gelu: attached["gelu"]},
             "versions": link.about["versions"],
         }
+        self._folder = Path(tempfile.mkdtemp(prefix="actlas-vllm-"))
+        self._n_blocks = 0
 
     def run_block(
         self,

@@ -56,6 +56,11 @@ class EngineLink:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Number of the engine's process and of its process group."""
+        return self._child.pid
+
     def call(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of every rank's `ActlasWorker`.
 
