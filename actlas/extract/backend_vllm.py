@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError
-from actlas.extract.backend import BackendSettings, Capture, Source
+from actlas.extract.backend import Backend, BackendSettings, Capture, Source
 from actlas.extract.backend_hf import HfBackend
 from actlas.extract.backend_hf_files import HfTokenizer, load_config
 from actlas.extract.backend_vllm_block import BlockFiles, capture_to_json, write_texts
@@ -27,7 +27,7 @@ from actlas.store.writer import BlockValues
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
 
 
-def make_backend(settings: BackendSettings) -> VllmBackend:
+def make_backend(settings: BackendSettings) -> Backend:
     """What `get_backend("vllm", settings)` gives."""
     found = find_spec("vllm")
     # a folder that happens to be called vllm has no origin
@@ -59,6 +59,14 @@ class VllmBackend:
         source = self._hf.locate(checkpoint)
         limit = source.max_positions
         return source if limit is None else replace(source, max_positions=limit - 1)
+
+    def commit(self, checkpoint: Checkpoint) -> str | None:
+        """See `backend.Backend`."""
+        return self._hf.commit(checkpoint)
+
+    def discard(self, source: Source) -> None:
+        """See `backend.Backend`."""
+        self._hf.discard(source)
 
     def tokenizer(self, source: Source) -> HfTokenizer:
         """See `backend.Backend`."""

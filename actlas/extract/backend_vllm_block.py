@@ -66,7 +66,7 @@ class BlockFiles:
             layers, width = shapes[site]
             self._create("tokens", site, (layers, len(block.sampled_rows), width), stored)
         for site in capture.count_sites:
-            self._create("counts", site, (capture.n_languages, *shapes[site]), np.dtype(np.int64))
+            self._create("counts", site, (capture.n_count_rows, *shapes[site]), np.dtype(np.int64))
 
     def _create(self, kind: str, site: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         if 0 in shape:
