@@ -42,7 +42,7 @@ HOMES = {
     "torch": ("extract/backend_hf", "extract/backend_vllm", "extract/pooling", "intervene/", "kernels/gpu", "demo/", "testing"),
     "sklearn": ("query/probe",),
     "duckdb": ("query/tables", "query/scan"),
-    "numba": ("kernels/", "store/bit_planes"),
+    "numba": ("kernels/", "store/turning"),
     "matplotlib": ("report/",),
     "pickle": (),
     "joblib": (),

@@ -47,31 +47,12 @@ class Codec:
         )
         return [blosc_codec, Crc32cCodec()]
 
-    def encode(self, chunk: NDArray[Any], memory: NDArray[np.uint8] | None = None) -> bytes | NDArray[np.uint8]:
-        """Bytes of one C-contiguous little-endian chunk, checksum included. Releases the interpreter lock.
-
-        Args:
-            chunk: The values.
-            memory: uint8, `memory_bytes` of them, that the answer may lie in; without it there is fresh memory for every chunk.
-        """
-        # the values of cubes; scores and counts are too few to load a compiler for
-        if self.compressor == "lz4" and chunk.dtype.itemsize == 2:
-            from actlas.store import bit_planes
-
-            if bit_planes.fits(chunk):
-                out = np.empty(self.memory_bytes(chunk.nbytes), dtype=np.uint8) if memory is None else memory
-                size = bit_planes.encode(chunk, out)
-                out[size : size + _CRC_BYTES] = np.frombuffer(crc_bytes(out[:size]), dtype=np.uint8)
-                return out[: size + _CRC_BYTES]
+    def encode(self, chunk: NDArray[Any]) -> bytes:
+        """Bytes of one C-contiguous little-endian chunk, checksum included. Releases the interpreter lock."""
         body: bytes = blosc.compress(
             chunk, self.compressor.encode(), self.level, blosc.BITSHUFFLE, self.block_bytes, chunk.dtype.itemsize
         )
         return body + crc_bytes(body)
-
-    @staticmethod
-    def memory_bytes(chunk_bytes: int) -> int:
-        """Memory that encoding a chunk of `chunk_bytes` can use."""
-        return chunk_bytes + chunk_bytes // 64 + 256
 
 
 def decode(encoded: bytes | memoryview, out: NDArray[Any]) -> None:
@@ -90,7 +71,7 @@ def chunk_is_whole(encoded: bytes | memoryview) -> bool:
     return crc_bytes(bytes(encoded[:-_CRC_BYTES])) == bytes(encoded[-_CRC_BYTES:])
 
 
-def crc_bytes(data: bytes | NDArray[np.uint8]) -> bytes:
+def crc_bytes(data: bytes) -> bytes:
     """crc32c of `data` as it stands behind it in a file."""
     value: int = google_crc32c.value(data)
     return value.to_bytes(_CRC_BYTES, "little")

@@ -29,7 +29,8 @@ from actlas.store.layout import ArrayPlan
 
 #: Offset and length of a chunk that a shard does not hold.
 ABSENT = 2**64 - 1
-Encoded = bytes | NDArray[np.uint8]
+#: Chunks that are encoded ahead of the one that is written.
+_AHEAD = 2 * (os.cpu_count() or 1) + 2
 _TILE = 64
 
 
@@ -133,59 +134,52 @@ def _window(values: NDArray[Any], index: tuple[int, ...], step: tuple[int, ...])
     return window
 
 
-def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> Iterator[Encoded]:
+def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> Iterator[bytes]:
     """Encoded chunks, shard after shard in the order of their indices; empty where the array has ended.
 
-    Each is to be used before the next is asked for. A few are encoded ahead, always into the same memory: fresh pages for every
-    chunk would cost as much as the encoding.
+    A few are encoded ahead, over the borders of shards, so that no thread waits for a file to be written.
     """
     grid = [range(shard // chunk) for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
-    n_bytes = codec.memory_bytes(prod(plan.chunk) * plan.itemsize)
-    free: list[NDArray[np.uint8] | None] = [None] * (2 * (os.cpu_count() or 1) + 2)
 
-    def encode(piece: NDArray[Any], memory: NDArray[np.uint8]) -> Encoded:
-        return codec.encode(_whole_chunk(piece, plan), memory) if piece.size else b""
+    def encode(piece: NDArray[Any]) -> bytes:
+        return codec.encode(_whole_chunk(piece, plan)) if piece.size else b""
 
-    ahead: deque[tuple[Future[Encoded], NDArray[np.uint8]]] = deque()
+    ahead: deque[Future[bytes]] = deque()
     try:
         for shard in shards:
             for index in itertools.product(*grid):
-                if not free:
-                    encoding, memory = ahead.popleft()
-                    yield encoding.result()
-                    free.append(memory)
-                taken = free.pop()
-                memory = np.empty(n_bytes, dtype=np.uint8) if taken is None else taken
-                ahead.append((pool.submit(encode, _window(shard, index, plan.chunk), memory), memory))
+                ahead.append(pool.submit(encode, _window(shard, index, plan.chunk)))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
         while ahead:
-            yield ahead.popleft()[0].result()
+            yield ahead.popleft().result()
     finally:
         # nothing may still read `values` when an error leaves here
-        for encoding, _ in ahead:
+        for encoding in ahead:
             encoding.cancel()
-        wait([encoding for encoding, _ in ahead])
+        wait(ahead)
 
 
 class _Assembly:
     """One shard as it is written: chunks, then their index and its crc32c, as `sharding_indexed` lays them out."""
 
-    def __init__(self, chunks: Iterator[Encoded]) -> None:
+    def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self.n_bytes = 0
         self.crc32c = 0
 
-    def parts(self) -> Iterator[bytes | memoryview]:
+    def parts(self) -> Iterator[bytes]:
         index = []
         for chunk in self._chunks:
-            index.append((self.n_bytes, len(chunk)) if len(chunk) else (ABSENT, ABSENT))
+            index.append((self.n_bytes, len(chunk)) if chunk else (ABSENT, ABSENT))
             yield self._counted(chunk)
         table = np.array(index, dtype="<u8").tobytes()
         yield self._counted(table + crc_bytes(table))
 
-    def _counted(self, part: Encoded) -> bytes | memoryview:
+    def _counted(self, part: bytes) -> bytes:
         self.n_bytes += len(part)
         self.crc32c = google_crc32c.extend(self.crc32c, part)
-        return part if isinstance(part, bytes) else part.data
+        return part
 
 
 _working = threading.local()
@@ -214,9 +208,9 @@ def _copy_turning(source: NDArray[Any], target: NDArray[Any]) -> None:
         target[...] = source
         return
     if source.dtype.itemsize == 2:
-        from actlas.store import bit_planes
+        from actlas.store.turning import turn
 
-        if bit_planes.turn(source, target):
+        if turn(source, target):
             return
     for row in range(0, rows, _TILE):
         for column in range(0, columns, _TILE):

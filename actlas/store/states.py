@@ -314,7 +314,7 @@ class StateWriter:
 
     def _write_arrays(self, file: Path, arrays: Arrays) -> None:
         pieces = [piece for array in arrays.values() for piece in _pieces(array)]
-        encoded = [bytes(piece) for piece in self._pool.map(self._codec.encode, pieces)]
+        encoded = list(self._pool.map(self._codec.encode, pieces))
         sizes = np.array([len(piece) for piece in encoded], "<u8")
         write_atomically(file, [sizes.tobytes(), *encoded], sync=self._sync)
 
