@@ -18,6 +18,8 @@ SINGLE_SITES = ("embed",)
 
 POOLINGS = ("max", "mean", "last", "max_with_pad")
 DTYPES = ("float16", "bfloat16", "float32")
+#: What a model can compute in; "autocast-": weights in float32, matrix products in the dtype named.
+COMPUTE_DTYPES = (*DTYPES, "autocast-float16", "autocast-bfloat16")
 #: Which tokens have their vectors kept: a draw, all of them, the last one of a marked span, every word (mean of its tokens).
 TOKEN_CHOICES = ("sample", "all", "span", "word")
 #: What can be kept without values: active tokens per language, sums per concept, texts per 8-bit code.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actlas.cli.show import ProgressLine, as_table, duration, n_bytes, step_progress, tell
-from actlas.names import DTYPES, OVER_LONG, POLICIES, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
+from actlas.names import COMPUTE_DTYPES, DTYPES, OVER_LONG, POLICIES, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
 
 if TYPE_CHECKING:
     from actlas.extract import CheckpointResult, Progress
@@ -76,9 +76,12 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("--over-long", choices=OVER_LONG, default="truncate", help="what happens to longer texts")
     extract.add_argument("--special-tokens", choices=SPECIAL_TOKENS, default="pool", help="tokens that the tokenizer adds")
     extract.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
-    extract.add_argument("--compute-dtype", choices=("auto", *DTYPES), default="auto")
+    extract.add_argument("--compute-dtype", choices=("auto", *COMPUTE_DTYPES), default="auto")
     extract.add_argument("--tokens-per-batch", type=int)
     extract.add_argument("--texts-per-block", type=int, help="texts of one unit of writing and of resume")
+    extract.add_argument(
+        "--value-memory", type=float, metavar="GB", help="values in memory at most, where a store begins (default: 2 GiB)"
+    )
     extract.add_argument("--token-sample", type=int, metavar="N", help="token vectors kept per text for probing; 0 keeps none")
     extract.add_argument(
         "--token-sites", type=_names, metavar="SITE,...", help="sites whose token vectors are kept (default: embed,resid)"
@@ -183,6 +186,7 @@ def _extract(options: argparse.Namespace) -> None:
         fidelity_texts=options.fidelity_texts,
         calibration_texts=options.calibration_texts,
         texts_per_block=options.texts_per_block,
+        value_bytes=None if options.value_memory is None else int(options.value_memory * 1e9),
         removes_downloads=options.remove_downloads,
         checks_disk=not options.no_disk_check,
         syncs=not options.no_sync,

@@ -113,7 +113,8 @@ class HfSession:
         self._hooks = Hooks(model, places, capture, device)
         self._pad_id = _pad_id(model)
         probe = torch.tensor([[self._pad_id] * 3] * 2, device=device)
-        with _inference():
+        self._cast = _arithmetic(source.compute_dtype)[1]
+        with _inference(device, self._cast):
             self._hooks.measure(lambda: self._base(input_ids=probe, use_cache=False), (2, 3))
             self._has_loss = has_head and self._head_is_plain(probe)
         self.shapes: Mapping[str, tuple[int, int]] = dict(self._hooks.shapes)
@@ -141,7 +142,7 @@ class HfSession:
         stage = self._hooks.begin_block(block, dtype or self._capture.dtype)
         # a budget of one token leaves every text alone
         budget = 1 if is_alone else self._tokens_per_batch
-        with _inference():
+        with _inference(self._device, self._cast):
             for batch in block.batches(budget, pad_id=self._pad_id, pad_to=self._capture.pad_to):
                 self._run_batch(batch, stage)
                 if on_batch is not None:
@@ -206,9 +207,16 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 @contextmanager
-def _inference() -> Iterator[None]:
-    with torch.inference_mode():
+def _inference(device: torch.device, cast: torch.dtype | None) -> Iterator[None]:
+    with torch.inference_mode(), torch.autocast(device.type, dtype=cast, enabled=cast is not None):
         yield
+
+
+def _arithmetic(compute_dtype: str) -> tuple[torch.dtype, torch.dtype | None]:
+    """Dtype of the weights, and the one that matrix products are taken in where that is another."""
+    is_cast = compute_dtype.startswith("autocast-")
+    named = TORCH_DTYPES[compute_dtype.removeprefix("autocast-")]
+    return (torch.float32, named) if is_cast else (named, None)
 
 
 def _device(name: str) -> torch.device:
@@ -250,7 +258,7 @@ def _load(source: Source, config: Any, settings: BackendSettings) -> Any:
             model, info = auto.from_pretrained(
                 source.folder,
                 config=config,
-                dtype=TORCH_DTYPES[source.compute_dtype],
+                dtype=_arithmetic(source.compute_dtype)[0],
                 use_safetensors=True,
                 trust_remote_code=settings.trust_remote_code,
                 local_files_only=True,

@@ -51,6 +51,8 @@ class VllmBackend:
             raise BackendUnavailable(
                 f"backend vllm takes devices by CUDA_VISIBLE_DEVICES, not as {settings.device!r}; --device cuda or cpu"
             )
+        if settings.compute_dtype.startswith("autocast-"):
+            raise BackendUnavailable(f"backend vllm computes in one dtype, not in {settings.compute_dtype}; --backend hf")
         if settings.tensor_parallel < 1:
             raise ValueError(f"tensor_parallel must be at least 1, not {settings.tensor_parallel}")
 

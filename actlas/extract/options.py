@@ -20,7 +20,8 @@ class ExtractOptions:
             checkpoint out, "refuse" stops; before it is loaded.
         broken: The same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted.
         device: "cpu", "cuda", "cuda:N", or "auto".
-        compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU.
+        compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU;
+            "autocast-bfloat16" or "autocast-float16" keeps the weights in float32 and takes matrix products in the dtype named.
         tensor_parallel: Devices (ranks) that the vllm backend divides a model among.
         tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
         max_tokens: Longest token sequence, special tokens included; None for 128, or what the first checkpoint can read if that
@@ -36,7 +37,9 @@ class ExtractOptions:
         calibration_texts: Texts, the first of the corpus, that a backend other than transformers is compared with it on before
             anything is written; 0 skips the comparison.
         loss_texts: Texts, evenly spread, that the sanity loss is taken on; None takes all.
-        texts_per_block: Texts of one unit of writing and of resume; None fits them to memory.
+        texts_per_block: Texts of one unit of writing and of resume; None fits them to `value_bytes`.
+        value_bytes: Values in memory at most, in a block that is computed and one that is written, unless 32 texts of each are
+            more; None for 2 GiB. A store keeps the blocks that it was begun with.
         stats_only: Keep no cube and no token vectors, only states of the sites asked for: any of "counts" (active tokens per
             language), "moments" (sums per concept and language) and "histogram" (texts per 8-bit code, concept and language).
             True is ("counts",).
@@ -71,6 +74,7 @@ class ExtractOptions:
     calibration_texts: int = 4
     loss_texts: int | None = 256
     texts_per_block: int | None = None
+    value_bytes: int | None = None
     stats_only: bool | Sequence[str] = False
     active_threshold: float = 0.0
     range_texts: int = 512

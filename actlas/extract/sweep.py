@@ -31,7 +31,13 @@ from actlas.store.states import StatePlan, remove_parts
 from actlas.store.writer import StoreWriter, same_weights
 
 #: Largest difference between a text in a batch and the same text alone, relative to the largest value of its layer.
-FIDELITY_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+FIDELITY_TOLERANCE = {
+    "float32": 1e-4,
+    "float16": 2e-2,
+    "bfloat16": 1e-1,
+    "autocast-float16": 2e-2,
+    "autocast-bfloat16": 1e-1,
+}
 #: Nats above a uniform guess from which a checkpoint is reported.
 _WORSE_THAN_GUESSING = 0.1
 #: Texts that a checkpoint is tried on before it is extracted, where the fidelity check does not say how many.
@@ -220,7 +226,9 @@ class Sweep:
         n_vectors = 0 if self.texts.sample is None else math.ceil(self.texts.sample.height / n_texts)
         per_text = sum(math.prod(shape) for shape in values.values())
         per_text += n_vectors * sum(math.prod(shape) for shape in token_cubes.values())
-        writer = self._open(options.texts_per_block or layout.texts_per_block(n_texts, per_text, item))
+        # one block is written while the next one is computed
+        block_bytes = layout.BLOCK_BYTES if options.value_bytes is None else options.value_bytes // 2
+        writer = self._open(options.texts_per_block or layout.texts_per_block(n_texts, per_text, item, block_bytes))
         with writer:
             about = self._provenance(source, session, fidelity, twins)
             if calibration is not None:

@@ -62,7 +62,7 @@ def plain_values(folder, corpus, site="mlp_pre"):
     for text in corpus.texts["text"]:
         with torch.no_grad():
             model(**tokenizer(text, return_tensors="pt", truncation=True, max_length=60, return_token_type_ids=False))
-        texts.append(np.stack([kept[layer].amax(0).numpy() for layer in range(2)]))
+        texts.append(np.stack([kept[layer].amax(0).float().numpy() for layer in range(2)]))
     return np.stack(texts, axis=2)
 
 
@@ -530,3 +530,30 @@ def test_the_command_line_says_where_the_time_went(tiny_models, small_corpus, tm
         assert f"\n  {name:8} " in said
     in_turn = {name: spent for name, spent in seconds.items() if name not in ("collect", "write")}
     assert f"bound by {max(in_turn, key=in_turn.get)}\n" in said
+
+
+def test_autocast_keeps_the_weights_and_takes_products_in_the_named_dtype(tiny_models, small_corpus, tmp_path):
+    folder = tiny_models("llama")
+    results = {
+        name: extract(folder, small_corpus, tmp_path / name, dtype="float32", compute_dtype=name)
+        for name in ("float32", "autocast-bfloat16")
+    }
+    assert results["autocast-bfloat16"].checkpoints[0].fidelity < 0.1
+    cast = Store(tmp_path / "autocast-bfloat16")
+    assert cast.recipe.compute_dtype == "autocast-bfloat16"
+    values = cast.cube("llama", "mlp_pre").read()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = plain_values(folder, small_corpus)
+    scale = np.abs(expected).max()
+    assert np.abs(values - expected).max() < 1e-2 * scale
+    assert not np.array_equal(values, Store(tmp_path / "float32").cube("llama", "mlp_pre").read())
+
+
+def test_values_in_memory_decide_how_large_blocks_are(tiny_models, small_corpus, tmp_path):
+    folder = tiny_models("llama")
+    extract(folder, small_corpus, tmp_path / "small", texts_per_block=None, value_bytes=1)
+    extract(folder, small_corpus, tmp_path / "large", texts_per_block=None)
+    blocks = {name: len(list((tmp_path / name / "manifests/llama/blocks").glob("*.json"))) for name in ("small", "large")}
+    assert blocks == {"small": -(-small_corpus.n_texts // 32), "large": 1}
+    cubes = [Store(tmp_path / name).cube("llama", "mlp_pre").read() for name in blocks]
+    np.testing.assert_allclose(*cubes, rtol=1e-3, atol=1e-4)
