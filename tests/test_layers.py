@@ -43,6 +43,8 @@ HOMES = {
     "sklearn": ("query/probe",),
     "duckdb": ("query/tables", "query/scan"),
     "numba": ("kernels/", "store/turning"),
+    "dask": ("extract/cluster", "store/cube"),
+    "distributed": ("extract/cluster",),
     "matplotlib": ("report/",),
     "pickle": (),
     "joblib": (),

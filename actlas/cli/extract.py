@@ -27,6 +27,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in _names(text))
 
 
+def _part(text: str) -> tuple[int, int]:
+    number, _, whole = text.partition("/")
+    return int(number), int(whole)
+
+
 def _values(text: str) -> tuple[float, ...]:
     return tuple(map(float, _names(text)))
 
@@ -76,6 +81,9 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("--over-long", choices=OVER_LONG, default="truncate", help="what happens to longer texts")
     extract.add_argument("--special-tokens", choices=SPECIAL_TOKENS, default="pool", help="tokens that the tokenizer adds")
     extract.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
+    extract.add_argument("--devices", type=_names, metavar="DEVICE,...", help="several devices of this machine, a process each")
+    extract.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers share the work, or local:N")
+    extract.add_argument("--part", type=_part, metavar="I/N", help="only part I of N, for arrays of jobs on one store")
     extract.add_argument("--compute-dtype", choices=("auto", *COMPUTE_DTYPES), default="auto")
     extract.add_argument("--tokens-per-batch", type=int)
     extract.add_argument("--texts-per-block", type=int, help="texts of one unit of writing and of resume")
@@ -168,6 +176,9 @@ def _extract(options: argparse.Namespace) -> None:
         duplicates=options.duplicates,
         broken=options.broken,
         device=options.device,
+        devices=options.devices or (),
+        dask=options.dask,
+        part=options.part,
         compute_dtype=options.compute_dtype,
         tensor_parallel=options.tensor_parallel,
         tokens_per_batch=options.tokens_per_batch,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from actlas.extract.backend import get_backend
-from actlas.extract.models import resolve_models
-from actlas.extract.options import ExtractOptions, ExtractSummary, Progress, ProgressCallback
-from actlas.extract.run import Request, engine_settings, prepare
+from actlas.errors import ExtractionError
+from actlas.extract.options import ExtractOptions, ExtractSummary, ProgressCallback
+from actlas.extract.run import Models, Request, run_here
 from actlas.extract.sites import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint
 from actlas.store.corpus import Corpus
-
-Models = str | Path | Checkpoint | Iterable[str | Path | Checkpoint]
 
 
 def extract_activations(
@@ -58,19 +55,37 @@ def extract_activations(
         ModelNotLoaded: If a checkpoint is not there or not in safetensors.
     """
     chosen = ExtractOptions(**options)
+    if chosen.part is not None and not 1 <= chosen.part[0] <= chosen.part[1]:
+        raise ExtractionError(f"there is no part {chosen.part[0]} of {chosen.part[1]}; parts are numbered from 1")
     # a misspelt site is refused before any file is hashed
     parse_sites([site for site in sites if site != AUTO_LINEAR])
-    engine = get_backend(backend, engine_settings(chosen))
-    checkpoints = resolve_models(models, chosen.steps, revisions=chosen.revisions, list_revisions=engine.revisions)
-    request = Request(Path(store), tuple(sites), pooling, dtype, backend, chosen, len(checkpoints))
-    report = progress or (lambda _: None)
-    report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
-    run = prepare(request, corpus, engine.locate(checkpoints[0]), report)
-    results = run.run(checkpoints)
-    return ExtractSummary(
-        store=str(store),
-        checkpoints=tuple(results),
-        n_texts=run.texts.corpus.n_texts,
-        n_over_long=len(run.texts.over_long),
-        warnings=tuple(run.warnings),
-    )
+    if chosen.devices or chosen.dask:
+        return _elsewhere(models, corpus, store, (tuple(sites), pooling, dtype, backend), progress or (lambda _: None), chosen)
+    return run_here(models, corpus, Request(Path(store), tuple(sites), pooling, dtype, backend, chosen), progress)
+
+
+def _elsewhere(
+    models: Models,
+    corpus: Corpus | Path | str,
+    store: Path | str,
+    what: tuple[tuple[str, ...], str, str, str],
+    progress: ProgressCallback,
+    chosen: ExtractOptions,
+) -> ExtractSummary:
+    """The same call in other processes."""
+    from actlas.extract.worker import Call
+
+    if isinstance(corpus, Corpus):
+        raise ExtractionError("other processes read the corpus from its folder; write it with Corpus.write and name that")
+    if chosen.devices and chosen.dask:
+        raise ExtractionError("devices are of this machine, Dask's workers have their own; give --devices or --dask, not both")
+    given = [models] if isinstance(models, str | Path | Checkpoint) else models
+    named = tuple(model if isinstance(model, Checkpoint) else str(model) for model in given)
+    call = Call(named, str(corpus), str(store), *what, options=chosen)
+    if chosen.dask:
+        from actlas.extract.cluster import run_on_dask
+
+        return run_on_dask(call, chosen.dask, progress)
+    from actlas.extract.devices import run_on_devices
+
+    return run_on_devices(call, chosen.devices, progress)

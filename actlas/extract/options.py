@@ -20,6 +20,9 @@ class ExtractOptions:
             checkpoint out, "refuse" stops; before it is loaded.
         broken: The same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted.
         device: "cpu", "cuda", "cuda:N", or "auto".
+        devices: Several devices of this machine, with a process each; a device named twice has two.
+        dask: Address of a Dask scheduler whose workers share the call, or "local:N" for N processes on this machine.
+        part: (i, n): only the i-th of n parts of the blocks, counted from 1; together the parts are everything.
         compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU;
             "autocast-bfloat16" or "autocast-float16" keeps the weights in float32 and takes matrix products in the dtype named.
         tensor_parallel: Devices (ranks) that the vllm backend divides a model among.
@@ -59,6 +62,9 @@ class ExtractOptions:
     duplicates: str = "flag"
     broken: str = "flag"
     device: str = "auto"
+    devices: tuple[str, ...] = ()
+    dask: str | None = None
+    part: tuple[int, int] | None = None
     compute_dtype: str = "auto"
     tensor_parallel: int = 1
     tokens_per_batch: int | None = None

@@ -80,7 +80,11 @@ class CheckpointProgress:
 
 
 def run_blocks(
-    work: CheckpointWriter, session: Session, texts: TokenisedCorpus, progress: CheckpointProgress
+    work: CheckpointWriter,
+    session: Session,
+    texts: TokenisedCorpus,
+    progress: CheckpointProgress,
+    part: tuple[int, int] | None = None,
 ) -> dict[str, float]:
     """Compute and write every block that nobody else has; one is written while the next is computed.
 
@@ -101,7 +105,7 @@ def run_blocks(
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="actlas-write") as thread:
         try:
-            while (block := work.claim_next()) is not None:
+            while (block := work.claim_next(part)) is not None:
                 with timed(busy, "forward"):
                     run = session.run_block(texts.block(np.arange(block.start, block.stop)), on_batch=progress.add)
                 with timed(busy, "wait"):

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actlas.errors import CorpusError
 from actlas.extract.backend import Backend, BackendSettings, Source, get_backend
-from actlas.extract.options import ExtractOptions, ProgressCallback
+from actlas.extract.models import resolve_models
+from actlas.extract.options import ExtractOptions, ExtractSummary, Progress, ProgressCallback
 from actlas.extract.sites import AUTO_LINEAR, family_of, parse_sites
 from actlas.extract.sweep import Sweep, check_length
 from actlas.extract.tokens import TokenRules, tokenise
-from actlas.names import Recipe, StateRules, TokenSample
+from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus import Corpus
 from actlas.store.text_sets import text_sets
 
 #: Longest token sequence where nobody says.
 _MAX_TOKENS = 128
+
+Models = str | Path | Checkpoint | Iterable[str | Path | Checkpoint]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,6 @@ class Request:
     dtype: str
     backend: str
     options: ExtractOptions
-    n_checkpoints: int
 
 
 def engine_settings(options: ExtractOptions) -> BackendSettings:
@@ -45,7 +47,25 @@ def engine_settings(options: ExtractOptions) -> BackendSettings:
     )
 
 
-def prepare(request: Request, corpus: Corpus | Path | str, first: Source, report: ProgressCallback) -> Sweep:
+def run_here(models: Models, corpus: Corpus | Path | str, request: Request, progress: ProgressCallback | None) -> ExtractSummary:
+    """Checkpoint after checkpoint, in this process; see `extract_activations`."""
+    options = request.options
+    engine = get_backend(request.backend, engine_settings(options))
+    checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=engine.revisions)
+    report = progress or (lambda _: None)
+    report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
+    run = prepare(request, len(checkpoints), corpus, engine.locate(checkpoints[0]), report)
+    results = run.run(checkpoints)
+    return ExtractSummary(
+        store=str(request.store),
+        checkpoints=tuple(results),
+        n_texts=run.texts.corpus.n_texts,
+        n_over_long=len(run.texts.over_long),
+        warnings=tuple(run.warnings),
+    )
+
+
+def prepare(request: Request, n_checkpoints: int, corpus: Corpus | Path | str, first: Source, report: ProgressCallback) -> Sweep:
     """Settle the recipe by the first checkpoint and tokenise the corpus.
 
     Raises:
@@ -92,7 +112,7 @@ def prepare(request: Request, corpus: Corpus | Path | str, first: Source, report
             f"{' and '.join(states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "
             "texts in one language; label some, or keep counts alone"
         )
-    return Sweep(request.store, recipe, texts, engine, chosen, report, request.n_checkpoints, first)
+    return Sweep(request.store, recipe, texts, engine, chosen, report, n_checkpoints, first)
 
 
 def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], chosen: ExtractOptions) -> StateRules | None:

@@ -236,7 +236,7 @@ class Sweep:
             states = self._states(values, session, stage)
             work = writer.checkpoint(source.checkpoint, about, cubes, token_cubes, counts, states)
             stage.begin(n_texts - sum(block.n_texts for block in work.pending), per_text * item)
-            seconds |= run_blocks(work, session, self.texts, stage)
+            seconds |= run_blocks(work, session, self.texts, stage, options.part)
             rounded = {name: round(spent, 3) for name, spent in seconds.items()}
             is_complete = work.finish({"profile": {"n_texts": stage.texts_read, "seconds": rounded}})
         loss = Store(self.path).checkpoint(source.checkpoint.id).get("sanity_loss") if is_complete else None

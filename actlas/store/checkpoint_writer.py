@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,10 +155,16 @@ class CheckpointWriter:
         in_states = self._in_states()
         return [block for block in self.blocks if not (self._record(block).exists() or block.index in in_states)]
 
-    def claim_next(self) -> TextBlock | None:
-        """The next block without a commit record that nobody owns, now owned by us; None if there is none."""
+    def claim_next(self, part: tuple[int, int] | None = None) -> TextBlock | None:
+        """The next block without a commit record that nobody owns, now owned by us; None if there is none.
+
+        Args:
+            part: (i, n): only blocks of the i-th of n parts, counted from 1.
+        """
+        # where blocks are fewer than parts, other parts have them at other checkpoints
+        shift = crc32(self.checkpoint.id.encode())
         for block in self.pending:
-            if block.index in self._claims:
+            if block.index in self._claims or (part is not None and (block.index + shift) % part[1] != part[0] - 1):
                 continue
             claim = Claim.take(self._record(block).with_suffix(".claim"))
             if claim is None:

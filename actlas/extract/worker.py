@@ -1,0 +1,116 @@
+"""A call of `extract_activations` that goes to another process as text, and what that process sends back.
+
+`python -m actlas.extract.worker` reads one call from its standard input and writes lines of JSON: reports, then the summary or
+the error. It ends when its standard input does, so nobody is left behind whatever becomes of the process that asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actlas import errors
+from actlas.errors import ActlasError, ExtractionError
+from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, Progress
+from actlas.extract.run import Request, run_here
+from actlas.names import Checkpoint, TokenSample
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of `extract_activations`: names, numbers, paths."""
+
+    models: tuple[str | Checkpoint, ...]
+    corpus: str
+    store: str
+    sites: tuple[str, ...]
+    pooling: str
+    dtype: str
+    backend: str
+    options: ExtractOptions
+
+    def to_json(self) -> str:
+        """One line of text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Call:
+        """What `to_json` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        options: dict[str, Any] = _tuples(data.pop("options"))
+        if options["token_sample"] is not None:
+            options["token_sample"] = TokenSample(**_tuples(options["token_sample"]))
+        models = tuple(Checkpoint(**model) if isinstance(model, dict) else model for model in data.pop("models"))
+        return cls(**_tuples(data), models=models, options=ExtractOptions(**options))
+
+    def run(self, progress: Callable[[Progress], None]) -> ExtractSummary:
+        """Do it here."""
+        request = Request(Path(self.store), self.sites, self.pooling, self.dtype, self.backend, self.options)
+        return run_here(self.models, self.corpus, request, progress)
+
+
+def summary_from(data: Mapping[str, Any]) -> ExtractSummary:
+    """A summary from its JSON."""
+    results = tuple(CheckpointResult(**result) for result in data["checkpoints"])
+    return ExtractSummary(**{**data, "checkpoints": results, "warnings": tuple(data["warnings"])})
+
+
+def error_from(data: Mapping[str, str], where: str) -> ActlasError:
+    """An error of another process, of the same class where it is one of ours."""
+    kind = getattr(errors, data["kind"], None)
+    if isinstance(kind, type) and issubclass(kind, ActlasError):
+        return kind(data["message"])
+    return ExtractionError(f"{where} stopped with {data['kind']}: {data['message']}")
+
+
+def merged(summaries: Sequence[ExtractSummary]) -> ExtractSummary:
+    """What several processes did on one store, together: a checkpoint is extracted if one of them saw its last block."""
+    results = []
+    for same in zip(*(summary.checkpoints for summary in summaries), strict=True):
+        # whoever finished it knows the loss; the status of one who only shared it says less
+        order = ("extracted", "there", "skipped", "shared")
+        best = min(same, key=lambda result: order.index(result.status))
+        n_texts = sum(result.n_texts for result in same)
+        status = "extracted" if best.status == "there" and n_texts else best.status
+        results.append(replace(best, status=status, n_texts=n_texts, seconds=max(result.seconds for result in same)))
+    warnings = tuple(dict.fromkeys(line for summary in summaries for line in summary.warnings))
+    return replace(summaries[0], checkpoints=tuple(results), warnings=warnings)
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only, frozen dataclasses hold tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def main() -> None:
+    """Serve one call."""
+    # the lines go where standard output was; whatever a library prints goes to standard error
+    lines = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    call = Call.from_json(sys.stdin.readline())
+
+    def end_with_the_caller() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=end_with_the_caller, daemon=True).start()
+
+    def send(kind: str, data: Any) -> None:
+        lines.write(json.dumps({kind: data}) + "\n")
+
+    try:
+        send("summary", asdict(call.run(lambda progress: send("progress", asdict(progress)))))
+    except Exception as error:
+        send("error", {"kind": type(error).__name__, "message": str(error)})
+    lines.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""One call in several processes: the same bytes as in one, whoever of them dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from actlas.cli import run
+from actlas.errors import ExtractionError, ModelNotLoaded
+from actlas.extract import devices, extract_activations
+from actlas.extract.options import Progress
+from actlas.store.catalog import Store
+
+OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Products of matrices differ in their last bits between numbers of threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def corpus_folder(small_corpus, tmp_path):
+    small_corpus.write(tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    folders = ("cubes", "tokens", "counts", "corpus")
+    return {
+        str(path.relative_to(store)): path.read_bytes()
+        for folder in folders
+        for path in sorted((store / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def alone(tiny_models, corpus_folder, tmp_path):
+    extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
+    return contents(tmp_path / "alone")
+
+
+def test_two_processes_give_the_bytes_of_one(alone, tiny_models, corpus_folder, tmp_path):
+    reports: list[Progress] = []
+    summary = extract_activations(
+        tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"), progress=reports.append
+    )
+    assert contents(tmp_path / "s") == alone
+    (result,) = summary.checkpoints
+    assert (result.checkpoint, result.status) == ("llama", "extracted")
+    assert result.sanity_loss == Store(tmp_path / "s").checkpoint("llama")["sanity_loss"]
+    n_texts = Store(tmp_path / "s").corpus.n_texts
+    assert summary.n_texts == result.n_texts == n_texts
+    assert max(report.texts_done for report in reports) == n_texts
+    again = extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"))
+    assert [result.status for result in again.checkpoints] == ["there"]
+
+
+def test_a_process_that_is_killed_is_replaced(alone, tiny_models, corpus_folder, tmp_path, monkeypatch):
+    started = []
+    begin = devices._Process.__init__
+
+    def remembered(self, *args):
+        begin(self, *args)
+        started.append(self)
+
+    monkeypatch.setattr(devices._Process, "__init__", remembered)
+
+    def kill_one(report):
+        if report.stage == "extract" and len(started) == 2:
+            started[0]._process.send_signal(signal.SIGKILL)
+
+    summary = extract_activations(
+        tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"), progress=kill_one
+    )
+    assert len(started) == 3
+    assert contents(tmp_path / "s") == alone
+    assert summary.checkpoints[0].status == "extracted"
+    assert "died with status -9; its work was redone" in summary.warnings[-1]
+
+
+def test_processes_that_die_again_and_again_end_the_run(tiny_models, corpus_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices.sys, "executable", "/bin/false")
+    with pytest.raises(ExtractionError, match="died with status 1; .*the same command goes on from there"):
+        extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"))
+
+
+def test_an_error_of_a_process_is_the_caller_s(corpus_folder, tmp_path):
+    with pytest.raises(ModelNotLoaded, match="no model folder at"):
+        extract_activations(tmp_path / "nowhere", corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"))
+
+
+def test_what_other_processes_cannot_take_is_refused(tiny_models, small_corpus, corpus_folder, tmp_path):
+    with pytest.raises(ExtractionError, match="read the corpus from its folder"):
+        extract_activations(tiny_models("llama"), small_corpus, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"))
+    with pytest.raises(ExtractionError, match="not both"):
+        extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu",), dask="local:2")
+    with pytest.raises(ExtractionError, match="no part 3 of 2"):
+        extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, part=(3, 2))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nobody_is_left_behind(how, tiny_models, corpus_folder, tmp_path):
+    command = [sys.executable, "-m", "actlas", "extract", str(tiny_models("llama")), "--corpus", str(corpus_folder)]
+    command += ["--store", str(tmp_path / "s"), "--devices", "cpu,cpu", "--texts-per-block", "1", "--max-tokens", "60"]
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    tasks = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    children: list[str] = []
+    deadline = time.monotonic() + 60
+    while len(children) < 2 and time.monotonic() < deadline:
+        children = tasks.read_text().split()
+        time.sleep(0.01)
+    assert len(children) == 2
+    os.kill(parent.pid, how)
+    parent.wait(30)
+    while any(Path(f"/proc/{child}/cmdline").exists() for child in children):
+        assert time.monotonic() < deadline, "a process outlived the one that started it"
+        time.sleep(0.05)
+
+
+def test_parts_together_are_everything(alone, tiny_models, corpus_folder, tmp_path):
+    statuses = []
+    for part in ("2/3", "3/3", "1/3"):
+        arguments = ["extract", str(tiny_models("llama")), "--corpus", str(corpus_folder), "--store", str(tmp_path / "s")]
+        arguments += ["--site", "mlp_pre", "--site", "resid", "--max-tokens", "60", "--texts-per-block", "4", "--device", "cpu"]
+        assert run(["--quiet", *arguments, "--part", part]) == 0
+        statuses.append("llama" in Store(tmp_path / "s").checkpoints)
+    assert statuses == [False, False, True]
+    assert contents(tmp_path / "s") == alone
