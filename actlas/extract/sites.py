@@ -172,7 +172,10 @@ _ENGINE_BLOOM = EngineBlock(
 _ENGINE_GPT2 = EngineBlock(_engine_sites("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"))
 _ENGINE_OPT = EngineBlock(_engine_sites("self_attn.qkv_proj", "self_attn.out_proj", "fc1", "fc2"))
 _PER_HEAD = "fused, per head: q, k, v of head 0, then of head 1, ..."
-_FALCON = "fused; the order depends on new_decoder_architecture and multi_query in config.json"
+_FALCON = (
+    "fused; with multi_query in config.json: q of all heads, k, v; without: per head q, k, v; with new_decoder_architecture: "
+    "per head of k and v: its heads of q, k, v"
+)
 
 
 def _like_llama(name: str, engine: EngineBlock | None = None) -> Family:
