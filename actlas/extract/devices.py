@@ -134,4 +134,5 @@ def run_on_devices(call: Call, devices: Sequence[str], progress: ProgressCallbac
     finally:
         for process in processes:
             process.end()
-    return replace(merged(summaries), warnings=(*merged(summaries).warnings, *(f"{line}; its work was redone" for line in lost)))
+    whole = merged(summaries)
+    return replace(whole, warnings=(*whole.warnings, *(f"{line}; its work was redone" for line in lost)))

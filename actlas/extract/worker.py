@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,8 @@ def main() -> None:
     # the lines go where standard output was; whatever a library prints goes to standard error
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    # Ctrl-C reaches every process of a terminal; who asked decides, and ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     call = Call.from_json(sys.stdin.readline())
 
     def end_with_the_caller() -> None:
