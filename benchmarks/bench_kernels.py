@@ -3,8 +3,8 @@
     python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [--full | --quick]
 
 - matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
-  them crossed (--full: with fewer neurons, in no order, saved on the way; takes an hour). Peers work on as many of the same neurons
-  as fill a comparable time; figures are per value and concept.
+  them crossed (--full: with fewer neurons, in no order, saved on the way; takes an hour). Peers work on as many of the same
+  neurons as fill a comparable time; figures are per value and concept.
 - statistics: each statistic alone, and the nine defaults together, over the time of average precision alone
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
 - parts: each step of the engine alone, beside one copy of the values
