@@ -180,3 +180,35 @@ def tokenizer_writer():
 def text_maker():
     """The function that makes texts which the tiny tokenizer knows."""
     return make_texts
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Here and in processes started here: products of matrices differ in their last bits between numbers of threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def corpus_folder(small_corpus, tmp_path):
+    """The small corpus on disk."""
+    small_corpus.write(tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def contents():
+    """A function: all bytes of a store's arrays and corpus by path."""
+
+    def read(store):
+        return {
+            str(path.relative_to(store)): path.read_bytes()
+            for folder in ("cubes", "tokens", "counts", "corpus")
+            for path in sorted((store / folder).rglob("*"))
+            if path.is_file()
+        }
+
+    return read

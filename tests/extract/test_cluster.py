@@ -4,7 +4,6 @@ import os
 import signal
 
 import pytest
-import torch
 
 from actlas.errors import ExtractionError, ModelNotLoaded
 from actlas.extract import extract_activations
@@ -14,32 +13,10 @@ distributed = pytest.importorskip("distributed")
 OPTIONS = {"sites": ["mlp_pre"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Products of matrices differ in their last bits between numbers of threads; Dask's workers have one each."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def corpus_folder(small_corpus, tmp_path):
-    small_corpus.write(tmp_path / "corpus")
-    return tmp_path / "corpus"
-
-
-def contents(store):
-    return {
-        str(path.relative_to(store)): path.read_bytes()
-        for folder in ("cubes", "tokens", "counts", "corpus")
-        for path in sorted((store / folder).rglob("*"))
-        if path.is_file()
-    }
-
-
-def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(tiny_models, corpus_folder, tmp_path):
+def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_models, corpus_folder, tmp_path):
     models = [tiny_models("llama")]
     extract_activations(models, corpus_folder, tmp_path / "alone", **OPTIONS)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -61,7 +38,7 @@ def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(tiny_models, corp
             extract_activations(tmp_path / "no", corpus_folder, tmp_path / "n", **OPTIONS, dask=cluster.scheduler_address)
 
 
-def test_a_cluster_of_this_machine(tiny_models, corpus_folder, tmp_path):
+def test_a_cluster_of_this_machine(contents, tiny_models, corpus_folder, tmp_path):
     extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
     extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, dask="local:2")
     assert contents(tmp_path / "s") == contents(tmp_path / "alone")

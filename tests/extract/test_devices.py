@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from actlas.cli import run
 from actlas.errors import ExtractionError, ModelNotLoaded
@@ -19,39 +18,16 @@ from actlas.store.catalog import Store
 OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Products of matrices differ in their last bits between numbers of threads."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def corpus_folder(small_corpus, tmp_path):
-    small_corpus.write(tmp_path / "corpus")
-    return tmp_path / "corpus"
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    folders = ("cubes", "tokens", "counts", "corpus")
-    return {
-        str(path.relative_to(store)): path.read_bytes()
-        for folder in folders
-        for path in sorted((store / folder).rglob("*"))
-        if path.is_file()
-    }
-
-
-@pytest.fixture
-def alone(tiny_models, corpus_folder, tmp_path):
+def alone(contents, tiny_models, corpus_folder, tmp_path):
     extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
     return contents(tmp_path / "alone")
 
 
-def test_two_processes_give_the_bytes_of_one(alone, tiny_models, corpus_folder, tmp_path):
+def test_two_processes_give_the_bytes_of_one(alone, contents, tiny_models, corpus_folder, tmp_path):
     reports: list[Progress] = []
     summary = extract_activations(
         tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"), progress=reports.append
@@ -67,7 +43,7 @@ def test_two_processes_give_the_bytes_of_one(alone, tiny_models, corpus_folder, 
     assert [result.status for result in again.checkpoints] == ["there"]
 
 
-def test_a_process_that_is_killed_is_replaced(alone, tiny_models, corpus_folder, tmp_path, monkeypatch):
+def test_a_process_that_is_killed_is_replaced(alone, contents, tiny_models, corpus_folder, tmp_path, monkeypatch):
     started = []
     begin = devices._Process.__init__
 
@@ -129,7 +105,7 @@ def test_nobody_is_left_behind(how, tiny_models, corpus_folder, tmp_path):
         time.sleep(0.05)
 
 
-def test_parts_together_are_everything(alone, tiny_models, corpus_folder, tmp_path):
+def test_parts_together_are_everything(alone, contents, tiny_models, corpus_folder, tmp_path):
     statuses = []
     for part in ("2/3", "3/3", "1/3"):
         arguments = ["extract", str(tiny_models("llama")), "--corpus", str(corpus_folder), "--store", str(tmp_path / "s")]
