@@ -3,8 +3,8 @@
     python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [--full | --quick]
 
 - matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
-  them crossed (--full: with fewer neurons, in no order, saved on the way; takes an hour). Peers work on as many of the same
-  neurons as fill a comparable time; figures are per value and concept.
+  them crossed (--full: in no order, saved on the way; takes hours). Peers work on as many of the same neurons as fill a
+  comparable time; figures are per value and concept.
 - statistics: each statistic alone, and the nine defaults together, over the time of average precision alone
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
 - parts: each step of the engine alone, beside one copy of the values
@@ -108,8 +108,8 @@ def peak_bytes(call: Callable[[], object]) -> int:
     return peak
 
 
-def measure_cell(cell: Cell, rounds: int, seconds: float, n_values: float = 6e7) -> dict[str, object]:
-    most = max(16, int(n_values) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
+def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
+    most = max(16, int(6e7) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
     values = kernel_peers.make_values(cell.shape, most, cell.n_texts, cell.dtype)
     labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
 
@@ -164,7 +164,7 @@ def matrix(options: argparse.Namespace) -> None:
         # in no order, and saved on the way: a part of the crossed matrix is a fair sample of it
         random.Random(0).shuffle(chosen)
     for cell in chosen:
-        row = measure_cell(cell, options.rounds, 0.01 if options.quick or options.full else 0.05, 1e7 if options.full else 6e7)
+        row = measure_cell(cell, options.rounds, 0.01 if options.quick else 0.05)
         rows.append(row)
         ratios = row["peer_over_actlas"]
         assert isinstance(ratios, dict)
