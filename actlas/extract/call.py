@@ -79,6 +79,8 @@ def _elsewhere(
         raise ExtractionError("other processes read the corpus from its folder; write it with Corpus.write and name that")
     if chosen.devices and chosen.dask:
         raise ExtractionError("devices are of this machine, Dask's workers have their own; give --devices or --dask, not both")
+    if chosen.removes_downloads:
+        raise ExtractionError("--remove-downloads would take files from processes that still read them; remove them afterwards")
     given = [models] if isinstance(models, str | Path | Checkpoint) else models
     named = tuple(model if isinstance(model, Checkpoint) else str(model) for model in given)
     call = Call(named, str(corpus), str(store), *what, options=chosen)

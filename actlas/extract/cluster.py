@@ -76,7 +76,7 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
             answers = client.gather(futures)
         except distributed.KilledWorker as error:
             raise ExtractionError(
-                f"a part was given up after {MAX_LOST + 1} workers died at it ({error}). What was committed stays; the same "
+                f"a part was given up, for workers died at it again and again ({error}). What was committed stays; the same "
                 "command goes on from there"
             ) from error
         finally:

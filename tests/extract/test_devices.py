@@ -82,6 +82,10 @@ def test_what_other_processes_cannot_take_is_refused(tiny_models, small_corpus, 
         extract_activations(tiny_models("llama"), small_corpus, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"))
     with pytest.raises(ExtractionError, match="not both"):
         extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu",), dask="local:2")
+    with pytest.raises(ExtractionError, match="would take files from processes"):
+        extract_activations(
+            tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"), removes_downloads=True
+        )
     with pytest.raises(ExtractionError, match="no part 3 of 2"):
         extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, part=(3, 2))
 
