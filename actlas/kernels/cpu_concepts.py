@@ -247,11 +247,13 @@ def _n_dense(labels: Any, n_ranks: Any, needs_bits: Any) -> Any:
 
 @jit
 def _turn_members(k: Any, text_at: Any, labels: Any, s: Any) -> None:
-    """Bitmap of the members of concept `k`, ready to count in."""
+    """Bitmap of the members of concept `k`, ready to count in. Concepts come in the order of their member sets."""
     member_set = labels.member_set[k]
     n = s.x.shape[0]
-    rank_labels(labels.member_words[member_set >> 5], 0, n, text_at, s.member_ranked)
-    turn_plane(n, s.member_ranked, (member_set >> 3) & 3, s.member_bits)
+    if member_set % LANES == 0:
+        rank_labels(labels.member_words[member_set // LANES], 0, n, text_at, s.member_ranked)
+    if member_set & 7 == 0:
+        turn_plane(n, s.member_ranked, (member_set >> 3) & 3, s.member_bits)
     prefix(n, s.member_bits[member_set & 7])
 
 

@@ -15,7 +15,7 @@ from actlas.kernels.jit import intrinsic
 
 #: Concepts of a group: the bits of a label word, and what one walk serves at most.
 LANES = 32
-#: Whether vector registers hold eight float64, can be gathered into and counted in; if not, loops for that are written otherwise.
+#: Whether vector registers hold eight float64, gather and count bits; if not, loops for that are written otherwise.
 IS_WIDE = bool(get_host_cpu_features().get("avx512vpopcntdq"))
 
 
@@ -27,13 +27,6 @@ def popcount(typing: Any, word: Any) -> Any:
 @intrinsic
 def trailing_zeros(typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), lambda context, builder, signature, args: builder.cttz(
-        args[0], ir.Constant(ir.IntType(1), 0)
-    )
-
-
-@intrinsic
-def leading_zeros(typing: Any, word: Any) -> Any:
-    return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctlz(
         args[0], ir.Constant(ir.IntType(1), 0)
     )
 

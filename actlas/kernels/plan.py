@@ -38,7 +38,8 @@ class Cost:
     weigh_middle: float = 2.4  # dense, per rank, more where AUROC is wanted
 
 
-#: Measured on a processor whose vector registers hold four float64, and on one where they hold eight and count bits.
+#: Measured on a processor whose vector registers hold four float64. Where they hold eight and count bits, the walk and the sums
+#: were measured, and the rest is taken to be the same.
 COSTS = {
     False: Cost(),
     True: Cost(walk=(1.4, 1.9, 2.8, 3.6), walk_middle=0.15, weigh=0.4, count=0.28, precision=0.28, middle=0.78),

@@ -90,3 +90,14 @@ def test_the_first_refused_neuron_is_named_whichever_thread_found_one():
     values[8500, 3] = values[700, 4] = np.nan
     with pytest.raises(KernelInputError, match="neuron 700, text 4"):
         concept_scores(values, is_concept, ("ap",), threads=2)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_more_member_sets_than_a_label_word_holds(dtype):
+    rng = np.random.default_rng(0)
+    values = np.maximum(rng.standard_normal((3, 300)), 0).round(1).astype(dtype)
+    is_concept, is_member = rng.random((300, 70)) < 0.3, rng.random((300, 70)) < 0.8
+    is_member[:, ::5], is_member[:, 1::7] = True, is_member[:, 1:2]
+    found, expected = (concept_scores(values, is_concept, NAMED_STATS, is_member, backend=name) for name in ("cpu", "reference"))
+    for stat, numbers in expected.items():
+        np.testing.assert_allclose(found[stat], numbers, rtol=0, atol=1e-12, err_msg=stat)
