@@ -119,3 +119,14 @@ class KernelInputError(ActlasError, ValueError):
 
 class QueryError(ActlasError, ValueError):
     """A question, or a piece of SQL, that is refused."""
+
+
+def error_named(kind: str, message: str) -> ActlasError | None:
+    """The error of another process by the name of its class; None if that is not one of ours.
+
+    Example:
+        >>> error_named("CorpusError", "no texts"), error_named("OSError", "disk full")
+        (CorpusError('no texts'), None)
+    """
+    found = globals().get(kind)
+    return found(message) if isinstance(found, type) and issubclass(found, ActlasError) else None

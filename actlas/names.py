@@ -212,20 +212,27 @@ class Recipe:
     def from_json(cls, data: Mapping[str, object]) -> Recipe:
         """The recipe that `to_json` wrote."""
         known = dict(data)
-        sample = dict(known.pop("tokens"))  # type: ignore[call-overload]
-        sample["sites"] = tuple(sample["sites"])
+        sample = tuples(known.pop("tokens"))  # type: ignore[arg-type]
         modules = tuple((str(site), str(path)) for site, path in known.pop("site_modules"))  # type: ignore[attr-defined]
         states = known.pop("states", None)
         if states is not None:
-            kept: dict[str, Any] = dict(states)  # type: ignore[call-overload]
-            known["states"] = StateRules(**{**kept, "kinds": tuple(kept["kinds"]), "sites": tuple(kept["sites"])})
-        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-        return cls(**{**known, **lists, "tokens": TokenSample(**sample), "site_modules": modules})  # type: ignore[arg-type]
+            known["states"] = StateRules(**tuples(states))  # type: ignore[arg-type]
+        return cls(**{**tuples(known), "tokens": TokenSample(**sample), "site_modules": modules})
 
     @property
     def fingerprint(self) -> str:
         """Hash of all fields: two cubes with one fingerprint and one weight hash hold the same numbers."""
         return fingerprint(self.to_json())
+
+
+def tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields out of JSON, which knows lists where frozen dataclasses hold tuples.
+
+    Example:
+        >>> tuples({"sites": ["resid"], "seed": 0})
+        {'sites': ('resid',), 'seed': 0}
+    """
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
 
 
 def fingerprint(data: object) -> str:

@@ -22,8 +22,6 @@ from actlas.names import Checkpoint
 
 #: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few and pads less, a GPU is not.
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
-#: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
-_LOGITS_AT_ONCE = 512
 _LINEAR = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
 
 
@@ -170,16 +168,12 @@ class HfSession:
             self._add_loss(batch, has_loss, last, stage)
 
     def _add_loss(self, batch: TokenBatch, has_loss: np.ndarray, last: torch.Tensor, stage: BlockStage) -> None:
-        """Next-token losses of the chosen texts; logits exist for a few hundred positions at a time."""
+        """Next-token losses of the chosen texts."""
         positions = np.arange(batch.token_ids.shape[1] - 1)
         is_predicted = (positions < batch.lengths[:, None] - 1) & has_loss[:, None]
         rows, at = (torch.from_numpy(index).to(self._device) for index in np.nonzero(is_predicted))
         targets = torch.from_numpy(batch.token_ids).to(self._device)[rows, at + 1]
-        for first in range(0, len(rows), _LOGITS_AT_ONCE):
-            part = slice(first, first + _LOGITS_AT_ONCE)
-            logits = self._logits(last[rows[part], at[part]]).float()
-            stage.loss_sum += torch.nn.functional.cross_entropy(logits, targets[part], reduction="sum")
-        stage.loss_tokens += len(rows)
+        stage.add_loss(lambda part: self._logits(last[rows[part], at[part]]), targets)
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._model.get_output_embeddings()(hidden)

@@ -12,7 +12,7 @@ from actlas.extract.backend import Capture
 from actlas.extract.backend_hf_stage import BlockStage, Column
 from actlas.extract.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling_batch import BatchPlaces, BatchPooler
-from actlas.extract.sites import SiteMap
+from actlas.extract.sites import SiteMap, site_shape
 
 
 class Tap:
@@ -102,9 +102,7 @@ class Hooks:
                     self._taps[path, point.side].columns.append(Column(site, point.layer, first, first + width))
                     first += width
                 widths.append(first)
-            if len(set(widths)) != 1:
-                raise CapturePointNotFound(f"site {site} is not equally wide in every layer: {widths}; leave it out")
-            self.shapes[site] = (len(points), widths[0])
+            self.shapes[site] = site_shape(site, widths)
 
     def begin_block(self, block: BlockTexts, dtype: str) -> BlockStage:
         """A stage for a block; the batches that follow fill it."""

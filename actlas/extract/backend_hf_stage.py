@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ from actlas.errors import NotFiniteValues
 from actlas.extract.batches import BlockTexts
 from actlas.store.writer import BlockValues
 
+#: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
+_LOGITS_AT_ONCE = 512
 TORCH_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -53,6 +56,20 @@ class BlockStage:
     checks: list[Check] = field(default_factory=list)
     neurons: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     ready: torch.cuda.Event | None = None
+
+    def add_loss(self, logits_at: Callable[[slice], torch.Tensor | None], targets: torch.Tensor) -> None:
+        """Add next-token losses; logits exist for a few hundred positions at a time.
+
+        Args:
+            logits_at: Logits ``"positions vocabulary"`` of some of the predicted positions; None where another rank has them.
+            targets: int64 ``"positions"``: the token that follows each.
+        """
+        for first in range(0, len(targets), _LOGITS_AT_ONCE):
+            part = slice(first, first + _LOGITS_AT_ONCE)
+            logits = logits_at(part)
+            if logits is not None:
+                self.loss_sum += torch.nn.functional.cross_entropy(logits.float(), targets[part], reduction="sum")
+        self.loss_tokens += len(targets)
 
     def seal(self) -> None:
         """No batch follows: what the device has been asked to do for this block so far is all of it."""

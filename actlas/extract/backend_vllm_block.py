@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from actlas.extract.backend import Capture
 from actlas.extract.batches import BlockTexts
+from actlas.names import tuples
 from actlas.store.layout import storage_dtype
 from actlas.store.writer import BlockValues
 
@@ -38,9 +39,7 @@ def capture_to_json(capture: Capture) -> str:
 
 def capture_from_json(text: str) -> Capture:
     """The capture that `capture_to_json` wrote."""
-    fields: dict[str, Any] = json.loads(text)
-    lists: dict[str, Any] = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-    return Capture(**{**fields, **lists})
+    return Capture(**tuples(json.loads(text)))
 
 
 @dataclass(frozen=True)

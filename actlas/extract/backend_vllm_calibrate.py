@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import FidelityError
-
-#: Largest difference, relative to the largest value of a layer, that the dtype explains.
-TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+from actlas.extract.agreement import TOLERANCE, furthest
 
 
 def compare(
@@ -38,18 +36,10 @@ def compare(
         0
     """
     tolerance = TOLERANCE[compute_dtype]
-    worst, largest, where, flips, total = 0.0, 0.0, "", 0, 0
     for site, reference in theirs.items():
         if ours[site].shape != reference.shape:
             raise FidelityError(f"site {site} has shape {ours[site].shape} in vLLM and {reference.shape} in transformers")
-        difference = np.abs(ours[site] - reference).max(axis=(1, 2))
-        scale = np.maximum(np.abs(reference).max(axis=(1, 2)), np.finfo(np.float32).tiny)
-        relative = difference / scale
-        largest = max(largest, float(difference.max()))
-        flips += int(((ours[site] > 0) != (reference > 0)).sum())
-        total += reference.size
-        if not relative.max() <= worst:
-            worst, where = float(relative.max()), f"site {site}, layer {int(relative.argmax())}"
+    worst, where = furthest(ours, theirs)
     if not worst <= tolerance:
         raise FidelityError(
             f"values of vLLM differ from those of transformers by {worst:.1e} of the largest value at {where}; {compute_dtype} "
@@ -59,9 +49,9 @@ def compare(
         "reference": "transformers",
         "n_texts": n_texts,
         "largest_relative_difference": worst,
-        "largest_difference": largest,
+        "largest_difference": max((float(np.abs(ours[site] - theirs[site]).max()) for site in theirs), default=0.0),
         "where": where,
-        "sign_flips": flips,
-        "n_values": total,
+        "sign_flips": sum(int(((ours[site] > 0) != (theirs[site] > 0)).sum()) for site in theirs),
+        "n_values": sum(reference.size for reference in theirs.values()),
         "tolerance": tolerance,
     }

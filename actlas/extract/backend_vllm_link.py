@@ -14,8 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import actlas.errors
-from actlas.errors import ExtractionError
+from actlas.errors import ExtractionError, error_named
 from actlas.extract.backend_vllm_settings import engine_environment
 
 #: Seconds for the ranks to let go of the device before they are killed, and for the kernel to bury them.
@@ -70,7 +69,7 @@ class EngineLink:
         answers: list[Any] = self._ask({"do": "call", "method": method, "arguments": list(arguments)})
         for answer in answers:
             if isinstance(answer, dict) and "error" in answer:
-                raise getattr(actlas.errors, answer["kind"])(answer["error"])
+                raise error_named(answer["kind"], answer["error"]) or ExtractionError(answer["error"])
         return answers
 
     def generate(self, folder: Path, rows: Sequence[int]) -> None:

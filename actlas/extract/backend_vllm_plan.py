@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import CapturePointNotFound
-from actlas.extract.sites import FAMILIES, EngineBlock, EnginePath, Family, family_of, known_sites
+from actlas.extract.sites import FAMILIES, EngineBlock, EnginePath, Family, family_of, known_sites, site_shape
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,4 @@ def site_shapes(points: Iterable[EnginePoint], widths: Mapping[tuple[str, int], 
     found: dict[str, list[int]] = {}
     for point in points:
         found.setdefault(point.site, []).append(widths[point.site, point.layer])
-    for site, sizes in found.items():
-        if len(set(sizes)) != 1:
-            raise CapturePointNotFound(f"site {site} is not equally wide in every layer: {sizes}; leave it out")
-    return {site: (len(sizes), sizes[0]) for site, sizes in found.items()}
+    return {site: site_shape(site, sizes) for site, sizes in found.items()}

@@ -18,9 +18,6 @@ from actlas.extract.backend_vllm_plan import EnginePoint, Heads, RankNeurons, ra
 from actlas.extract.batches import BlockTexts
 from actlas.extract.pooling_batch import BatchPlaces, BatchPooler
 
-#: Token positions whose logits are held at once for the sanity loss.
-_LOGITS_AT_ONCE = 512
-
 
 class FlatReader:
     """Reads the capture points of one rank's part of a model, pass by pass.
@@ -207,14 +204,8 @@ class FlatReader:
             return
         at = torch.from_numpy(np.concatenate(where)).to(self.device)
         wanted = torch.from_numpy(np.concatenate(targets)).to(self.device)
-        for first in range(0, len(at), _LOGITS_AT_ONCE):
-            part_at = at[first : first + _LOGITS_AT_ONCE]
-            logits = self._model.compute_logits(output[part_at])  # type: ignore[operator]
-            # None on every rank but the one that gathers
-            if logits is not None:
-                answer = wanted[first : first + _LOGITS_AT_ONCE]
-                stage.loss_sum += torch.nn.functional.cross_entropy(logits.float(), answer, reduction="sum")
-        stage.loss_tokens += len(at)
+        # None on every rank but the one that gathers
+        stage.add_loss(lambda part: self._model.compute_logits(output[at[part]]), wanted)  # type: ignore[operator]
 
 
 def force_tanh_gelu(model: torch.nn.Module, blocks: str, path: str) -> dict[str, str]:

@@ -59,22 +59,17 @@ def extract_activations(
         raise ExtractionError(f"there is no part {chosen.part[0]} of {chosen.part[1]}; parts are numbered from 1")
     # a misspelt site is refused before any file is hashed
     parse_sites([site for site in sites if site != AUTO_LINEAR])
-    if chosen.devices or chosen.dask:
-        return _elsewhere(models, corpus, store, (tuple(sites), pooling, dtype, backend), progress or (lambda _: None), chosen)
-    return run_here(models, corpus, Request(Path(store), tuple(sites), pooling, dtype, backend, chosen), progress)
+    request = Request(Path(store), tuple(sites), pooling, dtype, backend, chosen)
+    report = progress or (lambda _: None)
+    run = _elsewhere if chosen.devices or chosen.dask else run_here
+    return run(models, corpus, request, report)
 
 
-def _elsewhere(
-    models: Models,
-    corpus: Corpus | Path | str,
-    store: Path | str,
-    what: tuple[tuple[str, ...], str, str, str],
-    progress: ProgressCallback,
-    chosen: ExtractOptions,
-) -> ExtractSummary:
-    """The same call in other processes."""
+def _elsewhere(models: Models, corpus: Corpus | Path | str, request: Request, progress: ProgressCallback) -> ExtractSummary:
+    """The same in other processes."""
     from actlas.extract.worker import Call
 
+    chosen = request.options
     if isinstance(corpus, Corpus):
         raise ExtractionError("other processes read the corpus from its folder; write it with Corpus.write and name that")
     if chosen.devices and chosen.dask:
@@ -83,7 +78,7 @@ def _elsewhere(
         raise ExtractionError("--remove-downloads would take files from processes that still read them; remove them afterwards")
     given = [models] if isinstance(models, str | Path | Checkpoint) else models
     named = tuple(model if isinstance(model, Checkpoint) else str(model) for model in given)
-    call = Call(named, str(corpus), str(store), *what, options=chosen)
+    call = Call(named, str(corpus), request)
     if chosen.dask:
         from actlas.extract.cluster import run_on_dask
 

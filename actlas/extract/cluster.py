@@ -56,8 +56,8 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
         ActlasError: What a task raised.
         ExtractionError: If the cluster can not be reached, has no workers, or loses them again and again.
     """
-    options = replace(call.options, dask=None)
-    engine = get_backend(call.backend, engine_settings(options))
+    options = call.request.options
+    engine = get_backend(call.request.backend, engine_settings(options))
     checkpoints = resolve_models(list(call.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
     with _client(address) as client:
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -68,8 +68,8 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
         for checkpoint in checkpoints:
             tasks = []
             for part in range(1, n_workers + 1):
-                shared = replace(options, steps=None, revisions=(), part=(part, n_workers))
-                tasks.append(replace(call, models=(checkpoint,), options=shared).to_json())
+                shared = call.with_options(dask=None, steps=None, revisions=(), part=(part, n_workers))
+                tasks.append(replace(shared, models=(checkpoint,)).to_json())
             by_checkpoint.append(tasks)
         futures = [[client.submit(run_part, task, pure=False) for task in tasks] for tasks in by_checkpoint]
         try:

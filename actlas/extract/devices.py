@@ -57,7 +57,7 @@ class _Process:
 
     def __init__(self, call: Call, device: str, heard: queue.SimpleQueue[tuple[_Process, dict[str, Any] | None]]) -> None:
         self.device = device
-        self.call = replace(call, options=replace(call.options, device=device, devices=()))
+        self._call = call.with_options(device=device, devices=())
         self.answer: dict[str, Any] = {}
         self._heard = heard
         self._process = subprocess.Popen(
@@ -65,7 +65,7 @@ class _Process:
         )
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it is gone already; the listener says so
-            self._process.stdin.write(self.call.to_json() + "\n")
+            self._process.stdin.write(self._call.to_json() + "\n")
             self._process.stdin.flush()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()

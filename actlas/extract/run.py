@@ -47,12 +47,11 @@ def engine_settings(options: ExtractOptions) -> BackendSettings:
     )
 
 
-def run_here(models: Models, corpus: Corpus | Path | str, request: Request, progress: ProgressCallback | None) -> ExtractSummary:
+def run_here(models: Models, corpus: Corpus | Path | str, request: Request, report: ProgressCallback) -> ExtractSummary:
     """Checkpoint after checkpoint, in this process; see `extract_activations`."""
     options = request.options
     engine = get_backend(request.backend, engine_settings(options))
     checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=engine.revisions)
-    report = progress or (lambda _: None)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
     run = prepare(request, len(checkpoints), corpus, engine.locate(checkpoints[0]), report)
     results = run.run(checkpoints)

@@ -223,6 +223,17 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+def site_shape(site: str, widths: Sequence[int]) -> tuple[int, int]:
+    """(layers, neurons) of a site, from its width in every layer.
+
+    Raises:
+        CapturePointNotFound: If layers differ.
+    """
+    if len(set(widths)) != 1:
+        raise CapturePointNotFound(f"site {site} is not equally wide in every layer: {list(widths)}; leave it out")
+    return len(widths), widths[0]
+
+
 def known_architectures() -> tuple[str, ...]:
     """The first name of every family, in the order of the table."""
     return tuple(family.architectures[0] for family in FAMILIES)

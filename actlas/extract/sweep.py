@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import DiskTooSmall, ExtractionError, FidelityError, NotFiniteValues, RecipeMismatch
+from actlas.extract.agreement import TOLERANCE, furthest
 from actlas.extract.backend import Backend, Capture, Session, Source
 from actlas.extract.batches import BlockTexts
 from actlas.extract.options import CheckpointResult, ExtractOptions, ProgressCallback
@@ -30,14 +31,6 @@ from actlas.store.checkpoint_writer import Shapes
 from actlas.store.states import StatePlan, remove_parts
 from actlas.store.writer import StoreWriter, same_weights
 
-#: Largest difference between a text in a batch and the same text alone, relative to the largest value of its layer.
-FIDELITY_TOLERANCE = {
-    "float32": 1e-4,
-    "float16": 2e-2,
-    "bfloat16": 1e-1,
-    "autocast-float16": 2e-2,
-    "autocast-bfloat16": 1e-1,
-}
 #: Nats above a uniform guess from which a checkpoint is reported.
 _WORSE_THAN_GUESSING = 0.1
 #: Texts that a checkpoint is tried on before it is extracted, where the fidelity check does not say how many.
@@ -310,7 +303,7 @@ class Sweep:
             else {
                 "n_texts": min(self.options.fidelity_texts, self.texts.corpus.n_texts),
                 "largest_relative_difference": fidelity,
-                "tolerance": FIDELITY_TOLERANCE[self.recipe.compute_dtype],
+                "tolerance": TOLERANCE[self.recipe.compute_dtype],
             },
             **session.about,
         }
@@ -355,13 +348,8 @@ class Sweep:
             FidelityError: Naming the site and layer that differ most.
         """
         alone = session.run_block(block, is_alone=True, dtype="float32").collect().cubes
-        worst, where = 0.0, ""
-        for site, values in together.items():
-            scale = np.maximum(np.abs(alone[site]).max(axis=(1, 2)), np.finfo(np.float32).tiny)
-            differences = np.abs(values - alone[site]).max(axis=(1, 2)) / scale
-            if differences.max() > worst:
-                worst, where = float(differences.max()), f"site {site}, layer {int(differences.argmax())}"
-        tolerance = FIDELITY_TOLERANCE[self.recipe.compute_dtype]
+        worst, where = furthest(together, alone)
+        tolerance = TOLERANCE[self.recipe.compute_dtype]
         if not worst <= tolerance:
             raise FidelityError(
                 f"values of {block.n_texts} texts run together differ from the same texts run alone by {worst:.1e} of the "

@@ -11,49 +11,48 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from actlas import errors
-from actlas.errors import ActlasError, ExtractionError
-from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, Progress
+from actlas.errors import ActlasError, ExtractionError, error_named
+from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, ProgressCallback
 from actlas.extract.run import Request, run_here
-from actlas.names import Checkpoint, TokenSample
+from actlas.names import Checkpoint, TokenSample, tuples
 
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of `extract_activations`: names, numbers, paths."""
+    """What `extract_activations` is asked, in names, numbers and paths."""
 
     models: tuple[str | Checkpoint, ...]
     corpus: str
-    store: str
-    sites: tuple[str, ...]
-    pooling: str
-    dtype: str
-    backend: str
-    options: ExtractOptions
+    request: Request
+
+    def with_options(self, **changes: Any) -> Call:
+        """The same with other options."""
+        return replace(self, request=replace(self.request, options=replace(self.request.options, **changes)))
 
     def to_json(self) -> str:
         """One line of text."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Call:
         """What `to_json` wrote."""
         data: dict[str, Any] = json.loads(text)
-        options: dict[str, Any] = _tuples(data.pop("options"))
+        models = tuple(Checkpoint(**model) if isinstance(model, dict) else model for model in data["models"])
+        request = tuples(data["request"])
+        options = tuples(request["options"])
         if options["token_sample"] is not None:
-            options["token_sample"] = TokenSample(**_tuples(options["token_sample"]))
-        models = tuple(Checkpoint(**model) if isinstance(model, dict) else model for model in data.pop("models"))
-        return cls(**_tuples(data), models=models, options=ExtractOptions(**options))
+            options["token_sample"] = TokenSample(**tuples(options["token_sample"]))
+        request |= {"store": Path(request["store"]), "options": ExtractOptions(**options)}
+        return cls(models, data["corpus"], Request(**request))
 
-    def run(self, progress: Callable[[Progress], None]) -> ExtractSummary:
+    def run(self, progress: ProgressCallback) -> ExtractSummary:
         """Do it here."""
-        request = Request(Path(self.store), self.sites, self.pooling, self.dtype, self.backend, self.options)
-        return run_here(self.models, self.corpus, request, progress)
+        return run_here(self.models, self.corpus, self.request, progress)
 
 
 def summary_from(data: Mapping[str, Any]) -> ExtractSummary:
@@ -64,10 +63,8 @@ def summary_from(data: Mapping[str, Any]) -> ExtractSummary:
 
 def error_from(data: Mapping[str, str], where: str) -> ActlasError:
     """An error of another process, of the same class where it is one of ours."""
-    kind = getattr(errors, data["kind"], None)
-    if isinstance(kind, type) and issubclass(kind, ActlasError):
-        return kind(data["message"])
-    return ExtractionError(f"{where} stopped with {data['kind']}: {data['message']}")
+    kind, message = data["kind"], data["message"]
+    return error_named(kind, message) or ExtractionError(f"{where} stopped with {kind}: {message}")
 
 
 def merged(summaries: Sequence[ExtractSummary]) -> ExtractSummary:
@@ -82,11 +79,6 @@ def merged(summaries: Sequence[ExtractSummary]) -> ExtractSummary:
         results.append(replace(best, status=status, n_texts=n_texts, seconds=max(result.seconds for result in same)))
     warnings = tuple(dict.fromkeys(line for summary in summaries for line in summary.warnings))
     return replace(summaries[0], checkpoints=tuple(results), warnings=warnings)
-
-
-def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only, frozen dataclasses hold tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
-from actlas.store.files import Claim, read_json, to_json, write_atomically
+from actlas.store.files import Claim, npy_bytes, read_json, to_json, write_atomically
 from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.shards import ShardRecord, create_array, write_shards
 from actlas.store.states import StatePlan, StateWriter, remove_parts
@@ -207,9 +206,8 @@ class CheckpointWriter:
         n_counted = values.n_tokens if values.n_tokens is not None else np.zeros(len(self.store.corpus.languages), np.int64)
         for site, counts in values.counts.items():
             # committed with the block, summed when the last block is in; only the languages of the block
-            part = io.BytesIO()
-            np.save(part, counts[self._counted_rows(n_counted)].astype(np.int32), allow_pickle=False)
-            write_atomically(self._part(block, site), [part.getvalue()], sync=self.store.sync)
+            part = npy_bytes(counts[self._counted_rows(n_counted)].astype(np.int32))
+            write_atomically(self._part(block, site), [part], sync=self.store.sync)
         record = {
             "start": block.start,
             "stop": block.stop,

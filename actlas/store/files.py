@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -10,13 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    _fsync(folder)
+import numpy as np
+from numpy.typing import NDArray
 
 
 def _fsync(path: Path) -> None:
+    """Make what a file holds, or the names in a folder, survive a power cut."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -49,7 +49,14 @@ def put_in_place(temporary: Path, path: Path, *, sync: bool = True) -> None:
         _fsync(temporary)
     os.replace(temporary, path)
     if sync:
-        fsync_folder(path.parent)
+        _fsync(path.parent)
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """A file of `numpy.load`, without pickle."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
 
 
 def to_json(data: Mapping[str, Any]) -> bytes:

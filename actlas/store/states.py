@@ -8,7 +8,6 @@ when the last block is in, and since they hold integers it does not matter who a
 
 from __future__ import annotations
 
-import io
 import itertools
 import shutil
 import time
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, StateTooLarge
 from actlas.store import layout
 from actlas.store.codecs import Codec, decode
-from actlas.store.files import Claim, read_json, to_json, write_atomically
+from actlas.store.files import Claim, npy_bytes, read_json, to_json, write_atomically
 from actlas.store.layout import TextBlock
 from actlas.store.shards import ShardRecord, write_shards
 from actlas.store.text_sets import LanguageSets
@@ -166,7 +165,7 @@ class StateWriter:
                 if not done.exists():
                     found = self.plan.find_ranges()
                     for site, file in files.items():
-                        write_atomically(file, [_npy(found[site])], sync=self._sync)
+                        write_atomically(file, [npy_bytes(found[site])], sync=self._sync)
                     write_atomically(done, [to_json({"sites": sorted(files)})], sync=self._sync)
         return {site: np.load(file, allow_pickle=False) for site, file in files.items()}
 
@@ -412,9 +411,3 @@ def _pieces(array: NDArray[Any]) -> list[NDArray[Any]]:
     flat = array.reshape(-1)
     step = max(1, _PIECE_BYTES // array.itemsize)
     return [flat[start : start + step] for start in range(0, flat.size, step)]
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from actlas.errors import FidelityError
-from actlas.extract.backend_vllm_calibrate import TOLERANCE, compare
+from actlas.extract.agreement import TOLERANCE
+from actlas.extract.backend_vllm_calibrate import compare
 
 THEIRS = {"resid": np.array([[[4.0, -1.0]], [[100.0, 0.0]]], dtype=np.float32)}
 

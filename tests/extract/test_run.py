@@ -25,7 +25,7 @@ from actlas.errors import (
     NotFiniteValues,
     RecipeMismatch,
 )
-from actlas.extract import backend_hf, extract_activations, pipeline, sweep
+from actlas.extract import agreement, backend_hf, extract_activations, pipeline, sweep
 from actlas.extract.batches import plan_batches
 from actlas.names import TokenSample
 from actlas.query import language_neurons, open_store
@@ -359,7 +359,7 @@ def test_another_tokenizer_does_not_fit(model_writer, tokenizer_writer, small_co
 
 
 def test_a_model_that_batches_change_is_refused(tiny_models, small_corpus, tmp_path, monkeypatch):
-    monkeypatch.setitem(sweep.FIDELITY_TOLERANCE, "float32", -1.0)
+    monkeypatch.setitem(agreement.TOLERANCE, "float32", -1.0)
     with pytest.raises(FidelityError, match="4 texts run together differ from the same texts run alone by"):
         extract(tiny_models("llama"), small_corpus, tmp_path / "s")
     assert not (tmp_path / "s").exists()
