@@ -40,6 +40,7 @@ from actlas.kernels.cpu_sums import (
     std,
     sum_all,
     sum_middles,
+    sum_off,
     sum_precision,
     sum_precision_found,
     sum_precision_reversed,
@@ -280,12 +281,13 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
         end_groups(n, s.ends, s.text_at, s.end_of)
         if slot[AUROC] | slot[AP_ANTI]:
             start_groups(n, s.ends, s.first_of)
-    off_sum = 0.0
-    off_active = 0
+    member_sum = 0.0
+    member_active = 0
     if wants_off:
-        off_sum, off_active = sum_all(s.x, wanted.threshold)
+        member_sum, member_active = sum_all(s.x, wanted.threshold)
     n_member = n
     current = -1
+    members = labels.members[:0]
     for k in range(labels.concept.shape[0]):
         c = labels.concept[k]
         texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
@@ -297,7 +299,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
             if wants_ranks:
                 _turn_members(k, s.text_at, labels, s)
             if wants_off:
-                off_sum, off_active = moments(members, s.x, s.part, wanted.threshold)
+                member_sum, member_active = moments(members, s.x, s.part, wanted.threshold)
         is_dense = k < n_by_walk
         lane = k % LANES
         if wants_ranks and lane == 0:
@@ -324,8 +326,11 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
             row[MEAN, c] = mean
             row[P_ACTIVE, c] = n_active / p
             if wants_off:
-                row[MEAN_OFF, c] = (off_sum - total) / (n_member - p)
-                row[P_ACTIVE_OFF, c] = (off_active - n_active) / (n_member - p)
+                off_sum = member_sum - total
+                if slot[MEAN_OFF] and 2 * p >= n_member:
+                    off_sum = sum_off(members, current < 0, labels.words[k // LANES], lane, s.x)
+                row[MEAN_OFF, c] = off_sum / (n_member - p)
+                row[P_ACTIVE_OFF, c] = (member_active - n_active) / (n_member - p)
             if slot[STD]:
                 row[STD, c] = std(p, s.part, mean)
 

@@ -240,6 +240,24 @@ def sum_all(x: Any, threshold: Any) -> Any:
 
 
 @jit
+def sum_off(members: Any, is_whole: bool, words: Any, lane: Any, x: Any) -> Any:
+    """Sum over the members, or all texts, that are no positives.
+
+    Where those are few, the difference of two sums would lose what the many positives drown.
+    """
+    total = 0.0
+    if is_whole:
+        for i in range(x.shape[0]):
+            if not (words[i] >> np.uint32(lane)) & np.uint32(1):
+                total += np.float64(x[i])
+    else:
+        for i in members:
+            if not (words[i] >> np.uint32(lane)) & np.uint32(1):
+                total += np.float64(x[i])
+    return total
+
+
+@jit
 def std(p: Any, part: Any, mean: float) -> Any:
     total = 0.0
     for j in range(p):

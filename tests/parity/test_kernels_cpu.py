@@ -68,6 +68,8 @@ def assert_same(found, expected, tolerance=1e-12):
 @example(0, 1000, 17, "gaussian", "float16", 0.05, "all", STATS)
 @example(0, 1000, 17, "mostly zero", "bfloat16", 0.5, "all", ("ap", "auroc"))
 @example(0, 1000, 33, "relu", "float32", 0.5, "own sets", STATS)
+@example(0, 200, 1, "tiny and huge", "float32", 1.0, "all", STATS)  # the one negative is small beside the positives' sum
+@example(0, 200, 3, "tiny and huge", "float32", 1.0, "own sets", STATS)
 def test_agrees_with_the_definitions(seed, n_texts, n_concepts, shape, dtype, prevalence, members, stats):
     rng = np.random.default_rng(seed)
     values = as_dtype(values_like(shape, 3, n_texts, rng), dtype)
