@@ -88,7 +88,7 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("--tokens-per-batch", type=int)
     extract.add_argument("--texts-per-block", type=int, help="texts of one unit of writing and of resume")
     extract.add_argument(
-        "--value-memory", type=float, metavar="GB", help="values in memory at most, where a store begins (default: 2 GiB)"
+        "--value-memory", type=float, metavar="GB", help="values in memory at most, two blocks or more (default: 2 GiB)"
     )
     extract.add_argument("--token-sample", type=int, metavar="N", help="token vectors kept per text for probing; 0 keeps none")
     extract.add_argument(
@@ -219,14 +219,16 @@ def _extract(options: argparse.Namespace) -> None:
 
 
 def _profile_text(result: CheckpointResult) -> str:
-    """Seconds per stage; those of the writing thread run beside the model's and do not add to the whole."""
-    seconds = result.seconds_by_stage
+    """How long each stage worked and waited; stages work side by side, so they do not add up to the whole."""
+    from actlas.extract.profile import STAGES, bound_by
+
+    seconds, waits = result.seconds_by_stage, result.waits_by_stage
     lines = []
-    for name, spent in seconds.items():
-        where = "beside the model" if name in ("collect", "write") else f"{spent / max(result.seconds, 1e-9):.0%} of the whole"
-        lines.append(f"  {name:8} {spent:9.2f} s  {where}")
-    in_turn = {name: spent for name, spent in seconds.items() if name not in ("collect", "write")}
-    lines.append(f"  whole    {result.seconds:9.2f} s  bound by {max(in_turn, key=in_turn.__getitem__)}")
+    for name, awaited in STAGES.items():
+        if name in seconds:
+            waited = f"  waited {waits.get(name, 0.0):9.2f} s for {awaited}" if awaited else ""
+            lines.append(f"  {name:9} {seconds[name]:9.2f} s{waited}")
+    lines.append(f"  whole     {result.seconds:9.2f} s  bound by {bound_by(seconds, waits)}")
     return "\n".join(lines)
 
 

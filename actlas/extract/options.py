@@ -41,8 +41,9 @@ class ExtractOptions:
             anything is written; 0 skips the comparison.
         loss_texts: Texts, evenly spread, that the sanity loss is taken on; None takes all.
         texts_per_block: Texts of one unit of writing and of resume; None fits them to `value_bytes`.
-        value_bytes: Values in memory at most, in a block that is computed and one that is written, unless 32 texts of each are
-            more; None for 2 GiB. A store keeps the blocks that it was begun with.
+        value_bytes: Values in memory at most, in the block that is computed and those that wait or are written, unless two
+            blocks of 32 texts are more; None for 2 GiB. A block takes up to half of it. A store keeps the blocks that it was
+            begun with, and two of them are always allowed.
         stats_only: Keep no cube and no token vectors, only states of the sites asked for: any of "counts" (active tokens per
             language), "moments" (sums per concept and language) and "histogram" (texts per 8-bit code, concept and language).
             True is ("counts",).
@@ -169,8 +170,8 @@ class CheckpointResult:
         seconds: Time it took, loading included.
         sanity_loss: Mean next-token loss in nats; None for encoders, or if the checkpoint is not complete.
         fidelity: Largest relative difference between batched values and texts run alone; None if not checked.
-        seconds_by_stage: "load", "check" and "forward" of the model, "wait" (the model stood still because writing was behind),
-            and, beside these, "collect" (from the device) and "write".
+        seconds_by_stage: How long each stage worked; see `profile.Profile.busy`.
+        waits_by_stage: How long its threads stood still; see `profile.Profile.waits`.
     """
 
     checkpoint: str
@@ -180,6 +181,7 @@ class CheckpointResult:
     sanity_loss: float | None = None
     fidelity: float | None = None
     seconds_by_stage: dict[str, float] = field(default_factory=dict)
+    waits_by_stage: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,21 @@
-"""Blocks of one checkpoint: one is written while the model reads the next."""
+"""Blocks of one checkpoint on their way from the model to the disk, as many at a time as fit into memory."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from actlas.extract.backend import BlockRun, Session
 from actlas.extract.options import Progress, ProgressCallback
+from actlas.extract.profile import Profile
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint
 from actlas.store.layout import TextBlock
-from actlas.store.writer import CheckpointWriter
+from actlas.store.writer import BlockValues, CheckpointWriter
 
 
 @dataclass
@@ -84,56 +84,82 @@ def run_blocks(
     session: Session,
     texts: TokenisedCorpus,
     progress: CheckpointProgress,
+    profile: Profile,
+    *,
     part: tuple[int, int] | None = None,
-) -> dict[str, float]:
-    """Compute and write every block that nobody else has; one is written while the next is computed.
+    most_blocks: int = 2,
+) -> None:
+    """Compute and write every block that nobody else has.
 
-    Two blocks are in memory at most. Whatever stops this, blocks that were not committed are given back.
+    Every block goes through four threads: this one runs the model, one brings values to the host, one encodes and writes, one
+    (the store's) brings files to the disk and commits. None waits for another one, unless `most_blocks` are on their way, or two
+    of them on the device. Whatever stops this, blocks that were computed before are written, and those that could not be
+    committed are given back; nothing is written behind a block that could not be.
 
-    Returns:
-        Seconds: "forward" and "wait" of the thread that runs the model ("wait": writing was behind), "collect" (from the device)
-        and "write" of the thread beside it.
+    Args:
+        work: Writes the checkpoint; its store adds the times of writing to `profile.busy`.
+        session: The model.
+        texts: The corpus.
+        progress: Told of every batch.
+        profile: Where times are added up.
+        part: (i, n): only blocks of the i-th of n parts, counted from 1.
+        most_blocks: Blocks in memory, the one that is computed included; two at least.
+
+    Raises:
+        Exception: Whatever stopped a stage.
     """
-    busy = {"forward": 0.0, "wait": 0.0, "collect": 0.0, "write": 0.0}
 
-    def write(block: TextBlock, run: BlockRun) -> None:
-        with timed(busy, "collect"):
-            values = run.collect()
-        with timed(busy, "write"):
-            work.write_block(block, values)
+    def collect(run: BlockRun) -> BlockValues:
+        with profile.busy.during("collect"):
+            return run.collect()
 
-    writing: Future[None] | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="actlas-write") as thread:
+    def write(block: TextBlock, collected: Future[BlockValues], before: Future[Future[None]] | None) -> Future[None]:
+        if before is not None:
+            before.result()
+        values = collected.result()
+        with profile.busy.during("write"):
+            return work.start_block(block, values)
+
+    began = time.perf_counter()
+    on_the_way: deque[Future[Future[None]]] = deque()
+    collected: Future[BlockValues] | None = None
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="actlas-collect") as collector,
+        ThreadPoolExecutor(1, thread_name_prefix="actlas-write") as writer,
+    ):
         try:
-            while (block := work.claim_next(part)) is not None:
-                with timed(busy, "forward"):
+            while True:
+                with profile.waits.during("forward"):
+                    _wait_until(on_the_way, below=max(2, most_blocks))
+                # claimed only now: whoever has room first takes it
+                if (block := work.claim_next(part)) is None:
+                    break
+                with profile.busy.during("forward"):
                     run = session.run_block(texts.block(np.arange(block.start, block.stop)), on_batch=progress.add)
-                with timed(busy, "wait"):
-                    _finish(writing)
-                writing = thread.submit(write, block, run)
-            with timed(busy, "wait"):
-                _finish(writing)
+                if collected is not None:
+                    with profile.waits.during("forward"):
+                        collected.result()
+                collected = collector.submit(collect, run)
+                del run
+                on_the_way.append(writer.submit(write, block, collected, on_the_way[-1] if on_the_way else None))
+            with profile.waits.during("forward"):
+                _wait_until(on_the_way, below=1)
         finally:
-            # a block that is computed is written, whatever stops the next one
-            thread.shutdown(wait=True)
+            # blocks that are computed are written, whatever stops the next one
+            writer.shutdown(wait=True)
             try:
-                with timed(busy, "write"):
-                    work.flush()
+                work.flush()
             finally:
                 work.release_claims()
-    return busy
+    threads = {"collect": (1, ("collect",)), "write": (1, ("write",)), "sync": (1, ("sync", "commit"))}
+    profile.add_idle(began, threads | {"encode": (work.store.n_threads, ("transpose", "encode"))})
 
 
-def _finish(writing: Future[None] | None) -> None:
-    if writing is not None:
-        writing.result()
+def _wait_until(on_the_way: deque[Future[Future[None]]], *, below: int) -> None:
+    """Wait for the oldest blocks to be committed until there are fewer; raise what befell those that are done."""
+    while on_the_way and (len(on_the_way) >= below or _is_over(on_the_way[0])):
+        on_the_way.popleft().result().result()
 
 
-@contextmanager
-def timed(busy: dict[str, float], name: str) -> Iterator[None]:
-    """Add the time spent inside to one entry."""
-    began = time.perf_counter()
-    try:
-        yield
-    finally:
-        busy[name] += time.perf_counter() - began
+def _is_over(written: Future[Future[None]]) -> bool:
+    return written.done() and (written.exception() is not None or written.result().done())

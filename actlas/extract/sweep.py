@@ -20,14 +20,16 @@ from actlas.extract.agreement import TOLERANCE, furthest
 from actlas.extract.backend import Backend, Capture, Session, Source
 from actlas.extract.batches import BlockTexts
 from actlas.extract.options import CheckpointResult, ExtractOptions, ProgressCallback
-from actlas.extract.pipeline import CheckpointProgress, run_blocks, timed
+from actlas.extract.pipeline import CheckpointProgress, run_blocks
 from actlas.extract.prefetch import Prefetch
+from actlas.extract.profile import Profile
 from actlas.extract.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.catalog import Store
 from actlas.store.checkpoint_writer import Shapes
+from actlas.store.stage_times import StageTimes
 from actlas.store.states import StatePlan, remove_parts
 from actlas.store.writer import StoreWriter, same_weights
 
@@ -35,6 +37,8 @@ from actlas.store.writer import StoreWriter, same_weights
 _WORSE_THAN_GUESSING = 0.1
 #: Texts that a checkpoint is tried on before it is extracted, where the fidelity check does not say how many.
 _TRIED_TEXTS = 4
+#: Blocks on their way at most, however small they are: each holds an open file, its claim.
+_MOST_BLOCKS = 32
 
 
 def check_length(source: Source, recipe: Recipe) -> None:
@@ -86,7 +90,7 @@ class Sweep:
             # a store of another recipe is refused before a model is loaded
             self._open(layout.CHUNK_TEXTS).close()
 
-    def _open(self, texts_per_block: int) -> StoreWriter:
+    def _open(self, texts_per_block: int, times: StageTimes | None = None) -> StoreWriter:
         return StoreWriter(
             self.path,
             self.recipe,
@@ -96,6 +100,7 @@ class Sweep:
             texts_per_block=texts_per_block,
             sync=self.options.syncs,
             n_threads=self.options.n_threads,
+            times=times,
         )
 
     def run(self, checkpoints: Sequence[Checkpoint]) -> list[CheckpointResult]:
@@ -141,7 +146,9 @@ class Sweep:
         began = time.perf_counter()
         stage = CheckpointProgress(self.report, checkpoint, number, self.n_checkpoints, self.texts.corpus.n_texts)
         stage.report("locate")
-        source, there = arrive(), self._record(checkpoint)
+        profile = Profile()
+        with profile.waits.during("load"):
+            source, there = arrive(), self._record(checkpoint)
         if source is not None:
             self._check_source(source)
             self._check_weights(source, there)
@@ -151,16 +158,15 @@ class Sweep:
             stage.report("done", self.texts.corpus.n_texts)
             return CheckpointResult(checkpoint.id, "there", sanity_loss=there.get("sanity_loss"))
         twins = self._same_weights(source)
-        seconds: dict[str, float] = {"load": 0.0, "check": 0.0}
         try:
             if twins:
                 line = f"{checkpoint.id} has the same weights as {', '.join(twins)}"
                 self._object(line, self.options.duplicates, "--duplicates", stage, "locate")
             stage.report("load")
-            with timed(seconds, "load"):
+            with profile.busy.during("load"):
                 session = self.engine.open(source, self.capture)
             try:
-                result = self._extract(source, session, stage, seconds, twins)
+                result = self._extract(source, session, stage, profile, twins)
             finally:
                 session.close()
         except _LeftOut:
@@ -201,7 +207,7 @@ class Sweep:
         source: Source,
         session: Session,
         stage: CheckpointProgress,
-        seconds: dict[str, float],
+        profile: Profile,
         twins: list[str],
     ) -> CheckpointResult:
         shapes, options = session.shapes, self.options
@@ -210,7 +216,7 @@ class Sweep:
         token_cubes = {site: shapes[site] for site in self.capture.token_sites}
         counts = {site: shapes[site] for site in self.capture.count_sites}
         stage.report("check")
-        with timed(seconds, "check"):
+        with profile.busy.during("check"):
             fidelity = self._check(session, stage)
             calibration = self._calibration(session)
         stage.disk_bytes = self._check_disk(cubes, token_cubes, values, stage)
@@ -219,9 +225,10 @@ class Sweep:
         n_vectors = 0 if self.texts.sample is None else math.ceil(self.texts.sample.height / n_texts)
         per_text = sum(math.prod(shape) for shape in values.values())
         per_text += n_vectors * sum(math.prod(shape) for shape in token_cubes.values())
-        # one block is written while the next one is computed
-        block_bytes = layout.BLOCK_BYTES if options.value_bytes is None else options.value_bytes // 2
-        writer = self._open(options.texts_per_block or layout.texts_per_block(n_texts, per_text, item, block_bytes))
+        # one block at least is written while the next one is computed
+        value_bytes = options.value_bytes or 2 * layout.BLOCK_BYTES
+        texts_per_block = options.texts_per_block or layout.texts_per_block(n_texts, per_text, item, value_bytes // 2)
+        writer = self._open(texts_per_block, profile.busy)
         with writer:
             about = self._provenance(source, session, fidelity, twins)
             if calibration is not None:
@@ -229,9 +236,10 @@ class Sweep:
             states = self._states(values, session, stage)
             work = writer.checkpoint(source.checkpoint, about, cubes, token_cubes, counts, states)
             stage.begin(n_texts - sum(block.n_texts for block in work.pending), per_text * item)
-            seconds |= run_blocks(work, session, self.texts, stage, options.part)
-            rounded = {name: round(spent, 3) for name, spent in seconds.items()}
-            is_complete = work.finish({"profile": {"n_texts": stage.texts_read, "seconds": rounded}})
+            block_bytes = writer.blocks[0].n_texts * per_text * item + self._count_bytes(counts)
+            most_blocks = min(_MOST_BLOCKS, value_bytes // max(1, block_bytes))
+            run_blocks(work, session, self.texts, stage, profile, part=options.part, most_blocks=most_blocks)
+            is_complete = work.finish({"profile": {"n_texts": stage.texts_read, **profile.to_json()}})
         loss = Store(self.path).checkpoint(source.checkpoint.id).get("sanity_loss") if is_complete else None
         if loss is not None and not any(line.startswith(f"{source.checkpoint.id} does worse") for line in self.warnings):
             # the few texts of the check did not show it
@@ -244,8 +252,13 @@ class Sweep:
             n_texts=stage.texts_read,
             sanity_loss=loss,
             fidelity=fidelity,
-            seconds_by_stage=rounded,
+            seconds_by_stage=profile.busy.rounded(),
+            waits_by_stage=profile.waits.rounded(),
         )
+
+    def _count_bytes(self, counts: Shapes) -> int:
+        """Bytes of the counts of one block, which are of all languages and do not depend on its texts."""
+        return 8 * self.capture.n_count_rows * sum(math.prod(shape) for shape in counts.values())
 
     def _states(self, shapes: Shapes, session: Session, stage: CheckpointProgress) -> StatePlan | None:
         """What is kept of the pooled values where cubes are not."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
-from actlas.store.files import Claim, npy_bytes, read_json, to_json, write_atomically
+from actlas.store.files import Claim, npy_bytes, read_json, to_json, write_atomically, write_temporary
 from actlas.store.layout import ArrayPlan, TextBlock
-from actlas.store.shards import ShardRecord, create_array, write_shards
+from actlas.store.shards import ShardRecord, create_array, start_shards, write_shards
 from actlas.store.states import StatePlan, StateWriter, remove_parts
 from actlas.store.text_sets import text_sets
 
@@ -86,7 +87,7 @@ class CheckpointWriter:
         sets = text_sets(store.corpus)
         pooling, sync = store.recipe.pooling, store.sync
         self.states = StateWriter(
-            store.path, self.checkpoint.id, states, sets, store.codec, store.pool, pooling=pooling, sync=sync
+            store.path, self.checkpoint.id, states, sets, store.codec, store.threads.pool, pooling=pooling, sync=sync
         )
         self._create_arrays(list(self.states.arrays()))
 
@@ -176,7 +177,8 @@ class CheckpointWriter:
         return None
 
     def release_claims(self) -> None:
-        """Give back the blocks that were claimed and not committed."""
+        """Give back the blocks that were claimed and not committed, once nothing is written any more."""
+        self._wait()
         for index in list(self._claims):
             self._claims.pop(index).release()
         if self.states is not None:
@@ -191,23 +193,43 @@ class CheckpointWriter:
             ValueError: If the block is not claimed by us, or an array has another shape than was announced.
             TypeError: If an array has another dtype than the store keeps.
         """
+        self.start_block(block, values).result()
+
+    def start_block(self, block: TextBlock, values: BlockValues) -> Future[None]:
+        """The same as `write_block` up to the point where `values` is not needed any more: all is encoded and written.
+
+        Shards reach the disk, and then the block is committed, in a thread of the store; one block after the other.
+
+        Returns:
+            Done when the block is committed; raises what went wrong.
+
+        Raises:
+            ValueError: If the block is not claimed by us, or an array has another shape than was announced.
+            TypeError: If an array has another dtype than the store keeps.
+        """
         if block.index not in self._claims:
             raise ValueError(f"block {block.index} of {self.checkpoint.id} is not claimed here; only its owner may write it")
         self._check(block, values)
         shards: list[ShardRecord] = []
-        name, pooling = self.checkpoint.id, self.store.recipe.pooling
+        settling: list[Future[None]] = []
+        name, pooling, store = self.checkpoint.id, self.store.recipe.pooling, self.store
+
+        def start(path: str, plan: ArrayPlan, array: NDArray[Any], at: tuple[int, ...]) -> None:
+            written = start_shards(store.path, path, plan, store.codec, array, start=at, threads=store.threads)
+            shards.extend(written[0])
+            settling.extend(written[1])
+
         for site, plan in self.cubes.items():
-            path = layout.cube_path(name, site, pooling)
-            shards += self._write(path, plan, values.cubes[site], (0, 0, block.start))
+            start(layout.cube_path(name, site, pooling), plan, values.cubes[site], (0, 0, block.start))
         for site, plan in self.token_cubes.items():
             at = (0, block.index * plan.shard[1], 0)
-            if self.store.block_tokens[block.index]:
-                shards += self._write(layout.token_path(name, site), plan, values.tokens[site], at)
+            if store.block_tokens[block.index]:
+                start(layout.token_path(name, site), plan, values.tokens[site], at)
         n_counted = values.n_tokens if values.n_tokens is not None else np.zeros(len(self.store.corpus.languages), np.int64)
         for site, counts in values.counts.items():
             # committed with the block, summed when the last block is in; only the languages of the block
             part = npy_bytes(counts[self._counted_rows(n_counted)].astype(np.int32))
-            write_atomically(self._part(block, site), [part], sync=self.store.sync)
+            settling.append(store.threads.settle(write_temporary(self._part(block, site), [part]), self._part(block, site)))
         record = {
             "start": block.start,
             "stop": block.stop,
@@ -217,17 +239,32 @@ class CheckpointWriter:
             "shards": [shard.to_json() for shard in shards],
         }
         if self.states is None:
-            self._commit(block.index, record)
-            return
-        self.states.add(block, values.cubes, record)
+            return store.threads.settler.submit(self._commit_settled, block.index, record, settling)
+        _finish(settling)
+        with store.times.during("fold"):
+            self.states.add(block, values.cubes, record)
         if self.states.is_due:
             self.flush()
+        there: Future[None] = Future()
+        there.set_result(None)
+        return there
+
+    def _commit_settled(self, index: int, record: Mapping[str, Any], settling: Sequence[Future[None]]) -> None:
+        _finish(settling)
+        with self.store.times.during("commit"):
+            self._commit(index, record)
+
+    def _wait(self) -> None:
+        """Until every block that was started is committed, or could not be."""
+        self.store.threads.settler.submit(lambda: None).result()
 
     def flush(self) -> None:
-        """Commit the blocks that were written and wait for it; does nothing where each is committed on its own."""
+        """Commit the blocks that were written and wait for it; those that could not be have told whoever started them."""
+        self._wait()
         if self.states is not None:
-            for index, record in self.states.commit().items():
-                self._commit(index, record)
+            with self.store.times.during("commit"):
+                for index, record in self.states.commit().items():
+                    self._commit(index, record)
 
     def _commit(self, index: int, record: Mapping[str, Any]) -> None:
         write_atomically(self._record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
@@ -239,7 +276,7 @@ class CheckpointWriter:
 
     def _write(self, path: str, plan: ArrayPlan, values: NDArray[Any], at: tuple[int, ...]) -> list[ShardRecord]:
         store = self.store
-        return write_shards(store.path, path, plan, store.codec, values, start=at, pool=store.pool, sync=store.sync)
+        return write_shards(store.path, path, plan, store.codec, values, start=at, pool=store.threads.pool, sync=store.sync)
 
     def _check(self, block: TextBlock, values: BlockValues) -> None:
         n_tokens = self.store.block_tokens[block.index]
@@ -318,3 +355,8 @@ class CheckpointWriter:
         remove_parts(self.store.path, self.checkpoint.id)
         for part in (self.folder / "blocks").glob("*.npy"):
             part.unlink(missing_ok=True)
+
+
+def _finish(settling: Sequence[Future[None]]) -> None:
+    for settled in settling:
+        settled.result()

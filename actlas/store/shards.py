@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import ceil, prod
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +26,7 @@ from zarr.core.buffer import default_buffer_prototype
 from actlas.store.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
 from actlas.store.files import Claim, put_in_place, to_json, write_atomically, write_temporary
 from actlas.store.layout import ArrayPlan
+from actlas.store.stage_times import StageTimes
 
 #: Offset and length of a chunk that a shard does not hold.
 ABSENT = 2**64 - 1
@@ -75,6 +76,32 @@ class ShardRecord:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ShardThreads:
+    """Who writes shards.
+
+    Attributes:
+        pool: Threads that turn and encode chunks.
+        settler: One thread that puts written shards in their place, in the order in which they were written.
+        sync: Whether to flush file and folder to disk.
+        times: Seconds of "transpose" and "encode" (of the pool's threads, added up), "file" (writing) and "sync".
+    """
+
+    pool: ThreadPoolExecutor
+    settler: ThreadPoolExecutor
+    sync: bool = True
+    times: StageTimes = field(default_factory=StageTimes)
+
+    def settle(self, temporary: Path, path: Path) -> Future[None]:
+        """Put a file that is written in its place, after those before it."""
+
+        def put() -> None:
+            with self.times.during("sync"):
+                put_in_place(temporary, path, sync=self.sync)
+
+        return self.settler.submit(put)
+
+
 def write_shards(
     root: Path,
     path: str,
@@ -106,6 +133,29 @@ def write_shards(
         ValueError: If `start` is not on the shard grid: two owners in one shard lose each other's rows.
         TypeError: If `values` has another dtype than the array on disk.
     """
+    # a shard waits for the disk while the chunks of the next ones are encoded and written
+    with ThreadPoolExecutor(1, thread_name_prefix="actlas-settle") as settler:
+        records, settling = start_shards(root, path, plan, codec, values, start=start, threads=ShardThreads(pool, settler, sync))
+        for settled in settling:
+            settled.result()
+    return records
+
+
+def start_shards(
+    root: Path,
+    path: str,
+    plan: ArrayPlan,
+    codec: Codec,
+    values: NDArray[Any],
+    *,
+    start: tuple[int, ...],
+    threads: ShardThreads,
+) -> tuple[list[ShardRecord], list[Future[None]]]:
+    """The same as `write_shards`, but the shards are in place only when the futures are done; `values` is not needed any more.
+
+    Returns:
+        One record and one future per shard file.
+    """
     if any(at % step for at, step in zip(start, plan.shard, strict=True)):
         raise ValueError(f"write at {start} is not on the shard grid {plan.shard} of {path}; a shard is written whole")
     values = as_stored(values, plan.dtype)
@@ -114,19 +164,14 @@ def write_shards(
     for index in itertools.product(*map(range, counts)):
         grid = [begin // step + i for begin, step, i in zip(start, plan.shard, index, strict=True)]
         windows.append((f"{path}/c/{'/'.join(map(str, grid))}", _window(values, index, plan.shard)))
-    chunks = _encoded((window for _, window in windows), plan, codec, pool)
-    records = []
-    # a shard waits for the disk while the chunks of the next ones are encoded and written
-    with ThreadPoolExecutor(1, thread_name_prefix="actlas-settle") as beside:
-        settling = []
-        for name, _ in windows:
-            shard = _Assembly(itertools.islice(chunks, n_chunks(plan)))
-            written = write_temporary(root / name, shard.parts())
-            settling.append(beside.submit(put_in_place, written, root / name, sync=sync))
-            records.append(ShardRecord(name, shard.n_bytes, shard.crc32c))
-        for settled in settling:
-            settled.result()
-    return records
+    chunks = _encoded((window for _, window in windows), plan, codec, threads)
+    records, settling = [], []
+    for name, _ in windows:
+        shard = _Assembly(itertools.islice(chunks, n_chunks(plan)))
+        written = write_temporary(root / name, _while_written(shard.parts(), threads.times))
+        settling.append(threads.settle(written, root / name))
+        records.append(ShardRecord(name, shard.n_bytes, shard.crc32c))
+    return records, settling
 
 
 def _window(values: NDArray[Any], index: tuple[int, ...], step: tuple[int, ...]) -> NDArray[Any]:
@@ -134,7 +179,14 @@ def _window(values: NDArray[Any], index: tuple[int, ...], step: tuple[int, ...])
     return window
 
 
-def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, pool: ThreadPoolExecutor) -> Iterator[bytes]:
+def _while_written(parts: Iterable[bytes], times: StageTimes) -> Iterator[bytes]:
+    """The parts, and the time that whoever asks for them spends between two."""
+    for part in parts:
+        with times.during("file"):
+            yield part
+
+
+def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, threads: ShardThreads) -> Iterator[bytes]:
     """Encoded chunks, shard after shard in the order of their indices; empty where the array has ended.
 
     A few are encoded ahead, over the borders of shards, so that no thread waits for a file to be written.
@@ -142,13 +194,18 @@ def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, pool
     grid = [range(shard // chunk) for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
 
     def encode(piece: NDArray[Any]) -> bytes:
-        return codec.encode(_whole_chunk(piece, plan)) if piece.size else b""
+        if not piece.size:
+            return b""
+        with threads.times.during("transpose"):
+            chunk = _whole_chunk(piece, plan)
+        with threads.times.during("encode"):
+            return codec.encode(chunk)
 
     ahead: deque[Future[bytes]] = deque()
     try:
         for shard in shards:
             for index in itertools.product(*grid):
-                ahead.append(pool.submit(encode, _window(shard, index, plan.chunk)))
+                ahead.append(threads.pool.submit(encode, _window(shard, index, plan.chunk)))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()
         while ahead:

@@ -25,6 +25,8 @@ from actlas.store.codecs import CODECS, DEFAULT_CODEC, Codec
 from actlas.store.corpus import Corpus, parquet_bytes
 from actlas.store.files import Claim, read_json, to_json, write_atomically
 from actlas.store.layout import TextBlock
+from actlas.store.shards import ShardThreads
+from actlas.store.stage_times import StageTimes
 from actlas.store.states import StatePlan
 from actlas.store.text_sets import sets_frame, text_sets
 
@@ -62,6 +64,7 @@ class StoreWriter:
         codec: Name in `codecs.CODECS`. An existing store keeps its own.
         sync: Whether every shard is flushed to disk before it is committed; without it a power cut can lose committed shards.
         n_threads: Threads that encode chunks; None for one per core.
+        times: Where the seconds of "transpose", "encode", "file", "sync", "commit" and, of states, "fold" are added up.
 
     Raises:
         RecipeMismatch: If the store there was made by another recipe or from another corpus.
@@ -79,12 +82,20 @@ class StoreWriter:
         codec: str = DEFAULT_CODEC.name,
         sync: bool = True,
         n_threads: int | None = None,
+        times: StageTimes | None = None,
     ) -> None:
         self.path = Path(path)
         self.recipe = recipe
         self.corpus = corpus
         self.sync = sync
-        self.pool = ThreadPoolExecutor(n_threads or os.cpu_count() or 1, thread_name_prefix="actlas-encode")
+        self.times = StageTimes() if times is None else times
+        self.n_threads = n_threads or os.cpu_count() or 1
+        self.threads = ShardThreads(
+            ThreadPoolExecutor(self.n_threads, thread_name_prefix="actlas-encode"),
+            ThreadPoolExecutor(1, thread_name_prefix="actlas-settle"),
+            sync,
+            self.times,
+        )
         with Claim.hold(self.path / "manifests" / "create.claim"):
             existing = self.path / "zarr.json"
             if existing.exists():
@@ -165,8 +176,9 @@ class StoreWriter:
         return same_weights(self.path, checkpoint_id, weight_hash)
 
     def close(self) -> None:
-        """Stop the encoding threads."""
-        self.pool.shutdown()
+        """Stop the threads, once what was started is done."""
+        self.threads.pool.shutdown()
+        self.threads.settler.shutdown()
 
     def __enter__(self) -> StoreWriter:
         return self

@@ -27,6 +27,7 @@ from actlas.errors import (
 )
 from actlas.extract import agreement, backend_hf, extract_activations, pipeline, sweep
 from actlas.extract.batches import plan_batches
+from actlas.extract.profile import STAGES
 from actlas.names import TokenSample
 from actlas.query import language_neurons, open_store
 from actlas.query.schema import TABLES
@@ -240,7 +241,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bytes(error, tiny_models, 
 
 
 def test_an_error_while_writing_stops_the_run(tiny_models, small_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.CheckpointWriter, "write_block", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    monkeypatch.setattr(pipeline.CheckpointWriter, "start_block", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
     with pytest.raises(OSError, match="no space left"):
         extract(tiny_models("llama"), small_corpus, tmp_path / "s")
 
@@ -524,12 +525,14 @@ def test_the_command_line_says_where_the_time_went(tiny_models, small_corpus, tm
     arguments = ["--corpus", str(tmp_path / "corpus"), "--store", str(tmp_path / "s"), "--device", "cpu", "--profile"]
     assert run(["--quiet", "extract", str(tiny_models("llama")), *arguments, "--max-tokens", "60"]) == 0
     said = capsys.readouterr().out
-    seconds = Store(tmp_path / "s").checkpoint("llama")["profile"]["seconds"]
-    for name in ("load", "check", "forward", "wait", "collect", "write"):
-        assert name in seconds
-        assert f"\n  {name:8} " in said
-    in_turn = {name: spent for name, spent in seconds.items() if name not in ("collect", "write")}
-    assert f"bound by {max(in_turn, key=in_turn.get)}\n" in said
+    kept = Store(tmp_path / "s").checkpoint("llama")["profile"]
+    assert set(kept["seconds"]) == set(STAGES) - {"fold", "tokenise"}
+    assert set(kept["waits"]) == {name for name in kept["seconds"] if STAGES[name]}
+    for name, spent in kept["seconds"].items():
+        assert f"\n  {name:9} {spent:9.2f} s" in said
+    for name, spent in kept["waits"].items():
+        assert f" s  waited {spent:9.2f} s for {STAGES[name]}\n" in said
+    assert f"bound by {kept['bound_by']}\n" in said
 
 
 def test_autocast_keeps_the_weights_and_takes_products_in_the_named_dtype(tiny_models, small_corpus, tmp_path):
