@@ -11,9 +11,8 @@ from actlas.store.stage_times import StageTimes
 #: Stages in the order in which a block meets them -> what their threads wait for; the threads of "transpose" are those of
 #: "encode", of "file" and "fold" that of "write", of "commit" that of "sync".
 STAGES = {
-    "tokenise": "",
     "load": "files of the checkpoint",
-    "check": "tokens",
+    "check": "",
     "forward": "room: as many blocks were on their way as fit into memory",
     "collect": "blocks of the model",
     "write": "blocks on the host",
@@ -29,7 +28,6 @@ STAGES = {
 _IN_TURN = {
     "the files of the checkpoint": ("waits", "load"),
     "loading": ("seconds", "load"),
-    "tokenising": ("waits", "check"),
     "checks": ("seconds", "check"),
     "the model": ("seconds", "forward"),
     "writing": ("waits", "forward"),
@@ -41,7 +39,7 @@ class Profile:
     """Seconds that each stage worked, and that its threads stood still, while one checkpoint was extracted.
 
     Attributes:
-        busy: "tokenise" (once, with the checkpoint that came first), "load", "check" and "forward" of the model; beside these
+        busy: "load", "check" and "forward" of the model; beside these
             "collect" (from the device), "write" (from a block to its files; in it "transpose" and "encode", each added up over
             all encoding threads, "file", handing bytes to the operating system, and "fold", adding to states), "sync" (to the
             disk) and "commit".
