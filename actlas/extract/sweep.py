@@ -27,6 +27,7 @@ from actlas.extract.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
+from actlas.store.block_claims import others_have_the_rest
 from actlas.store.catalog import Store
 from actlas.store.checkpoint_writer import Shapes
 from actlas.store.stage_times import StageTimes
@@ -162,13 +163,16 @@ class Sweep:
             if twins:
                 line = f"{checkpoint.id} has the same weights as {', '.join(twins)}"
                 self._object(line, self.options.duplicates, "--duplicates", stage, "locate")
-            stage.report("load")
-            with profile.busy.during("load"):
-                session = self.engine.open(source, self.capture)
-            try:
-                result = self._extract(source, session, stage, profile, twins)
-            finally:
-                session.close()
+            if others_have_the_rest(self.path, checkpoint.id, source.weight_hash, self.texts.corpus.n_texts, self.options.part):
+                result = CheckpointResult(checkpoint.id, "shared")
+            else:
+                stage.report("load")
+                with profile.busy.during("load"):
+                    session = self.engine.open(source, self.capture)
+                try:
+                    result = self._extract(source, session, stage, profile, twins)
+                finally:
+                    session.close()
         except _LeftOut:
             result = CheckpointResult(checkpoint.id, "skipped")
         stage.report("done", self.texts.corpus.n_texts)

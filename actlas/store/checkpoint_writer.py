@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
+from actlas.store.block_claims import claim_path, is_of_part, record_path
 from actlas.store.files import Claim, npy_bytes, read_json, to_json, write_atomically, write_temporary
 from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.shards import ShardRecord, create_array, start_shards, write_shards
@@ -134,7 +134,7 @@ class CheckpointWriter:
         return (self.folder / "checkpoint.json").exists()
 
     def _record(self, block: TextBlock) -> Path:
-        return self.folder / "blocks" / f"{block.index:06d}.json"
+        return record_path(self.store.path, self.checkpoint.id, block.index)
 
     def _part(self, block: TextBlock, site: str) -> Path:
         return self.folder / "blocks" / f"{block.index:06d}.{site}.npy"
@@ -161,12 +161,10 @@ class CheckpointWriter:
         Args:
             part: (i, n): only blocks of the i-th of n parts, counted from 1.
         """
-        # where blocks are fewer than parts, other parts have them at other checkpoints
-        shift = crc32(self.checkpoint.id.encode())
         for block in self.pending:
-            if block.index in self._claims or (part is not None and (block.index + shift) % part[1] != part[0] - 1):
+            if block.index in self._claims or not is_of_part(self.checkpoint.id, block.index, part):
                 continue
-            claim = Claim.take(self._record(block).with_suffix(".claim"))
+            claim = Claim.take(claim_path(self.store.path, self.checkpoint.id, block.index))
             if claim is None:
                 continue
             if self.is_committed(block):

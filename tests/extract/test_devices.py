@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from actlas.cli import run
-from actlas.errors import ExtractionError, ModelNotLoaded
-from actlas.extract import devices, extract_activations
+from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
+from actlas.extract import backend_hf, devices, extract_activations
 from actlas.extract.options import Progress
+from actlas.store.block_claims import claim_path, record_path
 from actlas.store.catalog import Store
+from actlas.store.files import Claim
 
 OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
 
@@ -118,3 +120,42 @@ def test_parts_together_are_everything(alone, contents, tiny_models, corpus_fold
         statuses.append("llama" in Store(tmp_path / "s").checkpoints)
     assert statuses == [False, False, True]
     assert contents(tmp_path / "s") == alone
+
+
+def test_no_model_is_loaded_where_others_have_all_blocks(alone, contents, tiny_models, corpus_folder, tmp_path, monkeypatch):
+    store, opened = tmp_path / "s", []
+    open_session = backend_hf.HfBackend.open
+
+    def counted(self, *args):
+        opened.append(args)
+        return open_session(self, *args)
+
+    monkeypatch.setattr(backend_hf.HfBackend, "open", counted)
+
+    def status(**changes):
+        (result,) = extract_activations(tiny_models("llama"), corpus_folder, store, **OPTIONS, **changes).checkpoints
+        return result.status, len(opened)
+
+    assert status(part=(1, 2)) == ("shared", 1)
+    # its own part is there and the rest is not its own
+    assert status(part=(1, 2)) == ("shared", 1)
+    n_texts = Store(store).corpus.n_texts
+    pending = [i for i in range(-(-n_texts // 4)) if not record_path(store, "llama", i).exists()]
+    claims = [Claim.take(claim_path(store, "llama", i)) for i in pending]
+    assert status() == ("shared", 1)
+    # an owner that ends leaves its block to whoever comes
+    claims.pop().release()
+    assert status() == ("shared", 2)
+    for claim in claims:
+        claim.release()
+    assert status() == ("extracted", 3)
+    assert contents(store) == alone
+
+
+def test_other_weights_are_refused_though_others_have_all_blocks(tiny_models, corpus_folder, tmp_path):
+    store = tmp_path / "s"
+    extract_activations(tiny_models("llama"), corpus_folder, store, **OPTIONS, part=(1, 2))
+    begun = store / "manifests" / "llama" / "begun.json"
+    begun.write_text(begun.read_text().replace('"weight_hash": "', '"weight_hash": "f'))
+    with pytest.raises(RecipeMismatch, match="was begun with weight_hash"):
+        extract_activations(tiny_models("llama"), corpus_folder, store, **OPTIONS, part=(1, 2))
