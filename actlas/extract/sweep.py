@@ -27,7 +27,7 @@ from actlas.extract.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
-from actlas.store.block_claims import others_have_the_rest
+from actlas.store.block_ledger import BlockLedger
 from actlas.store.catalog import Store
 from actlas.store.checkpoint_writer import Shapes
 from actlas.store.stage_times import StageTimes
@@ -158,23 +158,23 @@ class Sweep:
             remove_parts(self.path, checkpoint.id)
             stage.report("done", self.texts.corpus.n_texts)
             return CheckpointResult(checkpoint.id, "there", sanity_loss=there.get("sanity_loss"))
-        twins = self._same_weights(source)
+        twins, ledger = self._same_weights(source), self._ledger(checkpoint)
         try:
             if twins:
                 line = f"{checkpoint.id} has the same weights as {', '.join(twins)}"
                 self._object(line, self.options.duplicates, "--duplicates", stage, "locate")
-            if others_have_the_rest(self.path, checkpoint.id, source.weight_hash, self.texts.corpus.n_texts, self.options.part):
-                result = CheckpointResult(checkpoint.id, "shared")
+            # what was begun with other weights is refused by the store's writer, which knows more to say
+            if ledger is None or ledger.weight_hash not in (None, source.weight_hash) or ledger.reserve(self.options.part):
+                result = self._load(source, stage, profile, twins, ledger)
             else:
-                stage.report("load")
-                with profile.busy.during("load"):
-                    session = self.engine.open(source, self.capture)
-                try:
-                    result = self._extract(source, session, stage, profile, twins)
-                finally:
-                    session.close()
+                # every block of ours is committed or in the hands of others, who may have been faster
+                loss = self._record(checkpoint).get("sanity_loss")
+                result = CheckpointResult(checkpoint.id, "there" if ledger.is_complete else "shared", sanity_loss=loss)
         except _LeftOut:
             result = CheckpointResult(checkpoint.id, "skipped")
+        finally:
+            if ledger is not None:
+                ledger.release_all()
         stage.report("done", self.texts.corpus.n_texts)
         return replace(result, seconds=time.perf_counter() - began)
 
@@ -206,6 +206,24 @@ class Sweep:
         self._hashes[name] = weights
         return sorted({*here, *same_weights(self.path, name, weights)})
 
+    def _ledger(self, checkpoint: Checkpoint) -> BlockLedger | None:
+        """Whose its blocks are; None while the store is not there, whose blocks nobody knows before a model is loaded."""
+        if not (self.path / "zarr.json").exists():
+            return None
+        blocks = layout.text_blocks(self.texts.corpus.n_texts, Store(self.path).about["texts_per_block"])
+        return BlockLedger(self.path, checkpoint.id, blocks)
+
+    def _load(
+        self, source: Source, stage: CheckpointProgress, profile: Profile, twins: list[str], ledger: BlockLedger | None
+    ) -> CheckpointResult:
+        stage.report("load")
+        with profile.busy.during("load"):
+            session = self.engine.open(source, self.capture)
+        try:
+            return self._extract(source, session, stage, profile, twins, ledger)
+        finally:
+            session.close()
+
     def _extract(
         self,
         source: Source,
@@ -213,6 +231,7 @@ class Sweep:
         stage: CheckpointProgress,
         profile: Profile,
         twins: list[str],
+        ledger: BlockLedger | None,
     ) -> CheckpointResult:
         shapes, options = session.shapes, self.options
         values = {site: shapes[site] for site in self.capture.sites}
@@ -238,7 +257,7 @@ class Sweep:
             if calibration is not None:
                 about["calibration"] = calibration
             states = self._states(values, session, stage)
-            work = writer.checkpoint(source.checkpoint, about, cubes, token_cubes, counts, states)
+            work = writer.checkpoint(source.checkpoint, about, cubes, token_cubes, counts, states, ledger)
             stage.begin(n_texts - sum(block.n_texts for block in work.pending), per_text * item)
             block_bytes = writer.blocks[0].n_texts * per_text * item + self._count_bytes(counts)
             most_blocks = min(_MOST_BLOCKS, value_bytes // max(1, block_bytes))

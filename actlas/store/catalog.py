@@ -26,7 +26,7 @@ from actlas.store import layout
 from actlas.store.codecs import CODECS, Codec
 from actlas.store.corpus import Corpus, parquet_bytes
 from actlas.store.cube import Cube, ScoreCube, StateArrays, TokenCounts, TokenCube
-from actlas.store.files import read_json, write_atomically
+from actlas.store.files import clear_temporaries, read_json, write_atomically
 from actlas.store.scores import ScoreWriter, score_manifest
 from actlas.store.text_sets import LanguageSets, text_sets
 
@@ -310,7 +310,9 @@ class Store:
         data = parquet_bytes(
             frame.drop("checkpoint", strict=False), {"actlas_settings": json.dumps(dict(settings), sort_keys=True)}
         )
-        write_atomically(self.path / layout.table_path(name, checkpoint), [data])
+        file = self.path / layout.table_path(name, checkpoint)
+        write_atomically(file, [data])
+        clear_temporaries(file.parent)
 
     def table_names(self) -> list[str]:
         """Tables that were computed for at least one checkpoint."""

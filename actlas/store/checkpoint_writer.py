@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.errors import RecipeMismatch
+from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
-from actlas.store.block_claims import claim_path, is_of_part, record_path
-from actlas.store.files import Claim, npy_bytes, read_json, to_json, write_atomically, write_temporary
+from actlas.store.block_ledger import BlockLedger
+from actlas.store.files import (
+    Claim,
+    clear_temporaries,
+    create_once,
+    npy_bytes,
+    read_json,
+    to_json,
+    write_atomically,
+    write_temporary,
+)
 from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.shards import ShardRecord, create_array, start_shards, write_shards
-from actlas.store.states import StatePlan, StateWriter, remove_parts
+from actlas.store.states import StatePlan, StateWriter, in_states, remove_parts
 from actlas.store.text_sets import text_sets
 
 if TYPE_CHECKING:
@@ -63,11 +72,12 @@ class CheckpointWriter:
         token_cubes: Shapes,
         counts: Shapes,
         states: StatePlan | None = None,
+        ledger: BlockLedger | None = None,
     ) -> None:
         self.store = store
         self.checkpoint = checkpoint
-        self.folder = store.path / layout.manifest_path(checkpoint.id)
-        self.blocks = store.blocks
+        self.ledger = ledger or BlockLedger(store.path, checkpoint.id, store.blocks)
+        self.folder, self.blocks = self.ledger.folder, store.blocks
         recipe, corpus, n_blocks = store.recipe, store.corpus, len(store.blocks)
         texts = store.blocks[0].n_texts
         self.cubes = {site: layout.cube_plan(*shape, corpus.n_texts, texts, recipe.dtype) for site, shape in cubes.items()}
@@ -76,7 +86,6 @@ class CheckpointWriter:
         self.counts = {
             site: layout.count_plan(len(corpus.languages), *shape, len(recipe.count_thresholds)) for site, shape in counts.items()
         }
-        self._claims: dict[int, Claim] = {}
         self.states: StateWriter | None = None
         self._begin(provenance, {} if states is None else states.shapes)
         if states is not None and not self.is_complete:
@@ -101,25 +110,21 @@ class CheckpointWriter:
             "shapes": {site: list(plan.shape) for site, plan in sorted(self.cubes.items())},
             "states": {site: list(shape) for site, shape in sorted(states.items())},
         }
-        with Claim.hold(self.folder / "begin.claim"):
-            begun = self.folder / "begun.json"
-            if begun.exists():
-                there = read_json(begun)
-                for name in ("weight_hash", "shapes", "states"):
-                    if (there.get(name) or {}) != (record.get(name) or {}):
-                        raise RecipeMismatch(
-                            f"checkpoint {self.checkpoint.id} was begun with {name} {there.get(name)}, this run has "
-                            f"{record.get(name)}; extract it under another id or into a new store"
-                        )
-            else:
-                write_atomically(begun, [to_json(record)], sync=self.store.sync)
+        begun = self.folder / "begun.json"
+        if begun.exists() or not create_once(begun, [to_json(record)], sync=self.store.sync):
+            there = read_json(begun)
+            for name in ("weight_hash", "shapes", "states"):
+                if (there.get(name) or {}) != (record.get(name) or {}):
+                    raise RecipeMismatch(
+                        f"checkpoint {self.checkpoint.id} was begun with {name} {there.get(name)}, this run has "
+                        f"{record.get(name)}; extract it under another id or into a new store"
+                    )
         if not self.is_complete:
             self._create_arrays(self._arrays())
 
     def _create_arrays(self, arrays: list[tuple[str, ArrayPlan]]) -> None:
         for path, plan in arrays:
-            with Claim.hold(self.folder / "begin.claim"):
-                create_array(self.store.path, path, plan, self.store.codec, {"actlas_checkpoint": self.checkpoint.id})
+            create_array(self.store.path, path, plan, self.store.codec, {"actlas_checkpoint": self.checkpoint.id})
 
     def _arrays(self) -> list[tuple[str, ArrayPlan]]:
         name, pooling = self.checkpoint.id, self.store.recipe.pooling
@@ -131,54 +136,28 @@ class CheckpointWriter:
     @property
     def is_complete(self) -> bool:
         """Whether the checkpoint is committed and visible."""
-        return (self.folder / "checkpoint.json").exists()
-
-    def _record(self, block: TextBlock) -> Path:
-        return record_path(self.store.path, self.checkpoint.id, block.index)
+        return self.ledger.is_complete
 
     def _part(self, block: TextBlock, site: str) -> Path:
         return self.folder / "blocks" / f"{block.index:06d}.{site}.npy"
 
     def is_committed(self, block: TextBlock) -> bool:
         """Whether a block is written and will never be written again."""
-        return self._record(block).exists() or block.index in self._in_states()
-
-    def _in_states(self) -> Mapping[int, Any]:
-        """Blocks that committed states hold; where there are states, these decide, and the block's own record follows."""
-        return {} if self.states is None else self.states.committed()
+        return self.ledger.is_committed(block)
 
     @property
     def pending(self) -> list[TextBlock]:
         """Blocks without a commit record, whoever works on them."""
-        if self.is_complete:
-            return []
-        in_states = self._in_states()
-        return [block for block in self.blocks if not (self._record(block).exists() or block.index in in_states)]
+        return self.ledger.pending
 
     def claim_next(self, part: tuple[int, int] | None = None) -> TextBlock | None:
-        """The next block without a commit record that nobody owns, now owned by us; None if there is none.
-
-        Args:
-            part: (i, n): only blocks of the i-th of n parts, counted from 1.
-        """
-        for block in self.pending:
-            if block.index in self._claims or not is_of_part(self.checkpoint.id, block.index, part):
-                continue
-            claim = Claim.take(claim_path(self.store.path, self.checkpoint.id, block.index))
-            if claim is None:
-                continue
-            if self.is_committed(block):
-                claim.release()
-                continue
-            self._claims[block.index] = claim
-            return block
-        return None
+        """See `BlockLedger.claim_next`."""
+        return self.ledger.claim_next(part)
 
     def release_claims(self) -> None:
         """Give back the blocks that were claimed and not committed, once nothing is written any more."""
         self._wait()
-        for index in list(self._claims):
-            self._claims.pop(index).release()
+        self.ledger.release_all()
         if self.states is not None:
             self.states.release()
 
@@ -205,7 +184,7 @@ class CheckpointWriter:
             ValueError: If the block is not claimed by us, or an array has another shape than was announced.
             TypeError: If an array has another dtype than the store keeps.
         """
-        if block.index not in self._claims:
+        if not self.ledger.owns(block):
             raise ValueError(f"block {block.index} of {self.checkpoint.id} is not claimed here; only its owner may write it")
         self._check(block, values)
         shards: list[ShardRecord] = []
@@ -265,8 +244,8 @@ class CheckpointWriter:
                     self._commit(index, record)
 
     def _commit(self, index: int, record: Mapping[str, Any]) -> None:
-        write_atomically(self._record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
-        self._claims.pop(index).release()
+        write_atomically(self.ledger.record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
+        self.ledger.release(index)
 
     def _counted_rows(self, n_counted: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows of the counts, thresholds times languages, whose language has tokens in a block."""
@@ -299,38 +278,44 @@ class CheckpointWriter:
         Returns:
             True if the checkpoint is complete, False if other owners still have blocks to write.
         """
-        with Claim.hold(self.folder / "finish.claim"):
-            if self.is_complete:
-                self._remove_parts()
-                return True
-            if self.pending or not self._complete_records():
-                return False
-            records = [read_json(self._record(block)) for block in self.blocks]
-            n_tokens = np.array([record["n_tokens"] for record in records], dtype=np.int64)
-            shards: list[ShardRecord] = []
-            for site, plan in self.counts.items():
-                total = np.zeros((prod(plan.shape[:-2]), *plan.shape[-2:]), dtype=np.int64)
-                for block, counted in zip(self.blocks, n_tokens, strict=True):
-                    total[self._counted_rows(counted)] += np.load(self._part(block, site), allow_pickle=False)
-                path, start = layout.count_path(self.checkpoint.id, site), (0,) * len(plan.shape)
-                shards += self._write(path, plan, total.reshape(plan.shape), start)
-            if self.states is not None:
-                shards += self.states.write_arrays()
-            loss_tokens = sum(record["loss_tokens"] for record in records)
-            about = {
-                **read_json(self.folder / "begun.json"),
-                **(extra or {}),
-                "n_texts": self.store.corpus.n_texts,
-                "n_tokens": dict(zip(self.store.corpus.languages, n_tokens.sum(axis=0).tolist(), strict=True)),
-                "sanity_loss": sum(record["loss_sum"] for record in records) / loss_tokens if loss_tokens else None,
-                "cubes": sorted(self.cubes),
-                "token_cubes": sorted(self.token_cubes),
-                "counts": sorted(self.counts),
-                "shards": [shard.to_json() for shard in shards],
-            }
-            write_atomically(self.folder / "checkpoint.json", [to_json(about)], sync=self.store.sync)
+        with self.ledger.finishing():
+            if not self.is_complete:
+                if self.pending or not self._complete_records():
+                    return False
+                try:
+                    self._make_visible(extra or {})
+                except (FileNotFoundError, DamagedStore):
+                    # locks may not reach to another machine: it has completed the same and removed what was read here
+                    if not self.is_complete:
+                        raise
             self._remove_parts()
             return True
+
+    def _make_visible(self, extra: Mapping[str, Any]) -> None:
+        records = [read_json(self.ledger.record(block)) for block in self.blocks]
+        n_tokens = np.array([record["n_tokens"] for record in records], dtype=np.int64)
+        shards: list[ShardRecord] = []
+        for site, plan in self.counts.items():
+            total = np.zeros((prod(plan.shape[:-2]), *plan.shape[-2:]), dtype=np.int64)
+            for block, counted in zip(self.blocks, n_tokens, strict=True):
+                total[self._counted_rows(counted)] += np.load(self._part(block, site), allow_pickle=False)
+            path, start = layout.count_path(self.checkpoint.id, site), (0,) * len(plan.shape)
+            shards += self._write(path, plan, total.reshape(plan.shape), start)
+        if self.states is not None:
+            shards += self.states.write_arrays()
+        loss_tokens = sum(record["loss_tokens"] for record in records)
+        about = {
+            **read_json(self.folder / "begun.json"),
+            **extra,
+            "n_texts": self.store.corpus.n_texts,
+            "n_tokens": dict(zip(self.store.corpus.languages, n_tokens.sum(axis=0).tolist(), strict=True)),
+            "sanity_loss": sum(record["loss_sum"] for record in records) / loss_tokens if loss_tokens else None,
+            "cubes": sorted(self.cubes),
+            "token_cubes": sorted(self.token_cubes),
+            "counts": sorted(self.counts),
+            "shards": [shard.to_json() for shard in shards],
+        }
+        write_atomically(self.folder / "checkpoint.json", [to_json(about)], sync=self.store.sync)
 
     def _complete_records(self) -> bool:
         """Write the records of blocks whose owner died between committing its states and saying so block by block.
@@ -338,8 +323,8 @@ class CheckpointWriter:
         Returns:
             False if an owner is just about to do it himself.
         """
-        for index, record in self._in_states().items():
-            path = self._record(self.blocks[index])
+        for index, record in in_states(self.folder).items():
+            path = self.ledger.record(self.blocks[index])
             if not path.exists():
                 claim = Claim.take(path.with_suffix(".claim"))
                 if claim is None:
@@ -351,8 +336,13 @@ class CheckpointWriter:
 
     def _remove_parts(self) -> None:
         remove_parts(self.store.path, self.checkpoint.id)
-        for part in (self.folder / "blocks").glob("*.npy"):
+        blocks = self.folder / "blocks"
+        for part in blocks.glob("*.npy"):
             part.unlink(missing_ok=True)
+        for folder in (self.folder, blocks):
+            clear_temporaries(folder, is_deep=False)
+        for kind in ("cubes", "tokens", "counts", "states"):
+            clear_temporaries(self.store.path / kind / self.checkpoint.id)
 
 
 def _finish(settling: Sequence[Future[None]]) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import CorpusError
-from actlas.store.files import read_json, to_json, write_atomically
+from actlas.store.files import clear_temporaries, read_json, to_json, write_atomically
 
 TEXT_SCHEMA = {
     "text_id": pl.Int64,
@@ -146,6 +146,7 @@ class Corpus:
             "concepts": list(self.concepts),
         }
         write_atomically(folder / "corpus.json", [to_json(about)])
+        clear_temporaries(folder, is_deep=False)
 
     @classmethod
     def read(cls, folder: Path | str) -> Corpus:

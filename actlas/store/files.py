@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: Random bytes in the name of a temporary file, and what such names look like.
+_TOKEN_BYTES = 6
+_TEMPORARY = f"*.{'[0-9a-f]' * 2 * _TOKEN_BYTES}.tmp"
 
 
 def _fsync(path: Path) -> None:
@@ -25,31 +30,72 @@ def _fsync(path: Path) -> None:
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | bytearray | memoryview], *, sync: bool = True) -> None:
-    """Write a file that readers see whole or not at all.
-
-    The temporary name is fixed: the next attempt reuses it, so none pile up. Callers must own `path`: two writers of one path
-    at the same time would share the temporary file.
-    """
+    """Write a file that readers see whole or not at all; of two writers, on whatever machines, the last one's is there."""
     put_in_place(write_temporary(path, parts), path, sync=sync)
 
 
+def create_once(path: Path, parts: Iterable[bytes | bytearray | memoryview], *, sync: bool = True) -> bool:
+    """Like `write_atomically`, but a file that is there already stays: of several writers, the first one's is there.
+
+    It needs no lock, but hard links, which a file system without locks usually has. Where it has neither, and two write in the
+    same instant, each may believe to have been the first.
+
+    Returns:
+        Whether it is ours.
+    """
+    temporary = write_temporary(path, parts)
+    try:
+        if sync:
+            _fsync(temporary)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if sync:
+        _fsync(path.parent)
+    return True
+
+
 def write_temporary(path: Path, parts: Iterable[bytes | bytearray | memoryview]) -> Path:
-    """The first half of `write_atomically`: everything is written, under the name that is returned."""
+    """The first half of `write_atomically`: everything is written, under the name that is returned.
+
+    The name is drawn, so that no two writers share it. One that is killed leaves its file behind; see `clear_temporaries`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        for part in parts:
-            file.write(part)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(_TOKEN_BYTES)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            for part in parts:
+                file.write(part)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return temporary
 
 
 def put_in_place(temporary: Path, path: Path, *, sync: bool = True) -> None:
     """The second half of `write_atomically`."""
-    if sync:
-        _fsync(temporary)
-    os.replace(temporary, path)
+    try:
+        if sync:
+            _fsync(temporary)
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        # temporaries are cleared where everything is in place: somebody else has written the same
+        if not path.exists():
+            raise
     if sync:
         _fsync(path.parent)
+
+
+def clear_temporaries(folder: Path, *, is_deep: bool = True) -> None:
+    """Remove what killed writers left of the files of a folder, all of which must be in place; with those below, if deep."""
+    for path in folder.rglob(_TEMPORARY) if is_deep else folder.glob(_TEMPORARY):
+        path.unlink(missing_ok=True)
 
 
 def npy_bytes(array: NDArray[Any]) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from actlas.errors import RecipeMismatch
 from actlas.store import layout
 from actlas.store.codecs import Codec
-from actlas.store.files import Claim, read_json, to_json, write_atomically
+from actlas.store.files import Claim, clear_temporaries, read_json, to_json, write_atomically
 from actlas.store.shards import create_array, write_shards
 
 
@@ -123,6 +123,8 @@ class ScoreWriter:
             raise ValueError(f"layers {missing} of {self._path} are not written yet")
         if not self.is_complete:
             write_atomically(self._manifest / "done.json", [to_json({"layers": self.n_layers})])
+            for folder in (self._manifest, self._root / self._path):
+                clear_temporaries(folder)
         self.close()
 
     def close(self) -> None:

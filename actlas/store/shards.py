@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 
 from actlas.store.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
-from actlas.store.files import Claim, put_in_place, to_json, write_atomically, write_temporary
+from actlas.store.files import put_in_place, to_json, write_atomically, write_temporary
 from actlas.store.layout import ArrayPlan
 from actlas.store.stage_times import StageTimes
 
@@ -55,13 +55,12 @@ def create_array(root: Path, path: str, plan: ArrayPlan, codec: Codec, attribute
         zarr_format=3,
     )
     metadata = array.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
-    # checkpoints that begin at the same time share the groups above them
-    with Claim.hold(root / "manifests" / "create.claim"):
-        for parent in reversed(PurePosixPath(path).parents[:-1]):
-            group = root / parent / "zarr.json"
-            if not group.exists():
-                write_atomically(group, [to_json({"zarr_format": 3, "node_type": "group", "attributes": {}})])
-        write_atomically(root / path / "zarr.json", [metadata])
+    # whoever begins at the same time writes the same bytes
+    for parent in reversed(PurePosixPath(path).parents[:-1]):
+        group = root / parent / "zarr.json"
+        if not group.exists():
+            write_atomically(group, [to_json({"zarr_format": 3, "node_type": "group", "attributes": {}})])
+    write_atomically(root / path / "zarr.json", [metadata])
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,14 @@ when the last block is in, and since they hold integers it does not matter who a
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,7 +28,7 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, StateTooLarge
 from actlas.store import layout
 from actlas.store.codecs import Codec, decode
-from actlas.store.files import Claim, npy_bytes, read_json, to_json, write_atomically
+from actlas.store.files import Claim, create_once, npy_bytes, read_json, to_json, write_atomically
 from actlas.store.layout import TextBlock
 from actlas.store.shards import ShardRecord, write_shards
 from actlas.store.text_sets import LanguageSets
@@ -165,18 +168,12 @@ class StateWriter:
                 if not done.exists():
                     found = self.plan.find_ranges()
                     for site, file in files.items():
-                        write_atomically(file, [npy_bytes(found[site])], sync=self._sync)
+                        # the first one's stay: on a machine that no lock reaches somebody may compute them, too
+                        create_once(file, [npy_bytes(found[site])], sync=self._sync)
                     write_atomically(done, [to_json({"sites": sorted(files)})], sync=self._sync)
         return {site: np.load(file, allow_pickle=False) for site, file in files.items()}
 
     # Adding blocks
-
-    def committed(self) -> dict[int, dict[str, Any]]:
-        """Blocks that are in committed states of any slot, with their records."""
-        found: dict[int, dict[str, Any]] = {}
-        for path in self.folder.glob("slot-*.json"):
-            found |= {int(index): record for index, record in read_json(path)["blocks"].items()}
-        return found
 
     def add(self, block: TextBlock, values: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
         """Add one block that nobody has added yet; it counts once `commit` returns.
@@ -259,13 +256,16 @@ class StateWriter:
         self._added = {}
 
     def _take_slot(self) -> None:
-        """A slot that nobody holds, with whatever its last owner committed."""
+        """A slot that nobody holds, with whatever its last owner committed.
+
+        Machines have slots of their own: locks may not reach from one to another.
+        """
+        machine = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
         for number in itertools.count():
-            claim = Claim.take(self.folder / f"slot-{number}.claim")
-            if claim is not None:
+            self._slot_name = f"slot-{machine}-{number}"
+            self._slot = Claim.take(self.folder / f"{self._slot_name}.claim")
+            if self._slot is not None:
                 break
-        self._slot = claim
-        self._slot_name = f"slot-{number}"
         self._record = self.folder / f"{self._slot_name}.json"
         self._committed = read_json(self._record) if self._record.exists() else {"states": {}, "blocks": {}}
         self._files = dict(self._committed["states"])
@@ -399,6 +399,20 @@ class StateWriter:
         for site, (_, n_neurons) in self.plan.shapes.items():
             for name in ("range", *self.plan.fold.shapes(1, n_neurons)):
                 yield layout.state_path(self._checkpoint, site, self._pooling, name), self.array_plan(site, name)
+
+
+def in_states(manifest: Path) -> dict[int, dict[str, Any]]:
+    """Blocks that are in committed states of any slot, with their records.
+
+    Args:
+        manifest: Folder of the checkpoint's records; one without states gives none.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for path in (manifest / "states").glob("slot-*.json"):
+        # it vanishes where somebody completes the checkpoint at this moment
+        with suppress(FileNotFoundError):
+            found |= {int(index): record for index, record in read_json(path)["blocks"].items()}
+    return found
 
 
 def remove_parts(root: Path, checkpoint: str) -> None:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
+from actlas.store.block_ledger import BlockLedger
 from actlas.store.checkpoint_writer import BlockValues, CheckpointWriter, Shapes
 from actlas.store.codecs import CODECS, DEFAULT_CODEC, Codec
 from actlas.store.corpus import Corpus, parquet_bytes
-from actlas.store.files import Claim, read_json, to_json, write_atomically
+from actlas.store.files import Claim, clear_temporaries, create_once, read_json, to_json, write_atomically
 from actlas.store.layout import TextBlock
 from actlas.store.shards import ShardThreads
 from actlas.store.stage_times import StageTimes
@@ -97,18 +98,48 @@ class StoreWriter:
             self.times,
         )
         with Claim.hold(self.path / "manifests" / "create.claim"):
-            existing = self.path / "zarr.json"
-            if existing.exists():
-                about = read_json(existing)["attributes"].get("actlas", {})
-                check_recipe(Recipe.from_json(about["recipe"]) if "recipe" in about else None, recipe, self.path)
-            else:
-                about = self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
+            about = self._existing() or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
+            self._settled.unlink(missing_ok=True)
         self.codec: Codec = CODECS[about["codec"]]
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         self.block_tokens: tuple[int, ...] = tuple(about["sampled_tokens_per_block"])
 
+    @property
+    def _settled(self) -> Path:
+        """What is to be created, while it is created."""
+        return self.path / "manifests" / "create.json"
+
+    def _existing(self) -> dict[str, Any] | None:
+        """What the store there says of itself; None if there is none."""
+        root = self.path / "zarr.json"
+        if not root.exists():
+            return None
+        about: dict[str, Any] = read_json(root)["attributes"].get("actlas", {})
+        check_recipe(Recipe.from_json(about["recipe"]) if "recipe" in about else None, self.recipe, self.path)
+        return about
+
     def _create(self, tokens: TokenIds, sample: pl.DataFrame | None, texts_per_block: int, codec: str) -> dict[str, Any]:
-        """Corpus first; the root's zarr.json comes last and makes the folder a store."""
+        """Corpus first; the root's zarr.json comes last and makes the folder a store.
+
+        Where no lock keeps another machine from creating the same store, what the first one settled holds for both: from then
+        on both write the same bytes.
+        """
+        wanted = {"recipe": self.recipe.to_json(), "codec": codec, "texts_per_block": texts_per_block}
+        create_once(self._settled, [to_json(wanted)], sync=self.sync)
+        try:
+            there = read_json(self._settled)
+        except FileNotFoundError:
+            there = wanted  # the other one is done
+        if (existing := self._existing()) is not None:
+            return existing
+        check_recipe(Recipe.from_json(there["recipe"]), self.recipe, self.path)
+        about = self._write_corpus(tokens, sample, there["texts_per_block"], there["codec"])
+        clear_temporaries(self.path, is_deep=False)
+        clear_temporaries(self.path / "corpus")
+        clear_temporaries(self.path / "manifests", is_deep=False)
+        return about
+
+    def _write_corpus(self, tokens: TokenIds, sample: pl.DataFrame | None, texts_per_block: int, codec: str) -> dict[str, Any]:
         blocks = layout.text_blocks(self.corpus.n_texts, texts_per_block)
         texts = self.corpus.texts.with_columns(pl.Series("n_tokens", tokens.lengths, dtype=pl.Int32))
         per_block = [0] * len(blocks)
@@ -154,6 +185,7 @@ class StoreWriter:
         token_cubes: Shapes | None = None,
         counts: Shapes | None = None,
         states: StatePlan | None = None,
+        ledger: BlockLedger | None = None,
     ) -> CheckpointWriter:
         """Begin a checkpoint, or go on with one that was begun.
 
@@ -164,12 +196,13 @@ class StoreWriter:
             token_cubes: site -> (layers, channels).
             counts: site -> (layers, neurons), for sites whose active tokens are counted.
             states: What is kept of the pooled values in place of cubes.
+            ledger: Where a block of it may be reserved already.
 
         Raises:
             RecipeMismatch: If it was begun with other weights or other shapes.
         """
         token_cubes = (token_cubes or {}) if any(self.block_tokens) else {}
-        return CheckpointWriter(self, checkpoint, provenance, cubes, token_cubes, counts or {}, states)
+        return CheckpointWriter(self, checkpoint, provenance, cubes, token_cubes, counts or {}, states, ledger)
 
     def same_weights(self, checkpoint_id: str, weight_hash: str) -> list[str]:
         """Other checkpoints of the store, begun or complete, that hold the very same weights."""

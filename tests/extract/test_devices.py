@@ -13,9 +13,9 @@ from actlas.cli import run
 from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
 from actlas.extract import backend_hf, devices, extract_activations
 from actlas.extract.options import Progress
-from actlas.store.block_claims import claim_path, record_path
+from actlas.store.block_ledger import BlockLedger
 from actlas.store.catalog import Store
-from actlas.store.files import Claim
+from actlas.store.layout import text_blocks
 
 OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
 
@@ -140,14 +140,15 @@ def test_no_model_is_loaded_where_others_have_all_blocks(alone, contents, tiny_m
     # its own part is there and the rest is not its own
     assert status(part=(1, 2)) == ("shared", 1)
     n_texts = Store(store).corpus.n_texts
-    pending = [i for i in range(-(-n_texts // 4)) if not record_path(store, "llama", i).exists()]
-    claims = [Claim.take(claim_path(store, "llama", i)) for i in pending]
+    others = BlockLedger(store, "llama", text_blocks(n_texts, 4))
+    claimed = []
+    while (block := others.claim_next()) is not None:
+        claimed.append(block.index)
     assert status() == ("shared", 1)
     # an owner that ends leaves its block to whoever comes
-    claims.pop().release()
+    others.release(claimed.pop())
     assert status() == ("shared", 2)
-    for claim in claims:
-        claim.release()
+    others.release_all()
     assert status() == ("extracted", 3)
     assert contents(store) == alone
 

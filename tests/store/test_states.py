@@ -181,6 +181,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from actlas.store import states, checkpoint_writer
+from actlas.store.files import write_temporary
 import test_states as t
 left = int(sys.argv[3])
 write = states.write_atomically
@@ -189,8 +190,7 @@ def dies(path, parts, **kwargs):
     left -= 1
     if left == 0:
         # half of the file is there when the process ends
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(str(path) + ".tmp").write_bytes(b"".join(map(bytes, parts))[:7])
+        write_temporary(path, [b"".join(map(bytes, parts))[:7]])
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, parts, **kwargs)
     if left == 1 and sys.argv[4] == "after":
@@ -251,7 +251,7 @@ def test_a_damaged_state_is_named(tmp_path):
         write_some(run)
         run.flush()
         run.release_claims()
-        file = next((tmp_path / "s" / "manifests" / "m" / "states" / "slot-0").glob("resid.1.2.*"))
+        file = next((tmp_path / "s" / "manifests" / "m" / "states").glob("slot-*-0/resid.1.2.*"))
         data = bytearray(file.read_bytes())
         file.write_bytes(data[:-1])
         with pytest.raises(DamagedStore, match=r"resid\.1\.2\.\d+ does not have the size"):
