@@ -31,7 +31,14 @@ check: venv
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest
 
-bench: venv
+# What benchmarks compare with and tests do not need.
+BENCH_STAMP := $(VENV)/.bench
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	touch $@
+
+bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks
 
 # Other libraries' pins differ from ours: each has an environment of its own. TEXT=FOLDER names texts to run on.

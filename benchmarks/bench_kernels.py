@@ -1,6 +1,7 @@
 """Kernels against everything else that computes the same numbers, in one process and on one thread unless said.
 
-    python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [--full | --quick]
+    python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [torchmetrics]
+                                       [--full | --quick]
 
 - matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
   them crossed (--full: in no order, saved on the way; takes hours). Peers work on as many of the same neurons as fill a
@@ -9,6 +10,7 @@
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
 - parts: each step of the engine alone, beside one copy of the values
 - costs: what `actlas.kernels.plan.Cost` holds, measured
+- torchmetrics: the centre of the matrix alone, with torchmetrics among the peers (the extra `bench`)
 - checkpoint: every neuron of a BLOOM-560m, 1,700 texts, 200 concepts, on all cores, with peak memory
 
 All results of a cell are compared on the timed arrays before any figure of it is printed: to scikit-learn where that runs, and
@@ -37,6 +39,10 @@ from benchmarks.harness import Timing, interleave, save
 
 #: Largest difference that any two methods may show; a larger one stops the benchmark.
 TOLERANCE = 1e-12
+#: The same for torchmetrics, whose results are float32.
+FLOAT32_TOLERANCE = 1e-5
+#: Neurons that torchmetrics is given at most: more than it gets through in the time.
+MOST_RANKED = 256
 N_TEXTS, N_CONCEPTS = (1000, 4000, 20000, 100_000), (1, 20, 100, 200)
 DTYPES, PREVALENCES = ("float16", "bfloat16", "float32"), (0.01, 0.05, 0.5)
 
@@ -116,28 +122,31 @@ def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
     def ours(n: int) -> np.ndarray:
         return concept_scores(as_input(values[:n]), labels, ("ap",), backend="cpu", threads=1)["ap"]
 
-    few = labels[:, :20]  # the loop's time is the same for each concept, and long
     peers = {name: peer for name, peer in kernel_peers.AP_PEERS.items() if (cell.dtype != "float32") or name != "torch counting"}
     n_ours = neurons_for(ours, 2 * seconds, most)
+    ranked = [name for name in kernel_peers.TORCHMETRICS_PEERS if name in peers]
+    given = dict.fromkeys(peers, values[:n_ours])
+    if ranked:
+        given |= dict.fromkeys(ranked, kernel_peers.unit_ranks(values[: min(n_ours, MOST_RANKED)]))
+    asked = {name: labels[:, :20] if name in kernel_peers.PER_CONCEPT else labels for name in peers}
     sizes = {
-        name: neurons_for(lambda n, peer=peer, name=name: peer(values[:n], few if "loop" in name else labels), seconds, n_ours)
+        name: neurons_for(lambda n, peer=peer, name=name: peer(given[name][:n], asked[name]), seconds, len(given[name]))
         for name, peer in peers.items()
     }
     found = ours(n_ours)
     difference = {}
     for name, peer in peers.items():
-        their_labels = few if "loop" in name else labels
         n = n_ours if name == "numpy positives" else sizes[name]
         step = max(1, int(2e7) // cell.n_texts)
-        theirs = np.concatenate([peer(values[start : min(start + step, n)], their_labels) for start in range(0, n, step)])
-        difference[name] = float(np.abs(theirs - found[:n, : their_labels.shape[1]]).max())
-        if not difference[name] <= TOLERANCE:
+        theirs = np.concatenate([peer(given[name][start : min(start + step, n)], asked[name]) for start in range(0, n, step)])
+        difference[name] = float(np.abs(theirs - found[:n, : asked[name].shape[1]]).max())
+        if not difference[name] <= (FLOAT32_TOLERANCE if name in ranked else TOLERANCE):
             raise SystemExit(f"{cell}: differs from {name} by {difference[name]}; no figure is given")
     methods: dict[str, Callable[[], object]] = {"actlas": lambda: ours(n_ours)}
     for name, peer in peers.items():
-        methods[name] = lambda peer=peer, name=name: peer(values[: sizes[name]], few if "loop" in name else labels)
+        methods[name] = lambda peer=peer, name=name: peer(given[name][: sizes[name]], asked[name])
     timings = interleave(methods, rounds, clock=time.thread_time)
-    n_cells = {name: n * cell.n_texts * (few if "loop" in name else labels).shape[1] for name, n in sizes.items()}
+    n_cells = {name: n * cell.n_texts * asked[name].shape[1] for name, n in sizes.items()}
     n_cells["actlas"] = n_ours * cell.n_texts * cell.n_concepts
     per_cell = {name: Timing(tuple(s / n_cells[name] for s in timing.seconds)) for name, timing in timings.items()}
     best = min((name for name in kernel_peers.TORCH_PEERS if name in per_cell), key=lambda name: per_cell[name].median)
@@ -174,6 +183,17 @@ def matrix(options: argparse.Namespace) -> None:
             save(name, settings, rows, threads=1)
     if not options.quick:
         print(save(name, settings, rows, threads=1))
+
+
+def torchmetrics(options: argparse.Namespace) -> None:
+    """The centre of the matrix with torchmetrics among the peers, in a result file of its own."""
+    if not set(kernel_peers.TORCHMETRICS_PEERS) <= set(kernel_peers.AP_PEERS):
+        print("torchmetrics: left out, it is not installed (pip install -e '.[bench]')")
+        return
+    row = measure_cell(Cell(), options.rounds, 0.01 if options.quick else 0.2)
+    print(row["peer_over_actlas"], row["largest_difference"])
+    if not options.quick:
+        print(save("kernels_torchmetrics", {"rounds": options.rounds, "clock": "thread"}, [row], threads=1))
 
 
 def statistics(options: argparse.Namespace) -> None:
@@ -249,6 +269,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "threads": threads,
     "parts": kernel_parts.run,
     "costs": kernel_costs.run,
+    "torchmetrics": torchmetrics,
     "checkpoint": kernel_checkpoint.run,
 }
 

@@ -21,6 +21,7 @@ PACKAGES = (
     "torch",
     "triton",
     "scikit-learn",
+    "torchmetrics",
     "zarr",
     "numcodecs",
     "polars",

@@ -1,11 +1,11 @@
 """What the kernels are compared with, each written as well as its library allows, and the values and labels they are run on.
 
-Every peer takes values "neurons texts" in numpy and labels "texts concepts" and returns float64 "neurons concepts".
+Every peer takes values "neurons texts" in numpy and labels "texts concepts" and returns float64 "neurons concepts"; those of
+torchmetrics take ranks instead of values, and what they return was computed in float32.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -144,16 +144,34 @@ def torch_dense(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
     return scores.numpy()
 
 
-def torchmetrics_loop(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
-    """torchmetrics, one call per neuron and concept."""
+def unit_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks within (0, 1], float32, ties kept: torchmetrics puts other numbers through a sigmoid, which ties what differs.
+
+    Two ranks of one neuron stay apart up to some millions of texts. This is made outside what is timed.
+    """
+    return (rankdata(as_numbers(values), axis=1) / values.shape[1]).astype(np.float32)
+
+
+def torchmetrics_loop(ranks: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """torchmetrics, one call per neuron and concept, on `unit_ranks`."""
     from torchmetrics.functional.classification import binary_average_precision
 
-    # its scores have to be probabilities; a sigmoid would tie values that differ, so ranks are handed over instead
-    x = torch.from_numpy(rankdata(as_numbers(values), axis=1) / values.shape[1])
-    labels = torch.from_numpy(is_concept.T.astype(np.int64))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return np.array([[binary_average_precision(row, y).item() for y in labels] for row in x])
+    rows, labels = torch.from_numpy(ranks), torch.from_numpy(is_concept.T.astype(np.int64))
+    return np.array([[binary_average_precision(row, y, validate_args=False).item() for y in labels] for row in rows])
+
+
+def torchmetrics_multilabel(ranks: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """torchmetrics, one call per concept, in which every neuron stands as a label of its own, on `unit_ranks`."""
+    from torchmetrics.functional.classification import multilabel_average_precision
+
+    # stored "neurons texts" and seen as "texts neurons": each neuron is sorted alone, from memory that lies together
+    predicted, labels = torch.from_numpy(ranks).T, torch.from_numpy(is_concept.astype(np.int64))
+    scores = np.empty((len(ranks), is_concept.shape[1]))
+    for concept in range(labels.shape[1]):
+        target = labels[:, concept : concept + 1].expand(-1, len(ranks))
+        found = multilabel_average_precision(predicted, target, num_labels=len(ranks), average="none", validate_args=False)
+        scores[:, concept] = found.numpy()
+    return scores
 
 
 def scipy_auroc(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
@@ -171,7 +189,10 @@ AP_PEERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "torch counting": torch_counting,
     "torch dense": torch_dense,
 }
+TORCHMETRICS_PEERS = ("torchmetrics loop", "torchmetrics multilabel")
 if find_spec("torchmetrics"):
-    AP_PEERS["torchmetrics loop"] = torchmetrics_loop
+    AP_PEERS |= dict(zip(TORCHMETRICS_PEERS, (torchmetrics_loop, torchmetrics_multilabel), strict=True))
+#: Peers whose time is the same for each concept, and long: they are given a few concepts.
+PER_CONCEPT = ("scikit-learn loop", *TORCHMETRICS_PEERS)
 AUROC_PEERS = {"scikit-learn loop": sklearn_auroc, "scipy ranks": scipy_auroc}
 TORCH_PEERS = ("torch plain", "torch positives", "torch counting", "torch dense")

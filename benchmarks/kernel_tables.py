@@ -21,8 +21,13 @@ def _cell(row: Mapping[str, Any]) -> tuple[object, ...]:
 _CELL_HEAD = ("texts", "concepts", "dtype", "values", "positive")
 
 
+_TORCHMETRICS = ("torchmetrics loop", "torchmetrics multilabel")
+
+
 def _matrix(result: Mapping[str, Any]) -> str:
+    """Columns of torchmetrics only where one of the cells has them."""
     rows = []
+    others = [name for name in _TORCHMETRICS if any(name in row["peer_over_actlas"] for row in result["rows"])]
     for row in result["rows"]:
         ratios = row["peer_over_actlas"]
         cells = (f"{row['ns_per_cell']['actlas']:.3f}", spread(ratios["scikit-learn loop"], 0), row["best_torch"])
@@ -30,6 +35,7 @@ def _matrix(result: Mapping[str, Any]) -> str:
             spread(ratios[row["best_torch"]], 1),
             spread(ratios["torch plain"], 1),
             spread(ratios["numpy positives"], 1),
+            *(spread(ratios[name], 0) if name in ratios else "-" for name in others),
         )
         rows.append(
             (*_cell(row), *cells, *peers, f"{row['time_over_copy']:.0f}", f"{max(row['largest_difference'].values()):.0e}")
@@ -42,6 +48,7 @@ def _matrix(result: Mapping[str, Any]) -> str:
         "its time",
         "plain torch",
         "numpy",
+        *others,
         "copy",
         "difference",
     )
@@ -135,6 +142,7 @@ def _gpu(result: Mapping[str, Any]) -> str:
 KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels": _matrix,
     "kernels_wide": _matrix,
+    "kernels_torchmetrics": _matrix,
     "kernels_full": _full,
     "kernels_parts": _parts,
     "kernels_statistics": _statistics,

@@ -5,12 +5,15 @@
 Times are medians of `triton.testing.do_bench`. Bandwidth is that of the values read once, over the bandwidth of copying them
 (bytes read and written) in the same run. Results are compared with the cpu backend on the timed arrays, a sample of neurons,
 before any figure is printed. The torch.sort route works on as many of the neurons as its intermediate results leave room for.
+Where they can be imported, cuML's AUROC (one call per neuron and concept, on a few of both) and cupy's sort of the values stand
+beside ours; figures of what is not installed are null.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,6 +28,9 @@ from benchmarks.harness import save
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 TOLERANCE = 1e-6
+#: cuML computes in float32.
+FLOAT32_TOLERANCE = 1e-5
+NOT_INSTALLED = "not installed"
 
 
 def make(shape: str, n_neurons: int, n_texts: int, dtype: str) -> torch.Tensor:
@@ -56,6 +62,45 @@ def torch_route(values: torch.Tensor, is_concept: torch.Tensor) -> torch.Tensor:
         found = label.cumsum(1, dtype=torch.int32).gather(1, (end - 1).long())
         scores.append((label * (found / end)).sum(1) / y.sum())
     return torch.stack(scores, dim=1)
+
+
+def installed(name: str) -> str:
+    """The package's version, or that it is not there; distributions carry the CUDA version in their names, modules do not."""
+    return str(import_module(name).__version__) if find_spec(name) else NOT_INSTALLED
+
+
+def cuml_auroc(values: torch.Tensor, is_concept: torch.Tensor) -> dict[str, float | str | None]:
+    """Time of cuML's AUROC over ours per neuron and concept; null where cuML is missing or its numbers are others than ours."""
+    if not find_spec("cuml"):
+        return {"cuml": NOT_INSTALLED, "cuml_auroc_over_actlas": None, "largest_difference_to_cuml": None}
+    metrics = import_module("cuml.metrics")
+    rows = values[:4].float()  # it takes no 16-bit values; made outside what is timed
+    labels = is_concept.T[:4].to(torch.int32).contiguous()
+
+    def theirs() -> list[list[float]]:
+        return [[float(metrics.roc_auc_score(y, row)) for y in labels] for row in rows]
+
+    ours = concept_scores(values, is_concept, ("auroc",), backend="gpu")["auroc"]
+    difference = float(np.abs(np.array(theirs()) - ours[: len(rows), : len(labels)].cpu().numpy()).max())
+    ratio = None
+    if difference <= FLOAT32_TOLERANCE:
+        each = milliseconds(theirs) / (len(rows) * len(labels))
+        ratio = each / (milliseconds(lambda: concept_scores(values, is_concept, ("auroc",), backend="gpu")) / ours.numel())
+    return {"cuml": installed("cuml"), "cuml_auroc_over_actlas": ratio, "largest_difference_to_cuml": difference}
+
+
+def cupy_sort(values: torch.Tensor, ap_milliseconds: float) -> dict[str, float | str | None]:
+    """Time of cupy's sort of the values alone, which any way by sorting begins with, over that of all average precisions."""
+    if not find_spec("cupy"):
+        return {"cupy": NOT_INSTALLED, "cupy_sort_over_actlas_ap": None}
+    cupy = import_module("cupy")
+    rows = cupy.asarray(values.float() if values.dtype == torch.bfloat16 else values)
+    if not np.array_equal(cupy.asnumpy(cupy.sort(rows[:4], axis=1)), np.sort(cupy.asnumpy(rows[:4]), axis=1)):
+        return {"cupy": installed("cupy"), "cupy_sort_over_actlas_ap": None}
+    return {
+        "cupy": installed("cupy"),
+        "cupy_sort_over_actlas_ap": milliseconds(lambda: cupy.sort(rows, axis=1)) / ap_milliseconds,
+    }
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -120,6 +165,8 @@ def measure(shape: str, dtype: str, n_neurons: int, n_texts: int, n_concepts: in
         "torch_over_actlas": times["torch.sort route, scaled"] / times["ap"],
         "largest_difference": worst,
         "largest_difference_to_torch": float((theirs - ours).abs().max()),
+        **cuml_auroc(few, is_concept),
+        **cupy_sort(few, times["ap"] * len(few) / n_neurons),
         "device_bytes_beyond_values": device_bytes(lambda: concept_scores(values, is_concept, ("ap",), backend="gpu")),
     }
 
@@ -150,7 +197,12 @@ def main() -> None:
         rows.append(measure(*case))
         print(rows[-1], flush=True)
         torch.cuda.empty_cache()
-    settings = {"gpu": torch.cuda.get_device_name(), "cuml": bool(find_spec("cuml")), "clock": "do_bench median"}
+    settings = {
+        "gpu": torch.cuda.get_device_name(),
+        "cuml": installed("cuml"),
+        "cupy": installed("cupy"),
+        "clock": "do_bench median",
+    }
     print(save("kernels_gpu", settings, rows))
 
 
