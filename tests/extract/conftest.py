@@ -72,6 +72,19 @@ CONFIGS = {
     "bert": lambda: transformers.BertConfig(**BERT),
     "xlm_roberta": lambda: transformers.XLMRobertaConfig(**BERT),
 }
+#: Other forms of a family: name -> family and the settings in which it differs.
+FORMS = {
+    "opt, norms behind": ("opt", {"do_layer_norm_before": False}),
+    "opt, no projection": ("opt", {"word_embed_proj_dim": 24}),
+    "gpt_neox, serial": ("gpt_neox", {"use_parallel_residual": False}),
+    "falcon, grouped heads": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon, a key per head": ("falcon", {"multi_query": False}),
+    "mistral, short window": ("mistral", {"sliding_window": 8}),
+    "qwen2, short window": ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "layer_types": ["sliding_attention"] * 2}),
+    "gemma2, low cap": ("gemma2", {"final_logit_softcapping": 0.5}),
+    "gemma3, two kinds of layers": ("gemma3", {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}),
+    "xlm_roberta, padding is 1": ("xlm_roberta", {"pad_token_id": 1, "bos_token_id": 0}),
+}
 ENCODERS = ("bert", "xlm_roberta")
 GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "olmo2")
 
@@ -100,7 +113,9 @@ def write_tokenizer(folder: Path, *, padding_side: str = "right", adds_special: 
 def write_model(folder: Path, family: str, *, seed: int = 0) -> Path:
     """A random model of a family, with a tokenizer, as a checkpoint folder."""
     torch.manual_seed(seed)
+    family, changes = FORMS.get(family, (family, {}))
     config = CONFIGS[family]()
+    config = type(config)(**{**config.to_dict(), **changes})
     auto = transformers.AutoModelForMaskedLM if family in ENCODERS else transformers.AutoModelForCausalLM
     model = auto.from_config(config)
     # norms and biases start as ones and zeros, under which several mistakes would not show

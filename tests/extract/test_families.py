@@ -9,6 +9,7 @@ from actlas.extract.backend import BackendSettings, Capture
 from actlas.extract.backend_hf import make_backend
 from actlas.extract.models import resolve_models
 from actlas.extract.sites import SITES
+from tests.extract.conftest import FORMS
 
 DECODERS = (
     *("bloom", "xglm", "gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3"),
@@ -74,6 +75,7 @@ for _name in GATED:
 
 
 def sites_of(family):
+    family, _ = FORMS.get(family, (family, {}))
     return [site for site in SITES if site != "mlp_up" or family in GATED]
 
 
@@ -85,6 +87,7 @@ def token_lists(n=9, seed=0):
 
 def plain_activations(folder, family, lists):
     """site -> per text float array "layers tokens neurons", by hooks that keep everything, one text at a time."""
+    family, _ = FORMS.get(family, (family, {}))
     if family in ENCODERS:
         model = transformers.AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
     else:
@@ -143,7 +146,7 @@ def open_session(folder, **changes):
     return backend.open(source, Capture(**{"dtype": "float32", **changes}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *FORMS])
 def test_batched_values_equal_a_plain_hook_script(family, tiny_models, blocks):
     folder, lists = tiny_models(family), token_lists()
     sites = tuple(sites_of(family))
@@ -174,8 +177,9 @@ def test_batched_values_equal_a_plain_hook_script(family, tiny_models, blocks):
         expected = sum((plain["mlp_hidden"][row] > 0).sum(axis=1) for row in rows)
         assert np.array_equal(values.counts["mlp_hidden"][language], expected)
         assert values.n_tokens[language] == sum(len(lists[row]) for row in rows)
-    if family in ENCODERS:
+    if not losses:
         assert values.loss_tokens == 0
+        assert FORMS.get(family, (family,))[0] in ENCODERS
     else:
         assert values.loss_tokens == sum(n for _, n in losses)
         assert values.loss_sum == pytest.approx(sum(loss * n for loss, n in losses), rel=1e-4)
@@ -185,6 +189,19 @@ def test_tied_and_untied_heads_are_both_covered(tiny_models):
     """The losses above would not cover a head that is loaded wrongly if all models tied theirs."""
     configs = [transformers.AutoConfig.from_pretrained(tiny_models(family)) for family in DECODERS]
     assert {config.tie_word_embeddings for config in configs} == {True, False}
+
+
+def test_forms_differ_from_their_families(tiny_models):
+    """A setting that transformers does not read would leave two equal models behind two names."""
+    ids = torch.tensor([max(token_lists(), key=len)])
+    for form, (family, _) in FORMS.items():
+        found = []
+        for name in (form, family):
+            auto = transformers.AutoModel if family in ENCODERS else transformers.AutoModelForCausalLM
+            model = auto.from_pretrained(tiny_models(name)).eval()
+            with torch.no_grad():
+                found.append(model(ids)[0])
+        assert not torch.allclose(*found, atol=1e-3), form
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bloom"])
