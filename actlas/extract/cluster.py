@@ -8,9 +8,11 @@ machines.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from actlas.errors import BackendUnavailable, ExtractionError
@@ -29,6 +31,8 @@ except ImportError as error:
 
 #: Topic under which workers report.
 _TOPIC = "actlas-progress"
+#: Seconds in which a scheduler has to answer.
+_ANSWERS_WITHIN = 10
 
 
 def run_part(call: str) -> str:
@@ -44,6 +48,34 @@ def run_part(call: str) -> str:
         return json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}})
 
 
+def missing_here(paths: list[str]) -> list[str]:
+    """Those of the paths that this process does not see."""
+    return [path for path in paths if not Path(path).exists()]
+
+
+def check_folders(client: Any, store: Path, corpus: Path) -> None:
+    """Ask every worker whether it sees the corpus, and the folder in which the store is or will be.
+
+    Raises:
+        ExtractionError: Naming the workers that do not, and what they miss.
+    """
+    folder = next(folder for folder in store.parents if folder.exists())
+    # a folder of that name may be another one there; a file with a drawn name is not
+    mark = folder / f".actlas-{secrets.token_hex(6)}"
+    mark.touch()
+    try:
+        missing = client.run(missing_here, [str(mark), str(corpus / "corpus.json")])
+    finally:
+        mark.unlink()
+    for path, what in ((mark, f"folder {folder} of the store"), (corpus / "corpus.json", f"corpus {corpus}")):
+        blind = sorted(worker for worker, paths in missing.items() if str(path) in paths)
+        if blind:
+            raise ExtractionError(
+                f"{len(blind)} of {len(missing)} Dask workers do not see the {what} that is here: {', '.join(blind)}. Store and "
+                "corpus must be on a file system that all of them share, under the same name"
+            )
+
+
 def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> ExtractSummary:
     """Run `call` on the workers of a scheduler.
 
@@ -54,15 +86,23 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
 
     Raises:
         ActlasError: What a task raised.
-        ExtractionError: If the cluster can not be reached, has no workers, or loses them again and again.
+        ExtractionError: If the cluster can not be reached, has no workers, loses them again and again, or if some of them do not
+            see the corpus or the store's folder.
     """
-    options = call.request.options
+    options, store = call.request.options, call.request.store
+    # workers have working folders of their own
+    call = replace(call, corpus=str(Path(call.corpus).absolute()), request=replace(call.request, store=store.absolute()))
     engine = get_backend(call.request.backend, engine_settings(options))
     checkpoints = resolve_models(list(call.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
+    checkpoints = [
+        replace(one, model=str(Path(one.model).absolute())) if Path(one.model).exists() else one for one in checkpoints
+    ]
     with _client(address) as client:
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
         if not n_workers:
             raise ExtractionError(f"the Dask scheduler at {address} has no workers; start some with: dask worker {address}")
+        if Path(call.corpus).exists():  # one that is not there is refused in the words of whoever reads it
+            check_folders(client, call.request.store, Path(call.corpus))
         client.subscribe_topic(_TOPIC, _listener(TotalProgress(progress)))
         by_checkpoint = []
         for checkpoint in checkpoints:
@@ -90,7 +130,12 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
         summaries.append(merged([summary_from(answer["summary"]) for answer in found]))
     warnings = tuple(dict.fromkeys(line for summary in summaries for line in summary.warnings))
     results = tuple(result for summary in summaries for result in summary.checkpoints)
-    return replace(summaries[0], checkpoints=results, warnings=warnings)
+    return replace(summaries[0], store=str(store), checkpoints=results, warnings=warnings)
+
+
+def _absolute(model: str) -> str:
+    """A folder by its whole path; a hub id as it is."""
+    return str(Path(model).absolute()) if Path(model).exists() else model
 
 
 def _listener(total: TotalProgress) -> Callable[[Any], None]:
@@ -117,7 +162,7 @@ def _client(address: str) -> Iterator[Any]:
             yield client
         return
     try:
-        client = distributed.Client(address, timeout=10)
+        client = distributed.Client(address, timeout=_ANSWERS_WITHIN)
     except (OSError, TimeoutError, ValueError) as error:
         raise ExtractionError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
