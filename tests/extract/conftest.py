@@ -197,6 +197,15 @@ def text_maker():
     return make_texts
 
 
+@pytest.fixture(autouse=True)
+def short_waits():
+    """Models here are tiny: two threads of torch spend longer waiting for each other than they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def one_thread(monkeypatch):
     """Here and in processes started here: products of matrices differ in their last bits between numbers of threads."""
