@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import BackendUnavailable
 from actlas.extract.batches import BlockTexts
+from actlas.extract.weights import weight_hash
 from actlas.names import Checkpoint
 from actlas.store.writer import BlockValues
 
@@ -96,7 +98,6 @@ class Source:
     Attributes:
         checkpoint: Which one.
         folder: Where its files are.
-        weight_hash: Hash of its tensors.
         tokenizer_hash: Hash of its tokenizer; None where it has none of its own.
         architecture: Class name from its config.
         max_positions: Longest sequence it can read; None without a limit.
@@ -107,13 +108,21 @@ class Source:
 
     checkpoint: Checkpoint
     folder: Path
-    weight_hash: str
     tokenizer_hash: str | None
     architecture: str
     max_positions: int | None
     compute_dtype: str
     commit: str | None = None
     is_download: bool = False
+
+    @cached_property
+    def weight_hash(self) -> str:
+        """Hash of its tensors; whoever asks first waits while all of them are read.
+
+        Raises:
+            ModelNotLoaded: If a file is damaged.
+        """
+        return weight_hash(self.folder)
 
 
 @dataclass(frozen=True)

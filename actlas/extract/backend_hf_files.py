@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from actlas.errors import CapturePointNotFound, ModelNotLoaded
 from actlas.extract.backend import BackendSettings, Encoded, Source
-from actlas.extract.weights import weight_hash
+from actlas.extract.weights import weight_files
 from actlas.names import Checkpoint
 
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -116,13 +116,13 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
     is_snapshot = folder.parent.name == "snapshots" and not Path(checkpoint.model).is_dir()
     config = load_config(folder, trust_remote_code=settings.trust_remote_code)
     refuse_experts(config)
+    weight_files(folder)  # says so where there are none
     if compute_dtype == "auto":
         compute_dtype = str(config.dtype or "float32").removeprefix("torch.")
     own = next((name for name in _TOKENIZER_FILES if (folder / name).is_file()), None)
     return Source(
         checkpoint=checkpoint,
         folder=folder,
-        weight_hash=weight_hash(folder),
         tokenizer_hash=None if own is None else HfTokenizer.load(str(folder), settings).hash,
         architecture=(config.architectures or [""])[0] or type(config).__name__,
         max_positions=max_positions(config),

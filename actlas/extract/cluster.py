@@ -21,6 +21,7 @@ from actlas.extract.devices import MAX_LOST, TotalProgress
 from actlas.extract.models import resolve_models
 from actlas.extract.options import ExtractSummary, Progress, ProgressCallback
 from actlas.extract.run import engine_settings
+from actlas.extract.tokens import TokenCache
 from actlas.extract.worker import Call, error_from, merged, summary_from
 
 try:
@@ -33,17 +34,28 @@ except ImportError as error:
 _TOPIC = "actlas-progress"
 #: Seconds in which a scheduler has to answer.
 _ANSWERS_WITHIN = 10
+#: Of a worker's process, whose tasks are of one corpus after all.
+_texts = TokenCache()
+
+
+class _Cancelled(Exception):
+    """Nobody waits for this task any more."""
 
 
 def run_part(call: str) -> str:
     """A worker's side: run a call and give back its summary, or the error, as text."""
     worker = distributed.get_worker()
+    key = worker.get_current_task()
 
     def report(progress: Progress) -> None:
+        # Dask drops the result of a task that was cancelled, or whose client is gone, and lets it run on
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            raise _Cancelled(f"task {key} was cancelled")
         worker.log_event(_TOPIC, json.dumps({"who": worker.name, "progress": asdict(progress)}, default=str))
 
     try:
-        return json.dumps({"summary": asdict(Call.from_json(call).run(report))})
+        return json.dumps({"summary": asdict(Call.from_json(call).run(report, _texts.tokenise))})
     except Exception as error:
         return json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}})
 
@@ -95,7 +107,8 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
     engine = get_backend(call.request.backend, engine_settings(options))
     checkpoints = resolve_models(list(call.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
     checkpoints = [
-        replace(one, model=str(Path(one.model).absolute())) if Path(one.model).exists() else one for one in checkpoints
+        replace(one, model=str(Path(one.model).absolute())) if Path(one.model).exists() else one  # a hub id stays
+        for one in checkpoints
     ]
     with _client(address) as client:
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -131,11 +144,6 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
     warnings = tuple(dict.fromkeys(line for summary in summaries for line in summary.warnings))
     results = tuple(result for summary in summaries for result in summary.checkpoints)
     return replace(summaries[0], store=str(store), checkpoints=results, warnings=warnings)
-
-
-def _absolute(model: str) -> str:
-    """A folder by its whole path; a hub id as it is."""
-    return str(Path(model).absolute()) if Path(model).exists() else model
 
 
 def _listener(total: TotalProgress) -> Callable[[Any], None]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actlas.errors import CorpusError
-from actlas.extract.backend import Backend, BackendSettings, Source, get_backend
+from actlas.extract.backend import Backend, BackendSettings, Source, TextTokenizer, get_backend
 from actlas.extract.models import resolve_models
 from actlas.extract.options import ExtractOptions, ExtractSummary, Progress, ProgressCallback
 from actlas.extract.sites import AUTO_LINEAR, family_of, parse_sites
 from actlas.extract.sweep import Sweep, check_length
-from actlas.extract.tokens import TokenRules, tokenise
+from actlas.extract.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus import Corpus
 from actlas.store.text_sets import text_sets
@@ -20,6 +21,8 @@ from actlas.store.text_sets import text_sets
 #: Longest token sequence where nobody says.
 _MAX_TOKENS = 128
 
+#: `tokens.tokenise`, or one that remembers.
+Tokenise = Callable[[Corpus, TextTokenizer, TokenRules], TokenisedCorpus]
 Models = str | Path | Checkpoint | Iterable[str | Path | Checkpoint]
 
 
@@ -47,13 +50,19 @@ def engine_settings(options: ExtractOptions) -> BackendSettings:
     )
 
 
-def run_here(models: Models, corpus: Corpus | Path | str, request: Request, report: ProgressCallback) -> ExtractSummary:
+def run_here(
+    models: Models,
+    corpus: Corpus | Path | str,
+    request: Request,
+    report: ProgressCallback,
+    tokenise: Tokenise = tokenise,
+) -> ExtractSummary:
     """Checkpoint after checkpoint, in this process; see `extract_activations`."""
     options = request.options
     engine = get_backend(request.backend, engine_settings(options))
     checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=engine.revisions)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
-    run = prepare(request, len(checkpoints), corpus, engine.locate(checkpoints[0]), report)
+    run = prepare(request, len(checkpoints), corpus, engine.locate(checkpoints[0]), report, tokenise)
     results = run.run(checkpoints)
     return ExtractSummary(
         store=str(request.store),
@@ -64,8 +73,15 @@ def run_here(models: Models, corpus: Corpus | Path | str, request: Request, repo
     )
 
 
-def prepare(request: Request, n_checkpoints: int, corpus: Corpus | Path | str, first: Source, report: ProgressCallback) -> Sweep:
-    """Settle the recipe by the first checkpoint and tokenise the corpus.
+def prepare(
+    request: Request,
+    n_checkpoints: int,
+    corpus: Corpus | Path | str,
+    first: Source,
+    report: ProgressCallback,
+    tokenise: Tokenise,
+) -> Sweep:
+    """Settle the recipe by the first checkpoint and tokenise the corpus, while that checkpoint's weights are hashed.
 
     Raises:
         ActlasError: As `extract_activations` says; no model is loaded here.
@@ -105,7 +121,10 @@ def prepare(request: Request, n_checkpoints: int, corpus: Corpus | Path | str, f
     recipe = replace(recipe, corpus=imported.fingerprint)
     check_length(first, recipe)
     rules = TokenRules(recipe.max_tokens, recipe.over_long, recipe.special_tokens, recipe.tokens, chosen.loss_texts)
-    texts = tokenise(imported, tokenizer, rules)
+    with ThreadPoolExecutor(1, thread_name_prefix="actlas-hash") as pool:
+        hashed = pool.submit(lambda: first.weight_hash)
+        texts = tokenise(imported, tokenizer, rules)
+        hashed.result()
     if states is not None and not any(part.n_sets for part in text_sets(texts.corpus)):
         raise CorpusError(
             f"{' and '.join(states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "

@@ -127,7 +127,9 @@ class Sweep:
         commit = self._record(checkpoint).get("commit")
         if commit is not None and commit == self.engine.commit(checkpoint):
             return None
-        return self.engine.locate(checkpoint)
+        source = self.engine.locate(checkpoint)
+        _ = source.weight_hash  # read here, beside the checkpoint before it
+        return source
 
     def _record(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What the store knows of a checkpoint that it holds whole; empty if it does not."""

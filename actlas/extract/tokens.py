@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,6 +123,25 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
         pools_special=rules.special_tokens != "run",
         has_loss=evenly_spaced(corpus.n_texts, rules.loss_texts),
     )
+
+
+class TokenCache:
+    """Remembers the last corpus that was tokenised, for a process that does one task after the other on it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: tuple[str, str, TokenRules] | None = None
+        self._texts: TokenisedCorpus | None = None
+
+    def tokenise(self, corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> TokenisedCorpus:
+        """As `tokenise`; the same corpus, tokenizer and rules as the last time give what they gave."""
+        key = (corpus.fingerprint, tokenizer.hash, rules)
+        with self._lock:
+            if self._texts is None or key != self._key:
+                self._key, self._texts = None, None
+                self._texts = tokenise(corpus, tokenizer, rules)
+                self._key = key
+            return self._texts
 
 
 def _truncated(

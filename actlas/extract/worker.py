@@ -18,7 +18,8 @@ from typing import Any
 
 from actlas.errors import ActlasError, ExtractionError, error_named
 from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, ProgressCallback
-from actlas.extract.run import Request, run_here
+from actlas.extract.run import Request, Tokenise, run_here
+from actlas.extract.tokens import tokenise
 from actlas.names import Checkpoint, TokenSample, tuples
 
 
@@ -50,9 +51,9 @@ class Call:
         request |= {"store": Path(request["store"]), "options": ExtractOptions(**options)}
         return cls(models, data["corpus"], Request(**request))
 
-    def run(self, progress: ProgressCallback) -> ExtractSummary:
+    def run(self, progress: ProgressCallback, tokenise: Tokenise = tokenise) -> ExtractSummary:
         """Do it here."""
-        return run_here(self.models, self.corpus, self.request, progress)
+        return run_here(self.models, self.corpus, self.request, progress, tokenise)
 
 
 def summary_from(data: Mapping[str, Any]) -> ExtractSummary:

@@ -209,11 +209,7 @@ def short_waits():
 @pytest.fixture
 def one_thread(monkeypatch):
     """Here and in processes started here: products of matrices differ in their last bits between numbers of threads."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # and here by short_waits
 
 
 @pytest.fixture

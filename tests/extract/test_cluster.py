@@ -1,12 +1,15 @@
 """One call on Dask workers: the same bytes as in one process, also when a worker is lost."""
 
+import _thread
 import os
 import signal
+import time
 
 import pytest
 
 from actlas.errors import ExtractionError, ModelNotLoaded
 from actlas.extract import extract_activations
+from actlas.store.catalog import Store
 
 distributed = pytest.importorskip("distributed")
 cluster = pytest.importorskip("actlas.extract.cluster")
@@ -41,6 +44,42 @@ def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_mo
         assert not list(tmp_path.glob(".actlas-*"))
         with pytest.raises(ModelNotLoaded, match="no model folder"):
             extract_activations(tmp_path / "no", corpus_folder, tmp_path / "n", **OPTIONS, dask=here.scheduler_address)
+
+
+SLOWLY = """
+import time
+from actlas.extract.pipeline import CheckpointProgress
+once = CheckpointProgress.add
+def add(self, *arguments):
+    time.sleep(0.5)
+    once(self, *arguments)
+CheckpointProgress.add = add
+"""
+
+
+def test_interrupted_tasks_do_not_run_on(contents, tiny_models, corpus_folder, tmp_path):
+    extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as here:
+        with distributed.Client(here) as client:
+            client.run(exec, SLOWLY)
+
+        def interrupt(report):
+            if report.stage == "extract":
+                _thread.interrupt_main()
+
+        with pytest.raises(KeyboardInterrupt):
+            extract_activations(
+                tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, dask=here.scheduler_address, progress=interrupt
+            )
+        with distributed.Client(here) as client:
+            until = time.monotonic() + 60
+            # a free worker answers: a task that ran on would keep it
+            while any(client.run(lambda dask_worker: len(dask_worker.state.executing)).values()):
+                assert time.monotonic() < until, "tasks run on"
+                time.sleep(0.1)
+        assert not Store(tmp_path / "s").checkpoints
+    extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS)
+    assert contents(tmp_path / "s") == contents(tmp_path / "alone")
 
 
 def test_a_cluster_of_this_machine(contents, tiny_models, corpus_folder, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from actlas.errors import CorpusError
 from actlas.extract.backend import Encoded
-from actlas.extract.tokens import TokenRules, tokenise
+from actlas.extract.tokens import TokenCache, TokenRules, tokenise
 from actlas.names import TokenSample
 from actlas.store.corpus import corpus_from_frames
 
@@ -125,3 +125,26 @@ def test_a_block_is_some_rows_with_their_sample_and_flags():
     check = found.block(np.array([1]), is_check=True)
     assert not check.has_loss.any()
     assert not len(check.sampled_rows)
+
+
+def test_what_was_tokenised_last_is_remembered():
+    class Counting(LetterTokenizer):
+        calls = 0
+
+        def encode(self, texts, **how):
+            Counting.calls += 1
+            return super().encode(texts, **how)
+
+    cache, corpus = TokenCache(), corpus_of(["ab", "cde"])
+    rules = TokenRules(8, "truncate", "pool", TokenSample(per_text=2))
+    first = cache.tokenise(corpus, Counting(), rules)
+    assert cache.tokenise(corpus, Counting(), rules) is first
+    assert Counting.calls == 1
+    for other in (
+        cache.tokenise(corpus_of(["ab", "xyz"]), Counting(), rules),
+        cache.tokenise(corpus, Counting(), TokenRules(3, "truncate", "pool", TokenSample(per_text=2))),
+    ):
+        assert other.tokens.ids.tolist() != first.tokens.ids.tolist()
+    with pytest.raises(CorpusError):
+        cache.tokenise(corpus, Counting(), TokenRules(1, "error", "pool", TokenSample(per_text=2)))
+    assert cache.tokenise(corpus, Counting(), rules).tokens.ids.tolist() == first.tokens.ids.tolist()
