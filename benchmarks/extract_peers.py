@@ -8,7 +8,8 @@ environment one process times, round by round, the library's ways and the same p
 stand in one table though the environments differ in versions:
 
 - plain hooks: batches of similar length under a budget of tokens, forward hooks that pool on the spot
-- actlas: the whole of `extract_activations`: hashing, loading, tokenising, checks, sanity loss, writing, committing
+- actlas: the whole of `extract_activations`: hashing, loading, tokenising, checks, sanity loss, writing, committing; and, values
+  alone, the same without what no other arm does: checks, loss, counts, token vectors
 - nnsight: the same batches, one trace per batch that pools inside; in order: 32 texts at a time, outputs saved, then pooled
 - TransformerLens: the same batches through a TransformerBridge whose hooks pool; in order: 32 texts at a time, run_with_cache
 
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -221,11 +223,12 @@ def transformer_lens_arms(job: Job) -> dict[str, Arm]:
 def actlas_arms(job: Job, threads: int) -> dict[str, Arm]:
     from actlas.extract import extract_activations
     from actlas.store.corpus import Corpus
+    from benchmarks.bench_extract import VALUES_ALONE
 
-    folder = job.checkpoint.parent
-    corpus, target = Corpus.read(folder / "corpus"), folder / "run.actlas"
+    corpus = Corpus.read(job.checkpoint.parent / "corpus")
 
-    def extract() -> np.ndarray:
+    def extract(how: str, options: dict[str, Any]) -> np.ndarray:
+        target = store_folder(job, how)
         shutil.rmtree(target, ignore_errors=True)
         extract_activations(
             job.checkpoint,
@@ -236,17 +239,23 @@ def actlas_arms(job: Job, threads: int) -> dict[str, Arm]:
             device="cpu",
             max_tokens=MAX_TOKENS,
             n_threads=threads,
+            **options,
         )
         return np.empty(0)  # it writes a store; `stored` reads it, outside the time
 
-    return {"by length": extract}
+    ways: dict[str, dict[str, Any]] = {"by length": {}, "by length, values alone": VALUES_ALONE}
+    return {how: partial(extract, how, options) for how, options in ways.items()}
 
 
-def stored(job: Job) -> np.ndarray:
+def store_folder(job: Job, how: str) -> Path:
+    return job.checkpoint.parent / f"{how}.actlas"
+
+
+def stored(job: Job, how: str) -> np.ndarray:
     """Values of the store that the last round wrote."""
     from actlas.store.catalog import Store
 
-    store = Store(job.checkpoint.parent / "run.actlas")
+    store = Store(store_folder(job, how))
     cubes = [store.cube("model", site) for site in ("mlp_pre", "mlp_hidden")]
     return np.stack([cube.read(layer=layer).T for layer in range(job.n_layers) for cube in cubes])
 
@@ -285,7 +294,7 @@ def time_environment(library: str, folder: Path, rounds: int, threads: int) -> d
         methods = {" / ".join(key): keeping(key) for key in arms}
         timings = interleave(methods, rounds, clock=time.process_time)
     if library == "actlas":
-        values["actlas", "by length"] = stored(job)
+        values |= {("actlas", how): stored(job, how) for how in theirs}
     reference = values["plain hooks", "by length"]
     shared = folder / "plain.npy"
     if shared.is_file():

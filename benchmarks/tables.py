@@ -42,7 +42,18 @@ def _store(result: Mapping[str, Any]) -> str:
 
 def _extract(result: Mapping[str, Any]) -> str:
     rows = [(row["what"], row["peer"], spread(row["time_over_peer"])) for row in result["rows"]]
-    return markdown(("what", "peer", "time / peer's"), rows)
+    return f"{_job(result)}\n\n" + markdown(("what", "peer", "time / peer's"), rows)
+
+
+def _job(result: Mapping[str, Any]) -> str:
+    size = result["settings"]
+    what = f"{size['texts']:,} texts, {size['tokens']:,} tokens, {size['layers']} layers of {size['width']} channels"
+    return f"{what}, {size['capture_points']} capture points; rounds: {size['rounds']}"
+
+
+def _extract_memory(result: Mapping[str, Any]) -> str:
+    rows = [(f"{row['texts']:,}", f"{row['peak_bytes'] / 2**20:,.0f} MiB", row["ratio_to_first"]) for row in result["rows"]]
+    return markdown(("texts", "peak memory", "ratio to the first"), rows)
 
 
 def _extract_peers(result: Mapping[str, Any]) -> str:
@@ -55,9 +66,7 @@ def _extract_peers(result: Mapping[str, Any]) -> str:
         )
         for row in result["rows"]
     ]
-    size = result["settings"]
-    told = f"{size['texts']} texts, {size['tokens']:,} tokens, {size['capture_points']} capture points, {size['rounds']} rounds:"
-    return f"{told}\n\n" + markdown(("what", "batches", "environment", "time / plain hooks', batches by length"), rows)
+    return f"{_job(result)}\n\n" + markdown(("what", "batches", "environment", "time / plain hooks', batches by length"), rows)
 
 
 def _vllm_parity(result: Mapping[str, Any]) -> str:
@@ -81,6 +90,7 @@ def _vllm_parity(result: Mapping[str, Any]) -> str:
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "store": _store,
     "extract": _extract,
+    "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,
     "vllm_parity": _vllm_parity,
     **KERNEL_TABLES,
