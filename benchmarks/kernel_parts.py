@@ -13,8 +13,8 @@ import numpy as np
 from actlas.kernels import concept_scores
 from actlas.kernels.cpu import _new_scratch
 from actlas.kernels.cpu_concepts import _dense_group, _weigh
-from actlas.kernels.cpu_rank import end_groups, find_ties, rank16
-from actlas.kernels.cpu_sums import list_ends, prefix, rank_labels, sum_precision, turn_plane
+from actlas.kernels.cpu_rank import find_ties, rank16
+from actlas.kernels.cpu_sums import end_groups, list_groups, rank_labels, sum_precision, turn_plane
 from actlas.kernels.plan import Plan
 from benchmarks import kernel_peers
 from benchmarks.harness import interleave, save
@@ -53,9 +53,9 @@ def labels_by_rank(times: Any, labels: Any, s: Any) -> None:
 
 
 @_jit
-def ends_by_text(times: Any, s: Any) -> None:
+def ends_by_rank(times: Any, s: Any) -> None:
     for _ in range(times):
-        end_groups(s.x.shape[0], s.ends, s.text_at, s.end_of)
+        end_groups(s.x.shape[0], s.ends, s.end_at)
 
 
 @_jit
@@ -64,17 +64,24 @@ def bitmaps(times: Any, labels: Any, s: Any) -> None:
         for k in range(labels.concept.shape[0]):
             if k & 7 == 0:
                 turn_plane(s.x.shape[0], s.ranked, (k >> 3) & 3, s.bits)
-            prefix(s.x.shape[0], s.bits[k & 7])
 
 
 @_jit
-def positives(times: Any, labels: Any, inverse: Any, s: Any) -> Any:
-    total = 0.0
+def groups(times: Any, labels: Any, s: Any) -> Any:
+    n_groups = 0
     for _ in range(times):
         for k in range(labels.concept.shape[0]):
-            texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
-            list_ends(texts, s)
-            total += sum_precision(texts.shape[0], s.upto, inverse, s.bits[k & 7], s)
+            p = labels.starts[k + 1] - labels.starts[k]
+            n_groups += list_groups(s.x.shape[0], p, s.bits[k & 7], s.end_at, s.numbers, s.upto, s.group_end, s.found)
+    return n_groups
+
+
+@_jit
+def sums(times: Any, n_groups: Any, n_concepts: Any, inverse: Any, s: Any) -> Any:
+    total = 0.0
+    for _ in range(times):
+        for _ in range(n_concepts):
+            total += sum_precision(n_groups, s.group_end, inverse, s.found)
     return total
 
 
@@ -104,9 +111,10 @@ def run(options: argparse.Namespace) -> None:
         "rank the texts (two radix passes)": lambda: rank(rows, work, s),
         "find ties, texts by rank": lambda: ties(n_neurons, work, s),
         "labels by rank": lambda: labels_by_rank(n_neurons, labels, s),
-        "sparse: ends of groups by text": lambda: ends_by_text(n_neurons, s),
-        "sparse: bitmaps and prefix counts": lambda: bitmaps(n_neurons, labels, s),
-        "sparse: sums over positives": lambda: positives(n_neurons, labels, inverse, s),
+        "sparse: ends of groups by rank": lambda: ends_by_rank(n_neurons, s),
+        "sparse: bitmaps": lambda: bitmaps(n_neurons, labels, s),
+        "sparse: groups that hold positives": lambda: groups(n_neurons, labels, s),
+        "sparse: sums over groups": lambda: sums(n_neurons, groups(1, labels, s) // N_CONCEPTS, N_CONCEPTS, inverse, s),
         "dense: walks": lambda: walks(n_neurons, labels, inverse, s),
         "all of average precision": lambda: concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1),
     }

@@ -50,11 +50,11 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     memory = np.empty(104 * n + (1 << 16), np.uint8)
     used = -memory.ctypes.data % PAGE
 
-    def empty(dtype: Any, size: int = n) -> NDArray[Any]:
+    def empty(dtype: Any, size: int = n, in_page: int | None = None) -> NDArray[Any]:
         # vector reads of a whole cache line must not straddle two of them
         nonlocal used
-        start = used
-        used += -(-size * np.dtype(dtype).itemsize // CACHE_LINE) * CACHE_LINE
+        start = used if in_page is None else -(-used // PAGE) * PAGE + in_page
+        used = start + -(-size * np.dtype(dtype).itemsize // CACHE_LINE) * CACHE_LINE
         return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
 
     # short indices keep twice as many texts in the first-level cache
@@ -66,21 +66,25 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
         x=empty(np.float32, n_texts),
         text_at=empty(index),
         ends=empty(np.uint64, n_words),
-        end_of=empty(index),
         first_of=empty(index),
         weight=empty(np.float64),
         carry=empty(np.float64),
         middle=empty(np.float64),
         walk=empty(np.float64, 4 * LANES),
         ranked=empty(np.uint32),
-        bits=empty(np.uint64, 8 * n_halves).reshape(8, n_halves),
+        bits=empty(np.uint32, 8 * n_halves).reshape(8, n_halves),
         member_ranked=empty(np.uint32),
         member_bits=empty(np.uint64, 8 * n_halves).reshape(8, n_halves),
-        upto=empty(index),
-        found=empty(index),
+        numbers=empty(index),
+        end_at=empty(index),
+        # few entries written one after the other: slowest where each write straddles two pages
+        upto=empty(index, in_page=0),
+        group_end=empty(index, in_page=PAGE // 4),
+        found=empty(index, in_page=PAGE // 2),
         among=empty(index),
         part=empty(np.float32),
     )
+    scratch.numbers[:] = np.arange(1, n + 1)
     return work, scratch
 
 

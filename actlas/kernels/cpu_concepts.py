@@ -1,8 +1,9 @@
 """One neuron against all concepts, from its ranks on.
 
 Everything happens in rank space: rank 0 holds the highest value, and each concept has two ways to its rank statistics.
-*Sparse*: turn the labels, in the order of the ranks, into a bitmap per concept with prefix counts; the positives at or above any
-rank are then one masked popcount, so only positives are visited. *Dense*: one walk over the ranks for many concepts at once, in
+*Sparse*: turn the labels, in the order of the ranks, into a bitmap per concept, and bring the ends of the positives' groups of
+ties together by it, which lists every group that holds a positive with the positives up to its end: statistics are sums over
+that list. *Dense*: one walk over the ranks for many concepts at once, in
 vector registers and without a branch, so its cost does not depend on how many positives there are. Each neuron and group of
 concepts takes the cheaper way.
 """
@@ -26,13 +27,14 @@ from actlas.kernels.cpu_intrinsics import (
     walk32,
     walk32_middles,
 )
-from actlas.kernels.cpu_rank import end_groups, find_ties, place_zeros, rank16, rank32, start_groups
+from actlas.kernels.cpu_rank import find_ties, place_zeros, rank16, rank32, start_groups
 from actlas.kernels.cpu_sums import (
     Index,
     best_f1,
-    best_text,
+    best_group,
     count_upto,
-    list_ends,
+    end_groups,
+    list_groups,
     moments,
     prefix,
     quantile,
@@ -42,9 +44,9 @@ from actlas.kernels.cpu_sums import (
     sum_middles,
     sum_off,
     sum_precision,
-    sum_precision_found,
     sum_precision_reversed,
     turn_plane,
+    value_at,
 )
 from actlas.kernels.jit import cached_kernel, jit, jit_apart
 
@@ -194,36 +196,31 @@ def _score_concept(
     """Statistics of concept `k` that need the positives' ranks, into `row` "slots concepts"."""
     slot = wanted.slot
     c = labels.concept[k]
-    texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
-    p = texts.shape[0]
+    p = labels.starts[k + 1] - labels.starts[k]
     n = s.x.shape[0]
     member_set = labels.member_set[k]
     has_members = member_set >= 0
     wants_f1 = slot[BEST_F1] | slot[BEST_F1_THRESHOLD]
-    bits = s.bits[k & 7]
     member_bits = s.member_bits[max(member_set, 0) & 7]
-    list_ends(texts, s)
-    prefix(n, bits)
-    among = s.upto
+    n_groups = list_groups(n, p, s.bits[k & 7], s.end_at, s.numbers, s.upto, s.group_end, s.found)
+    among = s.group_end
     if has_members and (wants_precision or wants_f1):
-        count_upto(p, member_bits, s.upto, s.among)
+        count_upto(n_groups, member_bits, s.group_end, s.among)
         among = s.among
-    if wants_f1:
-        count_upto(p, bits, s.upto, s.found)
     if wants_precision:
-        total = sum_precision_found(p, among, inverse, s) if wants_f1 else sum_precision(p, among, inverse, bits, s)
-        row[AP, c] = total / p
+        row[AP, c] = sum_precision(n_groups, among, inverse, s.found) / p
     if wants_f1:
-        best = best_f1(p, among, s.found)
+        best = best_f1(p, n_groups, among, s.found)
         row[BEST_F1, c] = 2.0 * best
         if slot[BEST_F1_THRESHOLD]:
-            row[BEST_F1_THRESHOLD, c] = np.float64(s.x[texts[best_text(p, among, s.found, best)]])
+            last = np.int64(s.group_end[best_group(p, among, s.found, best)]) - 1
+            row[BEST_F1_THRESHOLD, c] = value_at(last, zeros, s)
     if wants_middles:
-        row[AUROC, c] = _auroc(np.float64(sum_middles(p, has_members, member_bits, s)), p, n_member)
+        row[AUROC, c] = _auroc(np.float64(sum_middles(n_groups, has_members, member_bits, s)), p, n_member)
     if slot[AP_ANTI]:
-        row[AP_ANTI, c] = sum_precision_reversed(p, n_member, has_members, inverse, bits, member_bits, s) / p
+        row[AP_ANTI, c] = sum_precision_reversed(p, n_member, n_groups, has_members, inverse, member_bits, s) / p
     for q in range(wanted.quantiles.shape[0]):
-        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, n, bits, zeros, s)
+        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, n_groups, zeros, s)
 
 
 @jit
@@ -278,7 +275,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
     if has_bits:
         if zeros[1] > 0:
             place_zeros(bits, magnitude, zeros[0], s.text_at)
-        end_groups(n, s.ends, s.text_at, s.end_of)
+        end_groups(n, s.ends, s.end_at)
         if slot[AUROC] | slot[AP_ANTI]:
             start_groups(n, s.ends, s.first_of)
     member_sum = 0.0

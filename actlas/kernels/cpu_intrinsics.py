@@ -15,8 +15,13 @@ from actlas.kernels.jit import intrinsic
 
 #: Concepts of a group: the bits of a label word, and what one walk serves at most.
 LANES = 32
-#: Whether vector registers hold eight float64, gather and count bits; if not, loops for that are written otherwise.
-IS_WIDE = bool(get_host_cpu_features().get("avx512vpopcntdq"))
+_FEATURES = get_host_cpu_features()
+#: Whether vector registers hold eight float64 and can push marked entries together; if not, loops for that are written otherwise.
+IS_WIDE = bool(_FEATURES.get("avx512vbmi2"))
+#: Whether they can rearrange their entries as a table says.
+HAS_SHUFFLE = bool(_FEATURES.get("avx2"))
+#: Entries that `fill_back` fills.
+FILLED = 32 if IS_WIDE else 8
 
 
 @intrinsic
@@ -37,7 +42,10 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> A
 
 @intrinsic
 def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place: Any, stride: Any) -> Any:
-    """Turns 32 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of `bits[j * stride + place]`, j < 8."""
+    """Turns 32 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of `bits[j * stride + place]`, j < 8.
+
+    Entries of `bits` have 32 bits or more.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector, byte = ir.VectorType(ir.IntType(32), 32), ir.VectorType(ir.IntType(8), 32)
@@ -57,7 +65,8 @@ def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place
             # the highest bit of every byte, then the next one in its place
             row = builder.bitcast(builder.icmp_signed("<", labels, ir.Constant(byte, None)), ir.IntType(32))
             target = _pointer(context, builder, signature.args[3], args[3], target)
-            builder.store(builder.zext(row, ir.IntType(64)), target)
+            wide = signature.args[3].dtype.bitwidth > 32
+            builder.store(builder.zext(row, ir.IntType(64)) if wide else row, target)
             labels = builder.add(labels, labels)
         return cgutils.get_null_value(context.get_value_type(signature.return_type))
 
@@ -95,6 +104,121 @@ def key_changes(typing: Any, packed: Any, start: Any) -> Any:
         return builder.bitcast(builder.icmp_unsigned(">", builder.xor(*both), text_mask), ir.IntType(64))
 
     return types.uint64(packed, types.int64), generate
+
+
+def _compressed(width: int) -> Callable[..., Any]:
+    def pack(typing: Any, source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
+        """Entries start + i of `source` whose bit i of `word` is set, side by side from `at` on.
+
+        Up to `width` bits may be set; `width` entries are written, what lies behind the marked ones means nothing.
+        """
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            bits = signature.args[0].dtype.bitwidth
+            lanes = 512 // bits
+            vector, masks = ir.VectorType(ir.IntType(bits), lanes), ir.VectorType(ir.IntType(1), lanes)
+            kind = ir.FunctionType(vector, [vector, vector, masks])
+            push = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.mask.compress.v{lanes}i{bits}")
+            at = args[4]
+            for first in range(0, 32, lanes):
+                index = builder.add(args[1], ir.Constant(args[1].type, first))
+                place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], index), vector.as_pointer())
+                word = builder.trunc(builder.lshr(args[2], ir.Constant(args[2].type, first)), ir.IntType(lanes))
+                values = builder.load(place, align=bits // 8)
+                packed = builder.call(push, [values, ir.Constant(vector, None), builder.bitcast(word, masks)])
+                kept = min(width, lanes)
+                some = ir.Constant(ir.VectorType(ir.IntType(32), kept), list(range(kept)))
+                packed = builder.shuffle_vector(packed, ir.Constant(vector, ir.Undefined), some)
+                target = _pointer(context, builder, signature.args[3], args[3], at)
+                builder.store(packed, builder.bitcast(target, packed.type.as_pointer()), align=bits // 8)
+                at = builder.add(at, builder.zext(builder.ctpop(word), at.type)) if lanes < 32 else at
+            return cgutils.get_null_value(context.get_value_type(signature.return_type))
+
+        return types.int64(source, types.int64, types.uint32, target, types.int64), generate
+
+    return intrinsic(pack)
+
+
+#: With wide registers. Few entries are worth a store of their own: a whole register seldom lies in one line of the cache.
+pack_few, pack_many = _compressed(8), _compressed(32)
+
+
+@intrinsic
+def pack_by_table(typing: Any, source: Any, start: Any, row: Any, shorts: Any, longs: Any, target: Any, at: Any) -> Any:
+    """Eight entries of `source` from `start` on, rearranged by a row of a table, written from entry `at` on.
+
+    A row of `shorts` says where each of 16 bytes comes from, for entries of 16 bits; of `longs` each of eight entries of 32 bits.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        is_short = kinds[0].dtype.bitwidth == 16
+        table, name = (3, "llvm.x86.ssse3.pshuf.b.128") if is_short else (4, "llvm.x86.avx2.permd")
+        vector = ir.VectorType(ir.IntType(8), 16) if is_short else ir.VectorType(ir.IntType(32), 8)
+        first = builder.mul(args[2], ir.Constant(args[2].type, vector.count))
+        loaded = [
+            builder.load(builder.bitcast(_pointer(context, builder, kind, array, index), vector.as_pointer()), align=1)
+            for kind, array, index in ((kinds[0], args[0], args[1]), (kinds[table], args[table], first))
+        ]
+        shuffle = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector, vector]), name)
+        place = builder.bitcast(_pointer(context, builder, kinds[5], args[5], args[6]), vector.as_pointer())
+        builder.store(builder.call(shuffle, loaded), place, align=1)
+        return cgutils.get_null_value(context.get_value_type(signature.return_type))
+
+    return types.int64(source, types.int64, types.int64, shorts, longs, target, types.int64), generate
+
+
+@intrinsic
+def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
+    """target[first + i] = first + 1 + the place of the lowest set bit of `word` from i on, or `carry` where there is none.
+
+    For `FILLED` entries. Returns what stands at `first`.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = ir.IntType(signature.args[2].dtype.bitwidth)
+        vector = ir.VectorType(element, FILLED)
+        undefined, most = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [-1] * FILLED)
+
+        def everywhere(value: Any) -> Any:
+            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), FILLED), None))
+
+        def least(a: Any, b: Any) -> Any:
+            return builder.select(builder.icmp_unsigned("<", a, b), a, b)
+
+        start = builder.trunc(args[1], element) if element.width < 64 else args[1]
+        numbers = builder.add(everywhere(start), ir.Constant(vector, list(range(1, FILLED + 1))))
+        marks = builder.bitcast(builder.trunc(args[0], ir.IntType(FILLED)), ir.VectorType(ir.IntType(1), FILLED))
+        found = builder.select(marks, numbers, most)
+        step = 1
+        while step < FILLED:
+            later = [min(i + step, FILLED) for i in range(FILLED)]  # from entry FILLED on: of `most`
+            found = least(found, builder.shuffle_vector(found, most, ir.Constant(ir.VectorType(ir.IntType(32), FILLED), later)))
+            step *= 2
+        found = least(found, everywhere(builder.trunc(args[3], element)))
+        place = builder.bitcast(_pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
+        builder.store(found, place, align=element.width // 8)
+        return builder.zext(builder.extract_element(found, ir.Constant(ir.IntType(32), 0)), ir.IntType(64))
+
+    return types.uint64(types.uint32, types.int64, target, types.uint64), generate
+
+
+@intrinsic
+def changes(typing: Any, numbers: Any, start: Any) -> Any:
+    """Bit i: entries start + i and start + i + 1 differ, for 32 entries."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = signature.args[0].dtype.bitwidth
+        vector = ir.VectorType(ir.IntType(bits), 32)
+        both = []
+        for shift in (0, 1):
+            index = builder.add(args[1], ir.Constant(args[1].type, shift))
+            place = _pointer(context, builder, signature.args[0], args[0], index)
+            both.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=bits // 8))
+        return builder.bitcast(builder.icmp_unsigned("!=", *both), ir.IntType(32))
+
+    return types.uint32(numbers, types.int64), generate
 
 
 def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:

@@ -206,23 +206,6 @@ def find_ties(n: Any, packed: Any, s: Any) -> None:
 
 
 @jit_apart
-def end_groups(n: Any, ends: Any, text_at: Any, end_of: Any) -> None:
-    """Per text: the end of its group, which is 1 + its last rank."""
-    e = np.uint32(n)
-    whole = n >> 6
-    for r in range(n - 1, 64 * whole - 1, -1):
-        e = np.uint32(r + 1) if (ends[whole] >> np.uint64(r & 63)) & _ONE != np.uint64(0) else e
-        end_of[text_at[r]] = e
-    for w in range(whole - 1, -1, -1):
-        word = ends[w]
-        for b in range(63, -1, -1):
-            r = 64 * w + b
-            e = np.uint32(r + 1) if np.int64(word) < 0 else e
-            word = word << _ONE
-            end_of[text_at[r]] = e
-
-
-@jit_apart
 def start_groups(n: Any, ends: Any, first_of: Any) -> None:
     """Per end of a group: its first rank. Elsewhere the numbers mean nothing."""
     begin: Any = 0

@@ -1,4 +1,4 @@
-"""Sums over one concept's positives, from their ranks: bitmaps with prefix counts, and what each statistic adds up."""
+"""Sums over one concept's positives, from their ranks: the groups of ties that hold them, and what each statistic adds up."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import IS_WIDE, popcount, trailing_zeros, turn_words
-from actlas.kernels.jit import jit, jit_apart, jit_in_order
+from actlas.kernels.cpu_intrinsics import (
+    FILLED,
+    HAS_SHUFFLE,
+    IS_WIDE,
+    changes,
+    fill_back,
+    pack_by_table,
+    pack_few,
+    pack_many,
+    popcount,
+    trailing_zeros,
+    turn_words,
+)
+from actlas.kernels.jit import jit, jit_apart
 
 #: Numbers of texts and ranks: uint16 beside 16-bit values, else uint32.
 Index = NDArray[np.uint16] | NDArray[np.uint32]
 
 _ONE = np.uint64(1)
 _HALF = np.uint64(32)
-_LOW = np.uint64(0xFFFFFFFF)
 
 
 class Scratch(NamedTuple):
@@ -24,19 +35,21 @@ class Scratch(NamedTuple):
     x: NDArray[np.float32]  # value per text
     text_at: Index  # text per rank; undefined at the ranks of zeros that were set apart
     ends: NDArray[np.uint64]  # bitmap: a group of ties ends at this rank
-    end_of: Index  # per text: 1 + last rank of its group
     first_of: Index  # per end of a group: its first rank
     weight: NDArray[np.float64]  # per rank: 1 / (rank + 1) where a group ends, else 0
     carry: NDArray[np.float64]  # per rank: 0 where a group starts, else 1
     middle: NDArray[np.float64]  # per rank: first rank + last rank + 1 of a group where it ends, else 0
     walk: NDArray[np.float64]  # state of the dense walk
     ranked: NDArray[np.uint32]  # per rank: label word of its text
-    bits: NDArray[np.uint64]  # bitmaps of eight concepts' positives by rank; see `prefix`
+    bits: NDArray[np.uint32]  # bitmaps of eight concepts' positives by rank
     member_ranked: NDArray[np.uint32]  # the same for member sets
-    member_bits: NDArray[np.uint64]
-    upto: Index  # per positive: 1 + last rank of its group
-    found: Index  # per positive: positives up to there
-    among: Index  # per positive: members up to there
+    member_bits: NDArray[np.uint64]  # in the form of `prefix`
+    numbers: Index  # 1, 2, 3 and so on, always
+    end_at: Index  # per rank: 1 + last rank of its group
+    upto: Index  # per positive, in the order of their ranks: the same
+    group_end: Index  # per group of ties that holds a positive: 1 + its last rank
+    found: Index  # per such group, from 1 on: positives up to there; the first entry is 0
+    among: Index  # per such group: members up to there
     part: NDArray[np.float32]  # per positive: its value
 
 
@@ -49,10 +62,10 @@ def rank_labels(words: Any, start: Any, stop: Any, text_at: Any, ranked: Any) ->
 
 @jit_apart
 def turn_plane(n: Any, ranked: Any, plane: Any, bits: Any) -> None:
-    """Label words by rank -> bitmaps of the eight concepts of a plane, one row each; `prefix` makes a row countable."""
+    """Label words by rank -> bitmaps of the eight concepts of a plane, one row each, filled up to whole 64 ranks."""
     for r in range(n, (n + 63) & ~63):
         ranked[r] = np.uint32(0)
-    for h in range((n + 31) >> 5):
+    for h in range(2 * ((n + 63) >> 6)):
         turn_words(ranked, 32 * h, plane, bits, h, bits.shape[1])
 
 
@@ -78,121 +91,166 @@ def count_before(bits: Any, rank: Any) -> Any:
     return np.int64((word >> _HALF) + popcount(word & ((_ONE << np.uint64(rank & np.uint32(31))) - _ONE)))
 
 
-@jit
-def rank_of_mark(n: Any, bits: Any, k: Any) -> Any:
-    """Rank of the mark that has `k` marks before it."""
-    low = 0
-    high = (n + 31) >> 5
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if np.int64(bits[middle] >> _HALF) <= k:
-            low = middle
-        else:
-            high = middle
-    word = bits[low] & _LOW
-    for _ in range(k - np.int64(bits[low] >> _HALF)):
-        word &= word - _ONE
-    return 32 * low + np.int64(trailing_zeros(word))
+@jit_apart
+def end_groups(n: Any, ends: Any, end_at: Any) -> None:
+    """Per rank: 1 + the last rank of its group."""
+    carry = np.uint64(0xFFFFFFFF)
+    for first in range((n - 1) // FILLED * FILLED, -1, -FILLED):
+        word = np.uint32((ends[first >> 6] >> np.uint64(first & 63)) & np.uint64(0xFFFFFFFF))
+        carry = fill_back(word, first, end_at, carry)
+
+
+def _tables() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    """How `pack_by_table` brings marked entries to the front, of 16 bits and of 32, by which of eight are marked."""
+    shorts, longs = np.zeros((256, 16), np.uint8), np.zeros((256, 8), np.uint32)
+    for mask in range(256):
+        kept = np.array([i for i in range(8) if mask >> i & 1], np.uint8)
+        longs[mask, : kept.size] = kept
+        shorts[mask, : 2 * kept.size] = np.stack([2 * kept, 2 * kept + 1], axis=1).ravel()
+    return shorts, longs
+
+
+_SHORTS, _LONGS = _tables()
 
 
 @jit
-def list_ends(texts: Any, s: Any) -> None:
-    for j in range(texts.shape[0]):
-        s.upto[j] = s.end_of[texts[j]]
+def _pack_wide(source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
+    n_marks = popcount(np.uint64(word))
+    if n_marks <= np.uint64(8):
+        pack_few(source, start, word, target, at)
+    else:
+        pack_many(source, start, word, target, at)
+    return at + np.int64(n_marks)
 
 
 @jit
-def _sum_precision_wide(p: Any, among: Any, inverse: Any, bits: Any, s: Any) -> Any:
+def _pack_by_table(source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
+    for first in range(0, 32, 8):
+        mask = np.int64((word >> np.uint32(first)) & np.uint32(255))
+        pack_by_table(source, start + first, mask, _SHORTS, _LONGS, target, at)
+        at += np.int64(popcount(np.uint64(mask)))
+    return at
+
+
+@jit
+def _pack_one_by_one(source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
+    marks = np.uint64(word)
+    while marks != np.uint64(0):
+        target[at] = source[start + np.int64(trailing_zeros(marks))]
+        marks &= marks - _ONE
+        at += 1
+    return at
+
+
+#: Entries start + i of `source` whose bit i of `word` is set go to `target` from `at` on, which may be written beyond them, up to
+#: 32 entries in all. Returns where the next ones go.
+_pack = _pack_wide if IS_WIDE else _pack_by_table if HAS_SHUFFLE else _pack_one_by_one
+
+
+@jit_apart
+def list_groups(n: Any, p: Any, bits: Any, end_at: Any, numbers: Any, upto: Any, group_end: Any, found: Any) -> Any:
+    """Groups of ties that hold a positive, in the order of their ranks.
+
+    Args:
+        n: Texts.
+        p: Positives.
+        bits: Bitmap of the positives by rank.
+        end_at: Per rank: 1 + the last rank of its group.
+        numbers: 1, 2, 3 and so on.
+        upto: Takes `end_at` of each positive.
+        group_end: Takes 1 + the last rank of each group.
+        found: Takes 0, then the number of positives up to the end of each group.
+
+    Returns:
+        How many groups there are.
+    """
+    at = 0
+    for h in range((n + 31) >> 5):
+        at = _pack(end_at, 32 * h, bits[h], upto, at)
+    upto[p] = 0
+    found[0] = 0
+    g = 0
+    for h in range((p + 31) >> 5):
+        word = changes(upto, 32 * h)
+        if p - 32 * h < 32:
+            word &= (np.uint32(1) << np.uint32(p - 32 * h)) - np.uint32(1)
+        _pack(upto, 32 * h, word, group_end, g)
+        g = _pack(numbers, 32 * h, word, found, g + 1) - 1
+    return g
+
+
+@jit
+def count_upto(n_groups: Any, bits: Any, ends: Any, counts: Any) -> None:
+    """Marks up to the end of each group."""
+    for k in range(n_groups):
+        counts[k] = count_before(bits, np.uint32(ends[k]))
+
+
+@jit
+def _positives(found: Any, k: Any) -> Any:
+    """Positives of a group."""
+    return np.int32(found[k + 1]) - np.int32(found[k])
+
+
+@jit
+def sum_precision(n_groups: Any, among: Any, inverse: Any, found: Any) -> Any:
     """Sum over positives of the precision at the end of their group."""
     total = 0.0
-    # nothing is written here, so that the loop becomes one of vectors
-    for j in range(p):
-        total += np.float64(count_before(bits, np.uint32(s.upto[j]))) * inverse[among[j]]
-    return total
-
-
-@jit_in_order
-def _sum_precision_narrow(p: Any, among: Any, inverse: Any, bits: Any, s: Any) -> Any:
-    """The same without vectors: where they cannot count bits, they take twice as long."""
-    a = b = c = d = 0.0
-    for i in range(p >> 2):
-        j = 4 * i
-        a += np.float64(count_before(bits, np.uint32(s.upto[j]))) * inverse[among[j]]
-        b += np.float64(count_before(bits, np.uint32(s.upto[j + 1]))) * inverse[among[j + 1]]
-        c += np.float64(count_before(bits, np.uint32(s.upto[j + 2]))) * inverse[among[j + 2]]
-        d += np.float64(count_before(bits, np.uint32(s.upto[j + 3]))) * inverse[among[j + 3]]
-    for j in range(p & ~3, p):
-        a += np.float64(count_before(bits, np.uint32(s.upto[j]))) * inverse[among[j]]
-    return (a + b) + (c + d)
-
-
-sum_precision = _sum_precision_wide if IS_WIDE else _sum_precision_narrow
-
-
-@jit
-def sum_precision_found(p: Any, among: Any, inverse: Any, s: Any) -> Any:
-    """The same where `found` is filled."""
-    total = 0.0
-    for j in range(p):
-        total += np.float64(np.int32(s.found[j])) * inverse[among[j]]
+    for k in range(n_groups):
+        total += np.float64(_positives(found, k)) * np.float64(np.int32(found[k + 1])) * inverse[among[k]]
     return total
 
 
 @jit
-def sum_precision_reversed(p: Any, n: Any, has_members: bool, inverse: Any, bits: Any, member_bits: Any, s: Any) -> Any:
+def sum_precision_reversed(p: Any, n: Any, n_groups: Any, has_members: bool, inverse: Any, member_bits: Any, s: Any) -> Any:
     """The same for ranking from the lowest value up."""
     total = 0.0
-    for j in range(p):
-        e = np.uint32(s.first_of[s.upto[j]])
-        t = p - count_before(bits, e)
-        below = n - (count_before(member_bits, e) if has_members else np.int64(e))
-        total += np.float64(t) * inverse[below]
+    for k in range(n_groups):
+        first = np.uint32(s.first_of[s.group_end[k]])
+        below = n - (count_before(member_bits, first) if has_members else np.int64(first))
+        total += np.float64(_positives(s.found, k)) * np.float64(p - np.int32(s.found[k])) * inverse[below]
     return total
 
 
 @jit
-def sum_middles(p: Any, has_members: bool, member_bits: Any, s: Any) -> Any:
+def sum_middles(n_groups: Any, has_members: bool, member_bits: Any, s: Any) -> Any:
     """Sum over positives of first rank + last rank + 1 of their group, counted among members."""
     total = np.int64(0)
     if has_members:
-        for j in range(p):
-            e = np.uint32(s.upto[j])
-            a = np.uint32(s.first_of[e])
-            total += count_before(member_bits, a) + count_before(member_bits, e)
+        for k in range(n_groups):
+            end = np.uint32(s.group_end[k])
+            first = np.uint32(s.first_of[end])
+            middle = count_before(member_bits, first) + count_before(member_bits, end)
+            total += np.int64(_positives(s.found, k)) * middle
     else:
-        for j in range(p):
-            e = np.uint32(s.upto[j])
-            total += np.int64(e) + np.int64(np.uint32(s.first_of[e]))
+        for k in range(n_groups):
+            end = np.uint32(s.group_end[k])
+            middle = np.int64(end) + np.int64(np.uint32(s.first_of[end]))
+            total += np.int64(_positives(s.found, k)) * middle
     return total
 
 
 @jit
-def count_upto(p: Any, bits: Any, ends: Any, counts: Any) -> None:
-    """Marks up to the end of each positive's group."""
-    for j in range(p):
-        counts[j] = count_before(bits, np.uint32(ends[j]))
+def _half_f1(p: Any, among: Any, found: Any, k: Any) -> Any:
+    return np.float64(np.int32(found[k + 1])) / np.float64(np.int32(among[k]) + p)
 
 
 @jit
-def best_f1(p: Any, among: Any, found: Any) -> Any:
+def best_f1(p: Any, n_groups: Any, among: Any, found: Any) -> Any:
     """Highest found / (p + among), which is half the F1: equal fractions give equal quotients."""
     best = 0.0
-    for j in range(p):
-        best = max(best, np.float64(np.int32(found[j])) / np.float64(np.int32(among[j]) + p))
+    for k in range(n_groups):
+        best = max(best, _half_f1(p, among, found, k))
     return best
 
 
 @jit
-def best_text(p: Any, among: Any, found: Any, best: Any) -> Any:
-    """Which positive has the highest value among those where the best F1 is reached."""
-    fewest = np.int64(0x7FFFFFFF)
-    place = 0
-    for j in range(p):
-        is_best = np.float64(np.int32(found[j])) / np.float64(np.int32(among[j]) + p) == best
-        if is_best and np.int64(among[j]) < fewest:
-            fewest = np.int64(among[j])
-            place = j
-    return place
+def best_group(p: Any, among: Any, found: Any, best: Any) -> Any:
+    """The first group, which has the highest value, where the best F1 is reached."""
+    k = 0
+    while _half_f1(p, among, found, k) != best:
+        k += 1
+    return k
 
 
 @jit
@@ -203,14 +261,28 @@ def value_at(rank: Any, zeros: Any, s: Any) -> Any:
 
 
 @jit
-def quantile(q: Any, p: Any, n: Any, bits: Any, zeros: Any, s: Any) -> Any:
+def _value_of_mark(i: Any, n_groups: Any, zeros: Any, s: Any) -> Any:
+    """Value of the positive that has `i` positives before it."""
+    low = 0
+    high = n_groups
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if np.int64(s.found[middle]) <= i:
+            low = middle
+        else:
+            high = middle
+    return value_at(np.int64(s.group_end[low]) - 1, zeros, s)
+
+
+@jit
+def quantile(q: Any, p: Any, n_groups: Any, zeros: Any, s: Any) -> Any:
     """Quantile of the positives' values, linear between order statistics as in `numpy.quantile`."""
     place = q * (p - 1)
     below = min(np.int64(place), max(p - 2, 0))
-    a = value_at(rank_of_mark(n, bits, p - 1 - below), zeros, s)
+    a = _value_of_mark(p - 1 - below, n_groups, zeros, s)
     if p == 1:
         return a
-    b = value_at(rank_of_mark(n, bits, p - 2 - below), zeros, s)
+    b = _value_of_mark(p - 2 - below, n_groups, zeros, s)
     t = place - below
     return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
 

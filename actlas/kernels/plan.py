@@ -25,24 +25,23 @@ class Cost:
     third costs a few percent: where the choice is close, both ways take about as long.
     """
 
-    list: float = 0.37  # sparse, per positive: the end of its group
-    count: float = 0.46  # sparse, per positive: positives up to its group's end
-    precision: float = 0.47  # sparse, per positive: one term of average precision
-    middle: float = 0.55  # sparse, per positive: one term of AUROC
-    half: float = 0.36  # sparse, per 32 ranks and concept: prefix counts
+    group: float = 0.35  # sparse, per positive: the groups that hold positives
+    precision: float = 0.55  # sparse, per positive: one term of average precision
+    middle: float = 0.5  # sparse, per positive: one term of AUROC
+    half: float = 4.0  # sparse, per 32 ranks and concept: positives brought together
     turn: float = 0.12  # sparse, per rank and 8 concepts: labels to bitmaps
-    end: float = 0.95  # sparse, per rank, once for all concepts
+    end: float = 0.4  # sparse, per rank, once for all concepts
     walk: tuple[float, ...] = (1.9, 3.9, 5.8, 7.7)  # dense, per rank: up to 8, 16, 24, 32 concepts
     walk_middle: float = 0.4  # dense, per rank and 8 concepts more where AUROC is wanted
     weigh: float = 0.45  # dense, per rank, once for all concepts
     weigh_middle: float = 2.4  # dense, per rank, more where AUROC is wanted
 
 
-#: Measured on a processor whose vector registers hold four float64. Where they hold eight and count bits, the walk and the sums
-#: were measured, and the rest is taken to be the same.
+#: Measured on a processor whose vector registers hold four float64, and on one where they hold eight and push marked entries
+#: together; what is not named there is taken to be the same.
 COSTS = {
     False: Cost(),
-    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), walk_middle=0.15, weigh=0.4, count=0.28, precision=0.28, middle=0.78),
+    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), walk_middle=0.15, weigh=0.4, group=0.2, precision=0.5, half=1.0),
 }
 COST = COSTS[IS_WIDE]
 
@@ -138,15 +137,15 @@ def _joined(lists: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
 
 def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float, float]:
     """Cost per positive, per 32 ranks, and per rank and 8 concepts, that the dense way saves: only the sums where others need the
-    bitmap."""
+    groups."""
     per_positive = 0.0
     if "ap" in stats:
-        per_positive += COST.precision + (0.0 if stats & _F1 else COST.count)
+        per_positive += COST.precision
     if "auroc" in stats:
         per_positive += COST.middle
     if not per_positive or has_quantiles or stats & (_F1 | {"ap_anti"}):
         return per_positive, 0.0, 0.0
-    return per_positive + COST.list, COST.half, COST.turn
+    return per_positive + COST.group, COST.half, COST.turn
 
 
 def _label_words(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uint32]:

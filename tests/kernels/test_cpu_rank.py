@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_rank import end_groups, find_ties, place_zeros, rank16, rank32, start_groups
+from actlas.kernels.cpu_rank import find_ties, place_zeros, rank16, rank32, start_groups
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -30,11 +30,12 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype):
     if n_zero:
         place_zeros(bits, bits.dtype.type(0x7FFFFFFF if wide else 0x7FFF), n_above, s.text_at)
     find_ties(n_texts, work.packed, s)
-    end_groups(n_texts, s.ends, s.text_at, s.end_of)
     start_groups(n_texts, s.ends, s.first_of)
     texts = s.text_at[:n_texts]
     assert sorted(texts.tolist()) == list(range(n_texts))
     ranked = x[texts].astype(float)
     assert ranked.tolist() == sorted(x.tolist(), reverse=True)
-    assert s.first_of[s.end_of[texts]].tolist() == [int((ranked > value).sum()) for value in ranked]
-    assert s.end_of[texts].tolist() == [int((ranked >= value).sum()) for value in ranked]
+    is_end = [bool(int(s.ends[rank // 64]) >> rank % 64 & 1) for rank in range(n_texts)]
+    assert is_end == [rank + 1 == n_texts or ranked[rank] != ranked[rank + 1] for rank in range(n_texts)]
+    ends = 1 + np.flatnonzero(is_end)
+    assert s.first_of[ends].tolist() == [int((ranked > ranked[end - 1]).sum()) for end in ends]
