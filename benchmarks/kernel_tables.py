@@ -141,7 +141,7 @@ def _gpu(result: Mapping[str, Any]) -> str:
 
 KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels": _matrix,
-    "kernels_wide": _matrix,
+    "kernels_narrow": _matrix,
     "kernels_torchmetrics": _matrix,
     "kernels_full": _full,
     "kernels_parts": _parts,

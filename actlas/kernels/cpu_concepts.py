@@ -213,7 +213,7 @@ def _score_concept(
         best = best_f1(p, n_groups, among, s.found)
         row[BEST_F1, c] = 2.0 * best
         if slot[BEST_F1_THRESHOLD]:
-            last = np.int64(s.group_end[best_group(p, among, s.found, best)]) - 1
+            last = np.int64(s.group_end[best_group(p, n_groups, among, s.found, best)]) - 1
             row[BEST_F1_THRESHOLD, c] = value_at(last, zeros, s)
     if wants_middles:
         row[AUROC, c] = _auroc(np.float64(sum_middles(n_groups, has_members, member_bits, s)), p, n_member)

@@ -245,10 +245,10 @@ def best_f1(p: Any, n_groups: Any, among: Any, found: Any) -> Any:
 
 
 @jit
-def best_group(p: Any, among: Any, found: Any, best: Any) -> Any:
+def best_group(p: Any, n_groups: Any, among: Any, found: Any, best: Any) -> Any:
     """The first group, which has the highest value, where the best F1 is reached."""
     k = 0
-    while _half_f1(p, among, found, k) != best:
+    while k < n_groups - 1 and _half_f1(p, among, found, k) != best:
         k += 1
     return k
 
