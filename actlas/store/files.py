@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.errors import StoreError
+
 #: Random bytes in the name of a temporary file, and what such names look like.
 _TOKEN_BYTES = 6
 _TEMPORARY = f"*.{'[0-9a-f]' * 2 * _TOKEN_BYTES}.tmp"
@@ -120,6 +122,9 @@ class Claim:
 
     Works between processes on one machine, and between machines on file systems that honour `flock` (NFSv4, Lustre with
     the `flock` mount option).
+
+    Raises:
+        StoreError: Where the file system has no locks at all.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -153,6 +158,12 @@ class Claim:
                 return None
             except FileNotFoundError:
                 pass
+            except OSError as error:
+                os.close(fd)
+                raise StoreError(
+                    f"the file system of {path.parent} has no locks ({error.strerror}), which keep two runs from one piece of "
+                    "work; put the store on another one, or mount this one with them (Lustre: -o flock)"
+                ) from error
             os.close(fd)
 
     def release(self) -> None:

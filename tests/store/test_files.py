@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from actlas.errors import StoreError
 from actlas.store.files import Claim, write_atomically
 
 
@@ -55,3 +57,13 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     again = Claim.take(path)
     assert again is not None
     again.release()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(fd, how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("actlas.store.files.fcntl.flock", refuse)
+    for take in (Claim.take, Claim.hold):
+        with pytest.raises(StoreError, match=r"has no locks \(Function not implemented\)"):
+            take(tmp_path / "claim")
