@@ -88,19 +88,25 @@ def magnitudes(typing: Any, row: Any, start: Any) -> Any:
     return types.uint64(row, types.int64), generate
 
 
+def _neighbours(context: Any, builder: Any, kind: Any, array: Any, start: Any, lanes: int) -> list[Any]:
+    """Vectors of the entries from `start` on, and of those from the next one on."""
+    bits = kind.dtype.bitwidth
+    both = []
+    for shift in (0, 1):
+        index = builder.add(start, ir.Constant(start.type, shift))
+        place = _pointer(context, builder, kind, array, index)
+        vector = ir.VectorType(ir.IntType(bits), lanes)
+        both.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=bits // 8))
+    return both
+
+
 @intrinsic
 def key_changes(typing: Any, packed: Any, start: Any) -> Any:
     """Bit i: the keys (upper halves) of entries start + i and start + i + 1 differ, for 64 entries."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = signature.args[0].dtype.bitwidth
-        vector = ir.VectorType(ir.IntType(bits), 64)
-        both = []
-        for shift in (0, 1):
-            index = builder.add(args[1], ir.Constant(args[1].type, shift))
-            place = _pointer(context, builder, signature.args[0], args[0], index)
-            both.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=bits // 8))
-        text_mask = ir.Constant(vector, [(1 << bits // 2) - 1] * 64)
+        both = _neighbours(context, builder, signature.args[0], args[0], args[1], 64)
+        text_mask = ir.Constant(both[0].type, [(1 << both[0].type.element.width // 2) - 1] * 64)
         return builder.bitcast(builder.icmp_unsigned(">", builder.xor(*both), text_mask), ir.IntType(64))
 
     return types.uint64(packed, types.int64), generate
@@ -209,13 +215,7 @@ def changes(typing: Any, numbers: Any, start: Any) -> Any:
     """Bit i: entries start + i and start + i + 1 differ, for 32 entries."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = signature.args[0].dtype.bitwidth
-        vector = ir.VectorType(ir.IntType(bits), 32)
-        both = []
-        for shift in (0, 1):
-            index = builder.add(args[1], ir.Constant(args[1].type, shift))
-            place = _pointer(context, builder, signature.args[0], args[0], index)
-            both.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=bits // 8))
+        both = _neighbours(context, builder, signature.args[0], args[0], args[1], 32)
         return builder.bitcast(builder.icmp_unsigned("!=", *both), ir.IntType(32))
 
     return types.uint32(numbers, types.int64), generate
