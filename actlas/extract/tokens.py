@@ -130,18 +130,16 @@ class TokenCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key: tuple[str, str, TokenRules] | None = None
-        self._texts: TokenisedCorpus | None = None
+        self._last: tuple[tuple[str, str, TokenRules], TokenisedCorpus] | None = None
 
     def tokenise(self, corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> TokenisedCorpus:
         """As `tokenise`; the same corpus, tokenizer and rules as the last time give what they gave."""
         key = (corpus.fingerprint, tokenizer.hash, rules)
         with self._lock:
-            if self._texts is None or key != self._key:
-                self._key, self._texts = None, None
-                self._texts = tokenise(corpus, tokenizer, rules)
-                self._key = key
-            return self._texts
+            if self._last is None or self._last[0] != key:
+                self._last = None  # two of them need not fit into memory
+                self._last = key, tokenise(corpus, tokenizer, rules)
+            return self._last[1]
 
 
 def _truncated(

@@ -193,8 +193,7 @@ def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> An
         def least(a: Any, b: Any) -> Any:
             return builder.select(builder.icmp_unsigned("<", a, b), a, b)
 
-        start = builder.trunc(args[1], element) if element.width < 64 else args[1]
-        numbers = builder.add(everywhere(start), ir.Constant(vector, list(range(1, FILLED + 1))))
+        numbers = builder.add(everywhere(builder.trunc(args[1], element)), ir.Constant(vector, list(range(1, FILLED + 1))))
         marks = builder.bitcast(builder.trunc(args[0], ir.IntType(FILLED)), ir.VectorType(ir.IntType(1), FILLED))
         found = builder.select(marks, numbers, most)
         step = 1

@@ -38,12 +38,6 @@ def jit_apart(function: F) -> F:
     return cast(F, numba.njit(**_OPTIONS)(function))
 
 
-def jit_in_order(function: F) -> F:
-    """As `jit`, but sums keep their order, so that the loop does not become one of vectors."""
-    options = _OPTIONS | {"fastmath": _OPTIONS["fastmath"] - {"reassoc"}}
-    return cast(F, numba.njit(forceinline=True, **options)(function))
-
-
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     """What `function`, which writes LLVM instructions, is to a compiled caller: its first parameter is numba's own."""
     return cast(Callable[..., Any], _intrinsic(function))

@@ -199,7 +199,10 @@ def text_maker():
 
 @pytest.fixture(autouse=True)
 def short_waits():
-    """Models here are tiny: two threads of torch spend longer waiting for each other than they save."""
+    """Models here are tiny: two threads of torch spend longer waiting for each other than they save.
+
+    Products of matrices differ in their last bits between numbers of threads: what is compared with children needs theirs.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from actlas.extract import extract_activations
 from actlas.store.catalog import Store
@@ -37,15 +36,6 @@ extract_activations(sys.argv[1], sys.argv[2], sys.argv[3], sites=["mlp_pre", "re
 
 #: A cube, and states of every kind.
 KEPT = {"cube": (), "states": ("counts", "moments", "histogram")}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As many as the children have: products of matrices differ in their last bits between numbers of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def contents(store: Path) -> dict[str, bytes]:
