@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 
 #: 16-bit values of at most this many texts go through the 16-bit sort, where key and text share 32 bits.
 MAX_TEXTS_16 = 65535
+#: Keys that 16-bit floats can have.
+N_KEYS = 1 << 16
 #: Bytes of a cache line and of a page.
 CACHE_LINE, PAGE = 64, 4096
 #: Bytes of values and scores that a thread has in hand.
@@ -47,7 +49,7 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     n_words = (n_texts + 63) // 64 + 1
     n = 64 * n_words + 1
     # one piece, so that the arrays' places relative to each other, which the speed depends on, are always the same
-    memory = np.empty(104 * n + (1 << 16), np.uint8)
+    memory = np.empty(104 * n + 4 * N_KEYS, np.uint8)
     used = -memory.ctypes.data % PAGE
 
     def empty(dtype: Any, size: int = n, in_page: int | None = None) -> NDArray[Any]:
@@ -60,7 +62,16 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     # short indices keep twice as many texts in the first-level cache
     key, index = (np.uint64, np.uint32) if wide else (np.uint32, np.uint16)
     counts = empty(np.uint32, 3 * 2048).reshape(3, 2048) if wide else empty(np.uint32, 2 * 256).reshape(2, 256)
-    work = Sorting(empty(key), empty(key), counts)
+    work = Sorting(
+        empty(key),
+        empty(key),
+        counts,
+        few=empty(np.uint8, N_KEYS),
+        many=empty(np.uint16, N_KEYS),
+        starts=empty(np.uint16, N_KEYS // 16),
+        wait=empty(np.int64, 1),
+    )
+    work.wait[0] = 0
     n_halves = 2 * n_words + 1
     scratch = Scratch(
         x=empty(np.float32, n_texts),
@@ -116,12 +127,13 @@ def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> 
     form = _FORMS["float32" if wide else block.dtype]
     n_slots = inner.N_SLOTS + plan.wanted.quantiles.size
     n_threads = threads or n_cores()
-    # few calls, because each costs as much as ranking some ten thousand texts; enough of them to keep all threads busy
-    fair = -(-n_neurons // (n_threads if n_threads == 1 else 4 * n_threads))
+    # few calls, because each costs as much as ranking some ten thousand texts; enough of them that threads end together
+    fair = -(-n_neurons // (n_threads if n_threads == 1 else 16 * n_threads))
     step = max(1, min(fair, BLOCK_BYTES // (plan.n_texts * block.bits.itemsize + 8 * n_slots * n_concepts)))
+    starts = iter(range(0, n_neurons, step))
 
-    def score(starts: range) -> int | None:
-        """Blocks of one thread; the first neuron whose values are refused, if any."""
+    def score(_: int) -> int | None:
+        """Blocks of one thread, which takes the next one when it is done with one; the first neuron refused, if any."""
         work, scratch = _new_scratch(plan.n_texts, wide)
         # concepts without an answer are never written and stay NaN
         out = np.full((step, n_slots, n_concepts), np.nan)
@@ -135,12 +147,11 @@ def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> 
         return None
 
     n_threads = min(n_threads, -(-n_neurons // step))
-    parts = [range(i * step, n_neurons, n_threads * step) for i in range(n_threads)]
     if n_threads == 1:
-        refused = [score(parts[0])]
+        refused = [score(0)]
     else:
         with ThreadPoolExecutor(n_threads, thread_name_prefix="actlas-kernels") as pool:
-            refused = list(pool.map(score, parts))
+            refused = list(pool.map(score, range(n_threads)))
     if any(first is not None for first in refused):
         block.refuse_not_finite(min(first for first in refused if first is not None))
     return scores

@@ -42,13 +42,14 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> A
 
 @intrinsic
 def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place: Any, stride: Any) -> Any:
-    """Turns 32 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of `bits[j * stride + place]`, j < 8.
+    """Turns 64 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of what begins at
+    `bits[j * stride + place]`, j < 8.
 
-    Entries of `bits` have 32 bits or more.
+    An entry of `bits` takes 32 of them, and may have more bits.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector, byte = ir.VectorType(ir.IntType(32), 32), ir.VectorType(ir.IntType(8), 32)
+        vector, byte = ir.VectorType(ir.IntType(32), 64), ir.VectorType(ir.IntType(8), 64)
         place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         loaded = builder.load(place, align=4)
         shift = builder.trunc(builder.mul(args[2], ir.Constant(args[2].type, 8)), ir.IntType(32))
@@ -61,12 +62,14 @@ def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place
         for _ in range(7):
             index = builder.add(index, args[5])
             targets.append(index)
+        halves = ir.VectorType(ir.IntType(32), 2)
+        wide = ir.VectorType(ir.IntType(signature.args[3].dtype.bitwidth), 2)
         for target in reversed(targets):
             # the highest bit of every byte, then the next one in its place
-            row = builder.bitcast(builder.icmp_signed("<", labels, ir.Constant(byte, None)), ir.IntType(32))
+            row = builder.bitcast(builder.icmp_signed("<", labels, ir.Constant(byte, None)), halves)
             target = _pointer(context, builder, signature.args[3], args[3], target)
-            wide = signature.args[3].dtype.bitwidth > 32
-            builder.store(builder.zext(row, ir.IntType(64)) if wide else row, target)
+            row = builder.zext(row, wide) if wide.element.width > 32 else row
+            builder.store(row, builder.bitcast(target, wide.as_pointer()), align=4)
             labels = builder.add(labels, labels)
         return cgutils.get_null_value(context.get_value_type(signature.return_type))
 
@@ -198,13 +201,18 @@ def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> An
         found = builder.select(marks, numbers, most)
         step = 1
         while step < FILLED:
-            later = [min(i + step, FILLED) for i in range(FILLED)]  # from entry FILLED on: of `most`
-            found = least(found, builder.shuffle_vector(found, most, ir.Constant(ir.VectorType(ir.IntType(32), FILLED), later)))
-            step *= 2
+            # beyond the last entry it stands in for those that are not there: it too lies behind
+            later = [min(i + step, FILLED - 1) for i in range(FILLED)]
+            shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(ir.IntType(32), FILLED), later))
+            found, step = least(found, shifted), 2 * step
         found = least(found, everywhere(builder.trunc(args[3], element)))
         place = builder.bitcast(_pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
         builder.store(found, place, align=element.width // 8)
-        return builder.zext(builder.extract_element(found, ir.Constant(ir.IntType(32), 0)), ir.IntType(64))
+        # what stands at `first`, found without waiting for the registers
+        none = ir.Constant(ir.IntType(1), 0)
+        lowest = builder.add(builder.zext(builder.cttz(args[0], none), args[1].type), builder.add(args[1], ir.Constant(args[1].type, 1)))
+        is_empty = builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, 0))
+        return builder.select(is_empty, args[3], lowest)
 
     return types.uint64(types.uint32, types.int64, target, types.uint64), generate
 
@@ -218,6 +226,61 @@ def changes(typing: Any, numbers: Any, start: Any) -> Any:
         return builder.bitcast(builder.icmp_unsigned("!=", *both), ir.IntType(32))
 
     return types.uint32(numbers, types.int64), generate
+
+
+def _running(builder: Any, values: Any, width: int) -> Any:
+    """Sums of the entries of a vector up to each, within every `width` of them."""
+    lanes, nothing, step = values.type.count, ir.Constant(values.type, None), 1
+    while step < width:
+        # a place from `lanes` on reads from the zeros; keeping to the lane lets the registers shift bytes
+        before = [i - step if i % width >= step else lanes + i for i in range(lanes)]
+        shifted = builder.shuffle_vector(values, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes), before))
+        values, step = builder.add(values, shifted), 2 * step
+    return values
+
+
+@intrinsic
+def sum_in_blocks(typing: Any, counts: Any, start: Any, sums: Any) -> Any:
+    """Replaces 512 bits of counts from `start` on by the sums of those before them in their block of 16.
+
+    Sums of whole blocks go to `sums[start / 16]` and on. All sums are modulo what an entry of `counts` holds.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = ir.IntType(signature.args[0].dtype.bitwidth)
+        vector = ir.VectorType(element, 512 // element.width)
+        place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
+        values = builder.load(place, align=element.width // 8)
+        upto = _running(builder, values, 16)
+        builder.store(builder.sub(upto, values), place, align=element.width // 8)
+        last = list(range(15, vector.count, 16))
+        whole = builder.shuffle_vector(upto, upto, ir.Constant(ir.VectorType(ir.IntType(32), len(last)), last))
+        if element.width < 16:
+            whole = builder.zext(whole, ir.VectorType(ir.IntType(16), len(last)))
+        block = builder.lshr(args[1], ir.Constant(args[1].type, 4))
+        target = _pointer(context, builder, signature.args[2], args[2], block)
+        builder.store(whole, builder.bitcast(target, whole.type.as_pointer()), align=2)
+        return cgutils.get_null_value(context.get_value_type(signature.return_type))
+
+    return types.int64(counts, types.int64, sums), generate
+
+
+@intrinsic
+def sum_before(typing: Any, sums: Any, start: Any, carry: Any) -> Any:
+    """Replaces 32 entries of 16 bits from `start` on by `carry` and the sum of those before them. Returns what comes after."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, index = ir.VectorType(ir.IntType(16), 32), ir.IntType(32)
+        place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
+        values = builder.load(place, align=2)
+        upto = _running(builder, values, 32)
+        undefined = ir.Constant(vector, ir.Undefined)
+        one = builder.insert_element(undefined, builder.trunc(args[2], ir.IntType(16)), ir.Constant(index, 0))
+        everywhere = builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, 32), None))
+        builder.store(builder.add(builder.sub(upto, values), everywhere), place, align=2)
+        return builder.add(args[2], builder.zext(builder.extract_element(upto, ir.Constant(index, 31)), args[2].type))
+
+    return types.uint64(sums, types.int64, types.uint64), generate
 
 
 def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:

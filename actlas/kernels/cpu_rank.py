@@ -7,14 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import key_changes, magnitudes, trailing_zeros
+from actlas.kernels.cpu_intrinsics import key_changes, magnitudes, sum_before, sum_in_blocks, trailing_zeros
 from actlas.kernels.jit import jit, jit_apart
 
 #: Zeros are set apart before sorting when they are more than one in this many texts.
 ZERO_SPLIT = 8
 
+#: 16-bit values are sorted by the number of texts of each possible key, if there are at most this many keys per text.
+KEYS_PER_TEXT = 24
+#: Neurons for which the short counters are left alone once they were too short for one.
+WAIT = 15
+
 _ONE = np.uint64(1)
-_ZERO_KEY16 = np.uint32(0x7FFF)
 _ZERO_KEY32 = np.uint64(0x7FFFFFFF)
 
 
@@ -23,13 +27,11 @@ class Sorting(NamedTuple):
 
     packed: Any  # uint32 (16-bit values) or uint64
     spare: Any
-    counts: NDArray[np.uint32]
-
-
-@jit
-def _key16(u: Any) -> Any:
-    """Ascending keys are descending values; -0.0 gets the key of 0.0."""
-    return u if u > np.uint32(0x8000) else _ZERO_KEY16 ^ (u & np.uint32(0x7FFF))
+    counts: NDArray[np.uint32]  # per digit
+    few: NDArray[np.uint8]  # per key: texts, if no 16 keys that stand together have more than 255
+    many: NDArray[np.uint16]  # the same for any number of texts
+    starts: NDArray[np.uint16]  # per 16 keys: the rank of the first
+    wait: NDArray[np.int64]  # neurons to rank before `few` is tried again
 
 
 @jit
@@ -38,28 +40,34 @@ def _key32(u: Any) -> Any:
 
 
 @jit
-def _pack16(row: Any, i: Any) -> Any:
-    return (_key16(np.uint32(row[i])) << np.uint32(16)) | np.uint32(i)
+def _pack16(row: Any, i: Any, form: Any) -> Any:
+    """Ascending keys are descending values; -0.0 gets the key of 0.0. `form`: see `_form`."""
+    lowest, zero, below = form
+    u = row[i]
+    # numba widens every integer operation; the casts let it work on short ones
+    above = np.uint16(max(np.uint16(u & np.uint16(0x7FFF)), lowest) - lowest)
+    key = np.uint16(zero - above) if u <= np.uint16(0x8000) else np.uint16(below + above)
+    return (np.uint32(key) << np.uint32(16)) | np.uint32(i)
 
 
 @jit
-def _pack32(row: Any, i: Any) -> Any:
+def _pack32(row: Any, i: Any, form: Any) -> Any:
     return (_key32(np.uint32(row[i])) << np.uint64(32)) | np.uint64(i)
 
 
 @jit
-def _pack_others(row: Any, pack: Any, packed: Any, zero: Any) -> Any:
+def _pack_others(row: Any, pack: Any, form: Any, packed: Any, zero: Any) -> Any:
     """Keys and texts of the values that are not zero; returns how many they are, and how many are above zero."""
     n = row.shape[0]
     m = 0
     for w in range(n >> 6):
         word = magnitudes(row, 64 * w)
         while word != np.uint64(0):
-            packed[m] = pack(row, 64 * w + np.int64(trailing_zeros(word)))
+            packed[m] = pack(row, 64 * w + np.int64(trailing_zeros(word)), form)
             word &= word - _ONE
             m += 1
     for i in range(n & ~63, n):
-        packed[m] = pack(row, i)
+        packed[m] = pack(row, i, form)
         m += (row[i] << 1) & ((1 << 8 * row.itemsize) - 1) != 0
     n_above = 0
     for i in range(m):
@@ -78,6 +86,110 @@ def place_zeros(row: Any, magnitude: Any, n_above: Any, text_at: Any) -> None:
 
 
 @jit_apart
+def _magnitudes(row: Any) -> Any:
+    """Least magnitude but zero, less one; the largest; and how many zeros there are."""
+    lowest = np.uint16(0xFFFF)
+    highest = np.uint16(0)
+    n_zero = 0
+    for i in range(row.shape[0]):
+        magnitude = np.uint16(row[i] & np.uint16(0x7FFF))
+        lowest = min(lowest, np.uint16(magnitude - np.uint16(1)))  # a zero becomes the highest number
+        highest = max(highest, magnitude)
+        n_zero += magnitude == np.uint16(0)
+    return min(lowest, highest), highest, n_zero
+
+
+@jit_apart
+def _pack_all(row: Any, form: Any, packed: Any) -> None:
+    for i in range(row.shape[0]):
+        packed[i] = _pack16(row, i, form)
+
+
+@jit_apart
+def _tally(m: Any, source: Any, counts: Any) -> None:
+    for i in range(m):
+        counts[source[i] >> np.uint32(16)] += 1
+
+
+@jit_apart
+def _place(m: Any, source: Any, counts: Any, starts: Any, target: Any) -> None:
+    for i in range(m):
+        v = source[i]
+        key = v >> np.uint32(16)
+        k = np.uint32(counts[key])
+        counts[key] = k + np.uint32(1)
+        target[np.uint32(starts[v >> np.uint32(20)]) + k] = v
+
+
+@jit
+def _count(m: Any, n_keys: Any, n_zero: Any, zero: Any, counts: Any, work: Any) -> Any:
+    """Sorts `m` entries of `spare` into `packed` by how many there are of each key; False if `counts` cannot hold that.
+
+    Leaves `n_zero` ranks free behind the keys up to `zero`'s block of 16.
+    """
+    lanes = 64 // counts.itemsize
+    n_whole = (n_keys + lanes - 1) // lanes * lanes
+    for key in range(n_whole):
+        counts[key] = 0
+    _tally(m, work.spare, counts)
+    for key in range(0, n_whole, lanes):
+        sum_in_blocks(counts, key, work.starts)
+    n_blocks = n_whole >> 4
+    for block in range(n_blocks, (n_blocks + 31) & ~31):
+        work.starts[block] = 0
+    total = np.uint64(0)
+    for block in range(0, n_blocks, 32):
+        total = sum_before(work.starts, block, total)
+    if total != np.uint64(m):  # a count, or the sum of a block, went round
+        return False
+    if n_zero > 0:
+        for block in range((zero >> 4) + 1, n_blocks):
+            work.starts[block] += n_zero
+    _place(m, work.spare, counts, work.starts, work.packed)
+    return True
+
+
+@jit_apart
+def _sort_by_bytes(m: Any, n_above: Any, n_zero: Any, work: Any) -> None:
+    """Sorts `m` entries of `spare` into `packed`, with `n_zero` ranks left free behind the first `n_above`."""
+    packed = work.packed
+    spare = work.spare
+    low = work.counts[0]
+    high = work.counts[1]
+    low[:256] = np.uint32(0)
+    high[:256] = np.uint32(0)
+    for i in range(m):
+        v = spare[i]
+        low[(v >> np.uint32(16)) & np.uint32(255)] += np.uint32(1)
+        high[v >> np.uint32(24)] += np.uint32(1)
+    a = np.uint32(0)
+    b = np.uint32(0)
+    for d in range(256):
+        c = low[d]
+        low[d] = a
+        a += c
+        c = high[d]
+        high[d] = b
+        b += c
+    for i in range(m):
+        v = spare[i]
+        d = (v >> np.uint32(16)) & np.uint32(255)
+        p = low[d]
+        low[d] = p + np.uint32(1)
+        packed[p] = v
+    for i in range(m):
+        v = packed[i]
+        d = v >> np.uint32(24)
+        p = high[d]
+        high[d] = p + np.uint32(1)
+        spare[p] = v
+    for i in range(n_above):
+        packed[i] = spare[i]
+    for i in range(n_above, m):
+        packed[i + n_zero] = spare[i]
+
+
+@jit_apart
 def rank16(row: Any, work: Any) -> Any:
     """Ranks the texts of one neuron of finite 16-bit floats.
 
@@ -86,52 +198,34 @@ def rank16(row: Any, work: Any) -> Any:
         at which of their ranks is left to `place_zeros`.
     """
     n = row.shape[0]
-    packed = work.packed
-    ranked = work.spare
-    n_zero = 0
-    for i in range(n):
-        n_zero += np.uint16(row[i] & np.uint16(0x7FFF)) == np.uint16(0)
+    lowest, highest, n_zero = _magnitudes(row)
+    zero = np.uint16(highest - lowest)
+    # keys of negative values begin with a block of 16
+    below = np.uint16(zero | np.uint16(15))
+    form = (lowest, zero, below)
+    zero_key = np.uint32(zero) << np.uint32(16)
     n_above = n
     m = n
     if ZERO_SPLIT * n_zero > n:
-        m, n_above = _pack_others(row, _pack16, packed, _ZERO_KEY16 << np.uint32(16))
+        m, n_above = _pack_others(row, _pack16, form, work.spare, zero_key)
     else:
         n_zero = 0
-        for i in range(n):
-            packed[i] = _pack16(row, i)
-    low = work.counts[0]
-    high = work.counts[1]
-    low[:256] = np.uint32(0)
-    high[:256] = np.uint32(0)
-    for i in range(m):
-        v = packed[i]
-        low[(v >> np.uint32(16)) & np.uint32(255)] += np.uint32(1)
-        high[v >> np.uint32(24)] += np.uint32(1)
-    a = np.uint32(0)
-    b = np.uint32(0)
-    for d in range(256):
-        if d == 128:  # keys of negative values start here
-            b += np.uint32(n_zero)
-        c = low[d]
-        low[d] = a
-        a += c
-        c = high[d]
-        high[d] = b
-        b += c
-    for i in range(m):
-        v = packed[i]
-        d = (v >> np.uint32(16)) & np.uint32(255)
-        p = low[d]
-        low[d] = p + np.uint32(1)
-        ranked[p] = v
-    for i in range(m):
-        v = ranked[i]
-        d = v >> np.uint32(24)
-        p = high[d]
-        high[d] = p + np.uint32(1)
-        packed[p] = v
+        _pack_all(row, form, work.spare)
+    n_keys = np.int64(below) + np.int64(zero) + 1
+    if n_keys > KEYS_PER_TEXT * m:
+        _sort_by_bytes(m, min(n_above, m), n_zero, work)
+    else:
+        wait = work.wait
+        is_placed = False
+        if wait[0] == 0:
+            is_placed = _count(m, n_keys, n_zero, np.int64(zero), work.few, work)
+            wait[0] = 0 if is_placed else WAIT
+        else:
+            wait[0] -= 1
+        if not is_placed:
+            _count(m, n_keys, n_zero, np.int64(zero), work.many, work)
     for r in range(n_above, n_above + n_zero):
-        packed[r] = _ZERO_KEY16 << np.uint32(16)
+        work.packed[r] = zero_key
     return n_above, n_zero
 
 
@@ -147,11 +241,11 @@ def rank32(row: Any, work: Any) -> Any:
     n_above = n
     m = n
     if ZERO_SPLIT * n_zero > n:
-        m, n_above = _pack_others(row, _pack32, source, _ZERO_KEY32 << np.uint64(32))
+        m, n_above = _pack_others(row, _pack32, (), source, _ZERO_KEY32 << np.uint64(32))
     else:
         n_zero = 0
         for i in range(n):
-            source[i] = _pack32(row, i)
+            source[i] = _pack32(row, i, ())
     counts = work.counts
     counts[:] = np.uint32(0)
     digit = np.uint64(2047)

@@ -65,8 +65,8 @@ def turn_plane(n: Any, ranked: Any, plane: Any, bits: Any) -> None:
     """Label words by rank -> bitmaps of the eight concepts of a plane, one row each, filled up to whole 64 ranks."""
     for r in range(n, (n + 63) & ~63):
         ranked[r] = np.uint32(0)
-    for h in range(2 * ((n + 63) >> 6)):
-        turn_words(ranked, 32 * h, plane, bits, h, bits.shape[1])
+    for w in range((n + 63) >> 6):
+        turn_words(ranked, 64 * w, plane, bits, 2 * w, bits.shape[1])
 
 
 @jit

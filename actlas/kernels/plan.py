@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,7 +42,7 @@ class Cost:
 #: together; what is not named there is taken to be the same.
 COSTS = {
     False: Cost(),
-    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), walk_middle=0.15, weigh=0.4, group=0.2, precision=0.5, half=1.0),
+    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), walk_middle=0.15, weigh=0.4, group=0.2, precision=0.5, half=1.0, end=0.3),
 }
 COST = COSTS[IS_WIDE]
 
@@ -83,7 +84,7 @@ class Plan:
         which, sets = member_sets(is_member, answerable)
         order = np.lexsort((-n_positive[answerable], which))
         concepts, which = answerable[order], which[order]
-        texts = [np.flatnonzero(positive[:, concept]).astype(np.uint32) for concept in concepts]
+        texts = np.flatnonzero(np.ascontiguousarray(positive.T[concepts])) % n_texts
         quantiles = [q for stat in stats if (q := quantile_of(stat)) is not None]
         whole = concepts[which < 0]
         words = _label_words(positive, concepts)
@@ -93,7 +94,19 @@ class Plan:
         member_words = _label_words(is_in_set, np.arange(len(sets)))
         costs = _group_costs(set(stats), bool(quantiles), n_positive[whole], n_texts)
         labels = inner.Labels(
-            concepts, _starts(texts), _joined(texts), which, _starts(sets), _joined(sets), whole.size, words, member_words, *costs
+            concept=concepts,
+            starts=_starts(n_positive[concepts]),
+            positives=texts.astype(np.uint32),
+            member_set=which,
+            member_starts=_starts([members.size for members in sets]),
+            members=np.concatenate([*sets, np.zeros(0, np.uint32)]),
+            n_whole=whole.size,
+            words=words,
+            member_words=member_words,
+            sparse_cost=costs[0],
+            dense_cost=costs[1],
+            weigh_cost=costs[2],
+            end_cost=costs[3],
         )
         asked = set(stats)
         slot = np.zeros(inner.N_SLOTS, np.bool_)
@@ -127,12 +140,8 @@ class Plan:
         return fixed | {stat: inner.N_SLOTS + i for i, stat in enumerate(quantiles)}
 
 
-def _starts(lists: list[NDArray[np.uint32]]) -> NDArray[np.int64]:
-    return np.cumsum([0, *(part.size for part in lists)], dtype=np.int64)
-
-
-def _joined(lists: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
-    return np.concatenate([*lists, np.zeros(0, np.uint32)])
+def _starts(sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float, float]:
@@ -150,11 +159,13 @@ def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float, f
 
 def _label_words(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Labels of 32 concepts in the bits of a word, "groups texts"."""
-    groups = [concepts[start : start + LANES] for start in range(0, concepts.size, LANES)]
-    words = np.zeros((len(groups), positive.shape[0]), np.uint32)
-    for g, group in enumerate(groups):
-        for c, concept in enumerate(group):
-            words[g] |= positive[:, concept].astype(np.uint32) << np.uint32(c)
+    n_groups = -(-concepts.size // LANES)
+    words = np.empty((n_groups, positive.shape[0]), np.uint32)
+    lanes = np.zeros((positive.shape[0], LANES), np.bool_)
+    for g, group in enumerate(concepts[start : start + LANES] for start in range(0, concepts.size, LANES)):
+        lanes[:, group.size :] = False
+        lanes[:, : group.size] = positive[:, group]
+        words[g] = np.packbits(lanes.ravel(), bitorder="little").view("<u4")
     return words
 
 
