@@ -22,7 +22,7 @@ from actlas.kernels.plan import Plan
 
 Floats = NDArray[np.float64]
 
-#: 16-bit values of at most this many texts go through the 16-bit sort, where key and text share 32 bits.
+#: Key and text of 16-bit values share 32 bits where there are at most this many texts, else 64.
 MAX_TEXTS_16 = 65535
 #: Keys that 16-bit floats can have.
 N_KEYS = 1 << 16
@@ -49,7 +49,7 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     n_words = (n_texts + 63) // 64 + 1
     n = 64 * n_words + 1
     # one piece, so that the arrays' places relative to each other, which the speed depends on, are always the same
-    memory = np.empty(104 * n + 4 * N_KEYS, np.uint8)
+    memory = np.empty(104 * n + 7 * N_KEYS, np.uint8)
     used = -memory.ctypes.data % PAGE
 
     def empty(dtype: Any, size: int = n, in_page: int | None = None) -> NDArray[Any]:
@@ -67,8 +67,8 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
         empty(key),
         counts,
         few=empty(np.uint8, N_KEYS),
-        many=empty(np.uint16, N_KEYS),
-        starts=empty(np.uint16, N_KEYS // 16),
+        many=empty(index, N_KEYS),
+        starts=empty(index, N_KEYS // 16),
         wait=empty(np.int64, 1),
     )
     work.wait[0] = 0
@@ -100,31 +100,32 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
 
 
 @cache
-def _kernel(wide: bool) -> Callable[..., int]:
-    """The compiled loop for 16-bit or for 32-bit values; its types are always the same, so there is one compilation of each."""
+def _kernel(is_short: bool, wide: bool) -> Callable[..., int]:
+    """The compiled loop for 16-bit or 32-bit values, and for few or many texts; each is compiled when it is first needed."""
     plan = Plan.of(np.eye(2, dtype=np.bool_), None, ("ap",), 0.0)
     labels = plan.labels_for(wide)
     work, scratch = _new_scratch(2, wide)
-    rows = np.zeros((1, 2), np.uint32 if wide else np.uint16)
-    form = _FORMS["float32" if wide else "float16"]
+    rows = np.zeros((1, 2), np.uint16 if is_short else np.uint32)
+    form = _FORMS["float16" if is_short else "float32"]
     arguments = (rows, form, plan.wanted, labels, plan.inverse, work, scratch, np.zeros((1, 1, 1)))
-    kernel: Callable[..., int] = inner.score_block32 if wide else inner.score_block16
+    kernel: Callable[..., int] = inner.score_block16 if is_short else inner.score_block32
     return compiled(kernel, tuple(typeof(argument) for argument in arguments))
 
 
 def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> dict[str, Floats]:
     """Scores of all neurons of `block`; see `actlas.kernels.concept_scores`."""
     n_neurons, n_concepts = block.bits.shape[0], plan.n_positive.size
-    wide = block.dtype == "float32" or plan.n_texts > MAX_TEXTS_16
+    is_short = block.dtype != "float32"
+    wide = not is_short or plan.n_texts > MAX_TEXTS_16
     scores = {stat: np.empty((n_neurons, n_concepts)) for stat in plan.stats}
     for stat, count in (("n_positive", plan.n_positive), ("n_member", plan.n_member)):
         if stat in scores:
             scores[stat][:] = count
     if n_neurons == 0:
         return scores
-    kernel = _kernel(wide)
+    kernel = _kernel(is_short, wide)
     labels = plan.labels_for(wide)
-    form = _FORMS["float32" if wide else block.dtype]
+    form = _FORMS[block.dtype]
     n_slots = inner.N_SLOTS + plan.wanted.quantiles.size
     n_threads = threads or n_cores()
     # few calls, because each costs as much as ranking some ten thousand texts; enough of them that threads end together
@@ -138,7 +139,7 @@ def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> 
         # concepts without an answer are never written and stay NaN
         out = np.full((step, n_slots, n_concepts), np.nan)
         for start in starts:
-            rows = block.rows(start, min(start + step, n_neurons), wide=wide)
+            rows = block.rows(start, min(start + step, n_neurons), wide=not is_short)
             refused = kernel(rows, form, plan.wanted, labels, plan.inverse, work, scratch, out)
             if refused >= 0:
                 return start + refused

@@ -362,8 +362,9 @@ def score_block16(sources: int) -> Any:
             if wanted.needs_rank:
                 zeros = rank16(row, work)
                 find_ties(n, work.packed, s)
+                text = (type(work.packed[0])(1) << type(work.packed[0])(4 * work.packed.itemsize)) - type(work.packed[0])(1)
                 for r in range(n):
-                    s.text_at[r] = work.packed[r] & np.uint32(0xFFFF)
+                    s.text_at[r] = work.packed[r] & text
             if wanted.needs_values:
                 for i in range(n):
                     u = np.uint32(row[i])

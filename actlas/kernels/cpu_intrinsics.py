@@ -210,9 +210,9 @@ def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> An
         builder.store(found, place, align=element.width // 8)
         # what stands at `first`, found without waiting for the registers
         none = ir.Constant(ir.IntType(1), 0)
-        lowest = builder.add(builder.zext(builder.cttz(args[0], none), args[1].type), builder.add(args[1], ir.Constant(args[1].type, 1)))
+        place = builder.add(args[1], builder.zext(builder.cttz(args[0], none), args[1].type))
         is_empty = builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, 0))
-        return builder.select(is_empty, args[3], lowest)
+        return builder.select(is_empty, args[3], builder.add(place, ir.Constant(place.type, 1)))
 
     return types.uint64(types.uint32, types.int64, target, types.uint64), generate
 
@@ -255,11 +255,12 @@ def sum_in_blocks(typing: Any, counts: Any, start: Any, sums: Any) -> Any:
         builder.store(builder.sub(upto, values), place, align=element.width // 8)
         last = list(range(15, vector.count, 16))
         whole = builder.shuffle_vector(upto, upto, ir.Constant(ir.VectorType(ir.IntType(32), len(last)), last))
-        if element.width < 16:
-            whole = builder.zext(whole, ir.VectorType(ir.IntType(16), len(last)))
+        entry = ir.IntType(signature.args[2].dtype.bitwidth)
+        if element.width < entry.width:
+            whole = builder.zext(whole, ir.VectorType(entry, len(last)))
         block = builder.lshr(args[1], ir.Constant(args[1].type, 4))
         target = _pointer(context, builder, signature.args[2], args[2], block)
-        builder.store(whole, builder.bitcast(target, whole.type.as_pointer()), align=2)
+        builder.store(whole, builder.bitcast(target, whole.type.as_pointer()), align=entry.width // 8)
         return cgutils.get_null_value(context.get_value_type(signature.return_type))
 
     return types.int64(counts, types.int64, sums), generate
@@ -267,17 +268,18 @@ def sum_in_blocks(typing: Any, counts: Any, start: Any, sums: Any) -> Any:
 
 @intrinsic
 def sum_before(typing: Any, sums: Any, start: Any, carry: Any) -> Any:
-    """Replaces 32 entries of 16 bits from `start` on by `carry` and the sum of those before them. Returns what comes after."""
+    """Replaces 32 entries from `start` on by `carry` and the sum of those before them. Returns what comes after."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector, index = ir.VectorType(ir.IntType(16), 32), ir.IntType(32)
+        entry, index = ir.IntType(signature.args[0].dtype.bitwidth), ir.IntType(32)
+        vector = ir.VectorType(entry, 32)
         place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
-        values = builder.load(place, align=2)
+        values = builder.load(place, align=entry.width // 8)
         upto = _running(builder, values, 32)
         undefined = ir.Constant(vector, ir.Undefined)
-        one = builder.insert_element(undefined, builder.trunc(args[2], ir.IntType(16)), ir.Constant(index, 0))
+        one = builder.insert_element(undefined, builder.trunc(args[2], entry), ir.Constant(index, 0))
         everywhere = builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, 32), None))
-        builder.store(builder.add(builder.sub(upto, values), everywhere), place, align=2)
+        builder.store(builder.add(builder.sub(upto, values), everywhere), place, align=entry.width // 8)
         return builder.add(args[2], builder.zext(builder.extract_element(upto, ir.Constant(index, 31)), args[2].type))
 
     return types.uint64(sums, types.int64, types.uint64), generate

@@ -25,12 +25,12 @@ _ZERO_KEY32 = np.uint64(0x7FFFFFFF)
 class Sorting(NamedTuple):
     """Working memory of ranking; `packed` ends up holding key and text of each rank."""
 
-    packed: Any  # uint32 (16-bit values) or uint64
+    packed: Any  # uint32 (16-bit values of up to 65,535 texts) or uint64
     spare: Any
     counts: NDArray[np.uint32]  # per digit
     few: NDArray[np.uint8]  # per key: texts, if no 16 keys that stand together have more than 255
-    many: NDArray[np.uint16]  # the same for any number of texts
-    starts: NDArray[np.uint16]  # per 16 keys: the rank of the first
+    many: Any  # the same for any number of texts; of half the bits of `packed`
+    starts: Any  # per 16 keys: the rank of the first
     wait: NDArray[np.int64]  # neurons to rank before `few` is tried again
 
 
@@ -41,13 +41,16 @@ def _key32(u: Any) -> Any:
 
 @jit
 def _pack16(row: Any, i: Any, form: Any) -> Any:
-    """Ascending keys are descending values; -0.0 gets the key of 0.0. `form`: see `_form`."""
-    lowest, zero, below = form
+    """Ascending keys are descending values; -0.0 gets the key of 0.0.
+
+    `form`: the magnitude below all but zero, the key of zero, the one before the negative values' first, bits that a text takes.
+    """
+    lowest, zero, below, shift = form
     u = row[i]
     # numba widens every integer operation; the casts let it work on short ones
     above = np.uint16(max(np.uint16(u & np.uint16(0x7FFF)), lowest) - lowest)
     key = np.uint16(zero - above) if u <= np.uint16(0x8000) else np.uint16(below + above)
-    return (np.uint32(key) << np.uint32(16)) | np.uint32(i)
+    return (type(shift)(key) << shift) | type(shift)(i)
 
 
 @jit
@@ -106,32 +109,33 @@ def _pack_all(row: Any, form: Any, packed: Any) -> None:
 
 
 @jit_apart
-def _tally(m: Any, source: Any, counts: Any) -> None:
+def _tally(m: Any, shift: Any, source: Any, counts: Any) -> None:
     for i in range(m):
-        counts[source[i] >> np.uint32(16)] += 1
+        counts[source[i] >> shift] += 1
 
 
 @jit_apart
-def _place(m: Any, source: Any, counts: Any, starts: Any, target: Any) -> None:
+def _place(m: Any, shift: Any, source: Any, counts: Any, starts: Any, target: Any) -> None:
     for i in range(m):
         v = source[i]
-        key = v >> np.uint32(16)
+        key = v >> shift
         k = np.uint32(counts[key])
         counts[key] = k + np.uint32(1)
-        target[np.uint32(starts[v >> np.uint32(20)]) + k] = v
+        target[np.uint32(starts[key >> type(shift)(4)]) + k] = v
 
 
 @jit
-def _count(m: Any, n_keys: Any, n_zero: Any, zero: Any, counts: Any, work: Any) -> Any:
+def _count(m: Any, n_keys: Any, n_zero: Any, form: Any, counts: Any, work: Any) -> Any:
     """Sorts `m` entries of `spare` into `packed` by how many there are of each key; False if `counts` cannot hold that.
 
-    Leaves `n_zero` ranks free behind the keys up to `zero`'s block of 16.
+    Leaves `n_zero` ranks free where the negative values' keys begin.
     """
+    zero, shift = form[1], form[3]
     lanes = 64 // counts.itemsize
     n_whole = (n_keys + lanes - 1) // lanes * lanes
     for key in range(n_whole):
         counts[key] = 0
-    _tally(m, work.spare, counts)
+    _tally(m, shift, work.spare, counts)
     for key in range(0, n_whole, lanes):
         sum_in_blocks(counts, key, work.starts)
     n_blocks = n_whole >> 4
@@ -143,25 +147,27 @@ def _count(m: Any, n_keys: Any, n_zero: Any, zero: Any, counts: Any, work: Any) 
     if total != np.uint64(m):  # a count, or the sum of a block, went round
         return False
     if n_zero > 0:
-        for block in range((zero >> 4) + 1, n_blocks):
+        for block in range((np.int64(zero) >> 4) + 1, n_blocks):
             work.starts[block] += n_zero
-    _place(m, work.spare, counts, work.starts, work.packed)
+    _place(m, shift, work.spare, counts, work.starts, work.packed)
     return True
 
 
 @jit_apart
-def _sort_by_bytes(m: Any, n_above: Any, n_zero: Any, work: Any) -> None:
+def _sort_by_bytes(m: Any, shift: Any, n_above: Any, n_zero: Any, work: Any) -> None:
     """Sorts `m` entries of `spare` into `packed`, with `n_zero` ranks left free behind the first `n_above`."""
     packed = work.packed
     spare = work.spare
+    byte = type(shift)(255)
+    higher = shift + type(shift)(8)
     low = work.counts[0]
     high = work.counts[1]
     low[:256] = np.uint32(0)
     high[:256] = np.uint32(0)
     for i in range(m):
         v = spare[i]
-        low[(v >> np.uint32(16)) & np.uint32(255)] += np.uint32(1)
-        high[v >> np.uint32(24)] += np.uint32(1)
+        low[(v >> shift) & byte] += np.uint32(1)
+        high[v >> higher] += np.uint32(1)
     a = np.uint32(0)
     b = np.uint32(0)
     for d in range(256):
@@ -173,13 +179,13 @@ def _sort_by_bytes(m: Any, n_above: Any, n_zero: Any, work: Any) -> None:
         b += c
     for i in range(m):
         v = spare[i]
-        d = (v >> np.uint32(16)) & np.uint32(255)
+        d = (v >> shift) & byte
         p = low[d]
         low[d] = p + np.uint32(1)
         packed[p] = v
     for i in range(m):
         v = packed[i]
-        d = v >> np.uint32(24)
+        d = v >> higher
         p = high[d]
         high[d] = p + np.uint32(1)
         spare[p] = v
@@ -202,8 +208,10 @@ def rank16(row: Any, work: Any) -> Any:
     zero = np.uint16(highest - lowest)
     # keys of negative values begin with a block of 16
     below = np.uint16(zero | np.uint16(15))
-    form = (lowest, zero, below)
-    zero_key = np.uint32(zero) << np.uint32(16)
+    kind = type(work.packed[0])
+    shift = kind(4 * work.packed.itemsize)
+    form = (lowest, zero, below, shift)
+    zero_key = kind(zero) << shift
     n_above = n
     m = n
     if ZERO_SPLIT * n_zero > n:
@@ -213,17 +221,17 @@ def rank16(row: Any, work: Any) -> Any:
         _pack_all(row, form, work.spare)
     n_keys = np.int64(below) + np.int64(zero) + 1
     if n_keys > KEYS_PER_TEXT * m:
-        _sort_by_bytes(m, min(n_above, m), n_zero, work)
+        _sort_by_bytes(m, shift, min(n_above, m), n_zero, work)
     else:
         wait = work.wait
         is_placed = False
         if wait[0] == 0:
-            is_placed = _count(m, n_keys, n_zero, np.int64(zero), work.few, work)
+            is_placed = _count(m, n_keys, n_zero, form, work.few, work)
             wait[0] = 0 if is_placed else WAIT
         else:
             wait[0] -= 1
         if not is_placed:
-            _count(m, n_keys, n_zero, np.int64(zero), work.many, work)
+            _count(m, n_keys, n_zero, form, work.many, work)
     for r in range(n_above, n_above + n_zero):
         work.packed[r] = zero_key
     return n_above, n_zero

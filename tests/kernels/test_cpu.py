@@ -39,7 +39,7 @@ def test_calls_from_several_threads_do_not_meet():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("poison", [0x00, 0x55, 0xFF])
 def test_no_result_depends_on_what_memory_held_before(monkeypatch, poison, dtype):
-    values, is_concept, is_member = make(n_neurons=5, n_texts=1000, dtype=dtype)
+    values, is_concept, is_member = make(n_neurons=5, n_texts=1500, dtype=dtype)
     expected = [concept_scores(values, is_concept, stats, is_member, backend="reference") for stats in (STATS, ("ap", "auroc"))]
     empty = np.empty
 

@@ -7,10 +7,10 @@ from actlas.kernels.cpu import _new_scratch
 from actlas.kernels.cpu_rank import find_ties, place_zeros, rank16, rank32, start_groups
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dtype, wide", [(np.float16, False), (np.float16, True), (np.float32, True)])
 @pytest.mark.parametrize("shape", ["gaussian", "relu", "zeros between", "all zero", "two values"])
-@pytest.mark.parametrize("n_texts", [1, 2, 63, 64, 65, 128, 1000])
-def test_ranks_are_those_of_a_sort(n_texts, shape, dtype):
+@pytest.mark.parametrize("n_texts", [1, 2, 63, 64, 65, 128, 1000, 3000])
+def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
     rng = np.random.default_rng(n_texts)
     x = rng.standard_normal(n_texts)
     if shape == "relu":
@@ -22,13 +22,12 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype):
     elif shape == "two values":
         x = np.sign(x)
     x = x.astype(dtype)
-    wide = dtype == np.float32
     work, s = _new_scratch(n_texts, wide)
-    bits = x.view(np.uint32 if wide else np.uint16)
-    n_above, n_zero = (rank32 if wide else rank16)(bits, work)
+    bits = x.view(np.uint32 if dtype == np.float32 else np.uint16)
+    n_above, n_zero = (rank32 if dtype == np.float32 else rank16)(bits, work)
     s.text_at[:n_texts] = work.packed[:n_texts] & (0xFFFFFFFF if wide else 0xFFFF)
     if n_zero:
-        place_zeros(bits, bits.dtype.type(0x7FFFFFFF if wide else 0x7FFF), n_above, s.text_at)
+        place_zeros(bits, bits.dtype.type(0x7FFFFFFF if dtype == np.float32 else 0x7FFF), n_above, s.text_at)
     find_ties(n_texts, work.packed, s)
     start_groups(n_texts, s.ends, s.first_of)
     texts = s.text_at[:n_texts]
@@ -39,3 +38,19 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype):
     assert is_end == [rank + 1 == n_texts or ranked[rank] != ranked[rank + 1] for rank in range(n_texts)]
     ends = 1 + np.flatnonzero(is_end)
     assert s.first_of[ends].tolist() == [int((ranked > ranked[end - 1]).sum()) for end in ends]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("n_same", [0, 200, 255, 256, 257, 600, 1999])
+def test_short_counters_that_overflow_change_nothing(n_same, wide):
+    # the same value again and again, then as many that lie so close that their keys stand in one block of 16
+    rng = np.random.default_rng(n_same)
+    x = rng.standard_normal(2000).astype(np.float16)
+    x[: n_same // 2] = 0.5
+    x[n_same // 2 : n_same] = np.nextafter(np.float16(0.5), np.float16(1))
+    x = rng.permutation(x)
+    work, _ = _new_scratch(2000, wide)
+    for neuron in range(3):  # the counters are left alone for a while once they were too short
+        rank16(x.view(np.uint16), work)
+        texts = (work.packed[:2000] & (0xFFFFFFFF if wide else 0xFFFF)).astype(int)
+        assert texts.tolist() == np.argsort(-x.astype(float), kind="stable").tolist(), neuron
