@@ -1,12 +1,13 @@
 """Kernels against everything else that computes the same numbers, in one process and on one thread unless said.
 
-    python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [torchmetrics]
+    python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [torchmetrics] [auroc]
                                        [--full | --quick]
 
 - matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
   them crossed (--full: in no order, saved on the way; takes hours). Peers work on as many of the same neurons as fill a
   comparable time; figures are per value and concept.
 - statistics: each statistic alone, and the nine defaults together, over the time of average precision alone
+- auroc: the area under the ROC curve and its peers, at the centre of the matrix and some of its neighbours
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
 - parts: each step of the engine alone, beside one copy of the values
 - costs: what `actlas.kernels.plan.Cost` holds, measured
@@ -20,6 +21,7 @@ for every neuron to the numpy peer.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import time
@@ -27,6 +29,8 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,15 +118,19 @@ def peak_bytes(call: Callable[[], object]) -> int:
     return peak
 
 
-def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
-    most = max(16, int(6e7) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
+def measure_cell(cell: Cell, rounds: int, seconds: float, statistic: str = "ap") -> dict[str, object]:
+    most = max(16, int(3e7) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
     values = kernel_peers.make_values(cell.shape, most, cell.n_texts, cell.dtype)
     labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
 
     def ours(n: int) -> np.ndarray:
-        return concept_scores(as_input(values[:n]), labels, ("ap",), backend="cpu", threads=1)["ap"]
+        return concept_scores(as_input(values[:n]), labels, (statistic,), backend="cpu", threads=1)[statistic]
 
-    peers = {name: peer for name, peer in kernel_peers.AP_PEERS.items() if (cell.dtype != "float32") or name != "torch counting"}
+    peers = {
+        name: peer
+        for name, peer in kernel_peers.PEERS[statistic].items()
+        if (cell.dtype != "float32") or name != "torch counting"
+    }
     n_ours = neurons_for(ours, 2 * seconds, most)
     ranked = [name for name in kernel_peers.TORCHMETRICS_PEERS if name in peers]
     given = dict.fromkeys(peers, values[:n_ours])
@@ -136,7 +144,7 @@ def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
     found = ours(n_ours)
     difference = {}
     for name, peer in peers.items():
-        n = n_ours if name == "numpy positives" else sizes[name]
+        n = n_ours if name in kernel_peers.WHOLE else sizes[name]
         step = max(1, int(2e7) // cell.n_texts)
         theirs = np.concatenate([peer(given[name][start : min(start + step, n)], asked[name]) for start in range(0, n, step)])
         difference[name] = float(np.abs(theirs - found[:n, : asked[name].shape[1]]).max())
@@ -153,6 +161,7 @@ def measure_cell(cell: Cell, rounds: int, seconds: float) -> dict[str, object]:
     floor = 2 * values[:n_ours].nbytes / copy_bandwidth(values[:n_ours])
     return {
         **asdict(cell),
+        "statistic": statistic,
         "n_neurons": n_ours,
         "ns_per_cell": {name: 1e9 * timing.median for name, timing in per_cell.items()},
         "peer_over_actlas": {name: timing.ratio_to(per_cell["actlas"]) for name, timing in per_cell.items() if name != "actlas"},
@@ -196,6 +205,18 @@ def torchmetrics(options: argparse.Namespace) -> None:
         print(save("kernels_torchmetrics", {"rounds": options.rounds, "clock": "thread"}, [row], threads=1))
 
 
+def auroc(options: argparse.Namespace) -> None:
+    """AUROC among its peers."""
+    rows = []
+    changes = ({}, {"n_texts": 1000}, {"n_texts": 20000}, {"n_concepts": 200}, {"dtype": "float32"}, {"shape": "relu90"})
+    for cell in (*(replace(Cell(), **change) for change in changes), Cell(prevalence=0.5)):
+        row = measure_cell(cell, options.rounds, 0.01 if options.quick else 0.05, "auroc")
+        rows.append(row)
+        print(cell, row["peer_over_actlas"], row["largest_difference"], flush=True)
+    if not options.quick:
+        print(save("kernels_auroc", {"rounds": options.rounds, "clock": "thread"}, rows, threads=1))
+
+
 def statistics(options: argparse.Namespace) -> None:
     """Time of each statistic over that of average precision, at the centre of the matrix and at two of its edges."""
     rows = []
@@ -215,36 +236,32 @@ def statistics(options: argparse.Namespace) -> None:
         methods = {name: partial(score, stats) for name, stats in asked.items()}
         timings = interleave(methods, options.rounds, clock=time.thread_time)
         ratios = {name: timing.ratio_to(timings["ap"]) for name, timing in timings.items()}
-        peer = _auroc_peer(values, labels, options.rounds)
-        rows.append({**asdict(cell), "time_over_ap": ratios, "largest_difference": difference, "auroc": peer})
-        print(
-            f"{cell}: nine defaults {ratios['nine defaults']['median']:.2f}x of ap, scipy AUROC {peer['median']:.1f}x", flush=True
-        )
+        rows.append({**asdict(cell), "time_over_ap": ratios, "largest_difference": difference})
+        print(f"{cell}: nine defaults {ratios['nine defaults']['median']:.2f}x of ap", flush=True)
     if not options.quick:
         print(save("kernels_statistics", {"rounds": options.rounds, "clock": "thread"}, rows, threads=1))
-
-
-def _auroc_peer(values: np.ndarray, labels: np.ndarray, rounds: int) -> dict[str, float]:
-    """Time of AUROC from scipy's ranks over ours, per neuron."""
-    few = values[: max(4, len(values) // 20)]
-    found = concept_scores(values, labels, ("auroc",), backend="cpu", threads=1)["auroc"]
-    if not np.abs(found[: len(few)] - kernel_peers.scipy_auroc(few, labels)).max() <= TOLERANCE:
-        raise SystemExit("AUROC differs from scipy's; no figure is given")
-    methods: dict[str, Callable[[], object]] = {
-        "actlas": lambda: concept_scores(values, labels, ("auroc",), backend="cpu", threads=1),
-        "scipy": lambda: kernel_peers.scipy_auroc(few, labels),
-    }
-    timings = interleave(methods, rounds, clock=time.thread_time)
-    scale = len(values) / len(few)
-    return {name: scale * ratio for name, ratio in timings["scipy"].ratio_to(timings["actlas"]).items()}
 
 
 def _score_on(values: np.ndarray, labels: np.ndarray, n_threads: int) -> np.ndarray:
     return concept_scores(values, labels, ("ap",), backend="cpu", threads=n_threads)["ap"]
 
 
+def _lone_worker(cell: Cell, n_neurons: int, orders: Connection) -> None:
+    """A process that scores its own values on one thread whenever it is told to."""
+    values = kernel_peers.make_values(cell.shape, n_neurons, cell.n_texts, cell.dtype)
+    labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
+    _score_on(values, labels, 1)
+    orders.send(None)
+    while orders.recv():
+        _score_on(values, labels, 1)
+        orders.send(None)
+
+
 def threads(options: argparse.Namespace) -> None:
-    """Wall time on one thread over that on more."""
+    """Wall time on one thread over that on more, and over that of as many processes that share the neurons and nothing else.
+
+    The latter is what the machine can give: cores that share caches, memory and the right to run are no whole cores.
+    """
     rows = []
     counts = sorted({1, 2, *(2**i for i in range(1, 8) if 2**i <= n_cores()), n_cores()})
     for cell in (Cell(), Cell(shape="relu90"), Cell(prevalence=0.5), Cell(n_texts=20000)):
@@ -255,10 +272,33 @@ def threads(options: argparse.Namespace) -> None:
         score = partial(_score_on, values, labels)
         if any(not np.array_equal(score(1), score(n)) for n in counts):
             raise SystemExit("the number of threads changed a result; no figure is given")
-        timings = interleave({str(n): partial(score, n) for n in counts}, options.rounds)
+        most = counts[-1]
+        spawn = multiprocessing.get_context("spawn")
+        ends = [spawn.Pipe() for _ in range(most)]
+        workers = [spawn.Process(target=_lone_worker, args=(cell, n_neurons // most, end)) for _, end in ends]
+        for worker in workers:
+            worker.start()
+
+        def all_apart(ends: list[tuple[Any, Any]] = ends) -> None:
+            for end, _ in ends:
+                end.send(True)
+            for end, _ in ends:
+                end.recv()
+
+        for end, _ in ends:  # values are there and kernels compiled
+            end.recv()
+        methods: dict[str, Callable[[], object]] = {str(n): partial(score, n) for n in counts}
+        timings = interleave(methods | {"processes": all_apart}, options.rounds)
+        for end, _ in ends:
+            end.send(False)
+        for worker in workers:
+            worker.join()
         speedups = {n: timings["1"].ratio_to(timing) for n, timing in timings.items()}
-        rows.append({**asdict(cell), "n_neurons": n_neurons, "speed_over_one_thread": speedups})
-        print(cell, {n: round(speedup["median"], 2) for n, speedup in speedups.items()}, flush=True)
+        apart = speedups.pop("processes")
+        row = {"n_neurons": n_neurons, "speed_over_one_thread": speedups, "n_processes": most, "processes_over_one_thread": apart}
+        rows.append({**asdict(cell), **row})
+        shown = {n: round(speedup["median"], 2) for n, speedup in speedups.items()}
+        print(cell, shown, f"{most} processes {apart['median']:.2f}", flush=True)
     if not options.quick:
         print(save("kernels_threads", {"rounds": options.rounds, "clock": "wall"}, rows, threads=n_cores()))
 
@@ -270,6 +310,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "parts": kernel_parts.run,
     "costs": kernel_costs.run,
     "torchmetrics": torchmetrics,
+    "auroc": auroc,
     "checkpoint": kernel_checkpoint.run,
 }
 

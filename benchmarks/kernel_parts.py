@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
     rows, target, inverse = values.view(np.uint16), np.empty(N_TEXTS, np.uint16), plan.inverse
     steps: dict[str, Callable[[], Any]] = {
         "copy of the values": lambda: copy(rows, target),
-        "rank the texts (two radix passes)": lambda: rank(rows, work, s),
+        "rank the texts": lambda: rank(rows, work, s),
         "find ties, texts by rank": lambda: ties(n_neurons, work, s),
         "labels by rank": lambda: labels_by_rank(n_neurons, labels, s),
         "sparse: ends of groups by rank": lambda: ends_by_rank(n_neurons, s),

@@ -7,6 +7,7 @@ torchmetrics take ranks instead of values, and what they return was computed in 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -152,26 +153,41 @@ def unit_ranks(values: np.ndarray) -> np.ndarray:
     return (rankdata(as_numbers(values), axis=1) / values.shape[1]).astype(np.float32)
 
 
-def torchmetrics_loop(ranks: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+def torchmetrics_loop(ranks: np.ndarray, is_concept: np.ndarray, score: str = "average_precision") -> np.ndarray:
     """torchmetrics, one call per neuron and concept, on `unit_ranks`."""
-    from torchmetrics.functional.classification import binary_average_precision
+    from torchmetrics.functional import classification
 
+    binary = getattr(classification, f"binary_{score}")
     rows, labels = torch.from_numpy(ranks), torch.from_numpy(is_concept.T.astype(np.int64))
-    return np.array([[binary_average_precision(row, y, validate_args=False).item() for y in labels] for row in rows])
+    return np.array([[binary(row, y, validate_args=False).item() for y in labels] for row in rows])
 
 
-def torchmetrics_multilabel(ranks: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+def torchmetrics_multilabel(ranks: np.ndarray, is_concept: np.ndarray, score: str = "average_precision") -> np.ndarray:
     """torchmetrics, one call per concept, in which every neuron stands as a label of its own, on `unit_ranks`."""
-    from torchmetrics.functional.classification import multilabel_average_precision
+    from torchmetrics.functional import classification
 
+    multilabel = getattr(classification, f"multilabel_{score}")
     # stored "neurons texts" and seen as "texts neurons": each neuron is sorted alone, from memory that lies together
     predicted, labels = torch.from_numpy(ranks).T, torch.from_numpy(is_concept.astype(np.int64))
     scores = np.empty((len(ranks), is_concept.shape[1]))
     for concept in range(labels.shape[1]):
         target = labels[:, concept : concept + 1].expand(-1, len(ranks))
-        found = multilabel_average_precision(predicted, target, num_labels=len(ranks), average="none", validate_args=False)
+        found = multilabel(predicted, target, num_labels=len(ranks), average="none", validate_args=False)
         scores[:, concept] = found.numpy()
     return scores
+
+
+def torch_auroc(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
+    """AUROC from mid-ranks by one torch.sort per neuron on integer keys, all concepts in one matrix product."""
+    text, end = _torch_ends(torch.from_numpy(order_keys(values)))
+    n_texts = end.shape[1]
+    first = torch.zeros_like(end)
+    first[:, 1:] = torch.where(end[:, 1:] != end[:, :-1], end[:, :-1], torch.zeros((), dtype=end.dtype))
+    middle = (first.cummax(1).values + end).double()
+    ranks = torch.empty_like(middle).scatter_(1, text, middle)
+    n = torch.from_numpy(is_concept.sum(0))
+    positives = ranks @ torch.from_numpy(is_concept.astype(np.float64))
+    return (1 - (positives - n * n) / (2 * n * (n_texts - n))).numpy()
 
 
 def scipy_auroc(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
@@ -181,7 +197,8 @@ def scipy_auroc(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
     return (ranks @ is_concept.astype(np.float64) - n * (n + 1) / 2) / (n * (len(is_concept) - n))
 
 
-AP_PEERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+Peer = Callable[[np.ndarray, np.ndarray], np.ndarray]
+AP_PEERS: dict[str, Peer] = {
     "scikit-learn loop": sklearn_loop,
     "numpy positives": numpy_positives,
     "torch plain": torch_plain,
@@ -189,10 +206,15 @@ AP_PEERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "torch counting": torch_counting,
     "torch dense": torch_dense,
 }
+AUROC_PEERS: dict[str, Peer] = {"scikit-learn loop": sklearn_auroc, "scipy ranks": scipy_auroc, "torch ranks": torch_auroc}
 TORCHMETRICS_PEERS = ("torchmetrics loop", "torchmetrics multilabel")
 if find_spec("torchmetrics"):
-    AP_PEERS |= dict(zip(TORCHMETRICS_PEERS, (torchmetrics_loop, torchmetrics_multilabel), strict=True))
+    for _peers, _score in ((AP_PEERS, "average_precision"), (AUROC_PEERS, "auroc")):
+        _peers["torchmetrics loop"] = partial(torchmetrics_loop, score=_score)
+        _peers["torchmetrics multilabel"] = partial(torchmetrics_multilabel, score=_score)
+PEERS = {"ap": AP_PEERS, "auroc": AUROC_PEERS}
+#: Peers that are compared with every neuron; the others are with as many as they are timed on.
+WHOLE = ("numpy positives", "scipy ranks")
 #: Peers whose time is the same for each concept, and long: they are given a few concepts.
 PER_CONCEPT = ("scikit-learn loop", *TORCHMETRICS_PEERS)
-AUROC_PEERS = {"scikit-learn loop": sklearn_auroc, "scipy ranks": scipy_auroc}
-TORCH_PEERS = ("torch plain", "torch positives", "torch counting", "torch dense")
+TORCH_PEERS = ("torch plain", "torch positives", "torch counting", "torch dense", "torch ranks")

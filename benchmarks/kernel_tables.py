@@ -57,18 +57,38 @@ def _matrix(result: Mapping[str, Any]) -> str:
 
 def _statistics(result: Mapping[str, Any]) -> str:
     names = ("nine defaults", "auroc", "mean", "std", "median", "best_f1", "ap_anti")
+    rows = [(*_cell(row), *(f"{row['time_over_ap'][name]['median']:.2f}" for name in names)) for row in result["rows"]]
+    return markdown((*_CELL_HEAD, *names), rows)
+
+
+def _auroc(result: Mapping[str, Any]) -> str:
+    peers = list(result["rows"][0]["peer_over_actlas"])
     rows = [
-        (*_cell(row), *(f"{row['time_over_ap'][name]['median']:.2f}" for name in names), spread(row["auroc"], 1))
+        (
+            *_cell(row),
+            f"{row['ns_per_cell']['actlas']:.3f}",
+            *(spread(row["peer_over_actlas"][name], 1 if name in ("scipy ranks", "torch ranks") else 0) for name in peers),
+            f"{max(row['largest_difference'].values()):.0e}",
+        )
         for row in result["rows"]
     ]
-    return markdown((*_CELL_HEAD, *names, "scipy AUROC / ours"), rows)
+    return markdown((*_CELL_HEAD, "ns per value and concept", *peers, "difference"), rows)
 
 
 def _threads(result: Mapping[str, Any]) -> str:
     rows = []
     for row in result["rows"]:
-        rows += [(*_cell(row), n, spread(speed, 2)) for n, speed in row["speed_over_one_thread"].items() if n != "1"]
-    return markdown((*_CELL_HEAD, "threads", "speed / one thread's"), rows)
+        rows += [
+            (
+                *_cell(row),
+                n,
+                spread(speed, 2),
+                spread(row["processes_over_one_thread"], 2) if int(n) == row["n_processes"] else "-",
+            )
+            for n, speed in row["speed_over_one_thread"].items()
+            if n != "1"
+        ]
+    return markdown((*_CELL_HEAD, "threads", "speed / one thread's", "as many processes"), rows)
 
 
 def _parts(result: Mapping[str, Any]) -> str:
@@ -144,6 +164,7 @@ KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_narrow": _matrix,
     "kernels_torchmetrics": _matrix,
     "kernels_full": _full,
+    "kernels_auroc": _auroc,
     "kernels_parts": _parts,
     "kernels_statistics": _statistics,
     "kernels_threads": _threads,

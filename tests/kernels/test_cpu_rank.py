@@ -7,7 +7,7 @@ from actlas.kernels.cpu import _new_scratch
 from actlas.kernels.cpu_rank import find_ties, place_zeros, rank16, rank32, start_groups
 
 
-@pytest.mark.parametrize("dtype, wide", [(np.float16, False), (np.float16, True), (np.float32, True)])
+@pytest.mark.parametrize(("dtype", "wide"), [(np.float16, False), (np.float16, True), (np.float32, True)])
 @pytest.mark.parametrize("shape", ["gaussian", "relu", "zeros between", "all zero", "two values"])
 @pytest.mark.parametrize("n_texts", [1, 2, 63, 64, 65, 128, 1000, 3000])
 def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
