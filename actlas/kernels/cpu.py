@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from actlas.kernels import cpu_concepts as inner
 from actlas.kernels.cpu_intrinsics import LANES
-from actlas.kernels.cpu_rank import Sorting
+from actlas.kernels.cpu_rank import N_COUNTERS, Sorting
 from actlas.kernels.cpu_sums import Scratch
 from actlas.kernels.inputs import Block
 from actlas.kernels.jit import compiled
@@ -24,8 +24,6 @@ Floats = NDArray[np.float64]
 
 #: Key and text of 16-bit values share 32 bits where there are at most this many texts, else 64.
 MAX_TEXTS_16 = 65535
-#: Keys that 16-bit floats can have.
-N_KEYS = 1 << 16
 #: Bytes of a cache line and of a page.
 CACHE_LINE, PAGE = 64, 4096
 #: Bytes of values and scores that a thread has in hand.
@@ -49,7 +47,7 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     n_words = (n_texts + 63) // 64 + 1
     n = 64 * n_words + 1
     # one piece, so that the arrays' places relative to each other, which the speed depends on, are always the same
-    memory = np.empty(104 * n + 7 * N_KEYS, np.uint8)
+    memory = np.empty(104 * n + 7 * N_COUNTERS, np.uint8)
     used = -memory.ctypes.data % PAGE
 
     def empty(dtype: Any, size: int = n, in_page: int | None = None) -> NDArray[Any]:
@@ -61,14 +59,12 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
 
     # short indices keep twice as many texts in the first-level cache
     key, index = (np.uint64, np.uint32) if wide else (np.uint32, np.uint16)
-    counts = empty(np.uint32, 3 * 2048).reshape(3, 2048) if wide else empty(np.uint32, 2 * 256).reshape(2, 256)
     work = Sorting(
         empty(key),
         empty(key),
-        counts,
-        few=empty(np.uint8, N_KEYS),
-        many=empty(index, N_KEYS),
-        starts=empty(index, N_KEYS // 16),
+        few=empty(np.uint8, N_COUNTERS),
+        many=empty(index, N_COUNTERS),
+        starts=empty(index, N_COUNTERS // 16),
         wait=empty(np.int64, 1),
     )
     work.wait[0] = 0

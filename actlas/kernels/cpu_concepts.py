@@ -27,7 +27,7 @@ from actlas.kernels.cpu_intrinsics import (
     walk32,
     walk32_middles,
 )
-from actlas.kernels.cpu_rank import find_ties, place_zeros, rank16, rank32, start_groups
+from actlas.kernels.cpu_rank import find_ties, place_zeros, rank, start_groups
 from actlas.kernels.cpu_sums import (
     Index,
     best_f1,
@@ -360,7 +360,7 @@ def score_block16(sources: int) -> Any:
                 return m
             zeros = (n, 0)
             if wanted.needs_rank:
-                zeros = rank16(row, work)
+                zeros = rank(row, work)
                 find_ties(n, work.packed, s)
                 text = (type(work.packed[0])(1) << type(work.packed[0])(4 * work.packed.itemsize)) - type(work.packed[0])(1)
                 for r in range(n):
@@ -389,7 +389,7 @@ def score_block32(sources: int) -> Any:
                 return m
             zeros = (n, 0)
             if wanted.needs_rank:
-                zeros = rank32(row, work)
+                zeros = rank(row, work)
                 find_ties(n, work.packed, s)
                 for r in range(n):
                     s.text_at[r] = np.uint32(work.packed[r] & np.uint64(0xFFFFFFFF))

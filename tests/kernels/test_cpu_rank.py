@@ -1,10 +1,10 @@
-"""Ranking alone: keys, the three radix passes, zeros set apart, ends of ties."""
+"""Ranking alone: keys, sorting by counting, zeros set apart, ends of ties."""
 
 import numpy as np
 import pytest
 
 from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_rank import find_ties, place_zeros, rank16, rank32, start_groups
+from actlas.kernels.cpu_rank import find_ties, place_zeros, rank, start_groups
 
 
 @pytest.mark.parametrize(("dtype", "wide"), [(np.float16, False), (np.float16, True), (np.float32, True)])
@@ -24,7 +24,7 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
     x = x.astype(dtype)
     work, s = _new_scratch(n_texts, wide)
     bits = x.view(np.uint32 if dtype == np.float32 else np.uint16)
-    n_above, n_zero = (rank32 if dtype == np.float32 else rank16)(bits, work)
+    n_above, n_zero = rank(bits, work)
     s.text_at[:n_texts] = work.packed[:n_texts] & (0xFFFFFFFF if wide else 0xFFFF)
     if n_zero:
         place_zeros(bits, bits.dtype.type(0x7FFFFFFF if dtype == np.float32 else 0x7FFF), n_above, s.text_at)
@@ -51,6 +51,6 @@ def test_short_counters_that_overflow_change_nothing(n_same, wide):
     x = rng.permutation(x)
     work, _ = _new_scratch(2000, wide)
     for neuron in range(3):  # the counters are left alone for a while once they were too short
-        rank16(x.view(np.uint16), work)
+        rank(x.view(np.uint16), work)
         texts = (work.packed[:2000] & (0xFFFFFFFF if wide else 0xFFFF)).astype(int)
         assert texts.tolist() == np.argsort(-x.astype(float), kind="stable").tolist(), neuron
