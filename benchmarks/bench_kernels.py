@@ -4,8 +4,8 @@
                                        [--full | --quick]
 
 - matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
-  them crossed (--full: in no order, saved on the way, without torchmetrics; takes an hour or two). Peers work on as many of the same neurons as fill a
-  comparable time; figures are per value and concept.
+  them crossed (--full: in no order, saved on the way, without torchmetrics; takes an hour or two). Peers work on as many of the
+  same neurons as fill a comparable time; figures are per value and concept.
 - statistics: each statistic alone, and the nine defaults together, over the time of average precision alone
 - auroc: the area under the ROC curve and its peers, at the centre of the matrix and some of its neighbours
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)

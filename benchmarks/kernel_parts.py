@@ -90,9 +90,9 @@ def sums(times: Any, n_groups: Any, n_concepts: Any, inverse: Any, s: Any) -> An
 def walks(times: Any, labels: Any, inverse: Any, s: Any) -> None:
     n = s.x.shape[0]
     for _ in range(times):
-        _weigh(0, n, False, inverse, s)
+        _weigh(0, n, inverse, s.ends, s.weight, s.carry)
         for g in range(labels.words.shape[0]):
-            _dense_group(g, labels.n_whole, False, (n, 0), labels, inverse, s)
+            _dense_group(g, labels.n_whole, (n, 0), labels, inverse, s)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -19,26 +19,26 @@ from actlas.kernels.cpu_intrinsics import (
     IS_WIDE,
     LANES,
     walk8,
-    walk8_middles,
     walk16,
-    walk16_middles,
     walk24,
-    walk24_middles,
     walk32,
-    walk32_middles,
 )
-from actlas.kernels.cpu_rank import find_ties, place_zeros, rank, start_groups
+from actlas.kernels.cpu_rank import find_ties, place_zeros, rank
 from actlas.kernels.cpu_sums import (
     Index,
+    add_middles,
     best_f1,
     best_group,
     count_upto,
     end_groups,
     list_groups,
+    middles_of,
     moments,
+    place_middles,
     prefix,
     quantile,
     rank_labels,
+    start_groups,
     std,
     sum_all,
     sum_middles,
@@ -62,7 +62,7 @@ class Labels(NamedTuple):
 
     concept: NDArray[np.int64]  # the caller's index of each
     starts: NDArray[np.int64]  # where a concept's positives start in `positives`
-    positives: Index  # texts
+    positives: Index  # texts, if a statistic needs them
     member_set: NDArray[np.int64]  # per concept: index of its member set; -1: every text
     member_starts: NDArray[np.int64]
     members: Index  # texts
@@ -73,6 +73,7 @@ class Labels(NamedTuple):
     dense_cost: NDArray[np.float64]  # nanoseconds of the dense way per rank, per group
     weigh_cost: float  # nanoseconds per rank to prepare dense walks
     end_cost: float  # nanoseconds per rank to prepare the sparse way
+    adds_all: NDArray[np.bool_]  # per group of up to 32 concepts: AUROC looks at every text, not at each concept's positives
 
 
 class Wanted(NamedTuple):
@@ -86,7 +87,7 @@ class Wanted(NamedTuple):
 
 
 @jit_apart
-def _weigh_ranks(start: Any, stop: Any, inverse: Any, ends: Any, weight: Any, carry: Any) -> None:
+def _weigh(start: Any, stop: Any, inverse: Any, ends: Any, weight: Any, carry: Any) -> None:
     """What the dense walk adds at ranks start..stop-1, which begin and end with whole groups of ties."""
     for w in range(start >> 6, (stop + 63) >> 6):
         word = ends[w]
@@ -98,42 +99,12 @@ def _weigh_ranks(start: Any, stop: Any, inverse: Any, ends: Any, weight: Any, ca
             carry[r] = 1.0 - np.float64(np.int64((starts >> np.uint64(b)) & _ONE))
 
 
-@jit_apart
-def _weigh_middles(start: Any, stop: Any, ends: Any, middle: Any) -> None:
-    """The same for AUROC."""
-    begin = start
-    for r in range(start, stop):
-        is_end = np.int64((ends[r >> 6] >> np.uint64(r & 63)) & _ONE)
-        middle[r] = np.float64(is_end * (begin + r + 1))
-        # no branch: where groups end follows no pattern
-        begin += is_end * (r + 1 - begin)
-
-
 @jit
-def _weigh(start: Any, stop: Any, with_middles: Any, inverse: Any, s: Any) -> None:
-    _weigh_ranks(start, stop, inverse, s.ends, s.weight, s.carry)
-    if with_middles:
-        _weigh_middles(start, stop, s.ends, s.middle)
-
-
-@jit
-def _walk(n_concepts: Any, with_middles: Any, start: Any, stop: Any, s: Any) -> None:
-    arrays = (s.ranked, s.weight, s.carry, s.middle, s.walk)
+def _walk(n_concepts: Any, start: Any, stop: Any, s: Any) -> None:
+    arrays = (s.ranked, s.weight, s.carry, s.walk)
     if not IS_WIDE:  # the sums of eight concepts are all that the registers hold
         for plane in range((n_concepts + 7) >> 3):
-            if with_middles:
-                walk8_middles(arrays, plane, start, stop)
-            else:
-                walk8(arrays, plane, start, stop)
-    elif with_middles:
-        if n_concepts <= 8:
-            walk8_middles(arrays, 0, start, stop)
-        elif n_concepts <= 16:
-            walk16_middles(arrays, 0, start, stop)
-        elif n_concepts <= 24:
-            walk24_middles(arrays, 0, start, stop)
-        else:
-            walk32_middles(arrays, 0, start, stop)
+            walk8(arrays, plane, start, stop)
     elif n_concepts <= 8:
         walk8(arrays, 0, start, stop)
     elif n_concepts <= 16:
@@ -145,8 +116,8 @@ def _walk(n_concepts: Any, with_middles: Any, start: Any, stop: Any, s: Any) -> 
 
 
 @jit
-def _dense_group(g: Any, n_whole: Any, with_middles: Any, zeros: Any, labels: Any, inverse: Any, s: Any) -> None:
-    """Rank sums of the concepts of group `g`, whose labels stand in `ranked`; left in `walk`: positives, precisions, middles."""
+def _dense_group(g: Any, n_whole: Any, zeros: Any, labels: Any, inverse: Any, s: Any) -> None:
+    """Rank sums of the concepts of group `g`, whose labels stand in `ranked`; left in `walk`: positives, precisions."""
     walk = s.walk
     n = s.x.shape[0]
     n_above = zeros[0]
@@ -156,22 +127,21 @@ def _dense_group(g: Any, n_whole: Any, with_middles: Any, zeros: Any, labels: An
         walk[i] = 0.0
     if n_seen < n:
         # how many positives lie below the zeros is only known after looking there
-        _walk(n_concepts, False, n_seen, n, s)
+        _walk(n_concepts, n_seen, n, s)
         for c in range(LANES):
             walk[LANES + c] = 0.0
-            walk[3 * LANES + c] = walk[c]
+            walk[2 * LANES + c] = walk[c]
             walk[c] = 0.0
-    _walk(n_concepts, with_middles, 0, n_above, s)
+    _walk(n_concepts, 0, n_above, s)
     if n_seen > n_above:
         for c in range(n_concepts):
             k = g * LANES + c
             p = np.float64(labels.starts[k + 1] - labels.starts[k])
-            at_zero = p - walk[c] - walk[3 * LANES + c]
+            at_zero = p - walk[c] - walk[2 * LANES + c]
             walk[c] += at_zero
             walk[LANES + c] += at_zero * walk[c] * inverse[n_seen]
-            walk[2 * LANES + c] += at_zero * np.float64(n_above + n_seen)
     if n_seen < n:
-        _walk(n_concepts, with_middles, n_seen, n, s)
+        _walk(n_concepts, n_seen, n, s)
 
 
 @jit
@@ -216,7 +186,7 @@ def _score_concept(
             last = np.int64(s.group_end[best_group(p, n_groups, among, s.found, best)]) - 1
             row[BEST_F1_THRESHOLD, c] = value_at(last, zeros, s)
     if wants_middles:
-        row[AUROC, c] = _auroc(np.float64(sum_middles(n_groups, has_members, member_bits, s)), p, n_member)
+        row[AUROC, c] = _auroc(np.float64(sum_middles(n_groups, member_bits, s)), p, n_member)
     if slot[AP_ANTI]:
         row[AP_ANTI, c] = sum_precision_reversed(p, n_member, n_groups, has_members, inverse, member_bits, s) / p
     for q in range(wanted.quantiles.shape[0]):
@@ -224,7 +194,7 @@ def _score_concept(
 
 
 @jit
-def _n_dense(labels: Any, n_ranks: Any, needs_bits: Any) -> Any:
+def _n_dense(labels: Any, n_ranks: Any, needs_ends: Any) -> Any:
     """How many groups of concepts take the dense way; those with the most positives come first."""
     n_groups = labels.sparse_cost.shape[0]
     n_dense = 0
@@ -236,7 +206,7 @@ def _n_dense(labels: Any, n_ranks: Any, needs_bits: Any) -> Any:
     rest = 0.0
     for g in range(n_dense, n_groups):
         rest += labels.dense_cost[g] * n_ranks - labels.sparse_cost[g]
-    ends = 0.0 if needs_bits or labels.n_whole < labels.concept.shape[0] else labels.end_cost * n_ranks
+    ends = 0.0 if needs_ends or labels.n_whole < labels.concept.shape[0] else labels.end_cost * n_ranks
     if ends > rest:
         n_dense = n_groups
         saved += ends - rest
@@ -266,18 +236,25 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
     n_concepts = labels.concept.shape[0]
     n_whole = labels.n_whole
     n_ranks = n - zeros[1]
-    n_by_walk = min(_n_dense(labels, n_ranks, needs_bits) * LANES, n_whole) if slot[AP] | slot[AUROC] else 0
+    n_by_walk = min(_n_dense(labels, n_ranks, needs_bits | slot[AUROC]) * LANES, n_whole) if slot[AP] else 0
     if n_by_walk > 0:
-        _weigh(0, zeros[0], slot[AUROC], inverse, s)
+        _weigh(0, zeros[0], inverse, s.ends, s.weight, s.carry)
         if zeros[0] + zeros[1] < n:
-            _weigh(zeros[0] + zeros[1], n, slot[AUROC], inverse, s)
-    has_bits = wants_ranks & (needs_bits | (n_by_walk < n_concepts))
-    if has_bits:
-        if zeros[1] > 0:
-            place_zeros(bits, magnitude, zeros[0], s.text_at)
+            _weigh(zeros[0] + zeros[1], n, inverse, s.ends, s.weight, s.carry)
+    has_member_middles = slot[AUROC] & (n_whole < n_concepts)
+    has_bits = needs_bits | (slot[AP] & (n_by_walk < n_concepts)) | has_member_middles
+    if has_bits & (zeros[1] > 0):
+        place_zeros(bits, magnitude, zeros[0], s.text_at)
+    if has_bits | slot[AUROC]:
         end_groups(n, s.ends, s.end_at)
-        if slot[AUROC] | slot[AP_ANTI]:
-            start_groups(n, s.ends, s.first_of)
+    if slot[AUROC] | slot[AP_ANTI]:
+        start_groups(n, s.ends, s.first_at)
+    if slot[AUROC]:
+        if zeros[1] > 0:
+            for i in range(n):
+                s.middle[i] = 2 * zeros[0] + zeros[1]
+        place_middles(0, zeros[0], s.text_at, s.first_at, s.end_at, s.middle)
+        place_middles(zeros[0] + zeros[1], n, s.text_at, s.first_at, s.end_at, s.middle)
     member_sum = 0.0
     member_active = 0
     if wants_off:
@@ -288,7 +265,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
     for k in range(labels.concept.shape[0]):
         c = labels.concept[k]
         texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
-        p = texts.shape[0]
+        p = labels.starts[k + 1] - labels.starts[k]
         if labels.member_set[k] != current:
             current = labels.member_set[k]
             members = labels.members[labels.member_starts[current] : labels.member_starts[current + 1]]
@@ -299,21 +276,28 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
                 member_sum, member_active = moments(members, s.x, s.part, wanted.threshold)
         is_dense = k < n_by_walk
         lane = k % LANES
-        if wants_ranks and lane == 0:
-            words = labels.words[k // LANES]
-            if has_bits:
-                rank_labels(words, 0, n, s.text_at, s.ranked)
-            else:  # nobody asks which texts are the zeros that were set apart
-                rank_labels(words, 0, zeros[0], s.text_at, s.ranked)
-                rank_labels(words, zeros[0] + zeros[1], n, s.text_at, s.ranked)
-            if is_dense:
-                _dense_group(k // LANES, n_whole, slot[AUROC], zeros, labels, inverse, s)
+        words = labels.words[k // LANES]
+        if lane == 0 and has_bits:
+            rank_labels(words, 0, n, s.text_at, s.ranked)
+        elif lane == 0 and is_dense:  # nobody asks which texts are the zeros that were set apart
+            rank_labels(words, 0, zeros[0], s.text_at, s.ranked)
+            rank_labels(words, zeros[0] + zeros[1], n, s.text_at, s.ranked)
         if is_dense:
+            if lane == 0:
+                _dense_group(k // LANES, n_whole, zeros, labels, inverse, s)
             row[AP, c] = s.walk[LANES + lane] / p
-            row[AUROC, c] = _auroc(s.walk[2 * LANES + lane], p, n)
+        if slot[AUROC] and k < n_whole:
+            if not labels.adds_all[k // LANES]:
+                total = middles_of(texts, s.middle)
+            else:
+                if lane == 0:
+                    add_middles(n, words, s.middle, s.middles)
+                total = np.int64(s.middles[lane])
+            row[AUROC, c] = _auroc(np.float64(total), p, n)
         wants_precision = slot[AP] and not is_dense
-        wants_middles = slot[AUROC] and not is_dense
-        if has_bits and k & 7 == 0 and (needs_bits or k + 7 >= n_by_walk):
+        wants_middles = slot[AUROC] and k >= n_whole
+        first_sparse = 0 if needs_bits else n_by_walk if slot[AP] else n_whole
+        if has_bits and k & 7 == 0 and k + 7 >= first_sparse:
             turn_plane(n, s.ranked, lane >> 3, s.bits)
         if needs_bits or wants_precision or wants_middles:
             _score_concept(k, n_member, wants_precision, wants_middles, zeros, labels, wanted, inverse, s, row)

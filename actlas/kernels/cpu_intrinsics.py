@@ -285,12 +285,83 @@ def sum_before(typing: Any, sums: Any, start: Any, carry: Any) -> Any:
     return types.uint64(sums, types.int64, types.uint64), generate
 
 
-def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
+@intrinsic
+def fill_on(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
+    """target[first + i] = first + 1 + the place of the highest set bit of `word` below i, or `carry` where there is none.
+
+    For `FILLED` entries, each of which counts from `carry` up. Returns what would stand behind them.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = ir.IntType(signature.args[2].dtype.bitwidth)
+        vector = ir.VectorType(element, FILLED)
+        undefined, index = ir.Constant(vector, ir.Undefined), ir.IntType(32)
+
+        def everywhere(value: Any) -> Any:
+            one = builder.insert_element(undefined, value, ir.Constant(index, 0))
+            return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, FILLED), None))
+
+        def greatest(a: Any, b: Any) -> Any:
+            return builder.select(builder.icmp_unsigned(">", a, b), a, b)
+
+        nothing = ir.Constant(vector, None)
+        numbers = builder.add(everywhere(builder.trunc(args[1], element)), ir.Constant(vector, list(range(1, FILLED + 1))))
+        word = builder.and_(args[0], ir.Constant(index, (1 << FILLED) - 1))
+        marks = builder.bitcast(builder.trunc(word, ir.IntType(FILLED)), ir.VectorType(ir.IntType(1), FILLED))
+        found = builder.select(marks, numbers, nothing)
+        before = [FILLED, *range(FILLED - 1)]  # entry FILLED: of `nothing`
+        found = builder.shuffle_vector(found, nothing, ir.Constant(ir.VectorType(index, FILLED), before))
+        step = 1
+        while step < FILLED:
+            # the first entry, which found nothing, stands in for those before it
+            before = [max(i - step, 0) for i in range(FILLED)]
+            shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(index, FILLED), before))
+            found, step = greatest(found, shifted), 2 * step
+        found = greatest(found, everywhere(builder.trunc(args[3], element)))
+        place = builder.bitcast(_pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
+        builder.store(found, place, align=element.width // 8)
+        # what stands behind, found without waiting for the registers
+        above = builder.ctlz(word, ir.Constant(ir.IntType(1), 0))
+        last = builder.add(args[1], builder.zext(builder.sub(ir.Constant(index, 32), above), args[1].type))
+        is_empty = builder.icmp_unsigned("==", word, ir.Constant(index, 0))
+        return builder.select(is_empty, args[3], last)
+
+    return types.uint64(types.uint32, types.int64, target, types.uint64), generate
+
+
+@intrinsic
+def add_labelled(typing: Any, words: Any, numbers: Any, first: Any, last: Any, sums: Any) -> Any:
+    """sums[c] += the numbers of the texts first..last-1 whose bit c of `words` is set. Both they and their sum have 32 bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, index = ir.VectorType(ir.IntType(32), LANES), ir.IntType(32)
+        undefined, nothing = ir.Constant(vector, ir.Undefined), ir.Constant(vector, None)
+        total = cgutils.alloca_once(builder, vector)
+        builder.store(nothing, total)
+        step = ir.Constant(args[2].type, 1)
+        with cgutils.for_range_slice(builder, args[2], args[3], step, args[2].type) as (text, _):
+            word = builder.load(_pointer(context, builder, signature.args[0], args[0], text))
+            number = builder.load(_pointer(context, builder, signature.args[1], args[1], text))
+            one = builder.insert_element(undefined, number, ir.Constant(index, 0))
+            everywhere = builder.shuffle_vector(one, undefined, ir.Constant(vector, None))
+            marks = builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES))
+            builder.store(builder.add(builder.load(total), builder.select(marks, everywhere, nothing)), total)
+        wide = ir.VectorType(ir.IntType(64), LANES)
+        place = builder.bitcast(
+            _pointer(context, builder, signature.args[4], args[4], ir.Constant(args[2].type, 0)), wide.as_pointer()
+        )
+        builder.store(builder.add(builder.load(place, align=8), builder.zext(builder.load(total), wide)), place, align=8)
+        return cgutils.get_null_value(context.get_value_type(signature.return_type))
+
+    return types.int64(words, numbers, types.int64, types.int64, sums), generate
+
+
+def _walk(n_vectors: int) -> Callable[..., Any]:
     """A walk over ranks first..last-1 for 8 * `n_vectors` concepts at once.
 
-    Per rank, in float64: found += label; tied = tied * carry + label; precision += (tied * weight) * found; and, where asked for,
-    middles += tied * middle. `arrays` is (words, weight, carry, middle, state), where state holds found, precision and middles,
-    32 of each. Bit 8 * `plane` + c of `words[rank]` is the label of concept c of the walk.
+    Per rank, in float64: found += label; tied = tied * carry + label; precision += (tied * weight) * found. `arrays` is (words,
+    weight, carry, state), where state holds found and precision, 32 of each. Bit 8 * `plane` + c of `words[rank]` is the label of
+    concept c of the walk.
     """
 
     def walk(typing: Any, arrays: Any, plane: Any, first: Any, last: Any) -> Any:
@@ -298,13 +369,12 @@ def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
             kinds = signature.args[0].types
             parts = [builder.extract_value(args[0], i) for i in range(len(kinds))]
             data = [context.make_array(kind)(context, builder, part).data for kind, part in zip(kinds, parts, strict=True)]
-            words, weight, carry, middle, state = data
+            words, weight, carry, state = data
             vector, index = ir.VectorType(ir.DoubleType(), 8), args[2].type
             zeros, ones = ir.Constant(vector, None), ir.Constant(vector, [1.0] * 8)
-            n_sums = 3 if with_middles else 2
             first_lane = builder.mul(args[1], ir.Constant(index, 8))
             state = builder.gep(state, [first_lane])
-            offsets = [[ir.Constant(index, LANES * row + 8 * v) for v in range(n_vectors)] for row in range(n_sums)]
+            offsets = [[ir.Constant(index, LANES * row + 8 * v) for v in range(n_vectors)] for row in range(2)]
             places = [[builder.bitcast(builder.gep(state, [o]), vector.as_pointer()) for o in row] for row in offsets]
             begin = [builder.load(place, align=8) for row in places for place in row] + [zeros] * n_vectors
             entry = builder.block
@@ -335,8 +405,7 @@ def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
             word = builder.load(builder.gep(words, [rank]))
             word = builder.lshr(word, builder.trunc(first_lane, word.type))
             w, keep = spread(weight), spread(carry)
-            m = spread(middle) if with_middles else None
-            groups = [phis[i * n_vectors : (i + 1) * n_vectors] for i in range(n_sums + 1)]
+            groups = [phis[i * n_vectors : (i + 1) * n_vectors] for i in range(3)]
             after: list[list[Any]] = [[] for _ in groups]
             for v in range(n_vectors):
                 byte = builder.trunc(builder.lshr(word, ir.Constant(word.type, 8 * v)), ir.IntType(8))
@@ -345,8 +414,6 @@ def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
                 tied = plus(times(groups[-1][v], keep), label)
                 after[0].append(found)
                 after[1].append(plus(groups[1][v], times(times(tied, w), found)))
-                if with_middles:
-                    after[2].append(plus(groups[2][v], times(tied, m)))
                 after[-1].append(tied)
             rank.add_incoming(builder.add(rank, ir.Constant(index, 1)), builder.block)
             for phi, value in zip(phis, [value for row in after for value in row], strict=True):
@@ -363,6 +430,5 @@ def _walk(n_vectors: int, with_middles: bool) -> Callable[..., Any]:
     return intrinsic(walk)
 
 
-#: By number of concepts (up to 8, 16, 24, 32) and by whether AUROC is wanted.
-walk8, walk16, walk24, walk32 = (_walk(n, False) for n in (1, 2, 3, 4))
-walk8_middles, walk16_middles, walk24_middles, walk32_middles = (_walk(n, True) for n in (1, 2, 3, 4))
+#: By number of concepts: up to 8, 16, 24, 32.
+walk8, walk16, walk24, walk32 = (_walk(n) for n in (1, 2, 3, 4))

@@ -208,13 +208,3 @@ def find_ties(n: Any, packed: Any, s: Any) -> None:
     # the last text ends a group whatever lies behind it, and nothing behind it counts
     last = np.uint64((n - 1) & 63)
     ends[n_words - 1] = (ends[n_words - 1] & ((_ONE << last) - _ONE)) | (_ONE << last)
-
-
-@jit_apart
-def start_groups(n: Any, ends: Any, first_of: Any) -> None:
-    """Per end of a group: its first rank. Elsewhere the numbers mean nothing."""
-    begin: Any = 0
-    for r in range(n):
-        first_of[r + 1] = begin
-        # no branch: where groups end follows no pattern
-        begin += np.int64((ends[r >> 6] >> np.uint64(r & 63)) & _ONE) * (r + 1 - begin)

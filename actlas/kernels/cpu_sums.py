@@ -11,8 +11,11 @@ from actlas.kernels.cpu_intrinsics import (
     FILLED,
     HAS_SHUFFLE,
     IS_WIDE,
+    LANES,
+    add_labelled,
     changes,
     fill_back,
+    fill_on,
     pack_by_table,
     pack_few,
     pack_many,
@@ -35,16 +38,17 @@ class Scratch(NamedTuple):
     x: NDArray[np.float32]  # value per text
     text_at: Index  # text per rank; undefined at the ranks of zeros that were set apart
     ends: NDArray[np.uint64]  # bitmap: a group of ties ends at this rank
-    first_of: Index  # per end of a group: its first rank
     weight: NDArray[np.float64]  # per rank: 1 / (rank + 1) where a group ends, else 0
     carry: NDArray[np.float64]  # per rank: 0 where a group starts, else 1
-    middle: NDArray[np.float64]  # per rank: first rank + last rank + 1 of a group where it ends, else 0
+    middle: NDArray[np.uint32]  # per text: first rank + last rank + 1 of its group
+    middles: NDArray[np.uint64]  # per concept of a group of 32: sum of `middle` over its positives
     walk: NDArray[np.float64]  # state of the dense walk
     ranked: NDArray[np.uint32]  # per rank: label word of its text
     bits: NDArray[np.uint32]  # bitmaps of eight concepts' positives by rank
     member_ranked: NDArray[np.uint32]  # the same for member sets
     member_bits: NDArray[np.uint64]  # in the form of `prefix`
     numbers: Index  # 1, 2, 3 and so on, always
+    first_at: Index  # per rank: first rank of its group
     end_at: Index  # per rank: 1 + last rank of its group
     upto: Index  # per positive, in the order of their ranks: the same
     group_end: Index  # per group of ties that holds a positive: 1 + its last rank
@@ -98,6 +102,41 @@ def end_groups(n: Any, ends: Any, end_at: Any) -> None:
     for first in range((n - 1) // FILLED * FILLED, -1, -FILLED):
         word = np.uint32((ends[first >> 6] >> np.uint64(first & 63)) & np.uint64(0xFFFFFFFF))
         carry = fill_back(word, first, end_at, carry)
+
+
+@jit_apart
+def start_groups(n: Any, ends: Any, first_at: Any) -> None:
+    """Per rank: the first rank of its group."""
+    carry = np.uint64(0)
+    for first in range(0, n, FILLED):
+        word = np.uint32((ends[first >> 6] >> np.uint64(first & 63)) & np.uint64(0xFFFFFFFF))
+        carry = fill_on(word, first, first_at, carry)
+
+
+@jit_apart
+def place_middles(start: Any, stop: Any, text_at: Any, first_at: Any, end_at: Any, middle: Any) -> None:
+    """Per text at ranks start..stop-1: first rank + last rank + 1 of its group."""
+    for r in range(start, stop):
+        middle[text_at[r]] = np.uint32(first_at[r]) + np.uint32(end_at[r])
+
+
+@jit_apart
+def add_middles(n: Any, words: Any, middle: Any, middles: Any) -> None:
+    """Sums of `middle` over the positives of 32 concepts, whichever texts those are."""
+    for c in range(LANES):
+        middles[c] = np.uint64(0)
+    step = (1 << 31) // n  # so many numbers of at most 2 n add up to less than 2^32
+    for first in range(0, n, step):
+        add_labelled(words, middle, first, min(first + step, n), middles)
+
+
+@jit
+def middles_of(texts: Any, middle: Any) -> Any:
+    """Sum of `middle` over a few texts."""
+    total: Any = 0
+    for j in range(texts.shape[0]):
+        total += np.int64(middle[texts[j]])
+    return total
 
 
 def _tables() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
@@ -206,27 +245,20 @@ def sum_precision_reversed(p: Any, n: Any, n_groups: Any, has_members: bool, inv
     """The same for ranking from the lowest value up."""
     total = 0.0
     for k in range(n_groups):
-        first = np.uint32(s.first_of[s.group_end[k]])
+        first = np.uint32(s.first_at[s.group_end[k] - 1])
         below = n - (count_before(member_bits, first) if has_members else np.int64(first))
         total += np.float64(_positives(s.found, k)) * np.float64(p - np.int32(s.found[k])) * inverse[below]
     return total
 
 
 @jit
-def sum_middles(n_groups: Any, has_members: bool, member_bits: Any, s: Any) -> Any:
+def sum_middles(n_groups: Any, member_bits: Any, s: Any) -> Any:
     """Sum over positives of first rank + last rank + 1 of their group, counted among members."""
     total = np.int64(0)
-    if has_members:
-        for k in range(n_groups):
-            end = np.uint32(s.group_end[k])
-            first = np.uint32(s.first_of[end])
-            middle = count_before(member_bits, first) + count_before(member_bits, end)
-            total += np.int64(_positives(s.found, k)) * middle
-    else:
-        for k in range(n_groups):
-            end = np.uint32(s.group_end[k])
-            middle = np.int64(end) + np.int64(np.uint32(s.first_of[end]))
-            total += np.int64(_positives(s.found, k)) * middle
+    for k in range(n_groups):
+        end = np.uint32(s.group_end[k])
+        middle = count_before(member_bits, np.uint32(s.first_at[end - 1])) + count_before(member_bits, end)
+        total += np.int64(_positives(s.found, k)) * middle
     return total
 
 

@@ -28,21 +28,20 @@ class Cost:
 
     group: float = 0.35  # sparse, per positive: the groups that hold positives
     precision: float = 0.55  # sparse, per positive: one term of average precision
-    middle: float = 0.5  # sparse, per positive: one term of AUROC
     half: float = 4.0  # sparse, per 32 ranks and concept: positives brought together
     turn: float = 0.12  # sparse, per rank and 8 concepts: labels to bitmaps
     end: float = 0.4  # sparse, per rank, once for all concepts
     walk: tuple[float, ...] = (1.9, 3.9, 5.8, 7.7)  # dense, per rank: up to 8, 16, 24, 32 concepts
-    walk_middle: float = 0.4  # dense, per rank and 8 concepts more where AUROC is wanted
     weigh: float = 0.45  # dense, per rank, once for all concepts
-    weigh_middle: float = 2.4  # dense, per rank, more where AUROC is wanted
+    gather: float = 0.35  # AUROC, per positive, where positives are visited
+    add: float = 1.5  # AUROC, per text and 32 concepts, where all texts are
 
 
 #: Measured on a processor whose vector registers hold four float64, and on one where they hold eight and push marked entries
 #: together; what is not named there is taken to be the same.
 COSTS = {
     False: Cost(),
-    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), walk_middle=0.15, weigh=0.4, group=0.2, precision=0.5, half=1.0, end=0.3),
+    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), weigh=0.4, group=0.2, precision=0.5, half=1.0, end=0.3, add=1.0),
 }
 COST = COSTS[IS_WIDE]
 
@@ -84,7 +83,8 @@ class Plan:
         which, sets = member_sets(is_member, answerable)
         order = np.lexsort((-n_positive[answerable], which))
         concepts, which = answerable[order], which[order]
-        texts = np.flatnonzero(np.ascontiguousarray(positive.T[concepts])) % n_texts
+        needs_positives = bool(set(stats) & (_MOMENTS | {"auroc"}))
+        texts = [np.flatnonzero(positive[:, concept]).astype(np.uint32) for concept in concepts] if needs_positives else []
         quantiles = [q for stat in stats if (q := quantile_of(stat)) is not None]
         whole = concepts[which < 0]
         words = _label_words(positive, concepts)
@@ -96,7 +96,7 @@ class Plan:
         labels = inner.Labels(
             concept=concepts,
             starts=_starts(n_positive[concepts]),
-            positives=texts.astype(np.uint32),
+            positives=np.concatenate([*texts, np.zeros(0, np.uint32)]),
             member_set=which,
             member_starts=_starts([members.size for members in sets]),
             members=np.concatenate([*sets, np.zeros(0, np.uint32)]),
@@ -107,6 +107,7 @@ class Plan:
             dense_cost=costs[1],
             weigh_cost=costs[2],
             end_cost=costs[3],
+            adds_all=costs[4],
         )
         asked = set(stats)
         slot = np.zeros(inner.N_SLOTS, np.bool_)
@@ -147,14 +148,11 @@ def _starts(sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
 def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float, float]:
     """Cost per positive, per 32 ranks, and per rank and 8 concepts, that the dense way saves: only the sums where others need the
     groups."""
-    per_positive = 0.0
-    if "ap" in stats:
-        per_positive += COST.precision
-    if "auroc" in stats:
-        per_positive += COST.middle
-    if not per_positive or has_quantiles or stats & (_F1 | {"ap_anti"}):
-        return per_positive, 0.0, 0.0
-    return per_positive + COST.group, COST.half, COST.turn
+    if "ap" not in stats:
+        return 0.0, 0.0, 0.0
+    if has_quantiles or stats & (_F1 | {"ap_anti"}):
+        return COST.precision, 0.0, 0.0
+    return COST.precision + COST.group, COST.half, COST.turn
 
 
 def _label_words(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -171,8 +169,8 @@ def _label_words(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uin
 
 def _group_costs(
     stats: set[str], has_quantiles: bool, n_positive: NDArray[np.int64], n_texts: int
-) -> tuple[Floats, Floats, float, float]:
-    """Per group: cost of the sparse way, and of the dense way per rank; then what either way costs once per rank."""
+) -> tuple[Floats, Floats, float, float, Bools]:
+    """Per group: cost of the sparse way, and of the dense way per rank; what either costs once per rank; `adds_all`."""
     per_positive, per_half, per_rank = _sparse_costs(stats, has_quantiles)
     starts = range(0, n_positive.size, LANES)
     groups = [n_positive[start : start + LANES] for start in starts]
@@ -184,6 +182,6 @@ def _group_costs(
             for group, n in zip(groups, planes, strict=True)
         ]
     )
-    middle, weigh = (COST.walk_middle, COST.weigh_middle) if "auroc" in stats else (0.0, 0.0)
-    dense = np.array([COST.walk[n - 1] + n * middle for n in planes])
-    return sparse, dense, COST.weigh + weigh, COST.end
+    dense = np.array([COST.walk[n - 1] for n in planes])
+    adds_all = np.array([COST.gather * group.sum() > COST.add * n_texts for group in groups], np.bool_)
+    return sparse, dense, COST.weigh, COST.end, adds_all

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_rank import find_ties, place_zeros, rank, start_groups
+from actlas.kernels.cpu_rank import find_ties, place_zeros, rank
+from actlas.kernels.cpu_sums import start_groups
 
 
 @pytest.mark.parametrize(("dtype", "wide"), [(np.float16, False), (np.float16, True), (np.float32, True)])
@@ -29,15 +30,14 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
     if n_zero:
         place_zeros(bits, bits.dtype.type(0x7FFFFFFF if dtype == np.float32 else 0x7FFF), n_above, s.text_at)
     find_ties(n_texts, work.packed, s)
-    start_groups(n_texts, s.ends, s.first_of)
+    start_groups(n_texts, s.ends, s.first_at)
     texts = s.text_at[:n_texts]
     assert sorted(texts.tolist()) == list(range(n_texts))
     ranked = x[texts].astype(float)
     assert ranked.tolist() == sorted(x.tolist(), reverse=True)
     is_end = [bool(int(s.ends[rank // 64]) >> rank % 64 & 1) for rank in range(n_texts)]
     assert is_end == [rank + 1 == n_texts or ranked[rank] != ranked[rank + 1] for rank in range(n_texts)]
-    ends = 1 + np.flatnonzero(is_end)
-    assert s.first_of[ends].tolist() == [int((ranked > ranked[end - 1]).sum()) for end in ends]
+    assert s.first_at[:n_texts].tolist() == [int((ranked > value).sum()) for value in ranked]
 
 
 @pytest.mark.parametrize("wide", [False, True])
