@@ -34,7 +34,7 @@ def copy(rows: Any, target: Any) -> None:
 @_jit
 def rank(rows: Any, work: Any, s: Any) -> None:
     for i in range(rows.shape[0]):
-        rank_texts(rows[i], work)
+        rank_texts(rows[i], work, s.text_at)
 
 
 @_jit
@@ -42,8 +42,6 @@ def ties(times: Any, work: Any, s: Any) -> None:
     n = s.x.shape[0]
     for _ in range(times):
         find_ties(n, work.packed, s)
-        for r in range(n):
-            s.text_at[r] = work.packed[r] & np.uint32(0xFFFF)
 
 
 @_jit
@@ -110,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
     steps: dict[str, Callable[[], Any]] = {
         "copy of the values": lambda: copy(rows, target),
         "rank the texts": lambda: rank(rows, work, s),
-        "find ties, texts by rank": lambda: ties(n_neurons, work, s),
+        "find ties": lambda: ties(n_neurons, work, s),
         "labels by rank": lambda: labels_by_rank(n_neurons, labels, s),
         "sparse: ends of groups by rank": lambda: ends_by_rank(n_neurons, s),
         "sparse: bitmaps": lambda: bitmaps(n_neurons, labels, s),

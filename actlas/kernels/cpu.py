@@ -62,6 +62,7 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     work = Sorting(
         empty(key),
         empty(key),
+        keys=empty(np.uint16),
         few=empty(np.uint8, N_COUNTERS),
         many=empty(index, N_COUNTERS),
         starts=empty(index, N_COUNTERS // 16),

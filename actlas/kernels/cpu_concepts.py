@@ -344,11 +344,8 @@ def score_block16(sources: int) -> Any:
                 return m
             zeros = (n, 0)
             if wanted.needs_rank:
-                zeros = rank(row, work)
+                zeros = rank(row, work, s.text_at)
                 find_ties(n, work.packed, s)
-                text = (type(work.packed[0])(1) << type(work.packed[0])(4 * work.packed.itemsize)) - type(work.packed[0])(1)
-                for r in range(n):
-                    s.text_at[r] = work.packed[r] & text
             if wanted.needs_values:
                 for i in range(n):
                     u = np.uint32(row[i])
@@ -373,10 +370,8 @@ def score_block32(sources: int) -> Any:
                 return m
             zeros = (n, 0)
             if wanted.needs_rank:
-                zeros = rank(row, work)
+                zeros = rank(row, work, s.text_at)
                 find_ties(n, work.packed, s)
-                for r in range(n):
-                    s.text_at[r] = np.uint32(work.packed[r] & np.uint64(0xFFFFFFFF))
             if wanted.needs_values:
                 for i in range(n):
                     bits[i] = row[i]

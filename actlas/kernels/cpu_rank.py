@@ -27,6 +27,7 @@ class Sorting(NamedTuple):
 
     packed: Any  # uint32 (16-bit values of up to 65,535 texts) or uint64
     spare: Any
+    keys: NDArray[np.uint16]  # per text, where they are sorted in one pass
     few: NDArray[np.uint8]  # per key: texts, if no 16 keys that stand together have more than 255
     many: Any  # the same for any number of texts; of half the bits of `packed`
     starts: Any  # per 16 keys: the rank of the first
@@ -51,24 +52,39 @@ def _magnitudes(row: Any) -> Any:
 
 
 @jit
-def _pack(row: Any, i: Any, form: Any) -> Any:
+def _key(row: Any, i: Any, lowest: Any, zero: Any) -> Any:
     """Ascending keys are descending values; -0.0 gets the key of 0.0, which stands in the middle of all keys.
 
-    `form`: the magnitude below all but zero, the key of zero, the bits that a text takes.
+    Args:
+        row: Bits of the values.
+        i: A text.
+        lowest: The magnitude below all but zero.
+        zero: The key of zero.
     """
-    lowest, zero, shift = form
     short = type(row[0])
     sign = short(1 << (8 * row.itemsize - 1))
     u = row[i]
     above = short(max(short(u & short(sign - short(1))), lowest) - lowest)
-    key = short(zero - above) if u <= sign else short(zero + above)
-    return (type(shift)(key) << shift) | type(shift)(i)
+    return short(zero - above) if u <= sign else short(zero + above)
+
+
+@jit
+def _pack(row: Any, i: Any, form: Any) -> Any:
+    """Key and text. `form`: the magnitude below all but zero, the key of zero, the bits that a text takes."""
+    lowest, zero, shift = form
+    return (type(shift)(_key(row, i, lowest, zero)) << shift) | type(shift)(i)
 
 
 @jit_apart
 def _pack_all(row: Any, form: Any, packed: Any) -> None:
     for i in range(row.shape[0]):
         packed[i] = _pack(row, i, form)
+
+
+@jit_apart
+def _key_all(row: Any, lowest: Any, zero: Any, keys: Any) -> None:
+    for i in range(row.shape[0]):
+        keys[i] = _key(row, i, lowest, zero)
 
 
 @jit_apart
@@ -118,8 +134,26 @@ def _place(m: Any, source: Any, target: Any, shift: Any, mask: Any, counts: Any,
         target[np.uint32(starts[digit >> type(mask)(4)]) + k] = v
 
 
+@jit_apart
+def _place_texts(m: Any, keys: Any, text_at: Any, shift: Any, mask: Any, counts: Any, starts: Any) -> None:
+    """The same for the texts that the entries belong to."""
+    for i in range(m):
+        key = keys[i]
+        k = np.uint32(counts[key])
+        counts[key] = k + np.uint32(1)
+        text_at[np.uint32(starts[key >> np.uint16(4)]) + k] = i
+
+
+@jit_apart
+def _keys_by_rank(n: Any, keys: Any, text_at: Any, shift: Any, packed: Any) -> None:
+    for r in range(n):
+        packed[r] = type(shift)(keys[text_at[r]]) << shift
+
+
 @jit
-def _sort_with(m: Any, source: Any, target: Any, shift: Any, mask: Any, n_digits: Any, counts: Any, starts: Any) -> Any:
+def _sort_with(
+    place: Any, m: Any, source: Any, target: Any, shift: Any, mask: Any, n_digits: Any, counts: Any, starts: Any
+) -> Any:
     """Sorts `m` entries by a digit, whose entries keep their order; False, and nothing done, if `counts` cannot count them."""
     lanes = 64 // counts.itemsize
     n_whole = (n_digits + lanes - 1) // lanes * lanes
@@ -136,26 +170,26 @@ def _sort_with(m: Any, source: Any, target: Any, shift: Any, mask: Any, n_digits
         total = sum_before(starts, block, total)
     if total != np.uint64(m):  # a count, or the sum of a block, went round
         return False
-    _place(m, source, target, shift, mask, counts, starts)
+    place(m, source, target, shift, mask, counts, starts)
     return True
 
 
 @jit
-def _sort(m: Any, source: Any, target: Any, shift: Any, mask: Any, n_digits: Any, work: Any) -> None:
+def _sort(place: Any, m: Any, source: Any, target: Any, shift: Any, mask: Any, n_digits: Any, work: Any) -> None:
     """Sorts by the digit of `mask` above the lowest `shift` bits. Short counters stay in the first-level cache."""
     wait = work.wait
     if wait[0] > 0:
         wait[0] -= 1
-    elif _sort_with(m, source, target, shift, mask, n_digits, work.few, work.starts):
+    elif _sort_with(place, m, source, target, shift, mask, n_digits, work.few, work.starts):
         return
     else:
         wait[0] = WAIT
-    _sort_with(m, source, target, shift, mask, n_digits, work.many, work.starts)
+    _sort_with(place, m, source, target, shift, mask, n_digits, work.many, work.starts)
 
 
 @jit_apart
-def rank(row: Any, work: Any) -> Any:
-    """Ranks the texts of one neuron, whose finite floats come as their bits.
+def rank(row: Any, work: Any, text_at: Any) -> Any:
+    """Ranks the texts of one neuron, whose finite floats come as their bits; leaves keys by rank in `packed`.
 
     Returns:
         First rank of the zeros and how many there are, if they were set apart before sorting; else (texts, 0). Which text stands
@@ -168,33 +202,40 @@ def rank(row: Any, work: Any) -> Any:
     lowest, highest, n_zero = _magnitudes(row)
     zero = type(row[0])(highest - lowest)
     shift = kind(4 * packed.itemsize)
+    every = kind(~kind(0))
     form = (lowest, zero, shift)
     is_split = ZERO_SPLIT * n_zero > n
-    n_zero = n_zero if is_split else 0
-    m = n - n_zero
+    m = n - n_zero if is_split else n
     last_key = 2 * np.int64(zero)
     is_one_pass = last_key < min(N_COUNTERS, KEYS_PER_TEXT * m)
+    if is_one_pass and not is_split:  # a text alone is moved faster than with its key
+        _key_all(row, lowest, zero, work.keys)
+        _sort(_place_texts, n, work.keys, text_at, np.uint16(0), np.uint16(0xFFFF), last_key + 1, work)
+        _keys_by_rank(n, work.keys, text_at, shift, packed)
+        return n, 0
     source = spare if is_one_pass else packed
     n_above = n
     if is_split:
         n_above = _pack_others(row, form, source)
     else:
+        n_zero = 0
         _pack_all(row, form, source)
-    every = kind(~kind(0))
     if is_one_pass:
-        _sort(m, spare, packed, shift, every, last_key + 1, work)
+        _sort(_place, m, spare, packed, shift, every, last_key + 1, work)
     elif m > 0:
         bits = 0
         while last_key >> bits:
             bits += 1
         low = bits >> 1
-        _sort(m, packed, spare, shift, kind((1 << low) - 1), 1 << low, work)
-        _sort(m, spare, packed, kind(shift + kind(low)), every, (last_key >> low) + 1, work)
-    if is_split:
-        for i in range(m - 1, n_above - 1, -1):
-            packed[i + n_zero] = packed[i]
-        for r in range(n_above, n_above + n_zero):
-            packed[r] = kind(zero) << shift
+        _sort(_place, m, packed, spare, shift, kind((1 << low) - 1), 1 << low, work)
+        _sort(_place, m, spare, packed, kind(shift + kind(low)), every, (last_key >> low) + 1, work)
+    for i in range(m - 1, n_above - 1, -1):
+        packed[i + n_zero] = packed[i]
+    for r in range(n_above, n_above + n_zero):
+        packed[r] = kind(zero) << shift
+    text = kind((kind(1) << shift) - kind(1))
+    for r in range(n):
+        text_at[r] = packed[r] & text
     return n_above, n_zero
 
 

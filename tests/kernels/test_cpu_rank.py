@@ -25,8 +25,7 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
     x = x.astype(dtype)
     work, s = _new_scratch(n_texts, wide)
     bits = x.view(np.uint32 if dtype == np.float32 else np.uint16)
-    n_above, n_zero = rank(bits, work)
-    s.text_at[:n_texts] = work.packed[:n_texts] & (0xFFFFFFFF if wide else 0xFFFF)
+    n_above, n_zero = rank(bits, work, s.text_at)
     if n_zero:
         place_zeros(bits, bits.dtype.type(0x7FFFFFFF if dtype == np.float32 else 0x7FFF), n_above, s.text_at)
     find_ties(n_texts, work.packed, s)
@@ -49,8 +48,7 @@ def test_short_counters_that_overflow_change_nothing(n_same, wide):
     x[: n_same // 2] = 0.5
     x[n_same // 2 : n_same] = np.nextafter(np.float16(0.5), np.float16(1))
     x = rng.permutation(x)
-    work, _ = _new_scratch(2000, wide)
+    work, s = _new_scratch(2000, wide)
     for neuron in range(3):  # the counters are left alone for a while once they were too short
-        rank(x.view(np.uint16), work)
-        texts = (work.packed[:2000] & (0xFFFFFFFF if wide else 0xFFFF)).astype(int)
-        assert texts.tolist() == np.argsort(-x.astype(float), kind="stable").tolist(), neuron
+        rank(x.view(np.uint16), work, s.text_at)
+        assert s.text_at[:2000].tolist() == np.argsort(-x.astype(float), kind="stable").tolist(), neuron
