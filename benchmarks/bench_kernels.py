@@ -3,9 +3,9 @@
     python -m benchmarks.bench_kernels [matrix] [statistics] [threads] [parts] [costs] [checkpoint] [torchmetrics] [auroc]
                                        [--full | --quick]
 
-- matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, or all of
-  them crossed (--full: in no order, saved on the way, without torchmetrics; takes an hour or two). Peers work on as many of the
-  same neurons as fill a comparable time; figures are per value and concept.
+- matrix: average precision over texts, concepts, dtypes, shapes of values and prevalence: each varied from one centre, which
+  comes first and last, or all of them crossed (--full: in no order, saved on the way, without torchmetrics; takes an hour or
+  two). Peers work on as many of the same neurons as fill a comparable time; figures are per value and concept.
 - statistics: each statistic alone, and the nine defaults together, over the time of average precision alone
 - auroc: the area under the ROC curve and its peers, at the centre of the matrix and some of its neighbours
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
@@ -65,7 +65,7 @@ class Cell:
 
 
 def cells(full: bool) -> Iterator[Cell]:
-    """The centre and its neighbours along every axis, or the whole product."""
+    """The centre, its neighbours along every axis and the centre again, or the whole product."""
     axes = {
         "n_texts": N_TEXTS,
         "n_concepts": N_CONCEPTS,
@@ -84,6 +84,8 @@ def cells(full: bool) -> Iterator[Cell]:
     # the two cases with a way of their own, where the centre's labels would hide it
     yield Cell(shape="relu90", prevalence=0.5)
     yield Cell(shape="relu90", n_concepts=200)
+    # a machine that others share has changed by now
+    yield Cell()
 
 
 def as_input(values: np.ndarray) -> np.ndarray | torch.Tensor:

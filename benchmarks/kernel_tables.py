@@ -184,9 +184,9 @@ def draw() -> Path:
 
     rows = json.loads((RESULTS / "kernels.json").read_text())["rows"]
     centre = {"n_concepts": 20, "dtype": "float16", "shape": "gaussian", "prevalence": 0.05}
-    line = sorted(
-        (row for row in rows if all(row[key] == value for key, value in centre.items())), key=lambda row: row["n_texts"]
-    )
+    # one row for each number of texts: the first
+    found = {row["n_texts"]: row for row in reversed(rows) if all(row[key] == value for key, value in centre.items())}
+    line = [found[n_texts] for n_texts in sorted(found)]
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     for name in line[0]["ns_per_cell"]:
         points = [(row["n_texts"], row["ns_per_cell"][name]) for row in line if name in row["ns_per_cell"]]
