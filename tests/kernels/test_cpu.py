@@ -64,8 +64,11 @@ def test_both_ways_to_rank_sums_agree(n_texts, zeros):
     is_concept[:2] = [[True], [False]]
     plan = Plan.of(is_concept, None, ("ap", "auroc"), 0.0)
     found = []
-    for cost in (0.0, 1e12):
-        labels = plan.labels._replace(sparse_cost=np.full_like(plan.labels.sparse_cost, cost))
+    for is_dense in (False, True):
+        labels = plan.labels._replace(
+            sparse_cost=np.full_like(plan.labels.sparse_cost, 1e12 * is_dense),
+            adds_all=np.full_like(plan.labels.adds_all, is_dense),
+        )
         forced = Plan(plan.stats, n_texts, plan.n_positive, plan.n_member, labels, plan.wanted)
         found.append(cpu.concept_scores_cpu(Block.of(values), forced))
     for stat in ("ap", "auroc"):

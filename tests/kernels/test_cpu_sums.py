@@ -56,3 +56,18 @@ def test_groups_that_hold_positives(n_texts, n_levels):
         held = np.unique(ranked[is_positive])[::-1]
         assert s.group_end[:n_groups].tolist() == [int((ranked >= value).sum()) for value in held]
         assert s.found[: n_groups + 1].tolist() == [0, *(int((ranked[is_positive] >= value).sum()) for value in held)]
+
+
+@pytest.mark.parametrize("n_texts", [1, 1000, 100_000])
+def test_middles_add_up_whichever_way(n_texts):
+    # at the largest number of texts, sums of 32 bits have to be taken over in between
+    rng = np.random.default_rng(n_texts)
+    middle = rng.integers(2 * n_texts - 2, 2 * n_texts, n_texts, dtype=np.uint32)
+    words = rng.integers(0, 2**32, n_texts, dtype=np.uint32) | np.uint32(1)
+    sums = np.full(32, 7, np.uint64)
+    middles_of = numba.njit(lambda texts, middle: cpu_sums.middles_of(texts, middle))
+    cpu_sums.add_middles(n_texts, words, middle, sums)
+    for concept in range(32):
+        texts = np.flatnonzero(words >> np.uint32(concept) & np.uint32(1)).astype(np.uint32)
+        assert sums[concept] == middle[texts].sum(dtype=np.uint64)
+        assert middles_of(texts, middle) == sums[concept]

@@ -43,3 +43,17 @@ def test_whole_words_of_ranks_find_their_inverse():
         inverse = Plan.of(np.arange(n_texts)[:, None] < 1, None, ("ap",), 0.0).inverse
         assert inverse.size > 64 * -(-n_texts // 64)
         assert inverse[1 : n_texts + 1].tolist() == [1 / i for i in range(1, n_texts + 1)]
+
+
+def test_auroc_looks_at_every_text_where_many_are_positive():
+    rng = np.random.default_rng(0)
+    few, many = (Plan.of(rng.random((4000, 32)) < share, None, ("auroc",), 0.0).labels for share in (0.01, 0.5))
+    assert not few.adds_all[0]
+    assert many.adds_all[0]
+
+
+def test_positives_are_listed_only_for_statistics_that_visit_them():
+    is_concept = np.random.default_rng(0).random((50, 4)) < 0.5
+    assert Plan.of(is_concept, None, ("ap", "best_f1"), 0.0).labels.positives.size == 0
+    for stat in ("auroc", "mean", "std", "p_active_off"):
+        assert Plan.of(is_concept, None, ("ap", stat), 0.0).labels.positives.size == is_concept.sum()
