@@ -125,7 +125,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 def measure_cell(
     cell: Cell, rounds: int, seconds: float, statistic: str = "ap", left_out: Collection[str] = ()
 ) -> dict[str, object]:
-    most = max(16, int(3e7) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
+    most = max(16, int(6e8 * seconds) // cell.n_texts // (4 if cell.n_concepts > 20 else 1))
     values = kernel_peers.make_values(cell.shape, most, cell.n_texts, cell.dtype)
     labels = kernel_peers.make_labels(cell.n_texts, cell.n_concepts, cell.prevalence)
 
@@ -187,8 +187,9 @@ def matrix(options: argparse.Namespace) -> None:
         random.Random(0).shuffle(chosen)
     # whose time per concept is always the same, as the neighbours of the centre show
     left_out = kernel_peers.TORCHMETRICS_PEERS if options.full else ()
+    seconds = 0.01 if options.quick else 0.02 if options.full else 0.05
     for cell in chosen:
-        row = measure_cell(cell, options.rounds, 0.01 if options.quick else 0.05, left_out=left_out)
+        row = measure_cell(cell, options.rounds, seconds, left_out=left_out)
         rows.append(row)
         ratios = row["peer_over_actlas"]
         assert isinstance(ratios, dict)

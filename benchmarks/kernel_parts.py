@@ -15,7 +15,7 @@ from actlas.kernels.cpu import _new_scratch
 from actlas.kernels.cpu_concepts import _dense_group, _weigh
 from actlas.kernels.cpu_rank import find_ties
 from actlas.kernels.cpu_rank import rank as rank_texts
-from actlas.kernels.cpu_sums import end_groups, list_groups, rank_labels, sum_precision, turn_plane
+from actlas.kernels.cpu_sums import end_groups, list_ends, rank_labels, sum_precision_apart, turn_plane
 from actlas.kernels.plan import Plan
 from benchmarks import kernel_peers
 from benchmarks.harness import interleave, save
@@ -66,21 +66,20 @@ def bitmaps(times: Any, labels: Any, s: Any) -> None:
 
 
 @_jit
-def groups(times: Any, labels: Any, s: Any) -> Any:
-    n_groups = 0
+def ends(times: Any, labels: Any, s: Any) -> None:
     for _ in range(times):
         for k in range(labels.concept.shape[0]):
             p = labels.starts[k + 1] - labels.starts[k]
-            n_groups += list_groups(s.x.shape[0], p, s.bits[k & 7], s.end_at, s.numbers, s.upto, s.group_end, s.found)
-    return n_groups
+            list_ends(s.x.shape[0], p, s.bits[k & 7], s.end_at, s.upto)
 
 
 @_jit
-def sums(times: Any, n_groups: Any, n_concepts: Any, inverse: Any, s: Any) -> Any:
+def sums(times: Any, labels: Any, inverse: Any, s: Any) -> Any:
     total = 0.0
+    p = labels.starts[1]
     for _ in range(times):
-        for _ in range(n_concepts):
-            total += sum_precision(n_groups, s.group_end, inverse, s.found)
+        for _ in range(labels.concept.shape[0]):
+            total += sum_precision_apart(p, s.upto, s.upto, inverse)
     return total
 
 
@@ -103,6 +102,7 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit("differs from scikit-learn; no figure is given")
     plan = Plan.of(is_concept, None, ("ap",), 0.0)
     labels = plan.labels_for(False)
+    first = labels._replace(concept=labels.concept[:1])
     work, s = _new_scratch(N_TEXTS, False)
     rows, target, inverse = values.view(np.uint16), np.empty(N_TEXTS, np.uint16), plan.inverse
     steps: dict[str, Callable[[], Any]] = {
@@ -112,8 +112,8 @@ def run(options: argparse.Namespace) -> None:
         "labels by rank": lambda: labels_by_rank(n_neurons, labels, s),
         "sparse: ends of groups by rank": lambda: ends_by_rank(n_neurons, s),
         "sparse: bitmaps": lambda: bitmaps(n_neurons, labels, s),
-        "sparse: groups that hold positives": lambda: groups(n_neurons, labels, s),
-        "sparse: sums over groups": lambda: sums(n_neurons, groups(1, labels, s) // N_CONCEPTS, N_CONCEPTS, inverse, s),
+        "sparse: ends of the positives' groups": lambda: ends(n_neurons, labels, s),
+        "sparse: sums over positives": lambda: ends(1, first, s) or sums(n_neurons, labels, inverse, s),
         "dense: walks": lambda: walks(n_neurons, labels, inverse, s),
         "all of average precision": lambda: concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1),
     }

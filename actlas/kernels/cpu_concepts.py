@@ -28,9 +28,11 @@ from actlas.kernels.cpu_sums import (
     Index,
     add_middles,
     best_f1,
-    best_group,
+    count_ends,
     count_upto,
     end_groups,
+    first_best,
+    list_ends,
     list_groups,
     middles_of,
     moments,
@@ -44,6 +46,7 @@ from actlas.kernels.cpu_sums import (
     sum_middles,
     sum_off,
     sum_precision,
+    sum_precision_apart,
     sum_precision_reversed,
     turn_plane,
     value_at,
@@ -156,6 +159,7 @@ def _score_concept(
     n_member: Any,
     wants_precision: Any,
     wants_middles: Any,
+    has_few_ties: Any,
     zeros: Any,
     labels: Any,
     wanted: Any,
@@ -172,25 +176,30 @@ def _score_concept(
     has_members = member_set >= 0
     wants_f1 = slot[BEST_F1] | slot[BEST_F1_THRESHOLD]
     member_bits = s.member_bits[max(member_set, 0) & 7]
-    n_groups = list_groups(n, p, s.bits[k & 7], s.end_at, s.numbers, s.upto, s.group_end, s.found)
-    among = s.group_end
+    list_ends(n, p, s.bits[k & 7], s.end_at, s.upto)
+    among = s.upto
     if has_members and (wants_precision or wants_f1):
-        count_upto(n_groups, member_bits, s.group_end, s.among)
+        count_upto(p, member_bits, s.upto, s.among)
         among = s.among
-    if wants_precision:
-        row[AP, c] = sum_precision(n_groups, among, inverse, s.found) / p
+    by_groups = wants_precision and not (has_members or has_few_ties)
+    n_groups = 0
+    if by_groups or slot[AP_ANTI]:
+        n_groups = list_groups(p, s.numbers, s.upto, s.group_end, s.found)
+    if by_groups:
+        row[AP, c] = sum_precision(n_groups, s.group_end, inverse, s.found) / p
+    elif wants_precision:
+        row[AP, c] = sum_precision_apart(p, s.upto, among, inverse) / p
     if wants_f1:
-        best = best_f1(p, n_groups, among, s.found)
+        best = best_f1(p, among)
         row[BEST_F1, c] = 2.0 * best
         if slot[BEST_F1_THRESHOLD]:
-            last = np.int64(s.group_end[best_group(p, n_groups, among, s.found, best)]) - 1
-            row[BEST_F1_THRESHOLD, c] = value_at(last, zeros, s)
+            row[BEST_F1_THRESHOLD, c] = value_at(np.int64(s.upto[first_best(p, among, best)]) - 1, zeros, s)
     if wants_middles:
-        row[AUROC, c] = _auroc(np.float64(sum_middles(n_groups, member_bits, s)), p, n_member)
+        row[AUROC, c] = _auroc(np.float64(sum_middles(p, member_bits, s)), p, n_member)
     if slot[AP_ANTI]:
         row[AP_ANTI, c] = sum_precision_reversed(p, n_member, n_groups, has_members, inverse, member_bits, s) / p
     for q in range(wanted.quantiles.shape[0]):
-        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, n_groups, zeros, s)
+        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, zeros, s)
 
 
 @jit
@@ -247,6 +256,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
         place_zeros(bits, magnitude, zeros[0], s.text_at)
     if has_bits | slot[AUROC]:
         end_groups(n, s.ends, s.end_at)
+    has_few_ties = 2 * count_ends(n, s.ends) >= n
     if slot[AUROC] | slot[AP_ANTI]:
         start_groups(n, s.ends, s.first_at)
     if slot[AUROC]:
@@ -300,7 +310,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
         if has_bits and k & 7 == 0 and k + 7 >= first_sparse:
             turn_plane(n, s.ranked, lane >> 3, s.bits)
         if needs_bits or wants_precision or wants_middles:
-            _score_concept(k, n_member, wants_precision, wants_middles, zeros, labels, wanted, inverse, s, row)
+            _score_concept(k, n_member, wants_precision, wants_middles, has_few_ties, zeros, labels, wanted, inverse, s, row)
         if wants_moments:
             total, n_active = moments(texts, s.x, s.part, wanted.threshold)
             mean = total / p

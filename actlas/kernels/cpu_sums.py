@@ -20,6 +20,7 @@ from actlas.kernels.cpu_intrinsics import (
     pack_few,
     pack_many,
     popcount,
+    sum_rising,
     trailing_zeros,
     turn_words,
 )
@@ -53,7 +54,7 @@ class Scratch(NamedTuple):
     upto: Index  # per positive, in the order of their ranks: the same
     group_end: Index  # per group of ties that holds a positive: 1 + its last rank
     found: Index  # per such group, from 1 on: positives up to there; the first entry is 0
-    among: Index  # per such group: members up to there
+    among: Index  # per positive: members up to the end of its group
     part: NDArray[np.float32]  # per positive: its value
 
 
@@ -102,6 +103,15 @@ def end_groups(n: Any, ends: Any, end_at: Any) -> None:
     for first in range((n - 1) // FILLED * FILLED, -1, -FILLED):
         word = np.uint32((ends[first >> 6] >> np.uint64(first & 63)) & np.uint64(0xFFFFFFFF))
         carry = fill_back(word, first, end_at, carry)
+
+
+@jit
+def count_ends(n: Any, ends: Any) -> Any:
+    """How many groups there are."""
+    total = np.uint64(0)
+    for w in range((n + 63) >> 6):
+        total += popcount(ends[w])
+    return np.int64(total)
 
 
 @jit_apart
@@ -187,42 +197,83 @@ _pack = _pack_wide if IS_WIDE else _pack_by_table if HAS_SHUFFLE else _pack_one_
 
 
 @jit_apart
-def list_groups(n: Any, p: Any, bits: Any, end_at: Any, numbers: Any, upto: Any, group_end: Any, found: Any) -> Any:
+def list_ends(n: Any, p: Any, bits: Any, end_at: Any, upto: Any) -> None:
+    """`end_at` of each of the `p` positives, whose bitmap by rank is `bits`, in the order of their ranks; then 0."""
+    at = 0
+    for h in range((n + 31) >> 5):
+        at = _pack(end_at, 32 * h, bits[h], upto, at)
+    upto[p] = 0
+
+
+@jit_apart
+def list_groups(p: Any, numbers: Any, upto: Any, group_end: Any, found: Any) -> Any:
     """Groups of ties that hold a positive, in the order of their ranks.
 
     Args:
-        n: Texts.
         p: Positives.
-        bits: Bitmap of the positives by rank.
-        end_at: Per rank: 1 + the last rank of its group.
         numbers: 1, 2, 3 and so on.
-        upto: Takes `end_at` of each positive.
+        upto: What `list_ends` left.
         group_end: Takes 1 + the last rank of each group.
         found: Takes 0, then the number of positives up to the end of each group.
 
     Returns:
         How many groups there are.
     """
-    at = 0
-    for h in range((n + 31) >> 5):
-        at = _pack(end_at, 32 * h, bits[h], upto, at)
-    upto[p] = 0
     found[0] = 0
     g = 0
     for h in range((p + 31) >> 5):
-        word = changes(upto, 32 * h)
-        if p - 32 * h < 32:
-            word &= (np.uint32(1) << np.uint32(p - 32 * h)) - np.uint32(1)
+        word = _first_bits(changes(upto, 32 * h), p - 32 * h)
         _pack(upto, 32 * h, word, group_end, g)
         g = _pack(numbers, 32 * h, word, found, g + 1) - 1
     return g
 
 
 @jit
-def count_upto(n_groups: Any, bits: Any, ends: Any, counts: Any) -> None:
-    """Marks up to the end of each group."""
-    for k in range(n_groups):
-        counts[k] = count_before(bits, np.uint32(ends[k]))
+def _first_bits(word: Any, n: Any) -> Any:
+    return word & ((np.uint32(1) << np.uint32(n)) - np.uint32(1)) if n < 32 else word
+
+
+@jit
+def count_upto(p: Any, bits: Any, upto: Any, among: Any) -> None:
+    """Marks up to the end of each positive's group."""
+    for i in range(p):
+        among[i] = count_before(bits, np.uint32(upto[i]))
+
+
+@jit
+def _sum_rising(n: Any, numbers: Any, inverse: Any) -> Any:
+    total = 0.0
+    for i in range(n):
+        total += np.float64(i + 1) * inverse[numbers[i]]
+    return total
+
+
+@jit
+def _sum_rising_wide(n: Any, numbers: Any, inverse: Any) -> Any:
+    return sum_rising(n, numbers)
+
+
+_rising = _sum_rising_wide if IS_WIDE else _sum_rising
+
+
+@jit_apart
+def sum_precision_apart(p: Any, upto: Any, among: Any, inverse: Any) -> Any:
+    """Sum over positives of the precision at the end of their group, where few are tied: `among` counts members up to there.
+
+    As if each stood alone; then, for each that is tied with the next one, what it and those before it in its group lack.
+    """
+    total = _rising(p, among, inverse)
+    last = -2
+    n_behind: Any = 0
+    for h in range((p + 31) >> 5):
+        ties = np.uint64(_first_bits(np.uint32(~changes(upto, 32 * h)), p - 32 * h))
+        while ties != np.uint64(0):
+            i = 32 * h + np.int64(trailing_zeros(ties))
+            ties &= ties - _ONE
+            n_behind = n_behind + 1 if i == last + 1 else 1
+            last = i
+            total += np.float64(n_behind) * inverse[among[i]]
+    return total
 
 
 @jit
@@ -232,17 +283,17 @@ def _positives(found: Any, k: Any) -> Any:
 
 
 @jit
-def sum_precision(n_groups: Any, among: Any, inverse: Any, found: Any) -> Any:
-    """Sum over positives of the precision at the end of their group."""
+def sum_precision(n_groups: Any, group_end: Any, inverse: Any, found: Any) -> Any:
+    """The same by groups, however many are tied, where every text is a member."""
     total = 0.0
     for k in range(n_groups):
-        total += np.float64(_positives(found, k)) * np.float64(np.int32(found[k + 1])) * inverse[among[k]]
+        total += np.float64(_positives(found, k)) * np.float64(np.int32(found[k + 1])) * inverse[group_end[k]]
     return total
 
 
 @jit
 def sum_precision_reversed(p: Any, n: Any, n_groups: Any, has_members: bool, inverse: Any, member_bits: Any, s: Any) -> Any:
-    """The same for ranking from the lowest value up."""
+    """Sum over positives of the precision at the end of their group, for ranking from the lowest value up."""
     total = 0.0
     for k in range(n_groups):
         first = np.uint32(s.first_at[s.group_end[k] - 1])
@@ -252,37 +303,39 @@ def sum_precision_reversed(p: Any, n: Any, n_groups: Any, has_members: bool, inv
 
 
 @jit
-def sum_middles(n_groups: Any, member_bits: Any, s: Any) -> Any:
+def sum_middles(p: Any, member_bits: Any, s: Any) -> Any:
     """Sum over positives of first rank + last rank + 1 of their group, counted among members."""
     total = np.int64(0)
-    for k in range(n_groups):
-        end = np.uint32(s.group_end[k])
-        middle = count_before(member_bits, np.uint32(s.first_at[end - 1])) + count_before(member_bits, end)
-        total += np.int64(_positives(s.found, k)) * middle
+    for i in range(p):
+        end = np.uint32(s.upto[i])
+        total += count_before(member_bits, np.uint32(s.first_at[end - 1])) + count_before(member_bits, end)
     return total
 
 
 @jit
-def _half_f1(p: Any, among: Any, found: Any, k: Any) -> Any:
-    return np.float64(np.int32(found[k + 1])) / np.float64(np.int32(among[k]) + p)
+def _half_f1(p: Any, among: Any, i: Any) -> Any:
+    return np.float64(i + 1) / np.float64(np.int32(among[i]) + p)
 
 
 @jit
-def best_f1(p: Any, n_groups: Any, among: Any, found: Any) -> Any:
-    """Highest found / (p + among), which is half the F1: equal fractions give equal quotients."""
+def best_f1(p: Any, among: Any) -> Any:
+    """Highest found / (p + among), which is half the F1: equal fractions give equal quotients.
+
+    Of tied positives the last, which has found most, gives the highest.
+    """
     best = 0.0
-    for k in range(n_groups):
-        best = max(best, _half_f1(p, among, found, k))
+    for i in range(p):
+        best = max(best, _half_f1(p, among, i))
     return best
 
 
 @jit
-def best_group(p: Any, n_groups: Any, among: Any, found: Any, best: Any) -> Any:
-    """The first group, which has the highest value, where the best F1 is reached."""
-    k = 0
-    while k < n_groups - 1 and _half_f1(p, among, found, k) != best:
-        k += 1
-    return k
+def first_best(p: Any, among: Any, best: Any) -> Any:
+    """The first positive, which has the highest value, where the best F1 is reached."""
+    i = 0
+    while i < p - 1 and _half_f1(p, among, i) != best:
+        i += 1
+    return i
 
 
 @jit
@@ -293,28 +346,14 @@ def value_at(rank: Any, zeros: Any, s: Any) -> Any:
 
 
 @jit
-def _value_of_mark(i: Any, n_groups: Any, zeros: Any, s: Any) -> Any:
-    """Value of the positive that has `i` positives before it."""
-    low = 0
-    high = n_groups
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if np.int64(s.found[middle]) <= i:
-            low = middle
-        else:
-            high = middle
-    return value_at(np.int64(s.group_end[low]) - 1, zeros, s)
-
-
-@jit
-def quantile(q: Any, p: Any, n_groups: Any, zeros: Any, s: Any) -> Any:
+def quantile(q: Any, p: Any, zeros: Any, s: Any) -> Any:
     """Quantile of the positives' values, linear between order statistics as in `numpy.quantile`."""
     place = q * (p - 1)
     below = min(np.int64(place), max(p - 2, 0))
-    a = _value_of_mark(p - 1 - below, n_groups, zeros, s)
+    a = value_at(np.int64(s.upto[p - 1 - below]) - 1, zeros, s)
     if p == 1:
         return a
-    b = _value_of_mark(p - 2 - below, n_groups, zeros, s)
+    b = value_at(np.int64(s.upto[p - 2 - below]) - 1, zeros, s)
     t = place - below
     return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
 

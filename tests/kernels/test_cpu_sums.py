@@ -8,6 +8,7 @@ from actlas.kernels import cpu_sums
 from actlas.kernels.cpu import _new_scratch
 from actlas.kernels.cpu_intrinsics import HAS_SHUFFLE, IS_WIDE
 
+by_groups = numba.njit(lambda *arguments: cpu_sums.sum_precision(*arguments))
 WAYS = {
     "registers": pytest.param(cpu_sums._pack_wide, marks=pytest.mark.skipif(not IS_WIDE, reason="needs AVX-512 VBMI2")),
     "table": pytest.param(cpu_sums._pack_by_table, marks=pytest.mark.skipif(not HAS_SHUFFLE, reason="needs AVX2")),
@@ -52,7 +53,9 @@ def test_groups_that_hold_positives(n_texts, n_levels):
         s.bits[0] = 0
         s.bits[0, : -(-n_texts // 32)] = np.packbits(np.pad(is_positive, (0, -n_texts % 32)), bitorder="little").view(np.uint32)
         p = int(is_positive.sum())
-        n_groups = cpu_sums.list_groups(n_texts, p, s.bits[0], s.end_at, s.numbers, s.upto, s.group_end, s.found)
+        cpu_sums.list_ends(n_texts, p, s.bits[0], s.end_at, s.upto)
+        assert s.upto[:p].tolist() == [int((ranked >= value).sum()) for value in ranked[is_positive]]
+        n_groups = cpu_sums.list_groups(p, s.numbers, s.upto, s.group_end, s.found)
         held = np.unique(ranked[is_positive])[::-1]
         assert s.group_end[:n_groups].tolist() == [int((ranked >= value).sum()) for value in held]
         assert s.found[: n_groups + 1].tolist() == [0, *(int((ranked[is_positive] >= value).sum()) for value in held)]
@@ -71,3 +74,18 @@ def test_middles_add_up_whichever_way(n_texts):
         texts = np.flatnonzero(words >> np.uint32(concept) & np.uint32(1)).astype(np.uint32)
         assert sums[concept] == middle[texts].sum(dtype=np.uint64)
         assert middles_of(texts, middle) == sums[concept]
+
+
+@pytest.mark.parametrize("n_levels", [1, 5, 10_000])
+def test_precision_is_the_same_by_positives_and_by_groups(n_levels):
+    rng = np.random.default_rng(n_levels)
+    inverse = 1.0 / np.maximum(np.arange(1100), 1)
+    for p in (1, 7, 8, 9, 31, 32, 33, 200):
+        _, s = _new_scratch(1000, False)
+        upto = np.sort(rng.integers(0, n_levels, p) + 1)
+        upto = p + np.searchsorted(np.unique(upto), upto).astype(np.uint16)  # ends of groups rise, and none before its positives
+        s.upto[:p], s.upto[p] = upto, 0
+        n_groups = cpu_sums.list_groups(p, s.numbers, s.upto, s.group_end, s.found)
+        expected = sum(int((upto <= end).sum()) / int(end) for end in upto)
+        assert abs(cpu_sums.sum_precision_apart(p, s.upto, s.upto, inverse) - expected) < 1e-12
+        assert abs(by_groups(n_groups, s.group_end, inverse, s.found) - expected) < 1e-12
