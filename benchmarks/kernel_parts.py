@@ -76,7 +76,9 @@ def ends(times: Any, labels: Any, s: Any) -> None:
 @_jit
 def sums(times: Any, labels: Any, inverse: Any, s: Any) -> Any:
     total = 0.0
-    p = labels.starts[1]
+    n, p = s.x.shape[0], labels.starts[1]
+    turn_plane(n, s.ranked, 0, s.bits)
+    list_ends(n, p, s.bits[0], s.end_at, s.upto)
     for _ in range(times):
         for _ in range(labels.concept.shape[0]):
             total += sum_precision_apart(p, s.upto, s.upto, inverse)
@@ -102,7 +104,6 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit("differs from scikit-learn; no figure is given")
     plan = Plan.of(is_concept, None, ("ap",), 0.0)
     labels = plan.labels_for(False)
-    first = labels._replace(concept=labels.concept[:1])
     work, s = _new_scratch(N_TEXTS, False)
     rows, target, inverse = values.view(np.uint16), np.empty(N_TEXTS, np.uint16), plan.inverse
     steps: dict[str, Callable[[], Any]] = {
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
         "sparse: ends of groups by rank": lambda: ends_by_rank(n_neurons, s),
         "sparse: bitmaps": lambda: bitmaps(n_neurons, labels, s),
         "sparse: ends of the positives' groups": lambda: ends(n_neurons, labels, s),
-        "sparse: sums over positives": lambda: ends(1, first, s) or sums(n_neurons, labels, inverse, s),
+        "sparse: sums over positives": lambda: sums(n_neurons, labels, inverse, s),
         "dense: walks": lambda: walks(n_neurons, labels, inverse, s),
         "all of average precision": lambda: concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1),
     }

@@ -2,10 +2,9 @@
 
 Everything happens in rank space: rank 0 holds the highest value, and each concept has two ways to its rank statistics.
 *Sparse*: turn the labels, in the order of the ranks, into a bitmap per concept, and bring the ends of the positives' groups of
-ties together by it, which lists every group that holds a positive with the positives up to its end: statistics are sums over
-that list. *Dense*: one walk over the ranks for many concepts at once, in
+ties together by it: statistics are sums over that list. *Dense*: one walk over the ranks for many concepts at once, in
 vector registers and without a branch, so its cost does not depend on how many positives there are. Each neuron and group of
-concepts takes the cheaper way.
+concepts takes the cheaper way. AUROC needs neither: it adds up mid-ranks by text.
 """
 
 from __future__ import annotations

@@ -356,47 +356,6 @@ def add_labelled(typing: Any, words: Any, numbers: Any, first: Any, last: Any, s
     return types.int64(words, numbers, types.int64, types.int64, sums), generate
 
 
-@intrinsic
-def sum_rising(typing: Any, n: Any, numbers: Any) -> Any:
-    """Sum over i < n of (i + 1) / numbers[i], for registers of eight float64. Dividing, or looking inverses up, takes longer."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector, index = ir.VectorType(ir.DoubleType(), 8), args[0].type
-        bits = signature.args[1].dtype.bitwidth
-        nothing, ones = ir.Constant(vector, None), ir.Constant(vector, [1.0] * 8)
-        kind = ir.FunctionType(vector, [vector, vector, ir.IntType(8)])
-        guess = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.rcp14.pd.512")
-        one = builder.insert_element(nothing, builder.sitofp(args[0], ir.DoubleType()), ir.Constant(ir.IntType(32), 0))
-        last = builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(ir.IntType(32), 8), None))
-
-        def times(a: Any, b: Any) -> Any:
-            return builder.fmul(a, b, flags=("contract",))
-
-        total, rising = cgutils.alloca_once(builder, vector), cgutils.alloca_once(builder, vector)
-        builder.store(nothing, total)
-        builder.store(ir.Constant(vector, [float(i) for i in range(1, 9)]), rising)
-        with cgutils.for_range_slice(builder, ir.Constant(index, 0), args[0], ir.Constant(index, 8), index) as (i, _):
-            short = ir.VectorType(ir.IntType(bits), 8)
-            place = builder.bitcast(_pointer(context, builder, signature.args[1], args[1], i), short.as_pointer())
-            loaded = builder.load(place, align=bits // 8)
-            number = builder.sitofp(builder.zext(loaded, ir.VectorType(ir.IntType(32), 8)) if bits < 32 else loaded, vector)
-            inverse = builder.call(guess, [number, nothing, ir.Constant(ir.IntType(8), -1)])
-            for _ in range(2):  # Newton's steps, each of which doubles the 14 bits of the guess
-                error = builder.fsub(ones, times(number, inverse), flags=("contract",))
-                inverse = builder.fadd(inverse, times(inverse, error), flags=("contract",))
-            now = builder.load(rising)
-            term = builder.select(builder.fcmp_ordered("<=", now, last), times(now, inverse), nothing)
-            builder.store(builder.fadd(builder.load(total), term), total)
-            builder.store(builder.fadd(now, ir.Constant(vector, [8.0] * 8)), rising)
-        sums = builder.load(total)
-        parts = [builder.extract_element(sums, ir.Constant(ir.IntType(32), i)) for i in range(8)]
-        while len(parts) > 1:
-            parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-        return parts[0]
-
-    return types.float64(types.int64, numbers), generate
-
-
 def _walk(n_vectors: int) -> Callable[..., Any]:
     """A walk over ranks first..last-1 for 8 * `n_vectors` concepts at once.
 

@@ -1,4 +1,4 @@
-"""Sums over one concept's positives, from their ranks: the groups of ties that hold them, and what each statistic adds up."""
+"""Sums over one concept's positives, from the ends of their groups of ties: what each statistic adds up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from actlas.kernels.cpu_intrinsics import (
     pack_few,
     pack_many,
     popcount,
-    sum_rising,
     trailing_zeros,
     turn_words,
 )
@@ -240,39 +239,25 @@ def count_upto(p: Any, bits: Any, upto: Any, among: Any) -> None:
         among[i] = count_before(bits, np.uint32(upto[i]))
 
 
-@jit
-def _sum_rising(n: Any, numbers: Any, inverse: Any) -> Any:
-    total = 0.0
-    for i in range(n):
-        total += np.float64(i + 1) * inverse[numbers[i]]
-    return total
-
-
-@jit
-def _sum_rising_wide(n: Any, numbers: Any, inverse: Any) -> Any:
-    return sum_rising(n, numbers)
-
-
-_rising = _sum_rising_wide if IS_WIDE else _sum_rising
-
-
 @jit_apart
 def sum_precision_apart(p: Any, upto: Any, among: Any, inverse: Any) -> Any:
     """Sum over positives of the precision at the end of their group, where few are tied: `among` counts members up to there.
 
     As if each stood alone; then, for each that is tied with the next one, what it and those before it in its group lack.
     """
-    total = _rising(p, among, inverse)
-    last = -2
+    total = 0.0
+    for i in range(p):
+        total += np.float64(i + 1) * inverse[among[i]]
+    last: Any = -2
     n_behind: Any = 0
     for h in range((p + 31) >> 5):
         ties = np.uint64(_first_bits(np.uint32(~changes(upto, 32 * h)), p - 32 * h))
         while ties != np.uint64(0):
-            i = 32 * h + np.int64(trailing_zeros(ties))
+            tied = 32 * h + np.int64(trailing_zeros(ties))
             ties &= ties - _ONE
-            n_behind = n_behind + 1 if i == last + 1 else 1
-            last = i
-            total += np.float64(n_behind) * inverse[among[i]]
+            n_behind = n_behind + 1 if tied == last + 1 else 1
+            last = tied
+            total += np.float64(n_behind) * inverse[among[tied]]
     return total
 
 

@@ -26,7 +26,6 @@ class Cost:
     third costs a few percent: where the choice is close, both ways take about as long.
     """
 
-    group: float = 0.35  # sparse, per positive: the groups that hold positives
     precision: float = 0.55  # sparse, per positive: one term of average precision
     half: float = 4.0  # sparse, per 32 ranks and concept: positives brought together
     turn: float = 0.12  # sparse, per rank and 8 concepts: labels to bitmaps
@@ -41,7 +40,7 @@ class Cost:
 #: together; what is not named there is taken to be the same.
 COSTS = {
     False: Cost(),
-    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), weigh=0.4, group=0.2, precision=0.5, half=1.0, end=0.3, add=1.0),
+    True: Cost(walk=(1.4, 1.9, 2.8, 3.6), weigh=0.4, precision=0.4, half=1.0, end=0.3, add=1.0),
 }
 COST = COSTS[IS_WIDE]
 
@@ -146,13 +145,13 @@ def _starts(sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _sparse_costs(stats: set[str], has_quantiles: bool) -> tuple[float, float, float]:
-    """Cost per positive, per 32 ranks, and per rank and 8 concepts, that the dense way saves: only the sums where others need the
-    groups."""
+    """Cost per positive, per 32 ranks, and per rank and 8 concepts, that the dense way saves: only the sums where other
+    statistics need the list of ends."""
     if "ap" not in stats:
         return 0.0, 0.0, 0.0
     if has_quantiles or stats & (_F1 | {"ap_anti"}):
         return COST.precision, 0.0, 0.0
-    return COST.precision + COST.group, COST.half, COST.turn
+    return COST.precision, COST.half, COST.turn
 
 
 def _label_words(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uint32]:
