@@ -127,7 +127,7 @@ def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> 
     n_slots = inner.N_SLOTS + plan.wanted.quantiles.size
     n_threads = threads or n_cores()
     # few calls, because each costs as much as ranking some ten thousand texts; enough of them that threads end together
-    fair = -(-n_neurons // (n_threads if n_threads == 1 else 16 * n_threads))
+    fair = -(-n_neurons // (n_threads if n_threads == 1 else 32 * n_threads))
     step = max(1, min(fair, BLOCK_BYTES // (plan.n_texts * block.bits.itemsize + 8 * n_slots * n_concepts)))
     starts = iter(range(0, n_neurons, step))
 

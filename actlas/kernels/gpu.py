@@ -233,7 +233,7 @@ def concept_scores_gpu(
     device = require_gpu(values)
     labels_host = _on_host(is_concept)
     members_host = None if is_member is None else _on_host(is_member)
-    plan = Plan.of(labels_host, members_host, stats, threshold)
+    plan = Plan.of(labels_host, members_host, stats, threshold, lists_positives=True)
     labels = _DeviceLabels.of(plan, labels_host, members_host, device)
     n_neurons, n_texts = values.shape
     n_concepts = plan.n_positive.size

@@ -105,7 +105,7 @@ def top_k_neurons(values: Any, is_concept: Any, k: int) -> TopK:
         raise KernelInputError(f"k must be between 1 and the number of neurons, {n_neurons}; got {k}")
     device = require_gpu(values)
     host = _on_host(is_concept)
-    plan = Plan.of(host, None, ("ap",), 0.0)
+    plan = Plan.of(host, None, ("ap",), 0.0, lists_positives=True)
     labels = _DeviceLabels.of(plan, host, None, device)
     concepts = torch.from_numpy(plan.labels.concept).to(device)
     best = TopK(

@@ -72,8 +72,19 @@ class Plan:
     wanted: inner.Wanted
 
     @classmethod
-    def of(cls, is_concept: Bools, is_member: Bools | None, stats: tuple[str, ...], threshold: float) -> Plan:
-        """Concepts without an answer are left out; the same members, then many positives, stand together."""
+    def of(
+        cls,
+        is_concept: Bools,
+        is_member: Bools | None,
+        stats: tuple[str, ...],
+        threshold: float,
+        *,
+        lists_positives: bool = False,
+    ) -> Plan:
+        """Concepts without an answer are left out; the same members, then many positives, stand together.
+
+        Positives are listed where the CPU engine visits them for these statistics, or always if `lists_positives`.
+        """
         positive = is_concept if is_member is None else is_concept & is_member
         n_texts, n_concepts = positive.shape
         n_positive = positive.sum(0, dtype=np.int64)
@@ -82,8 +93,8 @@ class Plan:
         which, sets = member_sets(is_member, answerable)
         order = np.lexsort((-n_positive[answerable], which))
         concepts, which = answerable[order], which[order]
-        needs_positives = bool(set(stats) & (_MOMENTS | {"auroc"}))
-        texts = [np.flatnonzero(positive[:, concept]).astype(np.uint32) for concept in concepts] if needs_positives else []
+        listed = concepts if lists_positives or set(stats) & (_MOMENTS | {"auroc"}) else concepts[:0]
+        texts = [np.flatnonzero(positive[:, concept]).astype(np.uint32) for concept in listed]
         quantiles = [q for stat in stats if (q := quantile_of(stat)) is not None]
         whole = concepts[which < 0]
         words = _label_words(positive, concepts)

@@ -55,5 +55,6 @@ def test_auroc_looks_at_every_text_where_many_are_positive():
 def test_positives_are_listed_only_for_statistics_that_visit_them():
     is_concept = np.random.default_rng(0).random((50, 4)) < 0.5
     assert Plan.of(is_concept, None, ("ap", "best_f1"), 0.0).labels.positives.size == 0
+    assert Plan.of(is_concept, None, ("ap",), 0.0, lists_positives=True).labels.positives.size == is_concept.sum()
     for stat in ("auroc", "mean", "std", "p_active_off"):
         assert Plan.of(is_concept, None, ("ap", stat), 0.0).labels.positives.size == is_concept.sum()
