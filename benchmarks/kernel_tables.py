@@ -108,7 +108,7 @@ def _full(result: Mapping[str, Any]) -> str:
 
     rows = [
         (*key, len(cells), over_cells(cells, "scikit-learn loop"), over_cells(cells, None), over_cells(cells, "numpy positives"))
-        for key, cells in groups.items()
+        for key, cells in sorted(groups.items())
     ]
     told = f"{len(result['rows'])} of {result['settings']['n_cells']} cells, chosen at random:\n\n"
     return told + markdown(("dtype", "values", "cells", "scikit-learn loop", "best torch", "numpy"), rows)
