@@ -153,6 +153,16 @@ def _auroc(middles: Any, p: Any, n: Any) -> Any:
 
 
 @jit
+def _mean_precision(total: Any, p: Any) -> Any:
+    """Average precision; exactly 1 where no negative stands before a positive, which rounding must not hide.
+
+    Any other ranking lacks 1 / (p * (p + 1)) at least.
+    """
+    mean = total / p
+    return 1.0 if (1.0 - mean) * np.float64(p) * np.float64(p + 1) < 0.5 else mean
+
+
+@jit
 def _score_concept(
     k: Any,
     n_member: Any,
@@ -185,9 +195,9 @@ def _score_concept(
     if by_groups or slot[AP_ANTI]:
         n_groups = list_groups(p, s.numbers, s.upto, s.group_end, s.found)
     if by_groups:
-        row[AP, c] = sum_precision(n_groups, s.group_end, inverse, s.found) / p
+        row[AP, c] = _mean_precision(sum_precision(n_groups, s.group_end, inverse, s.found), p)
     elif wants_precision:
-        row[AP, c] = sum_precision_apart(p, s.upto, among, inverse) / p
+        row[AP, c] = _mean_precision(sum_precision_apart(p, s.upto, among, inverse), p)
     if wants_f1:
         best = best_f1(p, among)
         row[BEST_F1, c] = 2.0 * best
@@ -196,7 +206,7 @@ def _score_concept(
     if wants_middles:
         row[AUROC, c] = _auroc(np.float64(sum_middles(p, member_bits, s)), p, n_member)
     if slot[AP_ANTI]:
-        row[AP_ANTI, c] = sum_precision_reversed(p, n_member, n_groups, has_members, inverse, member_bits, s) / p
+        row[AP_ANTI, c] = _mean_precision(sum_precision_reversed(p, n_member, n_groups, has_members, inverse, member_bits, s), p)
     for q in range(wanted.quantiles.shape[0]):
         row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, zeros, s)
 
@@ -294,7 +304,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
         if is_dense:
             if lane == 0:
                 _dense_group(k // LANES, n_whole, zeros, labels, inverse, s)
-            row[AP, c] = s.walk[LANES + lane] / p
+            row[AP, c] = _mean_precision(s.walk[LANES + lane], p)
         if slot[AUROC] and k < n_whole:
             if not labels.adds_all[k // LANES]:
                 total = middles_of(texts, s.middle)

@@ -104,3 +104,23 @@ def test_more_member_sets_than_a_label_word_holds(dtype):
     found, expected = (concept_scores(values, is_concept, NAMED_STATS, is_member, backend=name) for name in ("cpu", "reference"))
     for stat, numbers in expected.items():
         np.testing.assert_allclose(found[stat], numbers, rtol=0, atol=1e-12, err_msg=stat)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("levels", [3, 10_000])
+def test_a_perfect_ranking_is_exactly_one(levels, dtype):
+    n_texts = 600
+    order = np.random.default_rng(0).permutation(n_texts)
+    ranks = np.arange(n_texts, dtype=np.float64)
+    for p in (1, 7, 49, 107, 300, 599):
+        is_concept = np.zeros((n_texts, 1), bool)
+        is_concept[order[-p:]] = True
+        values = np.empty((2, n_texts), dtype)
+        values[0, order] = np.minimum(
+            np.where(ranks < n_texts - p, ranks * levels / n_texts // 1, 20_000 + ranks), 20_000 + levels
+        )
+        values[1] = -values[0]
+        scores = concept_scores(values, is_concept, ("ap", "ap_anti"), backend="cpu")
+        assert scores["ap"][0, 0] == scores["ap_anti"][1, 0] == 1.0
+        assert concept_scores(values, is_concept, ("ap",), backend="cpu")["ap"][0, 0] == 1.0
+        assert scores["ap"][1, 0] < 1.0
