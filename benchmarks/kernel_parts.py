@@ -13,7 +13,7 @@ import numpy as np
 from actlas.kernels import concept_scores
 from actlas.kernels.cpu import _new_scratch
 from actlas.kernels.cpu_concepts import _dense_group, _weigh
-from actlas.kernels.cpu_rank import find_ties
+from actlas.kernels.cpu_rank import find_ties, magnitudes_of
 from actlas.kernels.cpu_rank import rank as rank_texts
 from actlas.kernels.cpu_sums import end_groups, list_ends, rank_labels, sum_precision_apart, turn_plane
 from actlas.kernels.plan import Plan
@@ -34,7 +34,7 @@ def copy(rows: Any, target: Any) -> None:
 @_jit
 def rank(rows: Any, work: Any, s: Any) -> None:
     for i in range(rows.shape[0]):
-        rank_texts(rows[i], work, s.text_at)
+        rank_texts(rows[i], magnitudes_of(rows[i]), work, s.text_at)
 
 
 @_jit

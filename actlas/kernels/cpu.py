@@ -106,7 +106,7 @@ def _kernel(is_short: bool, wide: bool) -> Callable[..., int]:
     rows = np.zeros((1, 2), np.uint16 if is_short else np.uint32)
     form = _FORMS["float16" if is_short else "float32"]
     arguments = (rows, form, plan.wanted, labels, plan.inverse, work, scratch, np.zeros((1, 1, 1)))
-    kernel: Callable[..., int] = inner.score_block16 if is_short else inner.score_block32
+    kernel: Callable[..., int] = inner.score_block
     return compiled(kernel, tuple(typeof(argument) for argument in arguments))
 
 

@@ -22,7 +22,7 @@ from actlas.kernels.cpu_intrinsics import (
     walk24,
     walk32,
 )
-from actlas.kernels.cpu_rank import find_ties, place_zeros, rank
+from actlas.kernels.cpu_rank import find_ties, magnitudes_of, place_zeros, rank
 from actlas.kernels.cpu_sums import (
     Index,
     add_middles,
@@ -265,7 +265,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
         place_zeros(bits, magnitude, zeros[0], s.text_at)
     if has_bits | slot[AUROC]:
         end_groups(n, s.ends, s.end_at)
-    has_few_ties = 2 * count_ends(n, s.ends) >= n
+    has_few_ties = has_bits and 2 * count_ends(n, s.ends) >= n
     if slot[AUROC] | slot[AP_ANTI]:
         start_groups(n, s.ends, s.first_at)
     if slot[AUROC]:
@@ -335,19 +335,10 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
                 row[STD, c] = std(p, s.part, mean)
 
 
-@jit
-def _largest_magnitude(row: Any, mask: Any) -> Any:
-    largest = type(mask)(0)
-    for i in range(row.shape[0]):
-        # numba widens every integer operation; the cast lets it work on short ones
-        largest = max(largest, type(mask)(row[i] & mask))
-    return largest
-
-
 @cached_kernel
-def score_block16(sources: int) -> Any:
-    def score_block16(rows: Any, form: Any, wanted: Any, labels: Any, inverse: Any, work: Any, s: Any, out: Any) -> Any:
-        """Scores the neurons of a block of 16-bit floats into `out` "neurons slots concepts".
+def score_block(sources: int) -> Any:
+    def score_block(rows: Any, form: Any, wanted: Any, labels: Any, inverse: Any, work: Any, s: Any, out: Any) -> Any:
+        """Scores the neurons of a block of floats, given as their bits, into `out` "neurons slots concepts".
 
         `form`: first magnitude that is not finite, shift to float32's mantissa, scale that puts the exponent right.
 
@@ -357,44 +348,25 @@ def score_block16(sources: int) -> Any:
         limit, shift, scale = form
         n = rows.shape[1]
         bits = s.x.view(np.uint32)
+        n_bits = 8 * rows.itemsize
+        sign = np.uint32(1 << (n_bits - 1))
+        magnitude = type(limit)((1 << (n_bits - 1)) - 1)
         for m in range(rows.shape[0]):
             row = rows[m]
-            if sources < 0 or _largest_magnitude(row, np.uint16(0x7FFF)) >= limit:
+            span = magnitudes_of(row)
+            if sources < 0 or span[1] >= limit:
                 return m
             zeros = (n, 0)
             if wanted.needs_rank:
-                zeros = rank(row, work, s.text_at)
+                zeros = rank(row, span, work, s.text_at)
                 find_ties(n, work.packed, s)
             if wanted.needs_values:
                 for i in range(n):
                     u = np.uint32(row[i])
-                    bits[i] = ((u & np.uint32(0x8000)) << np.uint32(16)) | ((u & np.uint32(0x7FFF)) << shift)
+                    bits[i] = ((u & sign) << np.uint32(32 - n_bits)) | ((u & np.uint32(magnitude)) << shift)
                 for i in range(n):
                     s.x[i] = s.x[i] * scale
-            _score_neuron(row, np.uint16(0x7FFF), zeros, labels, wanted, inverse, s, out[m])
+            _score_neuron(row, magnitude, zeros, labels, wanted, inverse, s, out[m])
         return -1
 
-    return score_block16
-
-
-@cached_kernel
-def score_block32(sources: int) -> Any:
-    def score_block32(rows: Any, form: Any, wanted: Any, labels: Any, inverse: Any, work: Any, s: Any, out: Any) -> Any:
-        """As `score_block16`, for the bits of float32."""
-        n = rows.shape[1]
-        bits = s.x.view(np.uint32)
-        for m in range(rows.shape[0]):
-            row = rows[m]
-            if sources < 0 or _largest_magnitude(row, np.uint32(0x7FFFFFFF)) >= form[0]:
-                return m
-            zeros = (n, 0)
-            if wanted.needs_rank:
-                zeros = rank(row, work, s.text_at)
-                find_ties(n, work.packed, s)
-            if wanted.needs_values:
-                for i in range(n):
-                    bits[i] = row[i]
-            _score_neuron(row, np.uint32(0x7FFFFFFF), zeros, labels, wanted, inverse, s, out[m])
-        return -1
-
-    return score_block32
+    return score_block

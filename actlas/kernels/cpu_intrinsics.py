@@ -40,6 +40,13 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> A
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 
 
+def _everywhere(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector that holds `value` in every lane."""
+    undefined, index = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(undefined, value, ir.Constant(index, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, lanes), None))
+
+
 @intrinsic
 def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place: Any, stride: Any) -> Any:
     """Turns 64 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of what begins at
@@ -53,10 +60,7 @@ def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place
         place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         loaded = builder.load(place, align=4)
         shift = builder.trunc(builder.mul(args[2], ir.Constant(args[2].type, 8)), ir.IntType(32))
-        undefined = ir.Constant(vector, ir.Undefined)
-        one = builder.insert_element(undefined, shift, ir.Constant(ir.IntType(32), 0))
-        everywhere = builder.shuffle_vector(one, undefined, ir.Constant(vector, None))
-        labels = builder.trunc(builder.lshr(loaded, everywhere), byte)
+        labels = builder.trunc(builder.lshr(loaded, _everywhere(builder, shift, 64)), byte)
         index = args[4]
         targets = [index]
         for _ in range(7):
@@ -190,13 +194,12 @@ def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> An
         undefined, most = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [-1] * FILLED)
 
         def everywhere(value: Any) -> Any:
-            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), FILLED), None))
+            return _everywhere(builder, builder.trunc(value, element), FILLED)
 
         def least(a: Any, b: Any) -> Any:
             return builder.select(builder.icmp_unsigned("<", a, b), a, b)
 
-        numbers = builder.add(everywhere(builder.trunc(args[1], element)), ir.Constant(vector, list(range(1, FILLED + 1))))
+        numbers = builder.add(everywhere(args[1]), ir.Constant(vector, list(range(1, FILLED + 1))))
         marks = builder.bitcast(builder.trunc(args[0], ir.IntType(FILLED)), ir.VectorType(ir.IntType(1), FILLED))
         found = builder.select(marks, numbers, most)
         step = 1
@@ -205,7 +208,7 @@ def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> An
             later = [min(i + step, FILLED - 1) for i in range(FILLED)]
             shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(ir.IntType(32), FILLED), later))
             found, step = least(found, shifted), 2 * step
-        found = least(found, everywhere(builder.trunc(args[3], element)))
+        found = least(found, everywhere(args[3]))
         place = builder.bitcast(_pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
         builder.store(found, place, align=element.width // 8)
         # what stands at `first`, found without waiting for the registers
@@ -276,10 +279,8 @@ def sum_before(typing: Any, sums: Any, start: Any, carry: Any) -> Any:
         place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         values = builder.load(place, align=entry.width // 8)
         upto = _running(builder, values, 32)
-        undefined = ir.Constant(vector, ir.Undefined)
-        one = builder.insert_element(undefined, builder.trunc(args[2], entry), ir.Constant(index, 0))
-        everywhere = builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, 32), None))
-        builder.store(builder.add(builder.sub(upto, values), everywhere), place, align=entry.width // 8)
+        carry = _everywhere(builder, builder.trunc(args[2], entry), 32)
+        builder.store(builder.add(builder.sub(upto, values), carry), place, align=entry.width // 8)
         return builder.add(args[2], builder.zext(builder.extract_element(upto, ir.Constant(index, 31)), args[2].type))
 
     return types.uint64(sums, types.int64, types.uint64), generate
@@ -298,14 +299,13 @@ def fill_on(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
         undefined, index = ir.Constant(vector, ir.Undefined), ir.IntType(32)
 
         def everywhere(value: Any) -> Any:
-            one = builder.insert_element(undefined, value, ir.Constant(index, 0))
-            return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, FILLED), None))
+            return _everywhere(builder, builder.trunc(value, element), FILLED)
 
         def greatest(a: Any, b: Any) -> Any:
             return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
         nothing = ir.Constant(vector, None)
-        numbers = builder.add(everywhere(builder.trunc(args[1], element)), ir.Constant(vector, list(range(1, FILLED + 1))))
+        numbers = builder.add(everywhere(args[1]), ir.Constant(vector, list(range(1, FILLED + 1))))
         word = builder.and_(args[0], ir.Constant(index, (1 << FILLED) - 1))
         marks = builder.bitcast(builder.trunc(word, ir.IntType(FILLED)), ir.VectorType(ir.IntType(1), FILLED))
         found = builder.select(marks, numbers, nothing)
@@ -317,7 +317,7 @@ def fill_on(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
             before = [max(i - step, 0) for i in range(FILLED)]
             shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(index, FILLED), before))
             found, step = greatest(found, shifted), 2 * step
-        found = greatest(found, everywhere(builder.trunc(args[3], element)))
+        found = greatest(found, everywhere(args[3]))
         place = builder.bitcast(_pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
         builder.store(found, place, align=element.width // 8)
         # what stands behind, found without waiting for the registers
@@ -334,18 +334,18 @@ def add_labelled(typing: Any, words: Any, numbers: Any, first: Any, last: Any, s
     """sums[c] += the numbers of the texts first..last-1 whose bit c of `words` is set. Both they and their sum have 32 bits."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector, index = ir.VectorType(ir.IntType(32), LANES), ir.IntType(32)
-        undefined, nothing = ir.Constant(vector, ir.Undefined), ir.Constant(vector, None)
+        vector = ir.VectorType(ir.IntType(32), LANES)
+        nothing = ir.Constant(vector, None)
         total = cgutils.alloca_once(builder, vector)
         builder.store(nothing, total)
         step = ir.Constant(args[2].type, 1)
         with cgutils.for_range_slice(builder, args[2], args[3], step, args[2].type) as (text, _):
             word = builder.load(_pointer(context, builder, signature.args[0], args[0], text))
             number = builder.load(_pointer(context, builder, signature.args[1], args[1], text))
-            one = builder.insert_element(undefined, number, ir.Constant(index, 0))
-            everywhere = builder.shuffle_vector(one, undefined, ir.Constant(vector, None))
             marks = builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES))
-            builder.store(builder.add(builder.load(total), builder.select(marks, everywhere, nothing)), total)
+            builder.store(
+                builder.add(builder.load(total), builder.select(marks, _everywhere(builder, number, LANES), nothing)), total
+            )
         wide = ir.VectorType(ir.IntType(64), LANES)
         place = builder.bitcast(
             _pointer(context, builder, signature.args[4], args[4], ir.Constant(args[2].type, 0)), wide.as_pointer()
@@ -391,10 +391,7 @@ def _walk(n_vectors: int) -> Callable[..., Any]:
             builder.position_at_end(body)
 
             def spread(values: Any) -> Any:
-                scalar = builder.load(builder.gep(values, [rank]))
-                undefined = ir.Constant(vector, ir.Undefined)
-                one = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-                return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), 8), None))
+                return _everywhere(builder, builder.load(builder.gep(values, [rank])), 8)
 
             def plus(a: Any, b: Any) -> Any:
                 return builder.fadd(a, b, flags=("contract",))

@@ -35,7 +35,7 @@ class Sorting(NamedTuple):
 
 
 @jit_apart
-def _magnitudes(row: Any) -> Any:
+def magnitudes_of(row: Any) -> Any:
     """Least magnitude but zero, less one; the largest; and how many zeros there are."""
     # numba widens every integer operation; the casts let it work on short ones
     short = type(row[0])
@@ -188,8 +188,10 @@ def _sort(place: Any, m: Any, source: Any, target: Any, shift: Any, mask: Any, n
 
 
 @jit_apart
-def rank(row: Any, work: Any, text_at: Any) -> Any:
+def rank(row: Any, span: Any, work: Any, text_at: Any) -> Any:
     """Ranks the texts of one neuron, whose finite floats come as their bits; leaves keys by rank in `packed`.
+
+    `span` is what `magnitudes_of` says of them.
 
     Returns:
         First rank of the zeros and how many there are, if they were set apart before sorting; else (texts, 0). Which text stands
@@ -199,7 +201,7 @@ def rank(row: Any, work: Any, text_at: Any) -> Any:
     packed = work.packed
     spare = work.spare
     kind = type(packed[0])
-    lowest, highest, n_zero = _magnitudes(row)
+    lowest, highest, n_zero = span
     zero = type(row[0])(highest - lowest)
     shift = kind(4 * packed.itemsize)
     every = kind(~kind(0))

@@ -102,7 +102,7 @@ class Plan:
         for place, members in enumerate(sets):
             is_in_set[members, place] = True
         member_words = _label_words(is_in_set, np.arange(len(sets)))
-        costs = _group_costs(set(stats), bool(quantiles), n_positive[whole], n_texts)
+        sparse_cost, dense_cost, adds_all = _group_costs(set(stats), bool(quantiles), n_positive[whole], n_texts)
         labels = inner.Labels(
             concept=concepts,
             starts=_starts(n_positive[concepts]),
@@ -113,11 +113,11 @@ class Plan:
             n_whole=whole.size,
             words=words,
             member_words=member_words,
-            sparse_cost=costs[0],
-            dense_cost=costs[1],
-            weigh_cost=costs[2],
-            end_cost=costs[3],
-            adds_all=costs[4],
+            sparse_cost=sparse_cost,
+            dense_cost=dense_cost,
+            weigh_cost=COST.weigh,
+            end_cost=COST.end,
+            adds_all=adds_all,
         )
         asked = set(stats)
         slot = np.zeros(inner.N_SLOTS, np.bool_)
@@ -179,8 +179,8 @@ def _label_words(positive: Bools, concepts: NDArray[np.int64]) -> NDArray[np.uin
 
 def _group_costs(
     stats: set[str], has_quantiles: bool, n_positive: NDArray[np.int64], n_texts: int
-) -> tuple[Floats, Floats, float, float, Bools]:
-    """Per group: cost of the sparse way, and of the dense way per rank; what either costs once per rank; `adds_all`."""
+) -> tuple[Floats, Floats, Bools]:
+    """Per group: cost of the sparse way, of the dense way per rank, and `adds_all`."""
     per_positive, per_half, per_rank = _sparse_costs(stats, has_quantiles)
     starts = range(0, n_positive.size, LANES)
     groups = [n_positive[start : start + LANES] for start in starts]
@@ -194,4 +194,4 @@ def _group_costs(
     )
     dense = np.array([COST.walk[n - 1] for n in planes])
     adds_all = np.array([COST.gather * group.sum() > COST.add * n_texts for group in groups], np.bool_)
-    return sparse, dense, COST.weigh, COST.end, adds_all
+    return sparse, dense, adds_all

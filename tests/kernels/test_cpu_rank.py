@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_rank import find_ties, place_zeros, rank
+from actlas.kernels.cpu_rank import find_ties, magnitudes_of, place_zeros, rank
 from actlas.kernels.cpu_sums import start_groups
 
 
@@ -25,7 +25,7 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
     x = x.astype(dtype)
     work, s = _new_scratch(n_texts, wide)
     bits = x.view(np.uint32 if dtype == np.float32 else np.uint16)
-    n_above, n_zero = rank(bits, work, s.text_at)
+    n_above, n_zero = rank(bits, magnitudes_of(bits), work, s.text_at)
     if n_zero:
         place_zeros(bits, bits.dtype.type(0x7FFFFFFF if dtype == np.float32 else 0x7FFF), n_above, s.text_at)
     find_ties(n_texts, work.packed, s)
@@ -50,5 +50,5 @@ def test_short_counters_that_overflow_change_nothing(n_same, wide):
     x = rng.permutation(x)
     work, s = _new_scratch(2000, wide)
     for neuron in range(3):  # the counters are left alone for a while once they were too short
-        rank(x.view(np.uint16), work, s.text_at)
+        rank(x.view(np.uint16), magnitudes_of(x.view(np.uint16)), work, s.text_at)
         assert s.text_at[:2000].tolist() == np.argsort(-x.astype(float), kind="stable").tolist(), neuron
