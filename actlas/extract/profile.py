@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from actlas.store.stage_times import StageTimes
+from actlas.timing import StageTimes
 
 #: Stages in the order in which a block meets them -> what their threads wait for; the threads of "transpose" are those of
 #: "encode", of "file" and "fold" that of "write", of "commit" that of "sync".

@@ -30,7 +30,7 @@ from actlas.store import layout
 from actlas.store.block_ledger import BlockLedger
 from actlas.store.catalog import Store
 from actlas.store.checkpoint_writer import Shapes
-from actlas.store.stage_times import StageTimes
+from actlas.timing import StageTimes
 from actlas.store.states import StatePlan, remove_parts
 from actlas.store.writer import StoreWriter, same_weights
 

@@ -13,11 +13,11 @@ from numba import typeof
 from numpy.typing import NDArray
 
 from actlas.kernels import cpu_concepts as inner
-from actlas.kernels.cpu_intrinsics import LANES
+from actlas.compiled.vectors import LANES
 from actlas.kernels.cpu_rank import N_COUNTERS, Sorting
 from actlas.kernels.cpu_sums import Scratch
 from actlas.kernels.inputs import Block
-from actlas.kernels.jit import compiled
+from actlas.compiled.jit import compiled
 from actlas.kernels.plan import Plan
 
 Floats = NDArray[np.float64]

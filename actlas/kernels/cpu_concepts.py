@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import (
+from actlas.compiled.vectors import (
     IS_WIDE,
     LANES,
     walk8,
@@ -50,7 +50,7 @@ from actlas.kernels.cpu_sums import (
     turn_plane,
     value_at,
 )
-from actlas.kernels.jit import cached_kernel, jit, jit_apart
+from actlas.compiled.jit import cached_kernel, jit, jit_apart
 
 #: Slots of the output; quantiles follow.
 AP, AP_ANTI, AUROC, P_ACTIVE, P_ACTIVE_OFF, MEAN, MEAN_OFF, STD, BEST_F1, BEST_F1_THRESHOLD = range(10)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu_intrinsics import (
+from actlas.compiled.vectors import (
     FILLED,
     HAS_SHUFFLE,
     IS_WIDE,
@@ -23,7 +23,7 @@ from actlas.kernels.cpu_intrinsics import (
     trailing_zeros,
     turn_words,
 )
-from actlas.kernels.jit import jit, jit_apart
+from actlas.compiled.jit import jit, jit_apart
 
 #: Numbers of texts and ranks: uint16 beside 16-bit values, else uint32.
 Index = NDArray[np.uint16] | NDArray[np.uint32]

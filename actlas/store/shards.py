@@ -26,7 +26,7 @@ from zarr.core.buffer import default_buffer_prototype
 from actlas.store.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
 from actlas.store.files import put_in_place, to_json, write_atomically, write_temporary
 from actlas.store.layout import ArrayPlan
-from actlas.store.stage_times import StageTimes
+from actlas.timing import StageTimes
 
 #: Offset and length of a chunk that a shard does not hold.
 ABSENT = 2**64 - 1
@@ -264,7 +264,7 @@ def _copy_turning(source: NDArray[Any], target: NDArray[Any]) -> None:
         target[...] = source
         return
     if source.dtype.itemsize == 2:
-        from actlas.store.turning import turn
+        from actlas.compiled.transpose import turn
 
         if turn(source, target):
             return

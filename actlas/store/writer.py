@@ -27,7 +27,7 @@ from actlas.store.corpus import Corpus, parquet_bytes
 from actlas.store.files import Claim, clear_temporaries, create_once, read_json, to_json, write_atomically
 from actlas.store.layout import TextBlock
 from actlas.store.shards import ShardThreads
-from actlas.store.stage_times import StageTimes
+from actlas.timing import StageTimes
 from actlas.store.states import StatePlan
 from actlas.store.text_sets import sets_frame, text_sets
 

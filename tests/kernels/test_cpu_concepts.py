@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import numpy as np
-from actlas.kernels import cpu_intrinsics
+from actlas.compiled import vectors as cpu_intrinsics
 
 if {is_other} and cpu_intrinsics.IS_WIDE:
     cpu_intrinsics.IS_WIDE, cpu_intrinsics.FILLED = False, 8

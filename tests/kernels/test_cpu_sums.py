@@ -6,7 +6,7 @@ import pytest
 
 from actlas.kernels import cpu_sums
 from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_intrinsics import HAS_SHUFFLE, IS_WIDE
+from actlas.compiled.vectors import HAS_SHUFFLE, IS_WIDE
 
 by_groups = numba.njit(lambda *arguments: cpu_sums.sum_precision(*arguments))
 WAYS = {

@@ -3,7 +3,7 @@ import logging
 import numba
 import pytest
 
-from actlas.kernels import jit
+from actlas.compiled import jit
 
 
 def test_the_first_compilation_is_reported_once(caplog, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 
-from actlas.kernels.jit import intrinsic
+from actlas.compiled.jit import intrinsic
 
 #: Concepts of a group: the bits of a label word, and what one walk serves at most.
 LANES = 32

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actlas.store.turning import turn
+from actlas.compiled.transpose import turn
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint16"])
