@@ -41,8 +41,8 @@ from actlas.extract.backend_hf import _TOKENS_PER_BATCH
 from actlas.extract.backend_hf_files import HfTokenizer
 from actlas.extract.tokens import TokenRules, tokenise
 from actlas.names import TokenSample
-from actlas.store.catalog import Store
-from actlas.store.corpus import Corpus, corpus_from_frames
+from actlas.store.store import Store
+from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.layout import CHUNK_TEXTS, text_blocks
 from benchmarks.harness import interleave, save
 

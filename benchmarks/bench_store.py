@@ -25,9 +25,9 @@ import numpy as np
 import zarr
 
 from actlas.store import layout
-from actlas.store.codecs import CODECS
+from actlas.store.files.codecs import CODECS
 from actlas.store.cube import Cube
-from actlas.store.shards import create_array, write_shards
+from actlas.store.files.shard_writer import create_array, write_shards
 from benchmarks.harness import interleave, save
 
 

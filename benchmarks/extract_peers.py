@@ -222,7 +222,7 @@ def transformer_lens_arms(job: Job) -> dict[str, Arm]:
 
 def actlas_arms(job: Job, threads: int) -> dict[str, Arm]:
     from actlas.extract import extract_activations
-    from actlas.store.corpus import Corpus
+    from actlas.store.corpus.corpus import Corpus
     from benchmarks.bench_extract import VALUES_ALONE
 
     corpus = Corpus.read(job.checkpoint.parent / "corpus")
@@ -253,7 +253,7 @@ def store_folder(job: Job, how: str) -> Path:
 
 def stored(job: Job, how: str) -> np.ndarray:
     """Values of the store that the last round wrote."""
-    from actlas.store.catalog import Store
+    from actlas.store.store import Store
 
     store = Store(store_folder(job, how))
     cubes = [store.cube("model", site) for site in ("mlp_pre", "mlp_hidden")]

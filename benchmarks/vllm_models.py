@@ -11,7 +11,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from actlas.store.corpus import Corpus, corpus_from_frames
+from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 
 _SMALL = {"vocab_size": 96, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _LLAMA = {

@@ -27,7 +27,7 @@ from actlas.extract.batches import BlockTexts
 from actlas.extract.tokens import TokenRules, tokenise
 from actlas.names import Checkpoint, TokenSample
 from actlas.store import layout
-from actlas.store.catalog import Store
+from actlas.store.store import Store
 from benchmarks.harness import save
 from benchmarks.vllm_models import CONFIGS, make_corpus, sites_of, write_model
 

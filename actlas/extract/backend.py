@@ -16,7 +16,7 @@ from actlas.errors import BackendUnavailable
 from actlas.extract.batches import BlockTexts
 from actlas.extract.weights import weight_hash
 from actlas.names import Checkpoint
-from actlas.store.writer import BlockValues
+from actlas.store.write.store_writer import BlockValues
 
 _BACKENDS = {
     "hf": ("actlas.extract.backend_hf", "pip install 'actlas[hf]'"),

@@ -21,7 +21,7 @@ from actlas.extract.backend_vllm_plan import engine_family, engine_points
 from actlas.extract.backend_vllm_settings import EngineSettings, check_facts, engine_arguments
 from actlas.extract.batches import BlockTexts, plan_batches
 from actlas.names import Checkpoint
-from actlas.store.writer import BlockValues
+from actlas.store.write.store_writer import BlockValues
 
 #: Tokens of a pass where the user does not say.
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}

@@ -15,7 +15,7 @@ from actlas.extract.backend import Capture
 from actlas.extract.batches import BlockTexts
 from actlas.names import tuples
 from actlas.store.layout import storage_dtype
-from actlas.store.writer import BlockValues
+from actlas.store.write.store_writer import BlockValues
 
 _TEXTS = "texts.npz"
 

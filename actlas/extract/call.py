@@ -11,7 +11,7 @@ from actlas.extract.options import ExtractOptions, ExtractSummary, ProgressCallb
 from actlas.extract.run import Models, Request, run_here
 from actlas.extract.sites import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint
-from actlas.store.corpus import Corpus
+from actlas.store.corpus.corpus import Corpus
 
 
 def extract_activations(

@@ -15,7 +15,7 @@ from actlas.extract.profile import Profile
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint
 from actlas.store.layout import TextBlock
-from actlas.store.writer import BlockValues, CheckpointWriter
+from actlas.store.write.store_writer import BlockValues, CheckpointWriter
 
 
 @dataclass

@@ -15,8 +15,8 @@ from actlas.extract.sites import AUTO_LINEAR, family_of, parse_sites
 from actlas.extract.sweep import Sweep, check_length
 from actlas.extract.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
-from actlas.store.corpus import Corpus
-from actlas.store.text_sets import text_sets
+from actlas.store.corpus.corpus import Corpus
+from actlas.store.corpus.text_sets import text_sets
 
 #: Longest token sequence where nobody says.
 _MAX_TOKENS = 128

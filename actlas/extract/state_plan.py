@@ -12,10 +12,10 @@ from actlas.extract.fold import KernelFold, ranges_of
 from actlas.extract.token_choice import scramble
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import StateRules
-from actlas.store.checkpoint_writer import Shapes
-from actlas.store.corpus import Corpus
+from actlas.store.write.checkpoint_writer import Shapes
+from actlas.store.corpus.corpus import Corpus
 from actlas.store.states import Ranges, StatePlan
-from actlas.store.text_sets import text_sets
+from actlas.store.corpus.text_sets import text_sets
 
 #: Texts of the range that are in memory at a time.
 _TEXTS_AT_ONCE = 256

@@ -27,12 +27,12 @@ from actlas.extract.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.extract.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
-from actlas.store.block_ledger import BlockLedger
-from actlas.store.catalog import Store
-from actlas.store.checkpoint_writer import Shapes
+from actlas.store.write.block_claims import BlockLedger
+from actlas.store.store import Store
+from actlas.store.write.checkpoint_writer import Shapes
 from actlas.timing import StageTimes
 from actlas.store.states import StatePlan, remove_parts
-from actlas.store.writer import StoreWriter, same_weights
+from actlas.store.write.store_writer import StoreWriter, same_weights
 
 #: Nats above a uniform guess from which a checkpoint is reported.
 _WORSE_THAN_GUESSING = 0.1

@@ -14,8 +14,8 @@ from actlas.extract.backend import Encoded, TextTokenizer
 from actlas.extract.batches import BlockTexts
 from actlas.extract.token_choice import choose_tokens
 from actlas.names import TokenSample
-from actlas.store.corpus import Corpus
-from actlas.store.writer import TokenIds
+from actlas.store.corpus.corpus import Corpus
+from actlas.store.write.store_writer import TokenIds
 
 
 @dataclass(frozen=True)

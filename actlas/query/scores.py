@@ -17,7 +17,7 @@ from actlas.query.state_scores import score_states, sources, stats_of_states
 from actlas.query.stream import BLOCK_BYTES, language_slices, neuron_blocks, on_host
 from actlas.store.cube import Cube
 from actlas.store.layout import EXACT_STATS
-from actlas.store.scores import ScoreWriter
+from actlas.store.write.score_writer import ScoreWriter
 
 #: Statistics that `score_neurons` computes unless told otherwise.
 DEFAULT_STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "std", "median", "p90", "best_f1")

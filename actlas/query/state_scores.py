@@ -13,8 +13,8 @@ from actlas.names import StateRules
 from actlas.query.atlas import Atlas
 from actlas.store.cube import StateArrays
 from actlas.store.layout import CHUNK_CODE_NEURONS
-from actlas.store.scores import ScoreWriter
-from actlas.store.text_sets import LanguageSets
+from actlas.store.write.score_writer import ScoreWriter
+from actlas.store.corpus.text_sets import LanguageSets
 
 #: What a statistic is worth, by where it comes from.
 EXACT = "exact"

@@ -12,7 +12,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from actlas.extract.batches import BlockTexts
-from actlas.store.corpus import corpus_from_frames
+from actlas.store.corpus.corpus import corpus_from_frames
 
 transformers.logging.disable_progress_bar()
 

@@ -9,7 +9,7 @@ import pytest
 
 from actlas.errors import ExtractionError, ModelNotLoaded
 from actlas.extract import extract_activations
-from actlas.store.catalog import Store
+from actlas.store.store import Store
 
 distributed = pytest.importorskip("distributed")
 cluster = pytest.importorskip("actlas.extract.cluster")

@@ -13,8 +13,8 @@ from actlas.cli import run
 from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
 from actlas.extract import backend_hf, devices, extract_activations
 from actlas.extract.options import Progress
-from actlas.store.block_ledger import BlockLedger
-from actlas.store.catalog import Store
+from actlas.store.write.block_claims import BlockLedger
+from actlas.store.store import Store
 from actlas.store.layout import text_blocks
 
 OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}

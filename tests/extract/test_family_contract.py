@@ -18,8 +18,8 @@ from actlas.extract.models import resolve_models
 from actlas.extract.sites import AUTO_LINEAR, parse_sites
 from actlas.extract.tokens import TokenRules, tokenise
 from actlas.names import TokenSample
-from actlas.store.catalog import Store
-from actlas.store.corpus import corpus_from_frames
+from actlas.store.store import Store
+from actlas.store.corpus.corpus import corpus_from_frames
 from tests.extract.conftest import CONFIGS
 
 SMALL = {

@@ -9,7 +9,7 @@ import pytest
 from actlas.errors import ModelNotLoaded
 from actlas.extract import backend_hf, backend_hf_files, extract_activations
 from actlas.names import Checkpoint
-from actlas.store.catalog import Store
+from actlas.store.store import Store
 
 OPTIONS = {"device": "cpu", "max_tokens": 60, "texts_per_block": 16, "syncs": False}
 

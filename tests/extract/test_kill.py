@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from actlas.extract import extract_activations
-from actlas.store.catalog import Store
+from actlas.store.store import Store
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
 

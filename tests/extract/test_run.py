@@ -30,7 +30,7 @@ from actlas.extract.profile import STAGES
 from actlas.names import TokenSample
 from actlas.query import language_neurons, open_store
 from actlas.query.schema import TABLES
-from actlas.store.catalog import Store
+from actlas.store.store import Store
 
 OPTIONS = {"sites": ("mlp_pre", "resid"), "device": "cpu", "max_tokens": 60, "texts_per_block": 16, "syncs": False}
 

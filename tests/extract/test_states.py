@@ -10,7 +10,7 @@ from actlas.extract import backend_hf, extract_activations
 from actlas.extract.state_plan import drawn_texts
 from actlas.kernels import HistogramState, MomentState
 from actlas.store import states as store_states
-from actlas.store.catalog import Store
+from actlas.store.store import Store
 
 OPTIONS = {"sites": ("mlp_pre", "resid"), "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "syncs": False}
 KINDS = ("counts", "moments", "histogram")

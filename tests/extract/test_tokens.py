@@ -6,7 +6,7 @@ from actlas.errors import CorpusError
 from actlas.extract.backend import Encoded
 from actlas.extract.tokens import TokenCache, TokenRules, tokenise
 from actlas.names import TokenSample
-from actlas.store.corpus import corpus_from_frames
+from actlas.store.corpus.corpus import corpus_from_frames
 
 
 class LetterTokenizer:

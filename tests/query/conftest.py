@@ -128,7 +128,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
 @pytest.fixture
 def count_chunks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Call it to learn how many chunks were decoded since the last call."""
-    from actlas.store import shard_reader
+    from actlas.store.files import shard_reader
 
     decoded = [0]
     original = shard_reader.decode

@@ -180,8 +180,9 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from actlas.store import states, checkpoint_writer
-from actlas.store.files import write_temporary
+from actlas.store.write import checkpoint_writer
+from actlas.store import states
+from actlas.store.files.atomic import write_temporary
 import test_states as t
 left = int(sys.argv[3])
 write = states.write_atomically

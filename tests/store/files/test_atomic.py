@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actlas.errors import StoreError
-from actlas.store.files import Claim, write_atomically
+from actlas.store.files.atomic import Claim, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_claim_excludes_others_and_leaves_no_file(tmp_path: Path) -> None:
 def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "c.claim"
     code = (
-        "import sys, time; from pathlib import Path; from actlas.store.files import Claim\n"
+        "import sys, time; from pathlib import Path; from actlas.store.files.atomic import Claim\n"
         f"claim = Claim.take(Path({str(path)!r})); print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ})
@@ -63,7 +63,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def refuse(fd, how):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr("actlas.store.files.fcntl.flock", refuse)
+    monkeypatch.setattr("actlas.store.files.atomic.fcntl.flock", refuse)
     for take in (Claim.take, Claim.hold):
         with pytest.raises(StoreError, match=r"has no locks \(Function not implemented\)"):
             take(tmp_path / "claim")

@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 
 from actlas.store import corpus_from_frames
-from actlas.store.text_sets import sets_frame, text_sets
+from actlas.store.corpus.text_sets import sets_frame, text_sets
 
 TEXTS = pl.DataFrame({"text": list("abcdefg"), "language": ["en"] * 4 + ["es"] * 3})
 LABELS = {

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import CorpusError
-from actlas.store.files import clear_temporaries, read_json, to_json, write_atomically
+from actlas.store.files.atomic import clear_temporaries, read_json, to_json, write_atomically
 
 TEXT_SCHEMA = {
     "text_id": pl.Int64,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actlas.store import layout
-from actlas.store.codecs import CODECS, bfloat16_to_float32, chunk_is_whole, float32_to_bfloat16
-from actlas.store.shards import create_array, write_shards
+from actlas.store.files.codecs import CODECS, bfloat16_to_float32, chunk_is_whole, float32_to_bfloat16
+from actlas.store.files.shard_writer import create_array, write_shards
 
 POOL = ThreadPoolExecutor(2)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
-from actlas.store.block_ledger import BlockLedger
-from actlas.store.files import (
+from actlas.store.write.block_claims import BlockLedger
+from actlas.store.files.atomic import (
     Claim,
     clear_temporaries,
     create_once,
@@ -27,12 +27,12 @@ from actlas.store.files import (
     write_temporary,
 )
 from actlas.store.layout import ArrayPlan, TextBlock
-from actlas.store.shards import ShardRecord, create_array, start_shards, write_shards
+from actlas.store.files.shard_writer import ShardRecord, create_array, start_shards, write_shards
 from actlas.store.states import StatePlan, StateWriter, in_states, remove_parts
-from actlas.store.text_sets import text_sets
+from actlas.store.corpus.text_sets import text_sets
 
 if TYPE_CHECKING:
-    from actlas.store.writer import StoreWriter
+    from actlas.store.write.store_writer import StoreWriter
 
 Shapes = Mapping[str, tuple[int, int]]
 

@@ -20,9 +20,9 @@ import zarr
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
-from actlas.store.codecs import decode
+from actlas.store.files.codecs import decode
 from actlas.store.layout import ArrayPlan
-from actlas.store.shards import ABSENT, index_bytes, read_index
+from actlas.store.files.shard_writer import ABSENT, index_bytes, read_index
 
 Selector = slice | NDArray[np.int64]
 

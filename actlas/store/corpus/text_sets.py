@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.store.corpus import Corpus
+from actlas.store.corpus.corpus import Corpus
 
 
 @dataclass(frozen=True)

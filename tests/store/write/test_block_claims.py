@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from actlas.store import checkpoint_writer
-from actlas.store.block_ledger import BlockLedger
-from actlas.store.files import write_temporary
+from actlas.store.write import checkpoint_writer
+from actlas.store.write.block_claims import BlockLedger
+from actlas.store.files.atomic import write_temporary
 from tests.store.conftest import Planted
 
 
@@ -152,7 +152,7 @@ def test_another_machine_completes_the_checkpoint_first(
     moment: str, planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = planted.write(tmp_path / "whole")
-    monkeypatch.setattr("actlas.store.files.fcntl.flock", lambda fd, how: None)
+    monkeypatch.setattr("actlas.store.files.atomic.fcntl.flock", lambda fd, how: None)
     with planted.writer(tmp_path / "s") as one, planted.writer(tmp_path / "s") as other:
         first, second = planted.begin(one), planted.begin(other)
         while (block := first.claim_next()) is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from zlib import crc32
 
 from actlas.store import layout
-from actlas.store.files import Claim, read_json
+from actlas.store.files.atomic import Claim, read_json
 from actlas.store.layout import TextBlock
 from actlas.store.states import in_states
 

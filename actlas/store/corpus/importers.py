@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from actlas.errors import CorpusError
-from actlas.store.corpus import Corpus, corpus_from_frames
+from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 
 TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _KNOWN = ("text_id", "text", "language", "parallel_id", "split")
