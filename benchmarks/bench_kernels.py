@@ -10,7 +10,7 @@
 - auroc: the area under the ROC curve and its peers, at the centre of the matrix and some of its neighbours
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
 - parts: each step of the engine alone, beside one copy of the values
-- costs: what `actlas.kernels.plan.Cost` holds, measured
+- costs: what `actlas.kernels.cpu.plan.Cost` holds, measured
 - torchmetrics: the centre of the matrix alone, with torchmetrics among the peers (the extra `bench`)
 - checkpoint: every neuron of a BLOOM-560m, 1,700 texts, 200 concepts, on all cores, with peak memory
 
@@ -37,7 +37,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from actlas.kernels import DEFAULT_STATS, NAMED_STATS, concept_scores
-from actlas.kernels.cpu import n_cores
+from actlas.kernels.cpu.engine import n_cores
 from benchmarks import kernel_checkpoint, kernel_costs, kernel_parts, kernel_peers
 from benchmarks.harness import Timing, interleave, save
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from actlas.kernels import concept_scores
-from actlas.kernels.cpu import n_cores
+from actlas.kernels.cpu.engine import n_cores
 from benchmarks import kernel_peers
 from benchmarks.harness import save
 

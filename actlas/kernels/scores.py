@@ -74,7 +74,7 @@ def concept_scores(
             _announced.add(chosen)
             logger.info("kernels backend: %s, where the values are", chosen)
     if chosen == "gpu":
-        from actlas.kernels.gpu import concept_scores_gpu
+        from actlas.kernels.gpu.engine import concept_scores_gpu
 
         return dict(concept_scores_gpu(values, is_concept, names, is_member, threshold))
     labels = to_numpy(is_concept, "is_concept")
@@ -85,7 +85,7 @@ def concept_scores(
 
         block.refuse_not_finite()
         return dict(concept_scores_reference(block.numbers(), labels, members, names, threshold))
-    from actlas.kernels.cpu import concept_scores_cpu
-    from actlas.kernels.plan import Plan
+    from actlas.kernels.cpu.engine import concept_scores_cpu
+    from actlas.kernels.cpu.plan import Plan
 
     return dict(concept_scores_cpu(block, Plan.of(labels, members, names, threshold), threads))

@@ -65,7 +65,7 @@ def sources(rules: StateRules, stats: Sequence[str], dtype: str) -> dict[str, st
 
 def _kind_of(rules: StateRules, stat: str) -> str | None:
     from actlas.kernels.stats import quantile_of
-    from actlas.kernels.stream import HISTOGRAM_STATS, MOMENT_STATS
+    from actlas.kernels.states import HISTOGRAM_STATS, MOMENT_STATS
 
     if "moments" in rules.kinds and stat in MOMENT_STATS:
         return "moments"

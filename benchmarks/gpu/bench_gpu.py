@@ -22,8 +22,8 @@ import torch
 
 from actlas.errors import BackendUnavailable
 from actlas.kernels import DEFAULT_STATS, concept_scores
-from actlas.kernels.gpu import moments, require_gpu
-from actlas.kernels.gpu_topk import codes_of, top_k_neurons
+from actlas.kernels.gpu.engine import moments, require_gpu
+from actlas.kernels.gpu.topk import codes_of, top_k_neurons
 from benchmarks.harness import save
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -70,7 +70,7 @@ def test_sizes_that_fill_no_block():
 
 
 def test_any_strides_and_chunks_of_one_neuron():
-    from actlas.kernels.gpu import concept_scores_gpu
+    from actlas.kernels.gpu.engine import concept_scores_gpu
 
     values, is_concept, _ = make("gaussian", "float16", 6, 63, 2)
     texts_first = values.T.contiguous().T
@@ -94,7 +94,7 @@ def test_numpy_values_go_over_and_bad_ones_are_named():
 
 
 def test_scratch_memory_is_left_as_it_was_found(monkeypatch):
-    from actlas.kernels import gpu
+    from actlas.kernels.gpu import engine as gpu
 
     values, is_concept, is_member = make("ties", "float16", 5, 63, 3, seed=2)
     empty = torch.empty

@@ -11,7 +11,7 @@ from actlas.kernels import concept_scores
 
 pytest.importorskip("triton", reason="needs triton (pip install 'actlas[gpu]')")
 
-from actlas.kernels.gpu_topk import average_precision_bounds, codes_of, top_k_neurons
+from actlas.kernels.gpu.topk import average_precision_bounds, codes_of, top_k_neurons
 
 
 def host_histograms(codes, is_concept):

@@ -22,8 +22,8 @@ from actlas.compiled.vectors import (
     walk24,
     walk32,
 )
-from actlas.kernels.cpu_rank import find_ties, magnitudes_of, place_zeros, rank
-from actlas.kernels.cpu_sums import (
+from actlas.kernels.cpu.rank import find_ties, magnitudes_of, place_zeros, rank
+from actlas.kernels.cpu.sums import (
     Index,
     add_middles,
     best_f1,

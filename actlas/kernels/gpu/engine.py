@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import BackendUnavailable
 from actlas.kernels.inputs import Bools, is_torch, refuse_not_finite, to_numpy
-from actlas.kernels.plan import Plan
+from actlas.kernels.cpu.plan import Plan
 from actlas.kernels.stats import quantile_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def rank_texts(values: torch.Tensor) -> Ranks:
     """Ranks of each neuron's texts, shape "neurons texts"."""
     import torch
 
-    from actlas.kernels.gpu_kernels import rank16_kernel
+    from actlas.kernels.gpu.triton_kernels import rank16_kernel
 
     n_neurons, n_texts = values.shape
     if values.dtype == torch.float32 or n_texts > MAX_TEXTS_COUNTED:
@@ -143,7 +143,7 @@ def rank_sums(ranks: Ranks, plan: Plan, labels: _DeviceLabels) -> tuple[torch.Te
     """`concepts_kernel` over all neurons: float64 "4 neurons concepts", and the texts that reach the best threshold."""
     import torch
 
-    from actlas.kernels.gpu_kernels import concepts_kernel
+    from actlas.kernels.gpu.triton_kernels import concepts_kernel
 
     n_neurons, n_texts = ranks.rank_of.shape
     n_concepts = plan.labels.concept.size
@@ -179,7 +179,7 @@ def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> Mo
     """Sums over the texts of each label column, in one pass over the values."""
     import torch
 
-    from actlas.kernels.gpu_kernels import moments_kernel
+    from actlas.kernels.gpu.triton_kernels import moments_kernel
 
     n_neurons, n_texts = values.shape
     n_columns = columns.shape[1]

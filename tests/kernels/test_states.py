@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from actlas.errors import KernelInputError
 from actlas.kernels import CountState, HistogramState, MomentState, concept_scores, lape
-from actlas.kernels.stream import HISTOGRAM_STATS, MOMENT_STATS
+from actlas.kernels.states import HISTOGRAM_STATS, MOMENT_STATS
 
 M, C = 3, 2
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from actlas.kernels.cpu import _new_scratch
-from actlas.kernels.cpu_rank import find_ties, magnitudes_of, place_zeros, rank
-from actlas.kernels.cpu_sums import start_groups
+from actlas.kernels.cpu.engine import _new_scratch
+from actlas.kernels.cpu.rank import find_ties, magnitudes_of, place_zeros, rank
+from actlas.kernels.cpu.sums import start_groups
 
 
 @pytest.mark.parametrize(("dtype", "wide"), [(np.float16, False), (np.float16, True), (np.float32, True)])

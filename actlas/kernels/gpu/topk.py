@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actlas.errors import KernelInputError
-from actlas.kernels.gpu import _chunk, _DeviceLabels, _on_host, _refuse_not_finite, rank_sums, rank_texts, require_gpu
+from actlas.kernels.gpu.engine import _chunk, _DeviceLabels, _on_host, _refuse_not_finite, rank_sums, rank_texts, require_gpu
 from actlas.kernels.inputs import checked_shapes
-from actlas.kernels.plan import Plan
+from actlas.kernels.cpu.plan import Plan
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ def histograms(codes: torch.Tensor, labels: _DeviceLabels, n_concepts: int) -> t
     """Positives per neuron, concept and code, and texts per neuron and code, int32."""
     import torch
 
-    from actlas.kernels.gpu_kernels import histogram_kernel
+    from actlas.kernels.gpu.triton_kernels import histogram_kernel
 
     n_neurons, n_texts = codes.shape
     positives = torch.empty((n_neurons, n_concepts, _LEVELS), dtype=torch.int32, device=codes.device)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from actlas.kernels.plan import Plan
+from actlas.kernels.cpu.plan import Plan
 
 
 def test_concepts_without_an_answer_are_left_out_and_the_rest_ordered_by_members_then_positives():
