@@ -164,7 +164,7 @@ def _write_checkpoint(
 
 def _state_plan(planting: Planting, values: Mapping[str, NDArray[Any]]) -> StatePlan:
     """States whose codes divide the range of the values and more, so that values on a grid of 1/4 do not share one."""
-    from actlas.extract.fold import KernelFold, ranges_of
+    from actlas.extract.run.states import KernelFold, ranges_of
 
     return StatePlan(planting.sites, KernelFold(planting.states), lambda: ranges_of([values]), 1 << 30)
 

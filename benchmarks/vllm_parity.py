@@ -18,13 +18,13 @@ import numpy as np
 import zarr
 
 from actlas.extract import extract_activations
-from actlas.extract.backend import BackendSettings, Capture
-from actlas.extract.backend_vllm import VllmBackend
-from actlas.extract.backend_vllm_block import BlockFiles, capture_to_json, write_texts
-from actlas.extract.backend_vllm_link import EngineLink
-from actlas.extract.backend_vllm_settings import EngineSettings, engine_arguments
-from actlas.extract.batches import BlockTexts
-from actlas.extract.tokens import TokenRules, tokenise
+from actlas.extract.backends.base import BackendSettings, Capture
+from actlas.extract.backends.vllm.backend import VllmBackend
+from actlas.extract.backends.vllm.block_files import BlockFiles, capture_to_json, write_texts
+from actlas.extract.backends.vllm.link import EngineLink
+from actlas.extract.backends.vllm.settings import EngineSettings, engine_arguments
+from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.inputs.tokens import TokenRules, tokenise
 from actlas.names import Checkpoint, TokenSample
 from actlas.store import layout
 from actlas.store.store import Store

@@ -220,7 +220,7 @@ def _extract(options: argparse.Namespace) -> None:
 
 def _profile_text(result: CheckpointResult) -> str:
     """How long each stage worked and waited; stages work side by side, so they do not add up to the whole."""
-    from actlas.extract.profile import STAGES, bound_by
+    from actlas.extract.run.profile import STAGES, bound_by
 
     seconds, waits = result.seconds_by_stage, result.waits_by_stage
     lines = []

@@ -1,6 +1,6 @@
 """A model runs here and nowhere else: texts to batches to a backend to pooled values to the store's writer."""
 
-from actlas.extract.call import extract_activations
+from actlas.extract.api import extract_activations
 from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, Progress
 
 __all__ = ["CheckpointResult", "ExtractOptions", "ExtractSummary", "Progress", "extract_activations"]

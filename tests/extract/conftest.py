@@ -11,7 +11,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from actlas.extract.batches import BlockTexts
+from actlas.extract.inputs.batches import BlockTexts
 from actlas.store.corpus.corpus import corpus_from_frames
 
 transformers.logging.disable_progress_bar()

@@ -1,0 +1,256 @@
+"""What extraction asks of a way to run models, and the one place that imports such a way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actlas.errors import BackendUnavailable
+from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.checkpoints.weight_hash import weight_hash
+from actlas.names import Checkpoint
+from actlas.store.write.store_writer import BlockValues
+
+_BACKENDS = {
+    "hf": ("actlas.extract.backends.hf.backend", "pip install 'actlas[hf]'"),
+    "vllm": ("actlas.extract.backends.vllm.backend", "pip install 'actlas[hf,vllm]'"),
+}
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What to read from a model: the same for every checkpoint of a run.
+
+    Attributes:
+        sites: Sites whose pooled values are wanted.
+        token_sites: Sites whose sampled token vectors are wanted.
+        count_sites: Sites whose active tokens are counted.
+        pooling: Tokens to one value per text.
+        dtype: Dtype of the values handed over.
+        count_threshold: A token is active above it.
+        more_count_thresholds: Further ones; counts of all of them stand one after the other, languages within.
+        n_languages: Length of the language axis of the counts.
+        site_modules: Sites named by hand.
+        pad_to: Pad every text to this many tokens and pool the padding too; None reads no padding.
+        max_tokens: No text is longer.
+    """
+
+    sites: tuple[str, ...]
+    token_sites: tuple[str, ...] = ()
+    count_sites: tuple[str, ...] = ()
+    pooling: str = "max"
+    dtype: str = "float16"
+    count_threshold: float = 0.0
+    more_count_thresholds: tuple[float, ...] = ()
+    n_languages: int = 1
+    site_modules: Mapping[str, str] = field(default_factory=dict)
+    pad_to: int | None = None
+    max_tokens: int = 128
+
+    @property
+    def count_thresholds(self) -> tuple[float, ...]:
+        """All of them."""
+        return (self.count_threshold, *self.more_count_thresholds)
+
+    @property
+    def n_count_rows(self) -> int:
+        """Length of the first axis of the counts: thresholds times languages."""
+        return len(self.count_thresholds) * self.n_languages
+
+    @property
+    def all_sites(self) -> tuple[str, ...]:
+        """Every site that has to be read, for whatever purpose, sorted."""
+        return tuple(sorted({*self.sites, *self.token_sites, *self.count_sites}))
+
+
+@dataclass(frozen=True)
+class BackendSettings:
+    """How to run the models; nothing here says what is read.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
+        compute_dtype: One of `names.COMPUTE_DTYPES`, or "auto": float32 on the CPU, the checkpoint's own elsewhere.
+        tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
+        trust_remote_code: Whether code that a checkpoint brings along may run.
+        tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none of their own.
+        tensor_parallel: Ranks that a model is divided among.
+    """
+
+    device: str = "auto"
+    compute_dtype: str = "auto"
+    tokens_per_batch: int | None = None
+    trust_remote_code: bool = False
+    tokenizer: str | None = None
+    tensor_parallel: int = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint whose files are on this machine.
+
+    Attributes:
+        checkpoint: Which one.
+        folder: Where its files are.
+        tokenizer_hash: Hash of its tokenizer; None where it has none of its own.
+        architecture: Class name from its config.
+        max_positions: Longest sequence it can read; None without a limit.
+        compute_dtype: Dtype it will compute in.
+        commit: Commit of a checkpoint from the hub; None for a local folder.
+        is_download: Whether `locate` downloaded it, and nothing of it was here before.
+    """
+
+    checkpoint: Checkpoint
+    folder: Path
+    tokenizer_hash: str | None
+    architecture: str
+    max_positions: int | None
+    compute_dtype: str
+    commit: str | None = None
+    is_download: bool = False
+
+    @cached_property
+    def weight_hash(self) -> str:
+        """Hash of its tensors; whoever asks first waits while all of them are read.
+
+        Raises:
+            ModelNotLoaded: If a file is damaged.
+        """
+        return weight_hash(self.folder)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of some texts, nothing cut.
+
+    Attributes:
+        token_ids: Per text.
+        is_special: Per text, which of them the tokenizer added.
+        places: Per text, int64 ``"tokens 2"``: first and last character (exclusive) of each token; -1 where nobody knows.
+    """
+
+    token_ids: list[NDArray[np.int32]]
+    is_special: list[NDArray[np.bool_]]
+    places: list[NDArray[np.int64]]
+
+    def keep(self, rows: NDArray[np.integer]) -> Encoded:
+        """Some of the texts."""
+        return Encoded(*([part[row] for row in rows] for part in (self.token_ids, self.is_special, self.places)))
+
+
+class TextTokenizer(Protocol):
+    """Texts to token ids."""
+
+    hash: str
+    pad_id: int
+
+    def encode(self, texts: Sequence[str], *, add_special: bool, max_tokens: int | None = None) -> Encoded:
+        """Token ids of `texts`; with `max_tokens`, cut as the tokenizer cuts (its closing tokens stay)."""
+        ...
+
+
+class BlockRun(Protocol):
+    """A block that a model has been run on; its values may still be on the device."""
+
+    def collect(self) -> BlockValues:
+        """The values, checked to be finite, on the host. May be called in another thread."""
+        ...
+
+
+class Session(Protocol):
+    """A loaded model that is being read.
+
+    Attributes:
+        shapes: Site -> (layers, neurons).
+        about: What should be known later: architecture, device, versions, layouts.
+    """
+
+    shapes: Mapping[str, tuple[int, int]]
+    about: Mapping[str, Any]
+
+    def run_block(
+        self,
+        block: BlockTexts,
+        *,
+        is_alone: bool = False,
+        dtype: str | None = None,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> BlockRun:
+        """Run a block.
+
+        Args:
+            block: The texts.
+            is_alone: Put every text in a batch of its own.
+            dtype: Overrides the capture's.
+            on_batch: Called with the number of texts after every batch.
+        """
+        ...
+
+    def calibrate(self, block: BlockTexts) -> Mapping[str, Any] | None:
+        """Compare a few texts with transformers; None from the backend that is transformers.
+
+        Raises:
+            FidelityError: If they differ by more than the dtype explains.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the model."""
+        ...
+
+
+class Backend(Protocol):
+    """A way to run models."""
+
+    name: str
+
+    def locate(self, checkpoint: Checkpoint) -> Source:
+        """Bring the checkpoint's files here and identify them; loads no weights."""
+        ...
+
+    def commit(self, checkpoint: Checkpoint) -> str | None:
+        """Commit that a checkpoint's revision stands for on the hub now; None for a local folder, or if the hub does not say."""
+        ...
+
+    def discard(self, source: Source) -> None:
+        """Remove the files of a checkpoint that `locate` downloaded; those of any other are left alone."""
+        ...
+
+    def tokenizer(self, source: Source) -> TextTokenizer:
+        """The tokenizer that the run uses."""
+        ...
+
+    def linear_sites(self, source: Source) -> list[str]:
+        """`--site` arguments for every linear map of the repeated block; loads no weights."""
+        ...
+
+    def revisions(self, model: str) -> list[str]:
+        """Names of the branches and tags of a model on the hub."""
+        ...
+
+    def open(self, source: Source, capture: Capture) -> Session:
+        """Load the weights and prepare to read what `capture` says."""
+        ...
+
+
+def get_backend(name: str, settings: BackendSettings) -> Backend:
+    """A backend by name; only here is its library imported.
+
+    Raises:
+        BackendUnavailable: If there is no such backend, or its library is not installed.
+    """
+    if name not in _BACKENDS:
+        raise BackendUnavailable(f"no extraction backend {name!r}; choose one of {', '.join(sorted(_BACKENDS))}")
+    module, install = _BACKENDS[name]
+    try:
+        return cast(Backend, import_module(module).make_backend(settings))
+    except BackendUnavailable:
+        raise
+    except ImportError as error:
+        raise BackendUnavailable(f"extraction backend {name!r} needs {error.name}: {install}") from error

@@ -1,0 +1,279 @@
+"""The transformers backend: any local or hub checkpoint in safetensors, read through forward hooks."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from actlas.errors import BackendUnavailable, CapturePointNotFound, ModelNotLoaded
+from actlas.extract.backends.base import BackendSettings, Capture, Source
+from actlas.extract.backends.hf.hooks import Hooks, describe_places
+from actlas.extract.backends.hf.hub import HfTokenizer, commit_on_hub, discard, identify, list_revisions, load_config
+from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage
+from actlas.extract.inputs.batches import BlockTexts, TokenBatch
+from actlas.extract.sites.resolve import family_of, linear_patterns, site_map
+from actlas.names import Checkpoint
+
+#: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few and pads less, a GPU is not.
+_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
+_LINEAR = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
+
+
+def make_backend(settings: BackendSettings) -> HfBackend:
+    """What `get_backend("hf", settings)` gives."""
+    return HfBackend(settings)
+
+
+class HfBackend:
+    """Runs checkpoints with transformers."""
+
+    name = "hf"
+
+    def __init__(self, settings: BackendSettings) -> None:
+        if settings.tensor_parallel != 1:
+            raise BackendUnavailable(f"backend hf runs a model on one device, not on {settings.tensor_parallel}; --backend vllm")
+        self.settings = settings
+        self.device = _device(settings.device)
+
+    def locate(self, checkpoint: Checkpoint) -> Source:
+        """See `backend.Backend`."""
+        asked = self.settings.compute_dtype
+        on_cpu = asked == "auto" and self.device.type == "cpu"
+        return identify(checkpoint, self.settings, "float32" if on_cpu else asked)
+
+    def commit(self, checkpoint: Checkpoint) -> str | None:
+        """See `backend.Backend`."""
+        return commit_on_hub(checkpoint.model, checkpoint.revision)
+
+    def discard(self, source: Source) -> None:
+        """See `backend.Backend`."""
+        discard(source)
+
+    def tokenizer(self, source: Source) -> HfTokenizer:
+        """See `backend.Backend`."""
+        if self.settings.tokenizer is not None:
+            return HfTokenizer.load(self.settings.tokenizer, self.settings)
+        if source.tokenizer_hash is None:
+            raise ModelNotLoaded(f"{source.folder} has no tokenizer; name one with --tokenizer")
+        return HfTokenizer.load(str(source.folder), self.settings)
+
+    def linear_sites(self, source: Source) -> list[str]:
+        """See `backend.Backend`."""
+        config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
+        with torch.device("meta"):
+            model = _auto_class(source.architecture).from_config(config, trust_remote_code=self.settings.trust_remote_code)
+        n_layers = int(config.get_text_config().num_hidden_layers)
+        for path, blocks in model.named_modules():
+            if isinstance(blocks, torch.nn.ModuleList) and len(blocks) == n_layers:
+                found = [name for name, module in blocks[0].named_modules() if isinstance(module, _LINEAR)]
+                return linear_patterns(path, found)
+        raise CapturePointNotFound(f"{source.architecture} has no list of {n_layers} blocks in which to look for linear maps")
+
+    def revisions(self, model: str) -> list[str]:
+        """See `backend.Backend`."""
+        return list_revisions(model)
+
+    def open(self, source: Source, capture: Capture) -> HfSession:
+        """See `backend.Backend`."""
+        config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
+        n_layers = int(config.get_text_config().num_hidden_layers)
+        # an unknown family is refused before its weights are read
+        site_map(source.architecture, n_layers, capture.all_sites, capture.site_modules)
+        model = _load(source, config, self.settings).to(self.device).eval()
+        tokens = self.settings.tokens_per_batch or _TOKENS_PER_BATCH.get(self.device.type, 2048)
+        return HfSession(model, capture, self.device, tokens, source)
+
+
+class HfSession:
+    """One loaded model with its hooks; see `backend.Session`."""
+
+    def __init__(
+        self,
+        model: Any,
+        capture: Capture,
+        device: torch.device,
+        tokens_per_batch: int,
+        source: Source,
+    ) -> None:
+        architecture = type(model).__name__
+        n_layers = int(model.config.get_text_config().num_hidden_layers)
+        has_head = model.get_output_embeddings() is not None
+        named = architecture if family_of(architecture) else source.architecture
+        places = site_map(named, n_layers, capture.all_sites, capture.site_modules, has_head=has_head)
+        self._model, self._base = model, model.base_model
+        self._capture, self._device, self._tokens_per_batch = capture, device, tokens_per_batch
+        self._hooks = Hooks(model, places, capture, device)
+        self._pad_id = _pad_id(model)
+        probe = torch.tensor([[self._pad_id] * 3] * 2, device=device)
+        self._cast = _arithmetic(source.compute_dtype)[1]
+        with _inference(device, self._cast):
+            self._hooks.measure(lambda: self._base(input_ids=probe, use_cache=False), (2, 3))
+            self._has_loss = has_head and self._head_is_plain(probe)
+        self.shapes: Mapping[str, tuple[int, int]] = dict(self._hooks.shapes)
+        self.about: Mapping[str, Any] = {
+            "architecture": architecture,
+            "n_layers": n_layers,
+            "vocabulary": int(model.config.get_text_config().vocab_size),
+            "modules": describe_places(places),
+            "layouts": dict(places.layouts),
+            "attention": str(getattr(model.config, "_attn_implementation", "")),
+            "device": _device_name(device),
+            "tokens_per_batch": tokens_per_batch,
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }
+
+    def run_block(
+        self,
+        block: BlockTexts,
+        *,
+        is_alone: bool = False,
+        dtype: str | None = None,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> BlockStage:
+        """See `backend.Session`."""
+        stage = self._hooks.begin_block(block, dtype or self._capture.dtype)
+        # a budget of one token leaves every text alone
+        budget = 1 if is_alone else self._tokens_per_batch
+        with _inference(self._device, self._cast):
+            for batch in block.batches(budget, pad_id=self._pad_id, pad_to=self._capture.pad_to):
+                self._run_batch(batch, stage)
+                if on_batch is not None:
+                    on_batch(len(batch.rows))
+        stage.seal()
+        return stage
+
+    def calibrate(self, block: BlockTexts) -> None:
+        """See `backend.Session`: this is what others are compared with."""
+
+    def close(self) -> None:
+        """See `backend.Session`."""
+        self._hooks.remove()
+        del self._model, self._base
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _run_batch(self, batch: TokenBatch, stage: BlockStage) -> None:
+        inputs = {"input_ids": torch.from_numpy(batch.token_ids).to(self._device)}
+        if batch.is_padded:
+            inputs["attention_mask"] = torch.from_numpy(batch.attention_mask).to(self._device)
+        last = self._hooks.run_batch(batch, lambda: self._base(**inputs, use_cache=False).last_hidden_state)
+        has_loss = stage.block.has_loss[batch.rows]
+        if self._has_loss and has_loss.any():
+            self._add_loss(batch, has_loss, last, stage)
+
+    def _add_loss(self, batch: TokenBatch, has_loss: np.ndarray, last: torch.Tensor, stage: BlockStage) -> None:
+        """Next-token losses of the chosen texts."""
+        positions = np.arange(batch.token_ids.shape[1] - 1)
+        is_predicted = (positions < batch.lengths[:, None] - 1) & has_loss[:, None]
+        rows, at = (torch.from_numpy(index).to(self._device) for index in np.nonzero(is_predicted))
+        targets = torch.from_numpy(batch.token_ids).to(self._device)[rows, at + 1]
+        stage.add_loss(lambda part: self._logits(last[rows[part], at[part]]), targets)
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
+        cap = getattr(self._model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _head_is_plain(self, probe: torch.Tensor) -> bool:
+        """Whether `_logits` gives what the whole model gives; a model with an unusual head has no sanity loss."""
+        whole = self._model(input_ids=probe, use_cache=False).logits
+        ours = self._logits(self._base(input_ids=probe, use_cache=False).last_hidden_state)
+        scale = float(whole.abs().max())
+        return whole.shape == ours.shape and float((whole - ours).abs().max()) <= 1e-2 * max(scale, 1e-6)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """What a run has to tell goes through its progress callback; the library's own bars would garble a terminal."""
+    was_on = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            transformers.logging.enable_progress_bar()
+
+
+@contextmanager
+def _inference(device: torch.device, cast: torch.dtype | None) -> Iterator[None]:
+    with torch.inference_mode(), torch.autocast(device.type, dtype=cast, enabled=cast is not None):
+        yield
+
+
+def _arithmetic(compute_dtype: str) -> tuple[torch.dtype, torch.dtype | None]:
+    """Dtype of the weights, and the one that matrix products are taken in where that is another."""
+    is_cast = compute_dtype.startswith("autocast-")
+    named = TORCH_DTYPES[compute_dtype.removeprefix("autocast-")]
+    return (torch.float32, named) if is_cast else (named, None)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BackendUnavailable(f"no device {name!r}; choose cpu, cuda, cuda:N or auto") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailable(
+            f"device {name!r} needs CUDA, and torch.cuda.is_available() is False here; --device cpu gives the same values "
+            "up to rounding"
+        )
+    return device
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def _auto_class(architecture: str) -> Any:
+    """Encoders are loaded without a head: nothing that is read depends on it."""
+    family = family_of(architecture)
+    is_encoder = family is not None and not family.is_causal
+    return transformers.AutoModel if is_encoder else transformers.AutoModelForCausalLM
+
+
+def _load(source: Source, config: Any, settings: BackendSettings) -> Any:
+    """The model with its weights, every one of them out of the checkpoint.
+
+    Raises:
+        ModelNotLoaded: If a weight is missing or does not fit; transformers alone would make one up.
+    """
+    auto = _auto_class(source.architecture)
+    extra: dict[str, Any] = {"add_pooling_layer": False} if auto is transformers.AutoModel else {}
+    try:
+        with _no_progress_bars():
+            model, info = auto.from_pretrained(
+                source.folder,
+                config=config,
+                dtype=_arithmetic(source.compute_dtype)[0],
+                use_safetensors=True,
+                trust_remote_code=settings.trust_remote_code,
+                local_files_only=True,
+                output_loading_info=True,
+                **extra,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelNotLoaded(f"{source.folder} could not be loaded: {error}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelNotLoaded(
+            f"the weights in {source.folder} lack {len(missing)} tensors of {type(model).__name__}: "
+            f"{', '.join(missing[:3])}; they would have been random"
+        )
+    return model
+
+
+def _pad_id(model: Any) -> int:
+    """Any token fills a batch, for nothing reads it; only `max_with_pad` sees which one it is."""
+    config = model.config.get_text_config()
+    for token in (config.pad_token_id, config.eos_token_id):
+        if isinstance(token, int) and 0 <= token < config.vocab_size:
+            return token
+    return 0

@@ -1,0 +1,177 @@
+"""One call on the workers of a Dask cluster: a task per checkpoint and part of its blocks.
+
+What travels is text: names, numbers, paths. The store must be a folder that every worker sees. A task of a lost worker is run
+again elsewhere; parts are disjoint, so two workers never have one block, whether or not their file system honours locks between
+machines.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from actlas.errors import BackendUnavailable, ExtractionError
+from actlas.extract.backends.base import get_backend
+from actlas.extract.parallel.devices import MAX_LOST, TotalProgress
+from actlas.extract.checkpoints.resolve import resolve_models
+from actlas.extract.options import ExtractSummary, Progress, ProgressCallback
+from actlas.extract.run.prepare import engine_settings
+from actlas.extract.inputs.tokens import TokenCache
+from actlas.extract.parallel.worker import Call, error_from, merged, summary_from
+
+try:
+    import dask
+    import distributed
+except ImportError as error:
+    raise BackendUnavailable(f"--dask needs {error.name}: pip install 'actlas[dask]'") from error
+
+#: Topic under which workers report.
+_TOPIC = "actlas-progress"
+#: Seconds in which a scheduler has to answer.
+_ANSWERS_WITHIN = 10
+#: Of a worker's process, whose tasks are of one corpus after all.
+_texts = TokenCache()
+
+
+class _Cancelled(Exception):
+    """Nobody waits for this task any more."""
+
+
+def run_part(call: str) -> str:
+    """A worker's side: run a call and give back its summary, or the error, as text."""
+    worker = distributed.get_worker()
+    key = worker.get_current_task()
+
+    def report(progress: Progress) -> None:
+        # Dask drops the result of a task that was cancelled, or whose client is gone, and lets it run on
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            raise _Cancelled(f"task {key} was cancelled")
+        worker.log_event(_TOPIC, json.dumps({"who": worker.name, "progress": asdict(progress)}, default=str))
+
+    try:
+        return json.dumps({"summary": asdict(Call.from_json(call).run(report, _texts.tokenise))})
+    except Exception as error:
+        return json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}})
+
+
+def missing_here(paths: list[str]) -> list[str]:
+    """Those of the paths that this process does not see."""
+    return [path for path in paths if not Path(path).exists()]
+
+
+def check_folders(client: Any, store: Path, corpus: Path) -> None:
+    """Ask every worker whether it sees the corpus, and the folder in which the store is or will be.
+
+    Raises:
+        ExtractionError: Naming the workers that do not, and what they miss.
+    """
+    folder = next(folder for folder in store.parents if folder.exists())
+    # a folder of that name may be another one there; a file with a drawn name is not
+    mark = folder / f".actlas-{secrets.token_hex(6)}"
+    mark.touch()
+    try:
+        missing = client.run(missing_here, [str(mark), str(corpus / "corpus.json")])
+    finally:
+        mark.unlink()
+    for path, what in ((mark, f"folder {folder} of the store"), (corpus / "corpus.json", f"corpus {corpus}")):
+        blind = sorted(worker for worker, paths in missing.items() if str(path) in paths)
+        if blind:
+            raise ExtractionError(
+                f"{len(blind)} of {len(missing)} Dask workers do not see the {what} that is here: {', '.join(blind)}. Store and "
+                "corpus must be on a file system that all of them share, under the same name"
+            )
+
+
+def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> ExtractSummary:
+    """Run `call` on the workers of a scheduler.
+
+    Args:
+        call: What to do.
+        address: Of the scheduler, or "local:N" for a cluster of N processes on this machine.
+        progress: Called with a `Progress` now and then.
+
+    Raises:
+        ActlasError: What a task raised.
+        ExtractionError: If the cluster can not be reached, has no workers, loses them again and again, or if some of them do not
+            see the corpus or the store's folder.
+    """
+    options, store = call.request.options, call.request.store
+    # workers have working folders of their own
+    call = replace(call, corpus=str(Path(call.corpus).absolute()), request=replace(call.request, store=store.absolute()))
+    engine = get_backend(call.request.backend, engine_settings(options))
+    checkpoints = resolve_models(list(call.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
+    checkpoints = [
+        replace(one, model=str(Path(one.model).absolute())) if Path(one.model).exists() else one  # a hub id stays
+        for one in checkpoints
+    ]
+    with _client(address) as client:
+        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        if not n_workers:
+            raise ExtractionError(f"the Dask scheduler at {address} has no workers; start some with: dask worker {address}")
+        if Path(call.corpus).exists():  # one that is not there is refused in the words of whoever reads it
+            check_folders(client, call.request.store, Path(call.corpus))
+        client.subscribe_topic(_TOPIC, _listener(TotalProgress(progress)))
+        by_checkpoint = []
+        for checkpoint in checkpoints:
+            tasks = []
+            for part in range(1, n_workers + 1):
+                shared = call.with_options(dask=None, steps=None, revisions=(), part=(part, n_workers))
+                tasks.append(replace(shared, models=(checkpoint,)).to_json())
+            by_checkpoint.append(tasks)
+        futures = [[client.submit(run_part, task, pure=False) for task in tasks] for tasks in by_checkpoint]
+        try:
+            answers = client.gather(futures)
+        except distributed.KilledWorker as error:
+            raise ExtractionError(
+                f"a part was given up, for workers died at it again and again ({error}). What was committed stays; the same "
+                "command goes on from there"
+            ) from error
+        finally:
+            client.cancel([future for tasks in futures for future in tasks])
+    summaries = []
+    for tasks in answers:
+        found = [json.loads(answer) for answer in tasks]
+        for answer in found:
+            if "error" in answer:
+                raise error_from(answer["error"], "a Dask worker")
+        summaries.append(merged([summary_from(answer["summary"]) for answer in found]))
+    warnings = tuple(dict.fromkeys(line for summary in summaries for line in summary.warnings))
+    results = tuple(result for summary in summaries for result in summary.checkpoints)
+    return replace(summaries[0], store=str(store), checkpoints=results, warnings=warnings)
+
+
+def _listener(total: TotalProgress) -> Callable[[Any], None]:
+    def listen(event: Any) -> None:
+        _, text = event
+        heard = json.loads(text)
+        total.add(str(heard["who"]), Progress(**heard["progress"]))
+
+    return listen
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    kind, _, number = address.partition(":")
+    dask.config.set({"distributed.scheduler.allowed-failures": MAX_LOST})
+    if kind == "local":
+        if not number.isdigit() or not int(number):
+            raise ExtractionError(f"--dask {address} names no number of processes; for two of them: --dask local:2")
+        # one task at a time in a process of its own: models are large, and threads of one process would share its hooks
+        with (
+            distributed.LocalCluster(n_workers=int(number), threads_per_worker=1, dashboard_address=None) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client
+        return
+    try:
+        client = distributed.Client(address, timeout=_ANSWERS_WITHIN)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ExtractionError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        yield client

@@ -1,0 +1,142 @@
+"""Values of one block on the model's device: filled batch by batch, checked, then handed over as host arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actlas.errors import NotFiniteValues
+from actlas.extract.inputs.batches import BlockTexts
+from actlas.store.write.store_writer import BlockValues
+
+#: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
+_LOGITS_AT_ONCE = 512
+TORCH_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Part of the neuron axis of one layer of a site that one module gives."""
+
+    site: str
+    layer: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """float32 ``"2"``: least and largest of the values computed for some rows, NaN if one of them is; kept on the device."""
+
+    column: Column
+    is_pooled: bool
+    rows: torch.Tensor
+    bounds: torch.Tensor
+
+
+@dataclass
+class BlockStage:
+    """Values of one block while its batches run, text-major as they come.
+
+    `neurons` numbers the neurons of a site where the stage holds only some of them.
+    """
+
+    block: BlockTexts
+    cubes: dict[str, torch.Tensor]
+    tokens: dict[str, torch.Tensor]
+    counts: dict[str, torch.Tensor]
+    n_tokens: NDArray[np.int64]
+    loss_sum: torch.Tensor
+    loss_tokens: int = 0
+    checks: list[Check] = field(default_factory=list)
+    neurons: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    ready: torch.cuda.Event | None = None
+
+    def add_loss(self, logits_at: Callable[[slice], torch.Tensor | None], targets: torch.Tensor) -> None:
+        """Add next-token losses; logits exist for a few hundred positions at a time.
+
+        Args:
+            logits_at: Logits ``"positions vocabulary"`` of some of the predicted positions; None where another rank has them.
+            targets: int64 ``"positions"``: the token that follows each.
+        """
+        for first in range(0, len(targets), _LOGITS_AT_ONCE):
+            part = slice(first, first + _LOGITS_AT_ONCE)
+            logits = logits_at(part)
+            if logits is not None:
+                self.loss_sum += torch.nn.functional.cross_entropy(logits.float(), targets[part], reduction="sum")
+        self.loss_tokens += len(targets)
+
+    def seal(self) -> None:
+        """No batch follows: what the device has been asked to do for this block so far is all of it."""
+        if self.loss_sum.device.type == "cuda":
+            self.ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.ready.record(torch.cuda.current_stream(self.loss_sum.device))
+
+    def collect(self) -> BlockValues:
+        """Everything on the host, once it is known to be finite.
+
+        Raises:
+            NotFiniteValues: Naming the first text, layer and site.
+        """
+        if self.ready is None:
+            return self._on_host()
+        # copies run beside the next block's batches instead of behind them
+        stream = torch.cuda.Stream(device=self.loss_sum.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            stream.wait_event(self.ready)
+            return self._on_host()
+
+    def _on_host(self) -> BlockValues:
+        if self.checks:
+            bounds = torch.stack([check.bounds for check in self.checks]).cpu()
+            # rounding keeps order: what lies between two finite ends is finite in the stored dtype too
+            is_finite = torch.isfinite(bounds.to(self._values(self.checks[0]).dtype)).all(dim=1)
+            if not bool(is_finite.all()):
+                first = int((~is_finite).nonzero()[0, 0])
+                self._refuse(self.checks[first], bounds[first])
+        return BlockValues(
+            cubes={site: _to_numpy(values.transpose(1, 2)) for site, values in self.cubes.items()},
+            tokens={site: _to_numpy(values) for site, values in self.tokens.items()},
+            counts={site: values.cpu().numpy() for site, values in self.counts.items()},
+            n_tokens=self.n_tokens,
+            loss_sum=float(self.loss_sum.cpu()),
+            loss_tokens=self.loss_tokens,
+        )
+
+    def _values(self, check: Check) -> torch.Tensor:
+        return (self.cubes if check.is_pooled else self.tokens)[check.column.site]
+
+    def _refuse(self, check: Check, ends: torch.Tensor) -> None:
+        column = check.column
+        layer = self._values(check)[column.layer, check.rows, column.first : column.last]
+        at, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
+        row = int(check.rows[at]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[at])])
+        number = column.first + neuron
+        if column.site in self.neurons:
+            number = int(self.neurons[column.site][number])
+        place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {number}"
+        if bool(torch.isfinite(ends).all()):
+            limit = torch.finfo(layer.dtype).max
+            raise NotFiniteValues(
+                f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {place}; "
+                "store another dtype: --dtype float32 or --dtype bfloat16"
+            )
+        raise NotFiniteValues(f"the model gave NaN or infinity: {place}; the checkpoint may be broken")
+
+
+def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
+    if values.device.type == "cpu":
+        # still text-major under its transposed view: the store turns tiles while it encodes them
+        host = values
+    else:
+        turned = values.contiguous()
+        host = torch.empty(turned.shape, dtype=turned.dtype, pin_memory=True)
+        host.copy_(turned, non_blocking=True)
+        torch.cuda.current_stream(turned.device).synchronize()
+    # numpy has no bfloat16: the store keeps its bits
+    return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()

@@ -1,0 +1,165 @@
+"""Blocks of one checkpoint on their way from the model to the disk, as many at a time as fit into memory."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from actlas.extract.backends.base import BlockRun, Session
+from actlas.extract.options import Progress, ProgressCallback
+from actlas.extract.run.profile import Profile
+from actlas.extract.inputs.tokens import TokenisedCorpus
+from actlas.names import Checkpoint
+from actlas.store.layout import TextBlock
+from actlas.store.write.store_writer import BlockValues, CheckpointWriter
+
+
+@dataclass
+class CheckpointProgress:
+    """What is reported about the checkpoint that is worked on.
+
+    Attributes:
+        tell: Where reports go.
+        checkpoint: Which checkpoint it is.
+        number: Its place among all, from 1.
+        n_checkpoints: How many there are.
+        n_texts: Texts per checkpoint.
+        disk_bytes: Upper bound of what is still to be written.
+        texts_before: Texts that were committed by earlier runs.
+        texts_read: Texts that this run has put through the model.
+        bytes_per_text: Bytes of values per text.
+        began: When the first block started.
+    """
+
+    tell: ProgressCallback
+    checkpoint: Checkpoint
+    number: int
+    n_checkpoints: int
+    n_texts: int
+    disk_bytes: int | None = None
+    texts_before: int = 0
+    texts_read: int = 0
+    bytes_per_text: int = 0
+    began: float = 0.0
+
+    def begin(self, texts_before: int, bytes_per_text: int) -> None:
+        """The first block starts now."""
+        self.texts_before, self.bytes_per_text, self.began = texts_before, bytes_per_text, time.perf_counter()
+        self.report("extract", texts_before)
+
+    def add(self, n_texts: int) -> None:
+        """More texts went through the model."""
+        self.texts_read += n_texts
+        self.report("extract", self.texts_before + self.texts_read)
+
+    def report(self, stage: str, texts_done: int = 0, warning: str | None = None) -> None:
+        """Tell the caller."""
+        rate, left = 0.0, None
+        if self.texts_read:
+            rate = self.texts_read / max(time.perf_counter() - self.began, 1e-9)
+            left = (self.n_texts - texts_done + self.n_texts * (self.n_checkpoints - self.number)) / rate
+        self.tell(
+            Progress(
+                self.checkpoint.id,
+                self.number,
+                self.n_checkpoints,
+                stage,
+                texts_done,
+                self.n_texts,
+                texts_per_s=rate,
+                bytes_per_s=rate * self.bytes_per_text,
+                seconds_left=left,
+                disk_bytes=self.disk_bytes,
+                warning=warning,
+            )
+        )
+
+
+def run_blocks(
+    work: CheckpointWriter,
+    session: Session,
+    texts: TokenisedCorpus,
+    progress: CheckpointProgress,
+    profile: Profile,
+    *,
+    part: tuple[int, int] | None = None,
+    most_blocks: int = 2,
+) -> None:
+    """Compute and write every block that nobody else has.
+
+    Every block goes through four threads: this one runs the model, one brings values to the host, one encodes and writes, one
+    (the store's) brings files to the disk and commits. None waits for another one, unless `most_blocks` are on their way, or two
+    of them on the device. Whatever stops this, blocks that were computed before are written, and those that could not be
+    committed are given back; nothing is written behind a block that could not be.
+
+    Args:
+        work: Writes the checkpoint; its store adds the times of writing to `profile.busy`.
+        session: The model.
+        texts: The corpus.
+        progress: Told of every batch.
+        profile: Where times are added up.
+        part: (i, n): only blocks of the i-th of n parts, counted from 1.
+        most_blocks: Blocks in memory, the one that is computed included; two at least.
+
+    Raises:
+        Exception: Whatever stopped a stage.
+    """
+
+    def collect(run: BlockRun) -> BlockValues:
+        with profile.busy.during("collect"):
+            return run.collect()
+
+    def write(block: TextBlock, collected: Future[BlockValues], before: Future[Future[None]] | None) -> Future[None]:
+        if before is not None:
+            before.result()
+        values = collected.result()
+        with profile.busy.during("write"):
+            return work.start_block(block, values)
+
+    began = time.perf_counter()
+    on_the_way: deque[Future[Future[None]]] = deque()
+    collected: Future[BlockValues] | None = None
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="actlas-collect") as collector,
+        ThreadPoolExecutor(1, thread_name_prefix="actlas-write") as writer,
+    ):
+        try:
+            while True:
+                with profile.waits.during("forward"):
+                    _wait_until(on_the_way, below=max(2, most_blocks))
+                # claimed only now: whoever has room first takes it
+                if (block := work.claim_next(part)) is None:
+                    break
+                with profile.busy.during("forward"):
+                    run = session.run_block(texts.block(np.arange(block.start, block.stop)), on_batch=progress.add)
+                if collected is not None:
+                    with profile.waits.during("forward"):
+                        collected.result()
+                collected = collector.submit(collect, run)
+                del run
+                on_the_way.append(writer.submit(write, block, collected, on_the_way[-1] if on_the_way else None))
+            with profile.waits.during("forward"):
+                _wait_until(on_the_way, below=1)
+        finally:
+            # blocks that are computed are written, whatever stops the next one
+            writer.shutdown(wait=True)
+            try:
+                work.flush()
+            finally:
+                work.release_claims()
+    threads = {"collect": (1, ("collect",)), "write": (1, ("write",)), "sync": (1, ("sync", "commit"))}
+    profile.add_idle(began, threads | {"encode": (work.store.n_threads, ("transpose", "encode"))})
+
+
+def _wait_until(on_the_way: deque[Future[Future[None]]], *, below: int) -> None:
+    """Wait for the oldest blocks to be committed until there are fewer; raise what befell those that are done."""
+    while on_the_way and (len(on_the_way) >= below or _is_over(on_the_way[0])):
+        on_the_way.popleft().result().result()
+
+
+def _is_over(written: Future[Future[None]]) -> bool:
+    return written.done() and (written.exception() is not None or written.result().done())

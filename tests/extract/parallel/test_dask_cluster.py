@@ -1,0 +1,121 @@
+"""One call on Dask workers: the same bytes as in one process, also when a worker is lost."""
+
+import _thread
+import os
+import signal
+import time
+
+import pytest
+
+from actlas.errors import ExtractionError, ModelNotLoaded
+from actlas.extract import extract_activations
+from actlas.store.store import Store
+
+distributed = pytest.importorskip("distributed")
+cluster = pytest.importorskip("actlas.extract.parallel.dask_cluster")
+
+OPTIONS = {"sites": ["mlp_pre"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_models, corpus_folder, tmp_path, monkeypatch):
+    # names mean what they mean here, wherever the workers are
+    monkeypatch.chdir(tmp_path)
+    models = [os.path.relpath(tiny_models("llama"))]
+    extract_activations(models, corpus_folder, tmp_path / "alone", **OPTIONS)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as here:
+        with distributed.Client(here) as client:
+            client.run(os.chdir, "/")
+        victim = here.workers[0].process.pid
+        reports = []
+
+        def kill_one(report):
+            if report.stage == "extract" and not reports:
+                os.kill(victim, signal.SIGKILL)
+            reports.append(report)
+
+        summary = extract_activations(models, "corpus", "s", **OPTIONS, dask=here.scheduler_address, progress=kill_one)
+        assert reports
+        assert [(result.checkpoint, result.status) for result in summary.checkpoints] == [("llama", "extracted")]
+        assert summary.store == "s"
+        assert contents(tmp_path / "s") == contents(tmp_path / "alone")
+        assert not list(tmp_path.glob(".actlas-*"))
+        with pytest.raises(ModelNotLoaded, match="no model folder"):
+            extract_activations(tmp_path / "no", corpus_folder, tmp_path / "n", **OPTIONS, dask=here.scheduler_address)
+
+
+SLOWLY = """
+import time
+from actlas.extract.run.pipeline import CheckpointProgress
+once = CheckpointProgress.add
+def add(self, *arguments):
+    time.sleep(0.5)
+    once(self, *arguments)
+CheckpointProgress.add = add
+"""
+
+
+def test_interrupted_tasks_do_not_run_on(contents, tiny_models, corpus_folder, tmp_path):
+    extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as here:
+        with distributed.Client(here) as client:
+            client.run(exec, SLOWLY)
+
+        def interrupt(report):
+            if report.stage == "extract":
+                _thread.interrupt_main()
+
+        with pytest.raises(KeyboardInterrupt):
+            extract_activations(
+                tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, dask=here.scheduler_address, progress=interrupt
+            )
+        with distributed.Client(here) as client:
+            until = time.monotonic() + 60
+            # a free worker answers: a task that ran on would keep it
+            while any(client.run(lambda dask_worker: len(dask_worker.state.executing)).values()):
+                assert time.monotonic() < until, "tasks run on"
+                time.sleep(0.1)
+        assert not Store(tmp_path / "s").checkpoints
+    extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS)
+    assert contents(tmp_path / "s") == contents(tmp_path / "alone")
+
+
+def test_a_cluster_of_this_machine(contents, tiny_models, corpus_folder, tmp_path):
+    extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
+    extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, dask="local:2")
+    assert contents(tmp_path / "s") == contents(tmp_path / "alone")
+
+
+def test_workers_that_do_not_see_the_folders_are_named(tmp_path):
+    class Client:
+        def __init__(self, *seen):
+            self.seen = seen
+
+        def run(self, function, paths):
+            missing = function(paths)
+            assert missing == [], "they are here"
+            return {f"tcp://worker-{i}": [p for p in paths if not p.startswith(str(seen))] for i, seen in enumerate(self.seen)}
+
+    corpus, shared = tmp_path / "home" / "corpus", tmp_path / "shared"
+    corpus.mkdir(parents=True)
+    (corpus / "corpus.json").touch()
+    shared.mkdir()
+    cluster.check_folders(Client(tmp_path, tmp_path), shared / "deep" / "s", corpus)
+    with pytest.raises(ExtractionError, match=r"1 of 3 Dask workers do not see the corpus .*/home/corpus .*: tcp://worker-1\."):
+        cluster.check_folders(Client(tmp_path, shared, tmp_path), shared / "s", corpus)
+    with pytest.raises(ExtractionError, match=r"1 of 2 Dask workers do not see the folder .*/shared of the store"):
+        cluster.check_folders(Client(tmp_path / "home", tmp_path), shared / "s", corpus)
+    assert list(shared.iterdir()) == []
+
+
+def test_clusters_that_are_not_there(tiny_models, corpus_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_ANSWERS_WITHIN", 1)
+    for address, message in (
+        ("local:two", "names no number"),
+        ("local:0", "names no number"),
+        ("tcp://127.0.0.1:1", "no Dask scheduler answers"),
+    ):
+        with pytest.raises(ExtractionError, match=message):
+            extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, dask=address)
