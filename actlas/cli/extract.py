@@ -258,7 +258,7 @@ def _add_score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _score(options: argparse.Namespace) -> None:
     from actlas.query import score_neurons
-    from actlas.query.scores import DEFAULT_STATS
+    from actlas.query.questions.scores import DEFAULT_STATS
 
     line = ProgressLine(options.quiet)
     frame = score_neurons(

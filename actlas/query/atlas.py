@@ -17,8 +17,8 @@ from actlas.store.layout import EXACT_STATS, LABELS, SAMPLED_TOKENS, TEXTS, tabl
 from actlas.store.write.score_writer import score_manifest
 
 if TYPE_CHECKING:
-    from actlas.query.scan import ActivationGrid, ScoreGrid
-    from actlas.query.tables import Session, Sources
+    from actlas.query.sql.scan import ActivationGrid, ScoreGrid
+    from actlas.query.sql.session import Session, Sources
 
 
 class Atlas(Store):
@@ -119,7 +119,7 @@ class Atlas(Store):
 
     def _open_session(self) -> Session:
         """The connection, made anew when the files behind it are not those it was made for."""
-        from actlas.query.tables import Session
+        from actlas.query.sql.session import Session
 
         refusals: list[ActlasError] = []
         with self._opening:
@@ -136,7 +136,7 @@ class Atlas(Store):
             return self._session
 
     def _sources(self, refusals: list[ActlasError]) -> Sources:
-        from actlas.query.tables import Sources
+        from actlas.query.sql.session import Sources
 
         files: dict[str, tuple[Path, ...]] = {"texts": (self.path / TEXTS,), "labels": (self.path / LABELS,)}
         joined = {}
@@ -158,7 +158,7 @@ class Atlas(Store):
         return Sources(files, joined, frames, scans, str(self.path))
 
     def _scan(self, grid: ActivationGrid | ScoreGrid, refusals: list[ActlasError]) -> pl.LazyFrame:
-        from actlas.query.scan import scan_grid
+        from actlas.query.sql.scan import scan_grid
 
         return scan_grid(grid, max_rows=self.max_rows, refusals=refusals)
 
@@ -213,12 +213,12 @@ class Atlas(Store):
         return pl.DataFrame(rows, schema=dict(TABLES["score_sources"].columns), orient="row")
 
     def _activation_grid(self) -> ActivationGrid:
-        from actlas.query.scan import ActivationGrid
+        from actlas.query.sql.scan import ActivationGrid
 
         return ActivationGrid(self, self._cube_frame(), self.corpus.texts)
 
     def _score_grid(self) -> ScoreGrid:
-        from actlas.query.scan import ScoreGrid
+        from actlas.query.sql.scan import ScoreGrid
 
         rows = [
             (checkpoint, site, *self.shape(checkpoint, site), list(self.score_stats(checkpoint, site)))

@@ -85,7 +85,7 @@ def test_a_store_without_checkpoints_answers(tmp_path: Path) -> None:
     assert store.sql("SELECT count(*) AS n FROM activations")["n"].to_list() == [0]
 
 
-@pytest.mark.parametrize("module", ["actlas.query", "actlas.query.tables", "actlas.query.scan"])
+@pytest.mark.parametrize("module", ["actlas.query", "actlas.query.sql.session", "actlas.query.sql.scan"])
 def test_importing_loads_no_model_library(module: str) -> None:
     script = f"import sys, {module}; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)

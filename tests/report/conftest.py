@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from actlas.query.atlas import open_store
-from actlas.query.experts import top_experts
-from actlas.query.overlap import expert_overlap, overlap_controls
-from actlas.query.scores import score_neurons
+from actlas.query.questions.experts import top_experts
+from actlas.query.questions.overlap import expert_overlap, overlap_controls
+from actlas.query.questions.scores import score_neurons
 from actlas.report.measures import Labelled
 from actlas.testing import Planting, planted_store
 

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from actlas.errors import QueryError
-from actlas.query.statements import Checked, check
+from actlas.query.sql.guard import Checked, check
 
 
 def checked(query: str) -> Checked:

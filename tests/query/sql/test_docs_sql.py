@@ -9,8 +9,8 @@ import pytest
 
 from actlas.query.atlas import Atlas
 from actlas.query.schema import TABLES
-from actlas.query.statements import TABLE_FUNCTIONS
-from actlas.query.tables import macros
+from actlas.query.sql.guard import TABLE_FUNCTIONS
+from actlas.query.sql.session import macros
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sql.md"
 

@@ -13,7 +13,7 @@ import pytest
 
 from actlas.errors import QueryError, TableNotFound
 from actlas.query import TABLES, Atlas, open_store, top_experts
-from actlas.query.tables import Session, macros
+from actlas.query.sql.session import Session, macros
 
 ARGUMENTS = {
     "best_experts": "'planted-step64', 'en', 'salt', n := 3",

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.axis import NeuronAxis
+from actlas.query.neurons import NeuronAxis
 from actlas.query.schema import TABLES
-from actlas.query.scores import package_version
+from actlas.query.questions.scores import package_version
 
 
 def language_neurons(

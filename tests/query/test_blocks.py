@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from actlas.query import open_store
-from actlas.query.stream import neuron_blocks, on_host, split_halves, text_groups
+from actlas.query.blocks import neuron_blocks, on_host, split_halves, text_groups
 from actlas.testing import Planting, planted_store
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from actlas.query import Atlas, open_store, score_neurons
-from actlas.query.axis import top_indices
-from actlas.query.rescore import VARIANTS, RunningBest, rescored_experts, variant_labels
-from actlas.query.stream import split_halves
+from actlas.query.neurons import top_indices
+from actlas.query.questions.controls import VARIANTS, RunningBest, rescored_experts, variant_labels
+from actlas.query.blocks import split_halves
 
 CHECKPOINT = "planted-step64"
 
@@ -76,7 +76,7 @@ def test_kept_and_taken_again(bare: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the cube was read again")
 
-    monkeypatch.setattr("actlas.query.rescore.neuron_blocks", refuse)
+    monkeypatch.setattr("actlas.query.questions.controls.neuron_blocks", refuse)
     again = rescored_experts(store, CHECKPOINT, k=5)
     part = rescored_experts(open_store(bare), CHECKPOINT, k=5, languages=["en"], concepts=["water", "salt"])
     for variant in VARIANTS:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.experts import ExpertSets, expert_sets, wanted_labels
+from actlas.query.questions.experts import ExpertSets, expert_sets, wanted_labels
 from actlas.query.schema import TABLES
-from actlas.query.scores import package_version
+from actlas.query.questions.scores import package_version
 
 
 def neuron_trajectory(

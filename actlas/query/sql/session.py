@@ -23,7 +23,7 @@ import polars as pl
 
 from actlas.errors import ActlasError, QueryError, TableNotFound
 from actlas.query.schema import FOREIGN_COMMANDS, TABLES
-from actlas.query.statements import Checked, check
+from actlas.query.sql.guard import Checked, check
 
 _HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from actlas.errors import QueryError, TableNotFound
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.schema import TABLES
-from actlas.query.scores import Progress, package_version
-from actlas.query.stream import BLOCK_BYTES, neuron_blocks
+from actlas.query.questions.scores import Progress, package_version
+from actlas.query.blocks import BLOCK_BYTES, neuron_blocks
 
 
 def top_texts(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actlas.query.axis import NeuronAxis, top_indices
+from actlas.query.neurons import NeuronAxis, top_indices
 
 AXIS = NeuronAxis(("attn_out", "mlp_pre", "mlp_up"), ((3, 4), (2, 7), (3, 1)))
 

@@ -11,8 +11,8 @@ import pytest
 
 from actlas.errors import CubeNotFound, QueryError, ScoresNotFound
 from actlas.query import TABLES, Atlas, control_experts, open_store, score_neurons, top_experts
-from actlas.query.axis import NeuronAxis
-from actlas.query.experts import ExpertSets, expert_mask, expert_sets, layer_histogram
+from actlas.query.neurons import NeuronAxis
+from actlas.query.questions.experts import ExpertSets, expert_mask, expert_sets, layer_histogram
 
 K = 6
 
