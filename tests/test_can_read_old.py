@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from actlas.query import Atlas, open_store, score_neurons, top_experts
 from actlas.store import verify
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 OLD = Path(__file__).resolve().parent / "data" / "store_v1"
 PLANTING = Planting(

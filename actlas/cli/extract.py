@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actlas.cli.show import ProgressLine, as_table, duration, n_bytes, step_progress, tell
+from actlas.cli.output import ProgressLine, as_table, duration, n_bytes, step_progress, tell
 from actlas.names import COMPUTE_DTYPES, DTYPES, OVER_LONG, POLICIES, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from actlas.cli.show import FORMATS, ProgressLine, show_frame, step_progress
+from actlas.cli.output import FORMATS, ProgressLine, show_frame, step_progress
 from actlas.errors import QueryError
 from actlas.names import NeuronId
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import polars as pl
 
-from actlas.demo.frames import CATEGORIES, FRAMES, LANGUAGES, NAMES, NOUN_PHRASES, OPENERS, Frame
+from actlas.demo.sentences import CATEGORIES, FRAMES, LANGUAGES, NAMES, NOUN_PHRASES, OPENERS, Frame
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 
 CONCEPTS: tuple[str, ...] = tuple(concept for concepts in CATEGORIES.values() for concept in concepts)

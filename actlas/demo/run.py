@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from actlas.demo.plan import LABELS, REPORT, STORES, K, Kind, error_file, seconds_file
+from actlas.demo.settings import LABELS, REPORT, STORES, K, Kind, error_file, seconds_file
 from actlas.demo.text import lines_of
 from actlas.errors import ExtractionError
 from actlas.query import Atlas, open_store
@@ -152,7 +152,7 @@ def _run_sides(out: Path, say: Say, seed: int) -> None:
         for kind in LABELS:
             with error_file(out, kind).open("w") as stderr:
                 sides[kind] = subprocess.Popen(
-                    [sys.executable, "-m", "actlas.demo.side", "--kind", kind, "--out", str(out), "--seed", str(seed)],
+                    [sys.executable, "-m", "actlas.demo.condition", "--kind", kind, "--out", str(out), "--seed", str(seed)],
                     env=environment,
                     stdout=subprocess.PIPE,
                     stderr=stderr,

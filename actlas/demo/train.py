@@ -21,7 +21,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM, logging
 
 from actlas.demo.corpus import DEMO_LANGUAGES, DocumentKind, DocumentSampler, Meaning, split_meanings
-from actlas.demo.plan import Kind
+from actlas.demo.settings import Kind
 
 #: What tells the model from its control: the documents, and nothing else.
 DOCUMENT_SHARES: Mapping[Kind, dict[DocumentKind, float]] = {

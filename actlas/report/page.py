@@ -14,7 +14,7 @@ import polars as pl
 from actlas.errors import QueryError, TableNotFound
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.report import findings, measures
-from actlas.report.markup import bullets, code, disclosure, document, escape, figure, paragraph, section, table
+from actlas.report.html import bullets, code, disclosure, document, escape, figure, paragraph, section, table
 from actlas.report.measures import Labelled
 from actlas.report.questions import QUESTIONS, Question
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from actlas.cli import parser, run
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 
 @pytest.fixture(scope="module")

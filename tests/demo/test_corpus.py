@@ -17,7 +17,7 @@ from actlas.demo.corpus import (
     nouns,
     split_meanings,
 )
-from actlas.demo.frames import FRAMES, LANGUAGES, NAMES
+from actlas.demo.sentences import FRAMES, LANGUAGES, NAMES
 
 
 def test_counts():

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from actlas.demo import run as run_module
-from actlas.demo.plan import LABELS, STORES, seconds_file
+from actlas.demo.settings import LABELS, STORES, seconds_file
 from actlas.demo.run import demo_sections, run_demo
 from actlas.errors import ExtractionError
 from actlas.query import expert_overlap, open_store, overlap_controls, score_neurons, top_experts, train_probes
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 SITES = ("attn_out", "mlp_pre")
 
@@ -79,7 +79,7 @@ def test_what_is_shown_is_what_the_store_says(planted_sides, tmp_path):
 
 @pytest.fixture
 def fake_python(monkeypatch, tmp_path):
-    """Lets the processes of the two sides be a shell script, which gets ``-m actlas.demo.side --kind KIND ...``."""
+    """Lets the processes of the two sides be a shell script, which gets ``-m actlas.demo.condition --kind KIND ...``."""
 
     def install(body):
         script = tmp_path / "fake-python"

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 
 from actlas.query import Atlas, open_store, score_neurons
 from actlas.store import Corpus
-from actlas.testing import Planting, planted_corpus, planted_store, planted_values
+from actlas.testing.planted import Planting, planted_corpus, planted_store, planted_values
 
 Neuron = tuple[str, int, int]
 

@@ -14,7 +14,7 @@ import actlas
 from actlas.errors import StoreNotFound, TableNotFound
 from actlas.query import TABLES, Atlas, open_store, score_neurons, top_experts
 from actlas.query.atlas import as_atlas
-from actlas.testing import planted_store
+from actlas.testing.planted import planted_store
 
 
 def test_opening(bare: Path) -> None:
@@ -77,7 +77,7 @@ def test_closing_and_asking_again(bare: Path) -> None:
 
 
 def test_a_store_without_checkpoints_answers(tmp_path: Path) -> None:
-    from actlas.testing import Planting, planted_store
+    from actlas.testing.planted import Planting, planted_store
 
     store = open_store(planted_store(tmp_path / "empty.actlas", Planting(steps=(), sharing=())))
     assert store.sql("FROM checkpoints").is_empty()

@@ -11,7 +11,7 @@ import pytest
 
 from actlas.query import open_store
 from actlas.query.blocks import neuron_blocks, on_host, split_halves, text_groups
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 
 @pytest.fixture(scope="module")

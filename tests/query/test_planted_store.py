@@ -1,4 +1,4 @@
-"""The planted store of `actlas.testing`: tests lean on it, so it is held to what it says."""
+"""The planted store of `actlas.testing.planted`: tests lean on it, so it is held to what it says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from actlas.query import Atlas, open_store
 from actlas.store import verify
-from actlas.testing import Planting, planted_store, stored
+from actlas.testing.planted import Planting, planted_store, stored
 
 
 def test_it_is_a_whole_store(scored_path: Path) -> None:

@@ -8,7 +8,7 @@ from actlas.query.questions.experts import top_experts
 from actlas.query.questions.overlap import expert_overlap, overlap_controls
 from actlas.query.questions.scores import score_neurons
 from actlas.report.measures import Labelled
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 K = 6
 SITES = ("attn_out", "mlp_pre")

@@ -47,7 +47,7 @@ def test_forced_values_are_those_of_the_score_cubes(scored: Atlas) -> None:
 
 def test_ties_go_by_site_layer_neuron(tmp_path: Path) -> None:
     """A concept that many neurons detect equally well: what is kept is decided by their names."""
-    from actlas.testing import Planting, planted_store
+    from actlas.testing.planted import Planting, planted_store
 
     planting = Planting(strength=100.0, n_planted=30, sharing=(1.0,), steps=(0,), concepts=("salt", "water"))
     store = open_store(planted_store(tmp_path / "ties.actlas", planting), "a")

@@ -15,7 +15,7 @@ import pytest
 
 from actlas.errors import ScoresNotFound
 from actlas.query import open_store, score_neurons
-from actlas.testing import planted_store
+from actlas.testing.planted import planted_store
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
 STATS = ("ap", "mean", "median")

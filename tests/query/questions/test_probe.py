@@ -17,7 +17,7 @@ from actlas.errors import CubeNotFound, QueryError
 from actlas.query import TABLES, Atlas, open_store, probe_summary, train_probes
 from actlas.query.questions.probe import _split
 from actlas.query.blocks import text_groups
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 
 def test_accuracy_is_that_of_a_plain_pipeline(scored: Atlas) -> None:

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from actlas.errors import CubeNotFound, QueryError, ReadOnlyStore, RecipeMismatch, ScoresNotFound
 from actlas.query import DEFAULT_STATS, Atlas, open_store, score_neurons
 from actlas.store import ScoreWriter
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 CHECKPOINT = "planted-step64"
 

@@ -13,7 +13,7 @@ from actlas.kernels import HistogramState, concept_scores
 from actlas.query.questions import top_texts
 from actlas.query import expert_overlap, open_store, score_neurons, top_experts
 from actlas.query.questions.scores import DEFAULT_STATS
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 PLANTING = Planting(steps=(64,), sharing=(0.5,), token_sites={}, sites={"attn_out": (2, 24), "mlp_pre": (2, 600)}, n_groups=60)
 SUMS = ("mean", "mean_off", "std", "p_active", "p_active_off", "n_positive", "n_member")

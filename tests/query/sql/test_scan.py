@@ -13,7 +13,7 @@ import pytest
 from actlas.errors import QueryError
 from actlas.query import Atlas, open_store
 from actlas.query.sql.scan import _groups, plan_box, split_conjunction
-from actlas.testing import Planting, planted_store
+from actlas.testing.planted import Planting, planted_store
 
 CHECKPOINT = "planted-step64"
 

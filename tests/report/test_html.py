@@ -1,6 +1,6 @@
 import polars as pl
 
-from actlas.report.markup import bullets, code, document, section, table
+from actlas.report.html import bullets, code, document, section, table
 
 
 def test_everything_is_escaped():

@@ -18,7 +18,7 @@ import torch
 from transformers import logging
 
 from actlas.demo.corpus import DEMO_LANGUAGES, demo_corpus
-from actlas.demo.plan import STORES, K, Kind, model_folder, seconds_file
+from actlas.demo.settings import STORES, K, Kind, model_folder, seconds_file
 from actlas.demo.train import DOCUMENT_SHARES, TrainingSettings, is_trained, train
 from actlas.extract import extract_activations
 from actlas.names import LINEAR_SITES, TokenSample
@@ -109,8 +109,8 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m actlas.demo.side``: one thread, progress on standard output."""
-    parser = argparse.ArgumentParser(prog="python -m actlas.demo.side", description="Build the demo's model or its control.")
+    """Entry point of ``python -m actlas.demo.condition``: one thread, progress on standard output."""
+    parser = argparse.ArgumentParser(prog="python -m actlas.demo.condition", description="Build the demo's model or its control.")
     parser.add_argument("--kind", choices=sorted(DOCUMENT_SHARES), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

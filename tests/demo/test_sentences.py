@@ -3,7 +3,7 @@ from string import Formatter
 
 import pytest
 
-from actlas.demo.frames import CATEGORIES, FRAMES, LANGUAGES, NAMES, NOUN_PHRASES, OPENERS
+from actlas.demo.sentences import CATEGORIES, FRAMES, LANGUAGES, NAMES, NOUN_PHRASES, OPENERS
 
 
 def test_counts():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.cli.show import ProgressLine, as_table, duration, folder_bytes, n_bytes, tell
+from actlas.cli.output import ProgressLine, as_table, duration, folder_bytes, n_bytes, tell
 from actlas.errors import CorpusError
 
 if TYPE_CHECKING:
