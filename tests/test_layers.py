@@ -17,11 +17,13 @@ MODULES = {path.relative_to(ROOT): path for path in sorted(PACKAGE.rglob("*.py")
 MAY_IMPORT = {
     "names": set(),
     "errors": set(),
-    "store": set(),
-    "kernels": set(),
+    "timing": set(),
+    "compiled": set(),
+    "store": {"compiled"},
+    "kernels": {"compiled"},
     "extract": {"store", "kernels"},
     "query": {"store", "kernels"},
-    "intervene": {"extract", "store"},
+    "intervene": {"extract", "query", "store"},
     "report": {"query", "store"},
     "testing": {"store", "extract", "kernels", "query"},
     "demo": {"store", "extract", "kernels", "query", "intervene", "report", "testing"},
@@ -29,27 +31,28 @@ MAY_IMPORT = {
     "__init__": {"store", "extract", "query", "intervene", "report"},
     "__main__": {"cli"},
 }
-BOTTOM = {"names", "errors"}
+BOTTOM = {"names", "errors", "timing"}
 
 #: third party -> where it may be imported (prefixes of paths below actlas/)
 HOMES = {
     "zarr": ("store/",),
     "numcodecs": ("store/",),
-    "transformers": ("extract/backend_hf", "intervene/", "demo/"),
-    "tokenizers": ("extract/backend_hf", "demo/"),
-    "vllm": ("extract/backend_vllm",),
-    "triton": ("kernels/gpu",),
-    "torch": ("extract/backend_hf", "extract/backend_vllm", "extract/pooling", "intervene/", "kernels/gpu", "demo/", "testing"),
-    "sklearn": ("query/probe",),
-    "duckdb": ("query/tables", "query/scan"),
-    "numba": ("kernels/", "store/turning"),
-    "dask": ("extract/cluster", "store/cube"),
-    "distributed": ("extract/cluster",),
+    "transformers": ("extract/backends/hf/", "intervene/", "demo/"),
+    "tokenizers": ("extract/backends/hf/", "demo/"),
+    "vllm": ("extract/backends/vllm/",),
+    "triton": ("kernels/gpu/",),
+    "torch": ("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "testing/"),
+    "sklearn": ("query/questions/probe",),
+    "duckdb": ("query/sql/",),
+    "numba": ("compiled/", "kernels/cpu/"),
+    "llvmlite": ("compiled/",),
+    "dask": ("extract/parallel/dask_cluster", "store/cube"),
+    "distributed": ("extract/parallel/dask_cluster",),
     "matplotlib": ("report/",),
     "pickle": (),
     "joblib": (),
 }
-STANDARD_ONLY = ("names.py", "errors.py")
+STANDARD_ONLY = ("names.py", "errors.py", "timing.py")
 
 
 def imports(path: Path) -> list[str]:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from actlas import __version__
-from actlas.cli import stores as build
 from actlas.cli import extract, questions
+from actlas.cli import stores as build
 from actlas.cli.output import tell
 from actlas.errors import ActlasError
 

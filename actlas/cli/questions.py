@@ -188,8 +188,7 @@ def _probe(options: argparse.Namespace) -> None:
 
 
 def _top_texts(options: argparse.Namespace) -> None:
-    from actlas.query.questions import top_texts
-    from actlas.query import neuron_texts, open_store
+    from actlas.query import neuron_texts, open_store, top_texts
 
     store = open_store(options.store, "a")
     if options.neuron is not None:

@@ -44,27 +44,34 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cache
-def source_digest() -> int:
-    """A number that changes with the source of any compiled loop of this package."""
+def source_digest(folder: Path) -> int:
+    """A number that changes with the source of any loop in `folder`, or of what it stands on here."""
     digest = hashlib.sha256()
-    for path in (Path(__file__), *sorted(Path(__file__).parent.glob("cpu_*.py"))):
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(folder.glob("*.py"))):
         digest.update(path.read_bytes())
     return int.from_bytes(digest.digest()[:7], "little")
 
 
-def cached_kernel(make: Callable[[int], F]) -> F:
-    """The kernel that `make` returns, compiled when first called and kept on disk for later processes.
+def cached_kernel(folder: Path) -> Callable[[Callable[[int], F]], F]:
+    """Decorates a function that returns a kernel: it is compiled when first called and kept on disk for later processes.
+
+    Args:
+        folder: Where the loops that the kernel calls are.
 
     numba's cache looks at the file of the kernel alone, and would run stale code after a change in a function that it calls
-    from another file. It does look at the constants of enclosing functions, so `make` gets `source_digest` and must return a
-    function that mentions it.
+    from another file. It does look at the constants of enclosing functions, so the decorated function gets `source_digest` and
+    must return a function that mentions it.
     """
-    kernel = make(source_digest())
-    try:
-        return cast(F, numba.njit(cache=True, **_OPTIONS)(kernel))
-    except RuntimeError as error:  # no folder to write to
-        logger.warning("compiled kernels cannot be cached (%s): every process will compile them anew", error)
-        return cast(F, numba.njit(**_OPTIONS)(kernel))
+
+    def decorate(make: Callable[[int], F]) -> F:
+        kernel = make(source_digest(folder))
+        try:
+            return cast(F, numba.njit(cache=True, **_OPTIONS)(kernel))
+        except RuntimeError as error:  # no folder to write to
+            logger.warning("compiled kernels cannot be cached (%s): every process will compile them anew", error)
+            return cast(F, numba.njit(**_OPTIONS)(kernel))
+
+    return decorate
 
 
 def compiled(kernel: F, signature: tuple[Any, ...]) -> F:

@@ -2,8 +2,8 @@
 
 from actlas.kernels.lape import LapeResult, lape
 from actlas.kernels.scores import BACKENDS, concept_scores
-from actlas.kernels.stats import DEFAULT_STATS, NAMED_STATS
 from actlas.kernels.states import HISTOGRAM_STATS, MOMENT_STATS, CountState, HistogramState, MomentState
+from actlas.kernels.stats import DEFAULT_STATS, NAMED_STATS
 
 __all__ = [
     "BACKENDS",

@@ -11,9 +11,9 @@ import polars as pl
 
 from actlas.errors import ActlasError, TableNotFound
 from actlas.query.schema import LANGUAGES_PER_WORD, STAT_COLUMNS, TABLES
-from actlas.store.store import Store
 from actlas.store.files.atomic import read_json
 from actlas.store.layout import EXACT_STATS, LABELS, SAMPLED_TOKENS, TEXTS, table_path
+from actlas.store.store import Store
 from actlas.store.write.score_writer import score_manifest
 
 if TYPE_CHECKING:

@@ -1,13 +1,13 @@
 """What is on disk. Knows no model and no statistic."""
 
-from actlas.store.store import Store
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.corpus.importers import import_concept_files, import_parallel, import_table
 from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
 from actlas.store.layout import TextBlock
-from actlas.store.write.score_writer import ScoreWriter
+from actlas.store.store import Store
 from actlas.store.verify import Verified, verify
-from actlas.store.write.store_writer import BlockValues, CheckpointWriter, StoreWriter, TokenIds
+from actlas.store.write.score_writer import ScoreWriter
+from actlas.store.write.writer import BlockValues, CheckpointWriter, StoreWriter, TokenIds
 
 __all__ = [
     "BlockValues",

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, StateTooLarge
 from actlas.store import layout
-from actlas.store.files.codecs import Codec, decode
-from actlas.store.files.atomic import Claim, create_once, npy_bytes, read_json, to_json, write_atomically
-from actlas.store.layout import TextBlock
-from actlas.store.files.shard_writer import ShardRecord, write_shards
 from actlas.store.corpus.text_sets import LanguageSets
+from actlas.store.files.atomic import Claim, create_once, npy_bytes, read_json, to_json, write_atomically
+from actlas.store.files.codecs import Codec, decode
+from actlas.store.files.shard_writer import ShardRecord, write_shards
+from actlas.store.layout import TextBlock
 
 Arrays = dict[str, NDArray[Any]]
 Ranges = dict[str, NDArray[np.float64]]

@@ -23,12 +23,12 @@ from actlas.errors import (
 )
 from actlas.names import Recipe, safe_id
 from actlas.store import layout
-from actlas.store.files.codecs import CODECS, Codec
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
+from actlas.store.corpus.text_sets import LanguageSets, text_sets
 from actlas.store.cube import Cube, ScoreCube, StateArrays, TokenCounts, TokenCube
 from actlas.store.files.atomic import clear_temporaries, read_json, write_atomically
+from actlas.store.files.codecs import CODECS, Codec
 from actlas.store.write.score_writer import ScoreWriter, score_manifest
-from actlas.store.corpus.text_sets import LanguageSets, text_sets
 
 
 class Store:

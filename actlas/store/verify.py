@@ -8,11 +8,11 @@ from pathlib import Path
 
 import zarr
 
-from actlas.store.store import Store
 from actlas.store.files.atomic import read_json
-from actlas.store.layout import ArrayPlan
 from actlas.store.files.shard_reader import plan_of
 from actlas.store.files.shard_writer import ShardRecord, damaged_chunks
+from actlas.store.layout import ArrayPlan
+from actlas.store.store import Store
 
 
 @dataclass(frozen=True)

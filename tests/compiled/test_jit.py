@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import numba
 import pytest
@@ -9,7 +10,7 @@ from actlas.compiled import jit
 def test_the_first_compilation_is_reported_once(caplog, tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
 
-    @jit.cached_kernel
+    @jit.cached_kernel(Path(__file__).parent)
     def add(sources):
         def add(a, b):
             return a + b if sources >= 0 else a
@@ -33,22 +34,29 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_and_nothing_else(caplog
 
     monkeypatch.setattr(jit.numba, "njit", without_cache)
     with caplog.at_level(logging.WARNING, logger="actlas.kernels"):
-        kernel = jit.cached_kernel(lambda sources: lambda a: a + 1 if sources >= 0 else a)
+        kernel = jit.cached_kernel(Path(__file__).parent)(lambda sources: lambda a: a + 1 if sources >= 0 else a)
     assert kernel(1) == 2
     assert "every process will compile them anew" in caplog.text
 
 
-def test_the_digest_follows_the_sources(tmp_path, monkeypatch):
-    before = jit.source_digest()
-    (tmp_path / "cpu_x.py").write_text("1")
-    (tmp_path / "jit.py").write_text("1")
-    monkeypatch.setattr(jit, "__file__", str(tmp_path / "jit.py"))
+def digest_of(folder):
     jit.source_digest.cache_clear()
-    changed = jit.source_digest()
-    monkeypatch.undo()
+    return jit.source_digest(folder)
+
+
+def test_the_digest_follows_the_sources_of_a_kernel_and_of_what_it_stands_on(tmp_path, monkeypatch):
+    kernels, floor = tmp_path / "kernels", tmp_path / "compiled"
+    for folder in (kernels, floor):
+        folder.mkdir()
+        (folder / "loops.py").write_text("1")
+    monkeypatch.setattr(jit, "__file__", str(floor / "jit.py"))
+    digests = [digest_of(kernels)]
+    for folder in (kernels, floor):
+        (folder / "loops.py").write_text("2")
+        digests.append(digest_of(kernels))
     jit.source_digest.cache_clear()
-    assert changed != before == jit.source_digest()
-    assert 0 <= changed < 2**63
+    assert len(set(digests)) == 3
+    assert all(0 <= digest < 2**63 for digest in digests)
 
 
 @pytest.mark.parametrize("option", ["_nrt", "forceinline"])

@@ -9,9 +9,9 @@ from transformers import logging
 
 from actlas.demo import condition as side_module
 from actlas.demo import train as train_module
+from actlas.demo.condition import SITES, build_side
 from actlas.demo.corpus import CONCEPTS
 from actlas.demo.settings import K, model_folder, seconds_file
-from actlas.demo.condition import SITES, build_side
 from actlas.demo.train import TrainingSettings
 from actlas.query import open_store
 

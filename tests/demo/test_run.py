@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from actlas.demo import run as run_module
-from actlas.demo.settings import LABELS, STORES, seconds_file
 from actlas.demo.run import demo_sections, run_demo
+from actlas.demo.settings import LABELS, STORES, seconds_file
 from actlas.errors import ExtractionError
 from actlas.query import expert_overlap, open_store, overlap_controls, score_neurons, top_experts, train_probes
 from actlas.testing.planted import Planting, planted_store

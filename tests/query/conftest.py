@@ -101,8 +101,16 @@ def scored(scored_path: Path) -> Atlas:
 @pytest.fixture(scope="session")
 def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
-    from actlas.query.questions import top_texts
-    from actlas.query import expert_overlap, language_neurons, overlap_controls, rank_stability, shared_trajectory, top_experts, train_probes
+    from actlas.query import (
+        expert_overlap,
+        language_neurons,
+        overlap_controls,
+        rank_stability,
+        shared_trajectory,
+        top_experts,
+        top_texts,
+        train_probes,
+    )
 
     store = open_store(planted_store(tmp_path_factory.mktemp("query") / "asked.actlas", planting), "a")
     score_neurons(store)

@@ -1,1 +1,1 @@
-"""TBD"""
+"""What runs a model: transformers or vLLM behind one contract."""

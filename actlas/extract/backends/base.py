@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import BackendUnavailable
-from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.checkpoints.weight_hash import weight_hash
+from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import Checkpoint
-from actlas.store.write.store_writer import BlockValues
+from actlas.store.write.writer import BlockValues
 
 _BACKENDS = {
     "hf": ("actlas.extract.backends.hf.backend", "pip install 'actlas[hf]'"),

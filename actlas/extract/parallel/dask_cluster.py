@@ -17,12 +17,12 @@ from typing import Any
 
 from actlas.errors import BackendUnavailable, ExtractionError
 from actlas.extract.backends.base import get_backend
-from actlas.extract.parallel.devices import MAX_LOST, TotalProgress
 from actlas.extract.checkpoints.resolve import resolve_models
-from actlas.extract.options import ExtractSummary, Progress, ProgressCallback
-from actlas.extract.run.prepare import engine_settings
 from actlas.extract.inputs.tokens import TokenCache
+from actlas.extract.options import ExtractSummary, Progress, ProgressCallback
+from actlas.extract.parallel.devices import MAX_LOST, TotalProgress
 from actlas.extract.parallel.worker import Call, error_from, merged, summary_from
+from actlas.extract.run.prepare import engine_settings
 
 try:
     import dask

@@ -1,7 +1,7 @@
 """A call of `extract_activations` that goes to another process as text, and what that process sends back.
 
-`python -m actlas.extract.parallel.worker` reads one call from its standard input and writes lines of JSON: reports, then the summary or
-the error. It ends when its standard input does, so nobody is left behind whatever becomes of the process that asked.
+`python -m actlas.extract.parallel.worker` reads one call from its standard input and writes lines of JSON: reports, then the
+summary or the error. It ends when its standard input does, so nobody is left behind whatever becomes of the process that asked.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from actlas.errors import ActlasError, ExtractionError, error_named
+from actlas.extract.inputs.tokens import tokenise
 from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, ProgressCallback
 from actlas.extract.run.prepare import Request, Tokenise, run_here
-from actlas.extract.inputs.tokens import tokenise
 from actlas.names import Checkpoint, TokenSample, tuples
 
 

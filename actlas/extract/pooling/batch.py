@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from actlas.extract.backends.base import Capture
-from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage, Check, Column
 from actlas.extract.inputs.batches import BlockTexts, Span, TokenBatch
 from actlas.extract.pooling.pool import count_active, count_active_masked, pool, pool_segments, pool_spans
+from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage, Check, Column
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""TBD"""
+"""A run: prepared once, then checkpoint after checkpoint, block after block."""

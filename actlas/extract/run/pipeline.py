@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from actlas.extract.backends.base import BlockRun, Session
+from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.options import Progress, ProgressCallback
 from actlas.extract.run.profile import Profile
-from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.names import Checkpoint
 from actlas.store.layout import TextBlock
-from actlas.store.write.store_writer import BlockValues, CheckpointWriter
+from actlas.store.write.writer import BlockValues, CheckpointWriter
 
 
 @dataclass

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.extract.backends.base import Session
-from actlas.extract.run.states import KernelFold, ranges_of
 from actlas.extract.inputs.token_choice import scramble
 from actlas.extract.inputs.tokens import TokenisedCorpus
+from actlas.extract.run.states import KernelFold, ranges_of
 from actlas.names import StateRules
-from actlas.store.write.checkpoint_writer import Shapes
 from actlas.store.corpus.corpus import Corpus
-from actlas.store.states import Ranges, StatePlan
 from actlas.store.corpus.text_sets import text_sets
+from actlas.store.states import Ranges, StatePlan
+from actlas.store.write.checkpoint_writer import Shapes
 
 #: Texts of the range that are in memory at a time.
 _TEXTS_AT_ONCE = 256

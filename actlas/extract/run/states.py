@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.kernels import HistogramState, MomentState
+from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.files.codecs import bfloat16_to_float32
 from actlas.store.states import Arrays, Ranges
-from actlas.store.corpus.text_sets import LanguageSets
 
 #: Codes reach this share of the width between a neuron's lowest and highest value below and above them: values of texts that
 #: were not among those that the range was found on have to fit as well.

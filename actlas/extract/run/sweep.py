@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from actlas.errors import DiskTooSmall, ExtractionError, FidelityError, NotFiniteValues, RecipeMismatch
 from actlas.extract.backends.agreement import TOLERANCE, furthest
 from actlas.extract.backends.base import Backend, Capture, Session, Source
+from actlas.extract.checkpoints.prefetch import Prefetch
 from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.options import CheckpointResult, ExtractOptions, ProgressCallback
 from actlas.extract.run.pipeline import CheckpointProgress, run_blocks
-from actlas.extract.checkpoints.prefetch import Prefetch
 from actlas.extract.run.profile import Profile
 from actlas.extract.run.state_plan import disk_bytes, memory_warning, state_plan
-from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
-from actlas.store.write.block_claims import BlockLedger
-from actlas.store.store import Store
-from actlas.store.write.checkpoint_writer import Shapes
-from actlas.timing import StageTimes
 from actlas.store.states import StatePlan, remove_parts
-from actlas.store.write.store_writer import StoreWriter, same_weights
+from actlas.store.store import Store
+from actlas.store.write.block_claims import BlockLedger
+from actlas.store.write.checkpoint_writer import Shapes
+from actlas.store.write.writer import StoreWriter, same_weights
+from actlas.timing import StageTimes
 
 #: Nats above a uniform guess from which a checkpoint is reported.
 _WORSE_THAN_GUESSING = 0.1

@@ -12,13 +12,13 @@ import numpy as np
 from numba import typeof
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu import neuron as inner
+from actlas.compiled.jit import compiled
 from actlas.compiled.vectors import LANES
+from actlas.kernels.cpu import neuron as inner
+from actlas.kernels.cpu.plan import Plan
 from actlas.kernels.cpu.rank import N_COUNTERS, Sorting
 from actlas.kernels.cpu.sums import Scratch
 from actlas.kernels.inputs import Block
-from actlas.compiled.jit import compiled
-from actlas.kernels.cpu.plan import Plan
 
 Floats = NDArray[np.float64]
 

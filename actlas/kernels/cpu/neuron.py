@@ -9,11 +9,13 @@ concepts takes the cheaper way. AUROC needs neither: it adds up mid-ranks by tex
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.compiled.jit import cached_kernel, jit, jit_apart
 from actlas.compiled.vectors import (
     IS_WIDE,
     LANES,
@@ -50,7 +52,6 @@ from actlas.kernels.cpu.sums import (
     turn_plane,
     value_at,
 )
-from actlas.compiled.jit import cached_kernel, jit, jit_apart
 
 #: Slots of the output; quantiles follow.
 AP, AP_ANTI, AUROC, P_ACTIVE, P_ACTIVE_OFF, MEAN, MEAN_OFF, STD, BEST_F1, BEST_F1_THRESHOLD = range(10)
@@ -335,7 +336,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: An
                 row[STD, c] = std(p, s.part, mean)
 
 
-@cached_kernel
+@cached_kernel(Path(__file__).parent)
 def score_block(sources: int) -> Any:
     def score_block(rows: Any, form: Any, wanted: Any, labels: Any, inverse: Any, work: Any, s: Any, out: Any) -> Any:
         """Scores the neurons of a block of floats, given as their bits, into `out` "neurons slots concepts".

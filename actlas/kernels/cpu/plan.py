@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.kernels.cpu import neuron as inner
 from actlas.compiled.vectors import IS_WIDE, LANES
+from actlas.kernels.cpu import neuron as inner
 from actlas.kernels.inputs import Bools, member_sets
 from actlas.kernels.stats import quantile_of
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.compiled.vectors import key_changes, magnitudes, sum_before, sum_in_blocks, trailing_zeros
 from actlas.compiled.jit import jit, jit_apart
+from actlas.compiled.vectors import key_changes, magnitudes, sum_before, sum_in_blocks, trailing_zeros
 
 #: Zeros are set apart before sorting when they are more than one in this many texts.
 ZERO_SPLIT = 8

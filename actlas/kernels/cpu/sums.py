@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.compiled.jit import jit, jit_apart
 from actlas.compiled.vectors import (
     FILLED,
     HAS_SHUFFLE,
@@ -23,7 +24,6 @@ from actlas.compiled.vectors import (
     trailing_zeros,
     turn_words,
 )
-from actlas.compiled.jit import jit, jit_apart
 
 #: Numbers of texts and ranks: uint16 beside 16-bit values, else uint32.
 Index = NDArray[np.uint16] | NDArray[np.uint32]

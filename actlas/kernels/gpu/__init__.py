@@ -1,1 +1,1 @@
-"""TBD"""
+"""The GPU engine, in Triton. `engine` is called by `concept_scores`; `triton_kernels` holds what runs on the device."""

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import BackendUnavailable
-from actlas.kernels.inputs import Bools, is_torch, refuse_not_finite, to_numpy
 from actlas.kernels.cpu.plan import Plan
+from actlas.kernels.inputs import Bools, is_torch, refuse_not_finite, to_numpy
 from actlas.kernels.stats import quantile_of
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actlas.errors import KernelInputError
+from actlas.kernels.cpu.plan import Plan
 from actlas.kernels.gpu.engine import _chunk, _DeviceLabels, _on_host, _refuse_not_finite, rank_sums, rank_texts, require_gpu
 from actlas.kernels.inputs import checked_shapes
-from actlas.kernels.cpu.plan import Plan
 
 if TYPE_CHECKING:
     import torch

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError, TableNotFound
 from actlas.query.atlas import Atlas
+from actlas.query.blocks import BLOCK_BYTES, language_slices, neuron_blocks, on_host, split_halves
 from actlas.query.neurons import RANK_DECIMALS, NeuronAxis
 from actlas.query.questions.experts import ExpertSets, check_k, linear_sites, wanted_labels
-from actlas.query.schema import TABLES
 from actlas.query.questions.scores import Progress, package_version
-from actlas.query.blocks import BLOCK_BYTES, language_slices, neuron_blocks, on_host, split_halves
+from actlas.query.schema import TABLES
 
 #: Variants of the labels: each half of the texts, and labels dealt anew among the texts of a language.
 VARIANTS = ("half_0", "half_1", "shuffled")

@@ -14,8 +14,8 @@ from actlas.errors import QueryError, ScoresNotFound
 from actlas.names import LINEAR_SITES
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.neurons import Indices, NeuronAxis, named, top_indices
-from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
 from actlas.query.questions.scores import package_version
+from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
 
 #: Scores held in memory at a time while experts are chosen.
 _SLAB_BYTES = 256 << 20

@@ -10,8 +10,8 @@ import polars as pl
 
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.neurons import NeuronAxis
-from actlas.query.schema import TABLES
 from actlas.query.questions.scores import package_version
+from actlas.query.schema import TABLES
 
 
 def language_neurons(

@@ -12,10 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.questions.controls import rescored_experts
-from actlas.query.schema import TABLES
+from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.questions.scores import Progress, package_version
+from actlas.query.schema import TABLES
 
 Counts = NDArray[np.int64]
 

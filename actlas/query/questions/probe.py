@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.schema import TABLES
-from actlas.query.questions.scores import Progress, package_version
 from actlas.query.blocks import text_groups
+from actlas.query.questions.scores import Progress, package_version
+from actlas.query.schema import TABLES
 
 
 def train_probes(

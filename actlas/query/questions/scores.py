@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError, ScoresNotFound
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.questions.state_scores import score_states, sources, stats_of_states
 from actlas.query.blocks import BLOCK_BYTES, language_slices, neuron_blocks, on_host
+from actlas.query.questions.state_scores import score_states, sources, stats_of_states
 from actlas.store.cube import Cube
 from actlas.store.layout import EXACT_STATS
 from actlas.store.write.score_writer import ScoreWriter

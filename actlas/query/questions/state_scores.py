@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from actlas.errors import QueryError
 from actlas.names import StateRules
 from actlas.query.atlas import Atlas
+from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.cube import StateArrays
 from actlas.store.layout import CHUNK_CODE_NEURONS
 from actlas.store.write.score_writer import ScoreWriter
-from actlas.store.corpus.text_sets import LanguageSets
 
 #: What a statistic is worth, by where it comes from.
 EXACT = "exact"
@@ -64,8 +64,8 @@ def sources(rules: StateRules, stats: Sequence[str], dtype: str) -> dict[str, st
 
 
 def _kind_of(rules: StateRules, stat: str) -> str | None:
-    from actlas.kernels.stats import quantile_of
     from actlas.kernels.states import HISTOGRAM_STATS, MOMENT_STATS
+    from actlas.kernels.stats import quantile_of
 
     if "moments" in rules.kinds and stat in MOMENT_STATS:
         return "moments"

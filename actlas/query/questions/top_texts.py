@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError, TableNotFound
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.schema import TABLES
-from actlas.query.questions.scores import Progress, package_version
 from actlas.query.blocks import BLOCK_BYTES, neuron_blocks
+from actlas.query.questions.scores import Progress, package_version
+from actlas.query.schema import TABLES
 
 
 def top_texts(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.questions.experts import ExpertSets, expert_sets, wanted_labels
-from actlas.query.schema import TABLES
 from actlas.query.questions.scores import package_version
+from actlas.query.schema import TABLES
 
 
 def neuron_trajectory(

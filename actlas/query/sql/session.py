@@ -51,7 +51,7 @@ class Macro:
 def macros() -> Mapping[str, Macro]:
     """The macros that every store has, by name."""
     found = {}
-    for file in sorted((Path(__file__).parent / "sql").glob("*.sql")):
+    for file in sorted((Path(__file__).parent / "macros").glob("*.sql")):
         text, name = file.read_text(encoding="utf-8"), file.stem
         header = _HEADER.match(text)
         assert header is not None, f"{file.name} needs a header line and a reads line"

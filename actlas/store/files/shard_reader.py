@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
 from actlas.store.files.codecs import decode
-from actlas.store.layout import ArrayPlan
 from actlas.store.files.shard_writer import ABSENT, index_bytes, read_index
+from actlas.store.layout import ArrayPlan
 
 Selector = slice | NDArray[np.int64]
 

@@ -23,8 +23,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 
-from actlas.store.files.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
 from actlas.store.files.atomic import put_in_place, to_json, write_atomically, write_temporary
+from actlas.store.files.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
 from actlas.store.layout import ArrayPlan
 from actlas.timing import StageTimes
 

@@ -1,1 +1,1 @@
-"""TBD"""
+"""Everything that writes into a store. Readers never import from here."""

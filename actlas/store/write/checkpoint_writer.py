@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
-from actlas.store.write.block_claims import BlockLedger
+from actlas.store.corpus.text_sets import text_sets
 from actlas.store.files.atomic import (
     Claim,
     clear_temporaries,
@@ -26,13 +26,13 @@ from actlas.store.files.atomic import (
     write_atomically,
     write_temporary,
 )
-from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.files.shard_writer import ShardRecord, create_array, start_shards, write_shards
+from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.states import StatePlan, StateWriter, in_states, remove_parts
-from actlas.store.corpus.text_sets import text_sets
+from actlas.store.write.block_claims import BlockLedger
 
 if TYPE_CHECKING:
-    from actlas.store.write.store_writer import StoreWriter
+    from actlas.store.write.writer import StoreWriter
 
 Shapes = Mapping[str, tuple[int, int]]
 

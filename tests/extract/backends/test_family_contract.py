@@ -13,13 +13,13 @@ from actlas.errors import CapturePointNotFound, CorpusError, ExtractionError
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture
 from actlas.extract.backends.hf.backend import make_backend
-from actlas.extract.inputs.batches import plan_batches
 from actlas.extract.checkpoints.resolve import resolve_models
-from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
+from actlas.extract.inputs.batches import plan_batches
 from actlas.extract.inputs.tokens import TokenRules, tokenise
+from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import TokenSample
-from actlas.store.store import Store
 from actlas.store.corpus.corpus import corpus_from_frames
+from actlas.store.store import Store
 from tests.extract.conftest import CONFIGS
 
 SMALL = {

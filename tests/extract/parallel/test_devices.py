@@ -11,13 +11,13 @@ import pytest
 
 from actlas.cli import run
 from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
-from actlas.extract.backends.hf import backend as backend_hf
-from actlas.extract.parallel import devices
 from actlas.extract import extract_activations
+from actlas.extract.backends.hf import backend as backend_hf
 from actlas.extract.options import Progress
-from actlas.store.write.block_claims import BlockLedger
-from actlas.store.store import Store
+from actlas.extract.parallel import devices
 from actlas.store.layout import text_blocks
+from actlas.store.store import Store
+from actlas.store.write.block_claims import BlockLedger
 
 OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from actlas.errors import CorpusError, RecipeMismatch, StateTooLarge
-from actlas.extract.backends.hf import backend as backend_hf
 from actlas.extract import extract_activations
+from actlas.extract.backends.hf import backend as backend_hf
 from actlas.extract.run.state_plan import drawn_texts
 from actlas.kernels import HistogramState, MomentState
 from actlas.store import states as store_states

@@ -25,11 +25,10 @@ from actlas.errors import (
     NotFiniteValues,
     RecipeMismatch,
 )
+from actlas.extract import extract_activations
 from actlas.extract.backends import agreement
 from actlas.extract.backends.hf import backend as backend_hf
-from actlas.extract.run import sweep
-from actlas.extract.run import pipeline
-from actlas.extract import extract_activations
+from actlas.extract.run import pipeline, sweep
 from actlas.extract.run.profile import STAGES
 from actlas.names import TokenSample
 from actlas.query import language_neurons, open_store

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from actlas.errors import KernelInputError
-from actlas.kernels.cpu import engine as cpu
 from actlas.kernels import NAMED_STATS, concept_scores
-from actlas.kernels.inputs import Block
+from actlas.kernels.cpu import engine as cpu
 from actlas.kernels.cpu.plan import Plan
+from actlas.kernels.inputs import Block
 
 STATS = (*NAMED_STATS, "q0.3")
 

@@ -4,9 +4,9 @@ import numba
 import numpy as np
 import pytest
 
+from actlas.compiled.vectors import HAS_SHUFFLE, IS_WIDE
 from actlas.kernels.cpu import sums as cpu_sums
 from actlas.kernels.cpu.engine import _new_scratch
-from actlas.compiled.vectors import HAS_SHUFFLE, IS_WIDE
 
 by_groups = numba.njit(lambda *arguments: cpu_sums.sum_precision(*arguments))
 WAYS = {

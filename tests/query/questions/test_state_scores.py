@@ -10,8 +10,7 @@ import pytest
 
 from actlas.errors import CubeNotFound, QueryError
 from actlas.kernels import HistogramState, concept_scores
-from actlas.query.questions import top_texts
-from actlas.query import expert_overlap, open_store, score_neurons, top_experts
+from actlas.query import expert_overlap, open_store, score_neurons, top_experts, top_texts
 from actlas.query.questions.scores import DEFAULT_STATS
 from actlas.testing.planted import Planting, planted_store
 

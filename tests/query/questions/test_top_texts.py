@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actlas.errors import CubeNotFound, QueryError
-from actlas.query.questions import top_texts
-from actlas.query import TABLES, Atlas, neuron_texts, open_store
+from actlas.query import TABLES, Atlas, neuron_texts, open_store, top_texts
 from actlas.query.questions.top_texts import top_columns
 
 

@@ -12,7 +12,7 @@ from actlas.query.schema import TABLES
 from actlas.query.sql.guard import TABLE_FUNCTIONS
 from actlas.query.sql.session import macros
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "sql.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "sql.md"
 
 
 @pytest.fixture(scope="module")

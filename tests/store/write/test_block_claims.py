@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from actlas.store.files.atomic import write_temporary
 from actlas.store.write import checkpoint_writer
 from actlas.store.write.block_claims import BlockLedger
-from actlas.store.files.atomic import write_temporary
 from tests.store.conftest import Planted
 
 

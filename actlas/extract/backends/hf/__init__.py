@@ -1,1 +1,1 @@
-"""TBD"""
+"""Hugging Face transformers: the default backend."""

@@ -15,8 +15,8 @@ from actlas.errors import BackendUnavailable, CapturePointNotFound, ModelNotLoad
 from actlas.extract.backends.base import BackendSettings, Capture, Source
 from actlas.extract.backends.hf.hooks import Hooks, describe_places
 from actlas.extract.backends.hf.hub import HfTokenizer, commit_on_hub, discard, identify, list_revisions, load_config
-from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
+from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage
 from actlas.extract.sites.resolve import family_of, linear_patterns, site_map
 from actlas.names import Checkpoint
 

@@ -9,9 +9,9 @@ import torch
 
 from actlas.errors import CapturePointNotFound, ExtractionError
 from actlas.extract.backends.base import Capture
-from actlas.extract.pooling.stage import BlockStage, Column
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling.batch import BatchPlaces, BatchPooler
+from actlas.extract.pooling.stage import BlockStage, Column
 from actlas.extract.sites.resolve import SiteMap, site_shape
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from actlas.errors import CapturePointNotFound, ExtractionError
 from actlas.extract.backends.base import Capture
-from actlas.extract.pooling.stage import BlockStage, Column
 from actlas.extract.backends.vllm.flat_batch import FlatPart, PromptLedger
 from actlas.extract.backends.vllm.rank_slices import EnginePoint, Heads, RankNeurons, rank_neurons, site_shapes
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.pooling.batch import BatchPlaces, BatchPooler
+from actlas.extract.pooling.stage import BlockStage, Column
 
 
 class FlatReader:

@@ -32,7 +32,7 @@ class EngineLink:
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
-        package = Path(__file__).resolve().parents[2]
+        package = Path(__file__).resolve().parents[4]
         environment = engine_environment(os.environ, package, int(arguments.get("tensor_parallel_size", 1)))
         with tempfile.NamedTemporaryFile(prefix="actlas-vllm-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)

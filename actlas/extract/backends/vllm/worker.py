@@ -7,8 +7,8 @@ from typing import Any
 
 from actlas.errors import ActlasError
 from actlas.extract.backends.vllm.block_files import BlockFiles, capture_from_json, read_texts
-from actlas.extract.backends.vllm.rank_slices import engine_family, engine_points
 from actlas.extract.backends.vllm.hooks import FlatReader, force_tanh_gelu
+from actlas.extract.backends.vllm.rank_slices import engine_family, engine_points
 
 
 class ActlasWorker:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from actlas.errors import ModelNotLoaded
-from actlas.extract.backends.hf import hub as backend_hf_files
-from actlas.extract.backends.hf import backend as backend_hf
 from actlas.extract import extract_activations
+from actlas.extract.backends.hf import backend as backend_hf
+from actlas.extract.backends.hf import hub as backend_hf_files
 from actlas.names import Checkpoint
 from actlas.store.store import Store
 

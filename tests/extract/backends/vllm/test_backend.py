@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError
-from actlas.extract.backends.vllm import backend as backend_vllm
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture, get_backend
+from actlas.extract.backends.vllm import backend as backend_vllm
 from actlas.extract.backends.vllm.backend import VllmBackend, check_capture, check_gelu
 from actlas.names import Checkpoint
 

@@ -10,8 +10,8 @@ import torch
 from actlas.errors import CapturePointNotFound, ExtractionError, NotFiniteValues
 from actlas.extract.backends.base import Capture
 from actlas.extract.backends.vllm.block_files import BlockFiles, capture_from_json, capture_to_json, read_texts, write_texts
-from actlas.extract.backends.vllm.rank_slices import engine_points
 from actlas.extract.backends.vllm.hooks import FlatReader, force_tanh_gelu
+from actlas.extract.backends.vllm.rank_slices import engine_points
 
 LAYERS, HIDDEN, INNER, HEADS, KEYS, SIZE, VOCABULARY = 2, 8, 12, 4, 2, 4, 20
 WIDTHS = {"attn_qkv": (HEADS + 2 * KEYS) * SIZE, "attn_out": HIDDEN, "mlp_pre": INNER, "mlp_up": INNER, "mlp_hidden": INNER}

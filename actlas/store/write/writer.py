@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
+from actlas.store.corpus.corpus import Corpus, parquet_bytes
+from actlas.store.corpus.text_sets import sets_frame, text_sets
+from actlas.store.files.atomic import Claim, clear_temporaries, create_once, read_json, to_json, write_atomically
+from actlas.store.files.codecs import CODECS, DEFAULT_CODEC, Codec
+from actlas.store.files.shard_writer import ShardThreads
+from actlas.store.layout import TextBlock
+from actlas.store.states import StatePlan
 from actlas.store.write.block_claims import BlockLedger
 from actlas.store.write.checkpoint_writer import BlockValues, CheckpointWriter, Shapes
-from actlas.store.files.codecs import CODECS, DEFAULT_CODEC, Codec
-from actlas.store.corpus.corpus import Corpus, parquet_bytes
-from actlas.store.files.atomic import Claim, clear_temporaries, create_once, read_json, to_json, write_atomically
-from actlas.store.layout import TextBlock
-from actlas.store.files.shard_writer import ShardThreads
 from actlas.timing import StageTimes
-from actlas.store.states import StatePlan
-from actlas.store.corpus.text_sets import sets_frame, text_sets
 
 __all__ = ["BlockValues", "CheckpointWriter", "StoreWriter", "TextBlock", "TokenIds", "check_recipe", "same_weights"]
 
