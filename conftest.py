@@ -1,10 +1,13 @@
-"""Settings that must stand before any test module is imported."""
+"""Settings that must stand before any test module is imported, and what the examples in docstrings start from."""
 
 from __future__ import annotations
 
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 # Doctests of the GPU kernels are collected only where Triton is: there is no build of it for some systems.
 collect_ignore_glob = [] if find_spec("triton") else ["actlas/kernels/gpu/*"]
@@ -12,3 +15,33 @@ collect_ignore_glob = [] if find_spec("triton") else ["actlas/kernels/gpu/*"]
 # Triton reads this when it is first imported, by whatever test module comes first.
 if not Path("/dev/nvidia0").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session")
+def example_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A planted store with scores, experts and their overlap (k = 6), shared by all examples: they only read it."""
+    from actlas.query import expert_overlap, open_store, score_neurons, top_experts
+    from actlas.testing import planted_store
+
+    path = planted_store(tmp_path_factory.mktemp("examples") / "run.actlas")
+    store = open_store(path, "a")
+    score_neurons(store)
+    top_experts(store, k=6)
+    expert_overlap(store, k=6)
+    store.close()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
+    """What every example finds: `store` (the one above, open for reading), `folder` (empty, its own), `np`, `pl` and `actlas`."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
+    import numpy as np
+    import polars as pl
+
+    import actlas
+
+    store = actlas.open_store(request.getfixturevalue("example_store"))
+    folder = request.getfixturevalue("tmp_path")
+    doctest_namespace.update(store=store, folder=folder, np=np, pl=pl, actlas=actlas)

@@ -57,12 +57,35 @@ class Planting:
     seed: int = 0
 
     def checkpoint(self, step: int) -> str:
-        """Id of the checkpoint of a step."""
+        """Id of the checkpoint of a step.
+
+        Args:
+            step: One of `steps`.
+
+        Returns:
+            The id under which the store lists it.
+
+        Example:
+            >>> Planting().checkpoint(64)
+            'planted-step64'
+        """
         return f"planted-step{step}"
 
 
 def planted_corpus(planting: Planting) -> Corpus:
-    """Texts in groups of translations, labelled at random; about one text in ten takes no part in a concept."""
+    """Texts in groups of translations, labelled at random; about one text in ten takes no part in a concept.
+
+    Args:
+        planting: Which languages, concepts and groups.
+
+    Returns:
+        The corpus; the same planting gives the same one.
+
+    Example:
+        >>> corpus = planted_corpus(Planting(n_groups=10))
+        >>> corpus.n_texts, corpus.concepts
+        (30, ('fire', 'salt', 'water', 'yeast'))
+    """
     rng = np.random.default_rng(planting.seed)
     n_languages = len(planting.languages)
     is_concept = rng.random((planting.n_groups, len(planting.concepts))) < 0.25
@@ -101,10 +124,7 @@ def planted_store(path: Path | str, planting: Planting | None = None) -> Path:
         The path.
 
     Example:
-        >>> import tempfile
-        >>> from actlas.store import Store
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Store(planted_store(folder + "/tiny.actlas")).checkpoints
+        >>> actlas.open_store(planted_store(folder / "tiny.actlas")).checkpoints
         ['planted-step0', 'planted-step64', 'planted-step128']
     """
     planting = planting or Planting()
@@ -170,7 +190,23 @@ def _state_plan(planting: Planting, values: Mapping[str, NDArray[Any]]) -> State
 
 
 def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sharing: float) -> NDArray[Any]:
-    """Values ``"layers neurons texts"`` of one site, in the dtype of the store (bfloat16 as bits)."""
+    """The values that a planted store holds of one site of one checkpoint.
+
+    Args:
+        corpus: What `planted_corpus` gives for the planting.
+        planting: What is planted.
+        site: One of its sites.
+        step: One of its steps.
+        sharing: Share of planted neurons that are the same in all languages at that step.
+
+    Returns:
+        Array ``"layers neurons texts"`` in the dtype of the store (bfloat16 as bits in uint16).
+
+    Example:
+        >>> planting = Planting(n_groups=10)
+        >>> planted_values(planted_corpus(planting), planting, "mlp_pre", 64, 0.5).shape
+        (2, 40, 30)
+    """
     n_layers, n_neurons = planting.sites[site]
     rng = np.random.default_rng([planting.seed, step, sum(map(ord, site))])
     values = rng.standard_normal((n_layers * n_neurons, corpus.n_texts))
@@ -189,7 +225,19 @@ def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sha
 
 
 def stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Numbers as a store keeps them; bfloat16 as its bits in uint16, cut off rather than rounded."""
+    """Numbers as a store keeps them; bfloat16 as its bits in uint16, cut off rather than rounded.
+
+    Args:
+        values: Numbers of any float dtype.
+        dtype: Dtype of the store.
+
+    Returns:
+        Array of the same shape: in `dtype`, or uint16 for bfloat16.
+
+    Example:
+        >>> stored(np.array([1.0, -2.0]), "bfloat16").tolist()
+        [16256, 49152]
+    """
     if dtype == "bfloat16":
         return np.asarray((values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16))
     return values.astype(dtype)
