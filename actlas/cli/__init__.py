@@ -9,8 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from actlas import __version__
-from actlas.cli import extract, questions
-from actlas.cli import stores as build
+from actlas.cli import extract, questions, score, stores
 from actlas.cli.output import tell
 from actlas.errors import ActlasError
 
@@ -24,8 +23,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"actlas {__version__}")
     top.add_argument("--quiet", action="store_true", help="no progress, no notes; errors only")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    build.add_verbs(verbs)
+    stores.add_verbs(verbs)
     extract.add_verbs(verbs)
+    score.add_verbs(verbs)
     questions.add_verbs(verbs)
     return top
 

@@ -1,4 +1,4 @@
-"""The verbs that compute: extract and score."""
+"""The verb that runs models: extract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actlas.cli.output import ProgressLine, as_table, duration, n_bytes, step_progress, tell
+from actlas.cli.arguments import names
+from actlas.cli.output import ProgressLine, duration, n_bytes, tell
 from actlas.names import COMPUTE_DTYPES, DTYPES, OVER_LONG, POLICIES, POOLINGS, SITES, SPECIAL_TOKENS, TOKEN_CHOICES, TokenSample
 
 if TYPE_CHECKING:
@@ -14,17 +15,12 @@ if TYPE_CHECKING:
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verbs to the top parser."""
+    """Add the verb to the top parser."""
     _add_extract(verbs)
-    _add_score(verbs)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in _names(text))
+    return tuple(int(part) for part in names(text))
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -33,7 +29,7 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _values(text: str) -> tuple[float, ...]:
-    return tuple(map(float, _names(text)))
+    return tuple(map(float, names(text)))
 
 
 def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,7 +63,7 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument(
         "--revisions",
         action="extend",
-        type=_names,
+        type=names,
         metavar="PATTERN,...",
         help="take the branches and tags of each hub id (or the step folders of each folder) that match, such as 'global_step*'",
     )
@@ -81,7 +77,7 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     extract.add_argument("--over-long", choices=OVER_LONG, default="truncate", help="what happens to longer texts")
     extract.add_argument("--special-tokens", choices=SPECIAL_TOKENS, default="pool", help="tokens that the tokenizer adds")
     extract.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
-    extract.add_argument("--devices", type=_names, metavar="DEVICE,...", help="several devices of this machine, a process each")
+    extract.add_argument("--devices", type=names, metavar="DEVICE,...", help="several devices of this machine, a process each")
     extract.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers share the work, or local:N")
     extract.add_argument("--part", type=_part, metavar="I/N", help="only part I of N, for arrays of jobs on one store")
     extract.add_argument("--compute-dtype", choices=("auto", *COMPUTE_DTYPES), default="auto")
@@ -92,13 +88,13 @@ def _add_extract(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     extract.add_argument("--token-sample", type=int, metavar="N", help="token vectors kept per text for probing; 0 keeps none")
     extract.add_argument(
-        "--token-sites", type=_names, metavar="SITE,...", help="sites whose token vectors are kept (default: embed,resid)"
+        "--token-sites", type=names, metavar="SITE,...", help="sites whose token vectors are kept (default: embed,resid)"
     )
     extract.add_argument("--token-choice", choices=TOKEN_CHOICES, help="which tokens those are (default: a seeded sample)")
     extract.add_argument(
         "--stats-only",
         nargs="?",
-        type=_names,
+        type=names,
         const=("counts",),
         metavar="KIND,...",
         help="keep no cube but states of any number of texts: counts (active tokens, for LAPE; the default), moments (mean, std, "
@@ -240,36 +236,3 @@ def _progress_text(progress: Progress) -> str:
     speed = f"{progress.texts_per_s:,.0f} texts/s, {progress.bytes_per_s / 1e6:,.0f} MB/s"
     left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
     return f"{head} {share}, {speed}{left}"
-
-
-def _add_score(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    score = verbs.add_parser("score", help="statistics of every neuron as a detector of every concept in every language")
-    score.add_argument("store", type=Path)
-    score.add_argument("--checkpoint", action="append", dest="checkpoints", metavar="ID")
-    score.add_argument("--site", action="append", dest="sites", metavar="SITE")
-    score.add_argument(
-        "--stats", type=_names, metavar="STAT,...", help="default: ap,auroc,p_active,p_active_off,mean,std,median,p90,best_f1"
-    )
-    score.add_argument("--threshold", type=float, help="a value above it is active (default: 0, or what states were kept with)")
-    score.add_argument("--backend", default="auto", choices=("auto", "cpu", "gpu", "reference"))
-    score.add_argument("--overwrite", action="store_true", help="replace scores that were made with other settings")
-    score.set_defaults(run=_score)
-
-
-def _score(options: argparse.Namespace) -> None:
-    from actlas.query import score_neurons
-    from actlas.query.questions.scores import DEFAULT_STATS
-
-    line = ProgressLine(options.quiet)
-    frame = score_neurons(
-        options.store,
-        checkpoints=options.checkpoints,
-        sites=options.sites,
-        stats=options.stats or DEFAULT_STATS,
-        threshold=options.threshold,
-        backend=options.backend,
-        overwrite=options.overwrite,
-        progress=step_progress(line, "neurons"),
-    )
-    line.end()
-    print(as_table(frame, 0))

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from actlas.cli.output import FORMATS, ProgressLine, show_frame, step_progress
+from actlas.cli.arguments import add_checkpoints, add_choice, add_output, add_sites, add_store, neuron
+from actlas.cli.output import ProgressLine, show_frame, step_progress
 from actlas.errors import QueryError
-from actlas.names import NeuronId
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the top parser."""
     experts = verbs.add_parser("experts", help="the k best neurons per concept, language and checkpoint")
-    _add_store(experts)
-    _add_choice(experts)
+    add_store(experts)
+    add_choice(experts)
     experts.set_defaults(run=_experts)
 
     overlap = verbs.add_parser("overlap", help="how far languages share their experts, beside chance and the split-half ceiling")
-    _add_store(overlap)
-    _add_choice(overlap)
+    add_store(overlap)
+    add_choice(overlap)
     overlap.add_argument("--seed", type=int, default=0, help="of the halves, and of the shuffled labels")
     overlap.add_argument("--no-halves", action="store_true", help="skip the ceiling, which scores halves of the texts again")
     overlap.add_argument(
@@ -31,8 +30,8 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     overlap.set_defaults(run=_overlap)
 
     lape = verbs.add_parser("lape", help="language-specific neurons, from counts of active tokens")
-    _add_store(lape)
-    _add_checkpoints(lape)
+    add_store(lape)
+    add_checkpoints(lape)
     lape.add_argument("--site", default="mlp_hidden")
     lape.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
     lape.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
@@ -42,19 +41,19 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     trajectory = verbs.add_parser(
         "trajectory", help="neurons that several languages share, step by step; or the scores of one neuron (--neuron)"
     )
-    _add_store(trajectory)
-    _add_choice(trajectory)
+    add_store(trajectory)
+    add_choice(trajectory)
     trajectory.add_argument("--min-languages", type=int, default=2, help="in how many languages a neuron must be an expert")
     trajectory.add_argument("--first", action="store_true", help="only the first step at which that holds, per neuron")
     trajectory.add_argument("--stability", action="store_true", help="how far experts stay the same from step to step")
-    trajectory.add_argument("--neuron", type=_neuron, metavar="SITE/LAYER/NEURON", help="one neuron, such as mlp_pre/3/117")
+    trajectory.add_argument("--neuron", type=neuron, metavar="SITE/LAYER/NEURON", help="one neuron, such as mlp_pre/3/117")
     trajectory.add_argument("--stat", action="append", dest="stats", metavar="STAT", help="with --neuron; default: ap")
     trajectory.set_defaults(run=_trajectory)
 
     probe = verbs.add_parser("probe", help="how well each layer's token vectors tell languages apart")
-    _add_store(probe)
-    _add_checkpoints(probe)
-    probe.add_argument("--site", action="append", dest="sites", metavar="SITE")
+    add_store(probe)
+    add_checkpoints(probe)
+    add_sites(probe)
     probe.add_argument("--label", default="language")
     probe.add_argument("--seeds", type=int, default=3, help="probes per layer")
     probe.add_argument("--c", type=float, default=1.0, help="inverse strength of the L2 penalty")
@@ -62,50 +61,19 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     probe.set_defaults(run=_probe)
 
     texts = verbs.add_parser("top-texts", help="texts with the highest values of a neuron, or of all of a site")
-    _add_store(texts)
-    _add_checkpoints(texts)
-    texts.add_argument("--neuron", type=_neuron, metavar="SITE/LAYER/NEURON")
+    add_store(texts)
+    add_checkpoints(texts)
+    texts.add_argument("--neuron", type=neuron, metavar="SITE/LAYER/NEURON")
     texts.add_argument("--site", action="append", dest="sites", metavar="SITE", help="compute and keep the table for these sites")
     texts.add_argument("--n", type=int, help="texts per neuron (default: 10 for one neuron, 64 for a table)")
     texts.set_defaults(run=_top_texts)
 
     sql = verbs.add_parser("sql", help="one read-only SQL query over the tables of a store")
-    _add_store(sql)
+    add_store(sql)
     sql.add_argument("query")
     sql.set_defaults(run=_sql)
     for verb in (experts, overlap, lape, trajectory, probe, texts, sql):
         add_output(verb)
-
-
-def _add_store(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("store", type=Path)
-
-
-def _add_choice(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--k", type=int, default=500, help="experts per language and concept")
-    _add_checkpoints(verb)
-    verb.add_argument("--language", action="append", dest="languages", metavar="NAME")
-    verb.add_argument("--concept", action="append", dest="concepts", metavar="NAME")
-    verb.add_argument("--site", action="append", dest="sites", metavar="SITE", help="default: all linear sites that are scored")
-
-
-def _add_checkpoints(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--checkpoint", action="append", dest="checkpoints", metavar="ID", help="repeat for more (default: all)")
-
-
-def _neuron(text: str) -> NeuronId:
-    site, _, rest = text.partition("/")
-    layer, _, neuron = rest.partition("/")
-    if not (site and layer.isdecimal() and neuron.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected SITE/LAYER/NEURON such as mlp_pre/3/117, got {text!r}")
-    return NeuronId(site, int(layer), int(neuron))
-
-
-def add_output(verb: argparse.ArgumentParser) -> None:
-    """Options of every verb that answers with a frame."""
-    verb.add_argument("--format", choices=FORMATS, default="table")
-    verb.add_argument("--out", metavar="FILE", help="write there instead of to standard output")
-    verb.add_argument("--rows", type=int, default=50, metavar="N", help="rows of a table that are shown; 0 shows all")
 
 
 def _choice(options: argparse.Namespace) -> dict[str, Any]:

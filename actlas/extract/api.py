@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from actlas.errors import ExtractionError
-from actlas.extract.options import ExtractOptions, ExtractSummary, ProgressCallback
+from actlas.extract.options import ExtractOptions
+from actlas.extract.results import ExtractSummary, ProgressCallback
 from actlas.extract.run.prepare import Models, Request, run_here
 from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint

@@ -1,10 +1,10 @@
-"""What a caller may choose, what is reported while a run goes on, and what is said at its end."""
+"""What a caller may choose."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from actlas.names import POLICIES, STATE_KINDS, TokenSample
 
@@ -122,82 +122,3 @@ class ExtractOptions:
         if unknown or isinstance(self.stats_only, str):
             raise ValueError(f"stats_only names some of {', '.join(STATE_KINDS)}, not {self.stats_only!r}")
         return tuple(kind for kind in STATE_KINDS if kind in asked)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands.
-
-    Attributes:
-        checkpoint: Id of the checkpoint.
-        number: Which one it is, from 1.
-        n_checkpoints: How many there are.
-        stage: "locate", "load", "check", "extract" or "done".
-        texts_done: Texts of this checkpoint that the model has read, or that were already there.
-        n_texts: Texts per checkpoint.
-        texts_per_s: Since this checkpoint's first text.
-        bytes_per_s: The same in bytes of values, before compression.
-        seconds_left: For all checkpoints; None while nothing is known.
-        disk_bytes: Upper bound of what is still to be written, for all checkpoints; None before the first is loaded.
-        warning: Something to be said now, before more time is spent: weights that are there already, a broken checkpoint.
-    """
-
-    checkpoint: str
-    number: int
-    n_checkpoints: int
-    stage: str
-    texts_done: int = 0
-    n_texts: int = 0
-    texts_per_s: float = 0.0
-    bytes_per_s: float = 0.0
-    seconds_left: float | None = None
-    disk_bytes: int | None = None
-    warning: str | None = None
-
-
-ProgressCallback = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class CheckpointResult:
-    """What became of one checkpoint.
-
-    Attributes:
-        checkpoint: Its id.
-        status: "extracted", "there" (complete before, nothing was loaded), "shared" (others still write parts of it) or "skipped"
-            (a duplicate or broken checkpoint that was to be left out).
-        n_texts: Texts that this run computed.
-        seconds: Time it took, loading included.
-        sanity_loss: Mean next-token loss in nats; None for encoders, or if the checkpoint is not complete.
-        fidelity: Largest relative difference between batched values and texts run alone; None if not checked.
-        seconds_by_stage: How long each stage worked; see `profile.Profile.busy`.
-        waits_by_stage: How long its threads stood still; see `profile.Profile.waits`.
-    """
-
-    checkpoint: str
-    status: str
-    n_texts: int = 0
-    seconds: float = 0.0
-    sanity_loss: float | None = None
-    fidelity: float | None = None
-    seconds_by_stage: dict[str, float] = field(default_factory=dict)
-    waits_by_stage: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ExtractSummary:
-    """What a run did.
-
-    Attributes:
-        store: Folder of the store.
-        checkpoints: One result each, by step.
-        n_texts: Length of the text axis.
-        n_over_long: Texts that were longer than allowed, and truncated or dropped.
-        warnings: One line each: duplicate weights, a loss that is no better than chance.
-    """
-
-    store: str
-    checkpoints: tuple[CheckpointResult, ...]
-    n_texts: int
-    n_over_long: int
-    warnings: tuple[str, ...] = ()

@@ -19,9 +19,9 @@ from actlas.errors import BackendUnavailable, ExtractionError
 from actlas.extract.backends.base import get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.inputs.tokens import TokenCache
-from actlas.extract.options import ExtractSummary, Progress, ProgressCallback
-from actlas.extract.parallel.devices import MAX_LOST, TotalProgress
+from actlas.extract.parallel.devices import MAX_LOST
 from actlas.extract.parallel.worker import Call, error_from, merged, summary_from
+from actlas.extract.results import ExtractSummary, Progress, ProgressCallback, TotalProgress
 from actlas.extract.run.prepare import engine_settings
 
 try:

@@ -9,47 +9,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from actlas.errors import ExtractionError
-from actlas.extract.options import ExtractSummary, Progress, ProgressCallback
 from actlas.extract.parallel.worker import Call, error_from, merged, summary_from
+from actlas.extract.results import ExtractSummary, Progress, ProgressCallback, TotalProgress
 
 #: Processes that may die before the run is given up.
 MAX_LOST = 3
-
-
-@dataclass
-class TotalProgress:
-    """Reports of several processes as one: texts of a checkpoint are those of all, rates add up."""
-
-    tell: ProgressCallback
-    _first: dict[tuple[str, str], int] = field(default_factory=dict)
-    _last: dict[tuple[str, str], Progress] = field(default_factory=dict)
-
-    def add(self, who: str, report: Progress) -> None:
-        """One more report of a process."""
-        if report.stage != "extract" or report.warning is not None:
-            if report.stage != "done":
-                self.tell(report)
-            return
-        key = (report.checkpoint, who)
-        self._first.setdefault(key, report.texts_done)
-        self._last[key] = report
-        same = [key for key in self._last if key[0] == report.checkpoint]
-        done = min(self._first[key] for key in same) + sum(self._last[key].texts_done - self._first[key] for key in same)
-        rate = sum(self._last[key].texts_per_s for key in same)
-        left = report.n_texts - done + report.n_texts * (report.n_checkpoints - report.number)
-        self.tell(
-            replace(
-                report,
-                texts_done=min(done, report.n_texts),
-                texts_per_s=rate,
-                bytes_per_s=sum(self._last[key].bytes_per_s for key in same),
-                seconds_left=left / rate if rate else None,
-            )
-        )
 
 
 class _Process:

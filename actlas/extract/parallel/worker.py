@@ -18,7 +18,8 @@ from typing import Any
 
 from actlas.errors import ActlasError, ExtractionError, error_named
 from actlas.extract.inputs.tokens import tokenise
-from actlas.extract.options import CheckpointResult, ExtractOptions, ExtractSummary, ProgressCallback
+from actlas.extract.options import ExtractOptions
+from actlas.extract.results import CheckpointResult, ExtractSummary, ProgressCallback
 from actlas.extract.run.prepare import Request, Tokenise, run_here
 from actlas.names import Checkpoint, TokenSample, tuples
 

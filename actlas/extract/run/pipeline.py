@@ -5,78 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 from actlas.extract.backends.base import BlockRun, Session
 from actlas.extract.inputs.tokens import TokenisedCorpus
-from actlas.extract.options import Progress, ProgressCallback
+from actlas.extract.results import CheckpointProgress
 from actlas.extract.run.profile import Profile
-from actlas.names import Checkpoint
 from actlas.store.layout import TextBlock
 from actlas.store.write.writer import BlockValues, CheckpointWriter
-
-
-@dataclass
-class CheckpointProgress:
-    """What is reported about the checkpoint that is worked on.
-
-    Attributes:
-        tell: Where reports go.
-        checkpoint: Which checkpoint it is.
-        number: Its place among all, from 1.
-        n_checkpoints: How many there are.
-        n_texts: Texts per checkpoint.
-        disk_bytes: Upper bound of what is still to be written.
-        texts_before: Texts that were committed by earlier runs.
-        texts_read: Texts that this run has put through the model.
-        bytes_per_text: Bytes of values per text.
-        began: When the first block started.
-    """
-
-    tell: ProgressCallback
-    checkpoint: Checkpoint
-    number: int
-    n_checkpoints: int
-    n_texts: int
-    disk_bytes: int | None = None
-    texts_before: int = 0
-    texts_read: int = 0
-    bytes_per_text: int = 0
-    began: float = 0.0
-
-    def begin(self, texts_before: int, bytes_per_text: int) -> None:
-        """The first block starts now."""
-        self.texts_before, self.bytes_per_text, self.began = texts_before, bytes_per_text, time.perf_counter()
-        self.report("extract", texts_before)
-
-    def add(self, n_texts: int) -> None:
-        """More texts went through the model."""
-        self.texts_read += n_texts
-        self.report("extract", self.texts_before + self.texts_read)
-
-    def report(self, stage: str, texts_done: int = 0, warning: str | None = None) -> None:
-        """Tell the caller."""
-        rate, left = 0.0, None
-        if self.texts_read:
-            rate = self.texts_read / max(time.perf_counter() - self.began, 1e-9)
-            left = (self.n_texts - texts_done + self.n_texts * (self.n_checkpoints - self.number)) / rate
-        self.tell(
-            Progress(
-                self.checkpoint.id,
-                self.number,
-                self.n_checkpoints,
-                stage,
-                texts_done,
-                self.n_texts,
-                texts_per_s=rate,
-                bytes_per_s=rate * self.bytes_per_text,
-                seconds_left=left,
-                disk_bytes=self.disk_bytes,
-                warning=warning,
-            )
-        )
 
 
 def run_blocks(

@@ -11,7 +11,8 @@ from actlas.errors import CorpusError
 from actlas.extract.backends.base import Backend, BackendSettings, Source, TextTokenizer, get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.inputs.tokens import TokenisedCorpus, TokenRules, tokenise
-from actlas.extract.options import ExtractOptions, ExtractSummary, Progress, ProgressCallback
+from actlas.extract.options import ExtractOptions
+from actlas.extract.results import ExtractSummary, Progress, ProgressCallback
 from actlas.extract.run.sweep import Sweep, check_length
 from actlas.extract.sites.resolve import AUTO_LINEAR, family_of, parse_sites
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample

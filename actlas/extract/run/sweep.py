@@ -21,8 +21,9 @@ from actlas.extract.backends.base import Backend, Capture, Session, Source
 from actlas.extract.checkpoints.prefetch import Prefetch
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.tokens import TokenisedCorpus
-from actlas.extract.options import CheckpointResult, ExtractOptions, ProgressCallback
-from actlas.extract.run.pipeline import CheckpointProgress, run_blocks
+from actlas.extract.options import ExtractOptions
+from actlas.extract.results import CheckpointProgress, CheckpointResult, ProgressCallback
+from actlas.extract.run.pipeline import run_blocks
 from actlas.extract.run.profile import Profile
 from actlas.extract.run.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.names import Checkpoint, Recipe

@@ -48,7 +48,7 @@ def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_mo
 
 SLOWLY = """
 import time
-from actlas.extract.run.pipeline import CheckpointProgress
+from actlas.extract.results import CheckpointProgress
 once = CheckpointProgress.add
 def add(self, *arguments):
     time.sleep(0.5)

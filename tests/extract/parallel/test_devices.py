@@ -13,8 +13,8 @@ from actlas.cli import run
 from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
 from actlas.extract import extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
-from actlas.extract.options import Progress
 from actlas.extract.parallel import devices
+from actlas.extract.results import Progress
 from actlas.store.layout import text_blocks
 from actlas.store.store import Store
 from actlas.store.write.block_claims import BlockLedger

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from actlas.extract.run.pipeline import CheckpointProgress, run_blocks
+from actlas.extract.results import CheckpointProgress
+from actlas.extract.run.pipeline import run_blocks
 from actlas.extract.run.profile import Profile
 from actlas.names import Checkpoint
 from actlas.store import CheckpointWriter, Store
