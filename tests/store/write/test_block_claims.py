@@ -92,7 +92,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 fcntl.flock = lambda fd, how: None
 from tests.store.conftest import plant
-import test_states as kept
+from tests.store import test_states as kept
 import socket
 me, root = int(sys.argv[1]), Path(sys.argv[2])
 socket.gethostname = lambda: f"machine-{me}"
@@ -131,7 +131,7 @@ def test_two_machines_without_locks_between_them(planted: Planted, tmp_path: Pat
         planted.write(tmp_path / f"alone-{texts_per_block}", texts_per_block=texts_per_block)
     alone = [contents(tmp_path / f"alone-{size}") for size in (32, 64)]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    commands = [[sys.executable, "-c", RACING, str(me), str(tmp_path), os.path.dirname(__file__), str(n_turns)] for me in (1, 2)]
+    commands = [[sys.executable, "-c", RACING, str(me), str(tmp_path), os.getcwd(), str(n_turns)] for me in (1, 2)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) for command in commands]
     try:
         errors = [process.communicate(timeout=60)[1] for process in running]
