@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, Any
 import polars as pl
 
 FORMATS = ("table", "csv", "json", "parquet")
+_LINE_WIDTH = 110
 
 
 def show_frame(frame: pl.DataFrame, fmt: str, out: str | None = None, max_rows: int = 50) -> None:
@@ -45,7 +47,21 @@ def _write(frame: pl.DataFrame, fmt: str, file: IO[bytes], max_rows: int) -> Non
 
 
 def as_table(frame: pl.DataFrame, max_rows: int = 50) -> str:
-    """A frame as aligned text."""
+    """A frame as aligned text.
+
+    Args:
+        frame: What to show.
+        max_rows: Rows that are shown at most; a last line says how many there are. 0 shows all.
+
+    Returns:
+        A heading and one line per row, without a newline at the end.
+
+    Example:
+        >>> print(as_table(pl.DataFrame({"concept": ["cow", "bread"], "overlap": [0.25, None]})))
+         concept  overlap
+         cow      0.2500
+         bread    null
+    """
     shown = frame if max_rows == 0 else frame.head(max_rows)
     with pl.Config(
         tbl_rows=-1,
@@ -62,6 +78,16 @@ def as_table(frame: pl.DataFrame, max_rows: int = 50) -> str:
     if shown.height < frame.height:
         text += f"\n({shown.height:,} of {frame.height:,} rows; --rows 0 shows all, --format csv writes all)"
     return text
+
+
+def bullet(sentence: str) -> str:
+    """A sentence as an item of a list, wrapped to a width that terminals have.
+
+    Example:
+        >>> bullet("Languages share experts.")
+        '- Languages share experts.'
+    """
+    return textwrap.fill(sentence, _LINE_WIDTH, initial_indent="- ", subsequent_indent="  ")
 
 
 def _as_json(value: Any) -> str | None:
@@ -111,7 +137,7 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLine:
-    """One line that rewrites itself on a terminal; elsewhere a line every ten seconds."""
+    """One line of progress that rewrites itself on a terminal; elsewhere a new line every ten seconds."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._live = sys.stderr.isatty()

@@ -1,19 +1,19 @@
-"""Verbs that make things: corpus, extract, score, demo; and those that look at what was made: info, verify."""
+"""Verbs about corpora and whole stores: corpus, info, verify, demo, report."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.cli.output import ProgressLine, as_table, duration, folder_bytes, n_bytes, tell
+from actlas.cli.output import ProgressLine, as_table, bullet, duration, folder_bytes, n_bytes, tell
+from actlas.demo.settings import CONDITIONS
 from actlas.errors import CorpusError
 
 if TYPE_CHECKING:
-    from actlas.store import Corpus
+    from actlas.store import Corpus, Store
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -138,7 +138,6 @@ def _add_info(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _info(options: argparse.Namespace) -> None:
     from actlas.store import Store
-    from actlas.store.layout import cube_path, state_path
 
     store = Store(options.store)
     if options.checkpoint is not None:
@@ -156,43 +155,7 @@ def _info(options: argparse.Namespace) -> None:
         f"recipe  {recipe.pooling} pooling, {recipe.dtype}, backend {recipe.backend}, at most {recipe.max_tokens} tokens "
         f"(longer: {recipe.over_long}), fingerprint {recipe.fingerprint}"
     )
-    rows: list[dict[str, Any]] = []
-    for checkpoint in store.checkpoints:
-        record, scored = store.checkpoint(checkpoint), store.scored_sites(checkpoint)
-        for site in store.sites(checkpoint):
-            cube = store.cube(checkpoint, site)
-            on_disk = folder_bytes(store.path / cube_path(checkpoint, site, recipe.pooling))
-            raw = cube.array.size * cube.array.dtype.itemsize
-            rows.append(
-                {
-                    "checkpoint": checkpoint,
-                    "step": record["step"],
-                    "site": site,
-                    "layers": cube.shape[0],
-                    "neurons": cube.shape[1],
-                    "size": n_bytes(on_disk),
-                    "ratio": f"{raw / max(on_disk, 1):.2f}",
-                    "scored": site in scored,
-                    "loss": record["sanity_loss"],
-                    "weights": str(record["weight_hash"])[:12],
-                }
-            )
-        for site in store.state_sites(checkpoint):
-            layers, neurons = store.shape(checkpoint, site)
-            rows.append(
-                {
-                    "checkpoint": checkpoint,
-                    "step": record["step"],
-                    "site": f"{site} (states)",
-                    "layers": layers,
-                    "neurons": neurons,
-                    "size": n_bytes(folder_bytes(store.path / state_path(checkpoint, site, recipe.pooling))),
-                    "ratio": None,
-                    "scored": site in scored,
-                    "loss": record["sanity_loss"],
-                    "weights": str(record["weight_hash"])[:12],
-                }
-            )
+    rows = [row for checkpoint in store.checkpoints for row in _site_rows(store, checkpoint)]
     print(as_table(pl.DataFrame(rows, infer_schema_length=None), 0) if rows else "no committed checkpoint")
     for checkpoint, n_texts in store.unfinished.items():
         print(
@@ -200,6 +163,38 @@ def _info(options: argparse.Namespace) -> None:
         )
     if store.table_names():
         print(f"tables  {', '.join(store.table_names())}")
+
+
+def _site_rows(store: Store, checkpoint: str) -> list[dict[str, Any]]:
+    """A row per site of a checkpoint: its cubes first, then the sites that hold states alone."""
+    from actlas.store.layout import cube_path, state_path
+
+    record, scored, pooling = store.checkpoint(checkpoint), store.scored_sites(checkpoint), store.recipe.pooling
+
+    def row(site: str, name: str, size: int, ratio: str | None) -> dict[str, Any]:
+        layers, neurons = store.shape(checkpoint, site)
+        return {
+            "checkpoint": checkpoint,
+            "step": record["step"],
+            "site": name,
+            "layers": layers,
+            "neurons": neurons,
+            "size": n_bytes(size),
+            "ratio": ratio,
+            "scored": site in scored,
+            "loss": record["sanity_loss"],
+            "weights": str(record["weight_hash"])[:12],
+        }
+
+    rows = []
+    for site in store.sites(checkpoint):
+        array = store.cube(checkpoint, site).array
+        size = folder_bytes(store.path / cube_path(checkpoint, site, pooling))
+        rows.append(row(site, site, size, f"{array.size * array.dtype.itemsize / max(size, 1):.2f}"))
+    for site in store.state_sites(checkpoint):
+        size = folder_bytes(store.path / state_path(checkpoint, site, pooling))
+        rows.append(row(site, f"{site} (states)", size, None))
+    return rows
 
 
 def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -212,14 +207,13 @@ def _verify(options: argparse.Namespace) -> int:
     from actlas.store import Store, verify
 
     line = ProgressLine(options.quiet)
-    found = verify(Store(options.store), lambda done, of: line.update(f"verifying {done:,} of {of:,} shards", final=done == of))
+    result = verify(Store(options.store), lambda done, of: line.update(f"verifying {done:,} of {of:,} shards", final=done == of))
     line.end()
-    for fault in found.damage:
-        print(f"damaged: {fault}", file=sys.stderr)
-    print(
-        f"{found.n_shards:,} shards, {n_bytes(found.n_bytes)}: {'whole' if not found.damage else f'{len(found.damage)} faults'}"
-    )
-    return 1 if found.damage else 0
+    for fault in result.damage:
+        tell(f"damaged: {fault}")
+    verdict = f"{len(result.damage)} faults" if result.damage else "whole"
+    print(f"{result.n_shards:,} shards, {n_bytes(result.n_bytes)}: {verdict}")
+    return 1 if result.damage else 0
 
 
 # demo and report
@@ -227,15 +221,30 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _add_demo(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = verbs.add_parser("demo", help="train a small model and its control, then extract, score, ask and report")
-    demo.add_argument("--out", type=Path, default=Path("demo-out"))
-    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), metavar="FOLDER", help="default: demo-out")
+    demo.add_argument("--seed", type=int, default=0, help="seed of weights, documents and held-out sentences")
+    demo.add_argument("--condition", choices=CONDITIONS, help="build only the model (multi) or its control (mono), no report")
     demo.set_defaults(run=_demo)
 
 
 def _demo(options: argparse.Namespace) -> None:
+    def show(line: str) -> None:
+        print(line, flush=True)
+
+    if options.condition is not None:
+        from actlas.demo.condition import build_in_this_process
+
+        build_in_this_process(options.condition, options.out, show, seed=options.seed)
+        return
     from actlas.demo.run import run_demo
 
-    outcome = run_demo(options.out, lambda line: print(line, flush=True), seed=options.seed)
+    show(f"Training a model and its control side by side, then extracting every checkpoint, into {options.out}")
+    outcome = run_demo(options.out, show, seed=options.seed)
+    for section in outcome.sections:
+        table = [] if section.table is None else [as_table(section.table, 0)]
+        show("\n".join(["", section.heading, *table, *map(bullet, section.sentences)]))
+    show(f"\nReport: {outcome.report}")
+    show(f'Ask more: actlas sql {outcome.store} "SELECT ..."')
     tell("; ".join(f"{phase} {duration(seconds)}" for phase, seconds in outcome.seconds.items()))
 
 

@@ -1,25 +1,23 @@
-"""One side of the demo, the model or its control: from training to answers, in one process of one thread.
+"""One condition of the demo, the model or its control: from training to answers, in one process of one thread.
 
-The two sides share nothing but the report, so they run side by side.
+The two conditions share nothing but the report, so they run side by side.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from transformers import logging
 
-from actlas.demo.corpus import DEMO_LANGUAGES, demo_corpus
-from actlas.demo.settings import STORES, K, Kind, model_folder, seconds_file
-from actlas.demo.train import DOCUMENT_SHARES, TrainingSettings, is_trained, train
+from actlas.demo.corpus import demo_corpus
+from actlas.demo.settings import STORES, Condition, K, model_folder, seconds_file
+from actlas.demo.train import TrainingSettings, is_trained, train
 from actlas.extract import extract_activations
 from actlas.names import LINEAR_SITES, TokenSample
 from actlas.query import (
@@ -34,7 +32,7 @@ from actlas.query import (
     train_probes,
 )
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 SITES = (*(site for site in LINEAR_SITES if site != "mlp_up"), "mlp_hidden", "resid")
 #: Tokens per text whose vectors are kept for probing.
@@ -45,31 +43,52 @@ PROBE_C = 0.1
 STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "median", "p90")
 
 
-def build_side(kind: Kind, out: Path | str, say: Say = lambda line: None, settings: TrainingSettings | None = None) -> Path:
-    """Trains a model, extracts every checkpoint into a store, and computes what the report shows.
+def build_in_this_process(condition: Condition, out: Path | str, progress: Progress, *, seed: int = 0) -> Path:
+    """Builds a condition with one thread, for a process that does nothing else.
 
-    What is already there is not made again: a complete model is reused, a complete checkpoint is not extracted twice. A
-    store made from other weights is removed first.
+    Tensors of the demo are so small that a second thread costs time. Two such processes side by side take the time of one.
 
     Args:
-        kind: "multi" for the model, "mono" for the control.
+        condition: "multi" for the model, "mono" for the control.
         out: Folder of the demo.
-        say: Called with lines of progress.
-        settings: What to train; None for the demo's own.
+        progress: Called with each line of progress.
+        seed: Seed of weights, documents and held-out sentences.
 
     Returns:
-        The store.
+        Path of the store.
+    """
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()  # a bar per written file would hide the lines of progress
+    return build_condition(condition, out, progress, TrainingSettings(condition=condition, seed=seed))
+
+
+def build_condition(
+    condition: Condition, out: Path | str, progress: Progress = lambda line: None, settings: TrainingSettings | None = None
+) -> Path:
+    """Trains a model, extracts every checkpoint into a store, and computes what the report shows.
+
+    A complete model is reused, and a complete checkpoint is not extracted again. A store that was made from other weights
+    is removed first.
+
+    Args:
+        condition: "multi" for the model, "mono" for the control.
+        out: Folder of the demo.
+        progress: Called with each line of progress.
+        settings: What to train; None for the demo's own settings.
+
+    Returns:
+        Path of the store.
     """
     out = Path(out)
-    settings = settings or TrainingSettings(kind=kind)
-    models, store = model_folder(out, kind), out / STORES[kind]
+    settings = settings or TrainingSettings(condition=condition)
+    models, store = model_folder(out, condition), out / STORES[condition]
     seconds: dict[str, float] = {}
     with _timed(seconds, "train"):
         if not is_trained(models, settings) and (store / "zarr.json").is_file():
             shutil.rmtree(store)
-        train(models, settings, say)
+        train(models, settings, progress)
     with _timed(seconds, "extract"):
-        say(f"{kind}: extracting {len(settings.checkpoints)} checkpoints")
+        progress(f"{condition}: extracting {len(settings.checkpoints)} checkpoints")
         extract_activations(
             models,
             demo_corpus(settings.languages, settings.seed),
@@ -81,12 +100,20 @@ def build_side(kind: Kind, out: Path | str, say: Say = lambda line: None, settin
             token_sample=TokenSample(per_text=TOKENS_PER_TEXT),
             n_threads=1,
         )
+    _ask(condition, store, seconds, progress)
+    seconds_file(out, condition).write_text(json.dumps({phase: round(spent, 1) for phase, spent in seconds.items()}))
+    progress(f"{condition}: done")
+    return store
+
+
+def _ask(condition: Condition, store: Path, seconds: dict[str, float], progress: Progress) -> None:
+    """Computes and keeps every table that the report shows."""
     atlas = open_store(store, mode="a")
     with _timed(seconds, "score"):
-        say(f"{kind}: scoring neurons")
+        progress(f"{condition}: scoring neurons")
         score_neurons(atlas, sites=[site for site in SITES if site in LINEAR_SITES], stats=STATS)
     with _timed(seconds, "experts"):
-        say(f"{kind}: experts, overlap, controls and trajectories")
+        progress(f"{condition}: experts, overlap, controls and trajectories")
         top_experts(atlas, k=K)
         expert_overlap(atlas, k=K)
         overlap_controls(atlas, k=K)
@@ -94,11 +121,8 @@ def build_side(kind: Kind, out: Path | str, say: Say = lambda line: None, settin
         rank_stability(atlas, k=K)
         language_neurons(atlas)
     with _timed(seconds, "probe"):
-        say(f"{kind}: probing for the language")
+        progress(f"{condition}: probing for the language")
         train_probes(atlas, c=PROBE_C)
-    seconds_file(out, kind).write_text(json.dumps({name: round(spent, 1) for name, spent in seconds.items()}))
-    say(f"{kind}: done")
-    return store
 
 
 @contextmanager
@@ -106,27 +130,3 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - began
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m actlas.demo.condition``: one thread, progress on standard output."""
-    parser = argparse.ArgumentParser(prog="python -m actlas.demo.condition", description="Build the demo's model or its control.")
-    parser.add_argument("--kind", choices=sorted(DOCUMENT_SHARES), required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--languages", nargs="+", default=list(DEMO_LANGUAGES))
-    asked = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    logging.disable_progress_bar()  # one bar per file would bury the progress lines
-
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-    settings = TrainingSettings(kind=asked.kind, seed=asked.seed, languages=tuple(asked.languages))
-    build_side(asked.kind, asked.out, say, settings)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The whole demo: both sides at once, their numbers side by side, and one report."""
+"""The whole demo: both conditions at once, their numbers side by side, and one report."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import os
 import queue
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from actlas.demo.settings import LABELS, REPORT, STORES, K, Kind, error_file, seconds_file
-from actlas.demo.text import lines_of
+from actlas.demo.settings import CONDITIONS, LABELS, REPORT, STORES, Condition, K, error_file, seconds_file
 from actlas.errors import ExtractionError
 from actlas.query import Atlas, open_store
 from actlas.report import QUESTIONS, findings, measures, write_report
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 _ABOUT = (
     "Two models of one architecture, trained for as many steps from the same random weights on the same sentences in five "
@@ -30,11 +29,25 @@ _ABOUT = (
     "concept with a language drawn for each. The control's documents stay in one language. Everything below was measured "
     "on sentences that neither saw in training.",
 )
-_LINE_WIDTH = 110
 _ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the demo's results.
+
+    Attributes:
+        heading: What it is about.
+        table: The numbers; None where there are only sentences.
+        sentences: What the numbers say.
+    """
+
+    heading: str
+    table: pl.DataFrame | None = None
+    sentences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,85 +56,78 @@ class DemoOutcome:
 
     Attributes:
         store: Store of the model's checkpoints.
-        control: Store of the control's.
+        control: Store of the control's checkpoints.
         report: The HTML file.
-        seconds: Phase -> seconds it took; phases of the two sides by ``"multi train"`` and so on, then report and total.
+        sections: The results, to be shown as text.
+        seconds: Phase -> seconds; phases of the two conditions as ``"multi train"`` and so on, then report and total.
     """
 
     store: Path
     control: Path
     report: Path
+    sections: tuple[Section, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def run_demo(out: Path | str = "demo-out", say: Say = lambda line: None, *, seed: int = 0) -> DemoOutcome:
+def run_demo(out: Path | str = "demo-out", progress: Progress = lambda line: None, *, seed: int = 0) -> DemoOutcome:
     """Trains the demo's model and its control, extracts, scores and probes every checkpoint of both, and reports.
 
     A second call with the same folder reuses what is complete there.
 
     Args:
         out: Folder for the models, ``store.actlas``, ``control.actlas`` and ``report.html``.
-        say: Called with every line of progress and of results.
-        seed: Of weights, documents and held-out sentences.
+        progress: Called with each line of progress of the two conditions.
+        seed: Seed of weights, documents and held-out sentences.
 
     Returns:
-        Where things are, and how long each phase took.
+        Where the stores and the report are, the results, and how long each phase took.
 
     Raises:
-        ExtractionError: If one of the two sides fails; its last line is in the message.
+        ExtractionError: If one of the two conditions fails; its last line is in the message.
     """
     out = Path(out)
     (out / "models").mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    say(f"Training a model and its control side by side, then extracting every checkpoint, into {out}")
-    _run_sides(out, say, seed)
-    at = time.perf_counter()
-    stores = {LABELS[kind]: open_store(out / STORES[kind]) for kind in LABELS}
-    for section in demo_sections(stores):
-        say("")
-        for line in section:
-            say(line)
+    _run_conditions(out, progress, seed)
+    built = time.perf_counter()
+    stores = {LABELS[condition]: open_store(out / STORES[condition]) for condition in CONDITIONS}
+    sections = demo_sections(stores)
     report = write_report(stores, out / REPORT, title="The demo's model and its control", about=_ABOUT)
     seconds = {
-        f"{kind} {phase}": spent for kind in LABELS for phase, spent in json.loads(seconds_file(out, kind).read_text()).items()
+        f"{condition} {phase}": spent
+        for condition in CONDITIONS
+        for phase, spent in json.loads(seconds_file(out, condition).read_text()).items()
     }
-    seconds |= {"report": time.perf_counter() - at, "total": time.perf_counter() - began}
-    say("")
-    say(f"Report: {report}")
-    say(f'Ask more: actlas sql {out / STORES["multi"]} "SELECT ..."')
-    return DemoOutcome(out / STORES["multi"], out / STORES["mono"], report, seconds)
+    seconds |= {"report": time.perf_counter() - built, "total": time.perf_counter() - began}
+    return DemoOutcome(out / STORES["multi"], out / STORES["mono"], report, tuple(sections), seconds)
 
 
-def demo_sections(stores: Mapping[str, Atlas]) -> list[list[str]]:
-    """The results as text: a heading and lines for each part.
+def demo_sections(stores: Mapping[str, Atlas]) -> list[Section]:
+    """The results as tables and sentences.
 
     Args:
         stores: Label -> store; the model first.
+
+    Returns:
+        Overlap, probes of each store, and the questions of the report asked of the model.
     """
     sources = [measures.Labelled(label, store) for label, store in stores.items()]
     overlap = [(source.label, measures.overlap_over_training(source)) for source in sources]
     probes = [(source.label, measures.probe_accuracy(source)) for source in sources]
     ap = [(source.label, measures.expert_ap(source)) for source in sources]
+    model = next(iter(stores.values()))
     return [
-        [
+        Section(
             f"Overlap of experts across languages, K = {K} (mean over language pairs and concepts)",
-            *lines_of(_overlap_table(overlap)),
-            *_wrapped(findings.overlap_findings(overlap) + findings.ap_findings(ap)),
-        ],
+            _overlap_table(overlap),
+            (*findings.overlap_findings(overlap), *findings.ap_findings(ap)),
+        ),
         *(
-            [f"Accuracy of a probe for the language, by layer and step: {label}", *lines_of(_probe_table(frame))]
+            Section(f"Accuracy of a probe for the language, by layer and step: {label}", _probe_table(frame))
             for label, frame in probes
         ),
-        ["What the probes say", *_wrapped(findings.probe_findings(probes))],
-        *([question.text, *lines_of(next(iter(stores.values())).sql(question.sql))] for question in QUESTIONS),
-    ]
-
-
-def _wrapped(sentences: Sequence[str]) -> list[str]:
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(sentence, _LINE_WIDTH, initial_indent="- ", subsequent_indent="  ")
+        Section("What the probes say", sentences=tuple(findings.probe_findings(probes))),
+        *(Section(question.text, model.sql(question.sql)) for question in QUESTIONS),
     ]
 
 
@@ -143,55 +149,62 @@ def _probe_table(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("position", "place_order").pivot("place", index="axis", values="accuracy").rename({"axis": "step"})
 
 
-def _run_sides(out: Path, say: Say, seed: int) -> None:
-    """Both sides as processes of one thread each; their lines are passed on as they come."""
-    environment = {**os.environ, **_ONE_THREAD}
+def _run_conditions(out: Path, progress: Progress, seed: int) -> None:
+    """Runs both conditions as processes of one thread each and passes their lines on as they come."""
     lines: queue.Queue[str] = queue.Queue()
-    sides: dict[Kind, subprocess.Popen[str]] = {}
-    try:
-        for kind in LABELS:
-            with error_file(out, kind).open("w") as stderr:
-                sides[kind] = subprocess.Popen(
-                    [sys.executable, "-m", "actlas.demo.condition", "--kind", kind, "--out", str(out), "--seed", str(seed)],
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    text=True,
-                )
-        readers = [threading.Thread(target=_read, args=(side, lines), daemon=True) for side in sides.values()]
+    with _processes(out, seed) as processes:
+        readers = [threading.Thread(target=_read, args=(process, lines), daemon=True) for process in processes.values()]
         for reader in readers:
             reader.start()
         while any(reader.is_alive() for reader in readers) or not lines.empty():
-            _pass_on(lines, say)
-            failed = [kind for kind, side in sides.items() if side.poll() not in (None, 0)]
-            if failed:
-                raise ExtractionError(_failure(failed[0], sides[failed[0]], error_file(out, failed[0])))
-        for kind, side in sides.items():
-            if side.wait() != 0:
-                raise ExtractionError(_failure(kind, side, error_file(out, kind)))
+            _pass_on(lines, progress)
+            for condition, process in processes.items():
+                if process.poll() not in (None, 0):
+                    raise _failure(condition, process, error_file(out, condition))
+        for condition, process in processes.items():
+            if process.wait() != 0:
+                raise _failure(condition, process, error_file(out, condition))
+
+
+@contextmanager
+def _processes(out: Path, seed: int) -> Iterator[dict[Condition, subprocess.Popen[str]]]:
+    """A process of the command line per condition; none of them outlives the block."""
+    processes: dict[Condition, subprocess.Popen[str]] = {}
+    try:
+        for condition in CONDITIONS:
+            with error_file(out, condition).open("w") as errors:
+                processes[condition] = subprocess.Popen(
+                    [sys.executable, "-m", "actlas", "demo", "--condition", condition, "--out", str(out), "--seed", str(seed)],
+                    env={**os.environ, **_ONE_THREAD},
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                )
+        yield processes
     finally:
-        for side in sides.values():
-            if side.poll() is None:
-                side.terminate()
-            side.wait()
-            if side.stdout is not None:
-                side.stdout.close()
+        for process in processes.values():
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
-def _read(side: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
-    for line in side.stdout or ():
+def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    for line in process.stdout or ():
         lines.put(line.rstrip("\n"))
 
 
-def _pass_on(lines: queue.Queue[str], say: Say) -> None:
+def _pass_on(lines: queue.Queue[str], progress: Progress) -> None:
     try:
-        say(lines.get(timeout=0.2))
+        progress(lines.get(timeout=0.2))
     except queue.Empty:
         return
 
 
-def _failure(kind: Kind, side: subprocess.Popen[str], errors: Path) -> str:
-    said = errors.read_text(errors="replace").strip().splitlines()
-    return (
-        f"the demo's {LABELS[kind]} stopped with status {side.returncode}: {said[-1] if said else 'no word'} (more in {errors})"
+def _failure(condition: Condition, process: subprocess.Popen[str], errors: Path) -> ExtractionError:
+    lines = errors.read_text(errors="replace").strip().splitlines()
+    reason = lines[-1].removeprefix("actlas: ") if lines else "it wrote no message"
+    return ExtractionError(
+        f"the demo's {LABELS[condition]} stopped with status {process.returncode}: {reason} (more in {errors})"
     )

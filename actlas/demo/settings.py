@@ -1,30 +1,32 @@
-"""What the demo makes and where: its two sides, their folders and their numbers. Loads no torch."""
+"""What the demo makes and where: its two conditions, their folders and their numbers. Loads no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-Kind = Literal["multi", "mono"]
+#: "multi": the model, whose documents mix languages. "mono": its control, whose documents stay in one.
+Condition = Literal["multi", "mono"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
-#: What the report calls each side. The first is the one under study.
-LABELS: dict[Kind, str] = {"multi": "model", "mono": "control"}
-STORES: dict[Kind, str] = {"multi": "store.actlas", "mono": "control.actlas"}
+#: What the report calls each condition. The first is the one under study.
+LABELS: dict[Condition, str] = {"multi": "model", "mono": "control"}
+STORES: dict[Condition, str] = {"multi": "store.actlas", "mono": "control.actlas"}
 REPORT = "report.html"
 #: Experts per concept and language.
 K = 50
 
 
-def model_folder(out: Path, kind: Kind) -> Path:
-    """Folder of a side's checkpoints."""
-    return out / "models" / kind
+def model_folder(out: Path, condition: Condition) -> Path:
+    """Folder of a condition's checkpoints."""
+    return out / "models" / condition
 
 
-def seconds_file(out: Path, kind: Kind) -> Path:
-    """Where a side notes how long each of its phases took."""
-    return out / "models" / f"{kind}-seconds.json"
+def seconds_file(out: Path, condition: Condition) -> Path:
+    """File in which a condition notes how long each of its phases took."""
+    return out / "models" / f"{condition}-seconds.json"
 
 
-def error_file(out: Path, kind: Kind) -> Path:
-    """Where a side's standard error goes."""
-    return out / "models" / f"{kind}.stderr"
+def error_file(out: Path, condition: Condition) -> Path:
+    """File that receives the standard error of a condition's process."""
+    return out / "models" / f"{condition}.stderr"

@@ -1,15 +1,9 @@
-"""Trains the demo's model: a small XGLM on documents of the demo corpus, with checkpoints in a folder each.
-
-Run as a process of one thread: tensors this small lose time to a second one, and two such processes side by side train
-the model and its control in the time of one.
-"""
+"""Trains the demo's model: a small XGLM on documents of the demo corpus, with checkpoints in a folder each."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,13 +12,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM, logging
+from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM
 
 from actlas.demo.corpus import DEMO_LANGUAGES, DocumentKind, DocumentSampler, Meaning, split_meanings
-from actlas.demo.settings import Kind
+from actlas.demo.settings import Condition
 
 #: What tells the model from its control: the documents, and nothing else.
-DOCUMENT_SHARES: Mapping[Kind, dict[DocumentKind, float]] = {
+DOCUMENT_SHARES: Mapping[Condition, dict[DocumentKind, float]] = {
     "multi": {"para": 0.5, "mixed": 0.5},
     "mono": {"mono": 1.0},
 }
@@ -39,13 +33,13 @@ class TrainingSettings:
     """Everything that decides the weights.
 
     Attributes:
-        kind: "multi" for documents that mix languages, "mono" for the control.
+        condition: "multi" for documents that mix languages, "mono" for the control.
         checkpoints: Steps at which weights are saved; the last one ends the training.
         seed: Seed of the weights, the documents and the choice of held-out meanings.
         max_tokens: Documents are cut to this length.
     """
 
-    kind: Kind = "multi"
+    condition: Condition = "multi"
     languages: tuple[str, ...] = DEMO_LANGUAGES
     checkpoints: tuple[int, ...] = (0, 64, 128, 256, 384, 512, 768, 1024)
     width: int = 96
@@ -62,11 +56,11 @@ class TrainingSettings:
     shares: Mapping[DocumentKind, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in DOCUMENT_SHARES:
-            raise ValueError(f"kind {self.kind!r} is not known; choose one of {', '.join(DOCUMENT_SHARES)}")
+        if self.condition not in DOCUMENT_SHARES:
+            raise ValueError(f"condition {self.condition!r} is not known; choose one of {', '.join(DOCUMENT_SHARES)}")
         if not self.checkpoints or list(self.checkpoints) != sorted(set(self.checkpoints)):
             raise ValueError(f"checkpoints must be rising steps, not {self.checkpoints}")
-        object.__setattr__(self, "shares", dict(DOCUMENT_SHARES[self.kind]))
+        object.__setattr__(self, "shares", dict(DOCUMENT_SHARES[self.condition]))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -133,7 +127,7 @@ class _Batches:
         self._start = [tokenizer.bos_token_id]
         self._end = [tokenizer.eos_token_id]
         self._pad = tokenizer.pad_token_id
-        # Every sentence is drawn many times: encode each once.
+        # each sentence is drawn many times, so it is encoded once
         self._ids: dict[str, dict[Meaning, list[int]]] = {}
         for language in settings.languages:
             encoded = tokenizer([meaning.text(language) for meaning in meanings], add_special_tokens=False)
@@ -147,11 +141,11 @@ class _Batches:
         return ids, is_token
 
     def _draw_document(self) -> list[int]:
-        said = [token for meaning, language in self._documents.draw() for token in self._ids[language][meaning]]
-        return (self._start + said + self._end)[: self._settings.max_tokens]
+        tokens = [token for meaning, language in self._documents.draw() for token in self._ids[language][meaning]]
+        return (self._start + tokens + self._end)[: self._settings.max_tokens]
 
 
-def train(folder: Path | str, settings: TrainingSettings, say: Callable[[str], None] = lambda line: None) -> None:
+def train(folder: Path | str, settings: TrainingSettings, progress: Callable[[str], None] = lambda line: None) -> None:
     """Trains one model and saves ``step<n>/`` with weights and tokenizer at every checkpoint.
 
     The same settings give the same weights on the same machine. A folder that is already complete is left as it is.
@@ -159,16 +153,16 @@ def train(folder: Path | str, settings: TrainingSettings, say: Callable[[str], N
     Args:
         folder: Where checkpoints go; made where missing.
         settings: What to train.
-        say: Called with a line of progress at every checkpoint.
+        progress: Called with a line at every checkpoint.
     """
     folder = Path(folder)
     if is_trained(folder, settings):
-        say(f"{settings.kind}: already trained in {folder}")
+        progress(f"{settings.condition}: already trained in {folder}")
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SUMMARY_FILE).unlink(missing_ok=True)
     training, _ = split_meanings(settings.seed)
-    # Every second sentence is plenty for 1,200 merges and halves the wait.
+    # every second sentence is enough for 1,200 merges and halves the time
     tokenizer = train_tokenizer(
         [meaning.text(language) for meaning in training[::2] for language in settings.languages], settings.vocabulary
     )
@@ -186,7 +180,7 @@ def train(folder: Path | str, settings: TrainingSettings, say: Callable[[str], N
             model.save_pretrained(folder / f"step{step}")
             tokenizer.save_pretrained(folder / f"step{step}")
             losses[str(step)] = sum(recent) / len(recent) if recent else None
-            say(f"{settings.kind}: step {step:4d} of {last}" + (f", loss {losses[str(step)]:.3f}" if recent else ""))
+            progress(f"{settings.condition}: step {step:4d} of {last}" + (f", loss {losses[str(step)]:.3f}" if recent else ""))
             recent.clear()
         if step < last:
             for group in optimizer.param_groups:
@@ -198,7 +192,7 @@ def train(folder: Path | str, settings: TrainingSettings, say: Callable[[str], N
 def _update(model: XGLMForCausalLM, optimizer: torch.optim.Optimizer, ids: torch.Tensor, is_token: torch.Tensor) -> float:
     hidden = model.model(input_ids=ids, attention_mask=is_token, use_cache=False).last_hidden_state
     has_next = is_token[:, 1:].bool()
-    # a third of a batch is padding: the vocabulary is not worth computing there
+    # a third of a batch is padding, and no loss is taken there: its logits are not computed
     loss = functional.cross_entropy(model.lm_head(hidden[:, :-1][has_next]), ids[:, 1:][has_next])
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -219,25 +213,3 @@ def _write_summary(folder: Path, settings: TrainingSettings, model: XGLMForCausa
     partial = folder / f"{SUMMARY_FILE}.partial"
     partial.write_text(json.dumps(summary, indent=1))
     os.replace(partial, folder / SUMMARY_FILE)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m actlas.demo.train``: one thread, progress on standard output."""
-    parser = argparse.ArgumentParser(prog="python -m actlas.demo.train", description="Train one model of the demo.")
-    parser.add_argument("--kind", choices=sorted(DOCUMENT_SHARES), required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    logging.disable_progress_bar()  # one bar per file written would bury the progress lines
-
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-    train(asked.out, TrainingSettings(kind=asked.kind, seed=asked.seed), say)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

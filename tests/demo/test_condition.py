@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import logging
 
-from actlas.demo import condition as side_module
+from actlas.cli import run
+from actlas.demo import condition as condition_module
 from actlas.demo import train as train_module
-from actlas.demo.condition import SITES, build_side
+from actlas.demo.condition import SITES, build_condition
 from actlas.demo.corpus import CONCEPTS
 from actlas.demo.settings import K, model_folder, seconds_file
 from actlas.demo.train import TrainingSettings
@@ -22,16 +23,16 @@ TINY = TrainingSettings(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    out = tmp_path_factory.mktemp("side")
+    out = tmp_path_factory.mktemp("condition")
     with pytest.MonkeyPatch.context() as patch:
         split = train_module.split_meanings
         patch.setattr(train_module, "split_meanings", lambda seed=0: (split(seed)[0][:300], split(seed)[1]))
         lines = []
-        build_side("multi", out, lines.append, TINY)
+        build_condition("multi", out, lines.append, TINY)
         yield out, lines
 
 
-def test_a_side_leaves_a_store_with_every_table(built):
+def test_a_condition_leaves_a_store_with_every_table(built):
     out, lines = built
     store = open_store(out / "store.actlas")
     assert store.checkpoints == ["multi-step0", "multi-step2"]
@@ -64,7 +65,7 @@ def test_a_second_call_reuses_the_model_and_the_store(built):
     cube = next((out / "store.actlas" / "cubes").rglob("c/0/0/0"))
     stamp = cube.stat().st_mtime_ns
     lines = []
-    build_side("multi", out, lines.append, TINY)
+    build_condition("multi", out, lines.append, TINY)
     assert lines[0].startswith("multi: already trained")
     assert cube.stat().st_mtime_ns == stamp
 
@@ -77,30 +78,30 @@ def test_a_store_of_other_weights_is_removed_before_training(built, tmp_path, mo
     class Trained(Exception):
         pass
 
-    def train(folder, settings, say):
+    def train(folder, settings, progress):
         assert not store.exists()
         raise Trained
 
-    monkeypatch.setattr(side_module, "train", train)
+    monkeypatch.setattr(condition_module, "train", train)
     with pytest.raises(Trained):
-        build_side("multi", tmp_path / "copy", settings=replace(TINY, seed=1))
+        build_condition("multi", tmp_path / "copy", settings=replace(TINY, seed=1))
     assert not store.exists()
     assert model_folder(tmp_path / "copy", "multi").exists()
 
 
-def test_entry_point_builds_the_side_that_was_asked_for(monkeypatch, tmp_path, capsys):
+def test_the_command_builds_the_condition_that_was_asked_for(monkeypatch, tmp_path, capsys):
     asked = {}
 
-    def build(kind, out, say, settings):
-        asked.update(kind=kind, out=out, settings=settings)
-        say("built")
+    def build(condition, out, progress, settings):
+        asked.update(condition=condition, out=out, settings=settings)
+        progress(f"built with {torch.get_num_threads()} thread")
 
-    monkeypatch.setattr(side_module, "build_side", build)
+    monkeypatch.setattr(condition_module, "build_condition", build)
     threads = torch.get_num_threads()
     try:
-        assert side_module.main(["--kind", "mono", "--out", str(tmp_path), "--seed", "3"]) == 0
+        assert run(["demo", "--condition", "mono", "--out", str(tmp_path), "--seed", "3"]) == 0
     finally:
         torch.set_num_threads(threads)
         logging.enable_progress_bar()
-    assert asked == {"kind": "mono", "out": tmp_path, "settings": TrainingSettings(kind="mono", seed=3)}
-    assert capsys.readouterr().out == "built\n"
+    assert asked == {"condition": "mono", "out": tmp_path, "settings": TrainingSettings(condition="mono", seed=3)}
+    assert capsys.readouterr().out == "built with 1 thread\n"

@@ -4,9 +4,9 @@ import stat
 import subprocess
 import sys
 
-import polars as pl
 import pytest
 
+from actlas.cli import run
 from actlas.demo import run as run_module
 from actlas.demo.run import demo_sections, run_demo
 from actlas.demo.settings import LABELS, STORES, seconds_file
@@ -29,28 +29,29 @@ def answered(path, planting):
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     out = tmp_path_factory.mktemp("planted")
-    for kind, sharing in (("multi", (0.0, 0.5, 1.0)), ("mono", (0.0, 0.0, 0.0))):
-        answered(out / STORES[kind], Planting(sharing=sharing))
+    for condition, sharing in (("multi", (0.0, 0.5, 1.0)), ("mono", (0.0, 0.0, 0.0))):
+        answered(out / STORES[condition], Planting(sharing=sharing))
     return out
 
 
 @pytest.fixture
-def planted_sides(monkeypatch, planted):
-    """Both sides planted instead of trained."""
+def planted_conditions(monkeypatch, planted):
+    """Both conditions planted instead of trained."""
 
-    def plant(out, say, seed):
-        for kind, store in STORES.items():
+    def plant(out, progress, seed):
+        for condition, store in STORES.items():
             shutil.copytree(planted / store, out / store)
-            seconds_file(out, kind).write_text('{"train": 1.5}')
-            say(f"{kind}: planted with seed {seed}")
+            seconds_file(out, condition).write_text('{"train": 1.5}')
+            progress(f"{condition}: planted with seed {seed}")
 
-    monkeypatch.setattr(run_module, "_run_sides", plant)
+    monkeypatch.setattr(run_module, "_run_conditions", plant)
 
 
-def test_the_demo_shows_both_sides_and_writes_a_report(planted_sides, tmp_path):
-    lines = []
-    outcome = run_demo(tmp_path / "out", lines.append, seed=7)
-    text = "\n".join(lines)
+def test_the_command_shows_both_conditions_and_writes_a_report(planted_conditions, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["demo", "--out", str(out), "--seed", "7"]) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
     assert "multi: planted with seed 7" in lines
     for words in (
         "Overlap of experts across languages",
@@ -58,32 +59,40 @@ def test_the_demo_shows_both_sides_and_writes_a_report(planted_sides, tmp_path):
         "Accuracy of a probe for the language, by layer and step: control",
         "experts are shared clearly more in model",
         "Which neurons end as experts of one concept in every language",
-        f"Report: {outcome.report}",
+        f"Report: {out / 'report.html'}",
     ):
         assert words in text
     assert all(len(line) <= 130 for line in lines if str(tmp_path) not in line)
+
+
+def test_the_outcome_says_where_everything_is_and_how_long_it_took(planted_conditions, tmp_path):
+    outcome = run_demo(tmp_path / "out")
     assert outcome.report.read_text().startswith("<!doctype html>")
     assert (outcome.store, outcome.control) == (tmp_path / "out" / "store.actlas", tmp_path / "out" / "control.actlas")
     assert outcome.seconds["multi train"] == 1.5
     assert outcome.seconds["total"] > 0
 
 
-def test_what_is_shown_is_what_the_store_says(planted_sides, tmp_path):
+def test_what_is_shown_is_what_the_store_says(planted_conditions, tmp_path):
     outcome = run_demo(tmp_path / "out")
-    stores = {label: open_store(tmp_path / "out" / STORES[kind]) for kind, label in LABELS.items()}
+    stores = {label: open_store(tmp_path / "out" / STORES[condition]) for condition, label in LABELS.items()}
     overlap, *_ = demo_sections(stores)
+    assert overlap.table is not None
+    assert outcome.sections[0].table.equals(overlap.table)
     last = open_store(outcome.store).sql("SELECT avg(overlap) AS o FROM overlap WHERE checkpoint = 'planted-step128'")
-    assert overlap[5].split()[:2] == ["128", f"{last['o'][0]:.3f}"]
-    assert pl.Series(["model", "control"]).is_in(overlap[1].replace(",", " ").split()).all()
+    row = overlap.table.row(-1, named=True)
+    assert row["step"] == "128"
+    assert row["model"] == pytest.approx(last["o"][0], abs=1e-12)
+    assert {"model", "control", "chance"} <= row.keys()
 
 
 @pytest.fixture
 def fake_python(monkeypatch, tmp_path):
-    """Lets the processes of the two sides be a shell script, which gets ``-m actlas.demo.condition --kind KIND ...``."""
+    """Makes the processes of the conditions a shell script, which gets ``-m actlas demo --condition NAME --out OUT ...``."""
 
     def install(body):
         script = tmp_path / "fake-python"
-        script.write_text(f"#!/bin/sh\nkind=$4\n{body}\n")
+        script.write_text(f"#!/bin/sh\ncondition=$5\n{body}\n")
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setattr(sys, "executable", str(script))
         out = tmp_path / "out"
@@ -93,17 +102,17 @@ def fake_python(monkeypatch, tmp_path):
     return install
 
 
-def test_lines_of_both_sides_are_passed_on(fake_python):
-    out = fake_python('echo "$kind: hello"; echo "$kind: threads $OMP_NUM_THREADS"')
+def test_lines_of_both_conditions_are_passed_on(fake_python):
+    out = fake_python('echo "$condition: hello"; echo "$condition: threads $OMP_NUM_THREADS"')
     lines = []
-    run_module._run_sides(out, lines.append, 0)
+    run_module._run_conditions(out, lines.append, 0)
     assert sorted(lines) == ["mono: hello", "mono: threads 1", "multi: hello", "multi: threads 1"]
 
 
-def test_a_side_that_fails_stops_the_other_and_says_why(fake_python):
-    out = fake_python('[ "$kind" = multi ] && { echo "no room" >&2; exit 3; }; echo $$ > "$6/pid"; exec sleep 60')
+def test_a_condition_that_fails_stops_the_other_and_says_why(fake_python):
+    out = fake_python('[ "$condition" = multi ] && { echo "no room" >&2; exit 3; }; echo $$ > "$7/pid"; exec sleep 60')
     with pytest.raises(ExtractionError, match=r"the demo's model stopped with status 3: no room \(more in .*multi.stderr\)"):
-        run_module._run_sides(out, lambda line: None, 0)
+        run_module._run_conditions(out, lambda line: None, 0)
     if (out / "pid").exists():
         with pytest.raises(ProcessLookupError):
             os.kill(int((out / "pid").read_text()), 0)

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actlas.demo import train as train_module
-from actlas.demo.train import TrainingSettings, is_trained, main, train
+from actlas.demo.train import TrainingSettings, is_trained, train
 
 TINY = TrainingSettings(
     checkpoints=(0, 2, 4), width=16, layers=1, heads=2, vocabulary=400, batch=4, warm_up=2, languages=("en", "es", "de")
@@ -62,7 +62,7 @@ def test_the_same_settings_give_the_same_weights(folder, tmp_path):
 
 
 def test_model_and_control_start_from_the_same_weights(folder, tmp_path):
-    train(tmp_path / "mono", replace(TINY, kind="mono"))
+    train(tmp_path / "mono", replace(TINY, condition="mono"))
     assert weights(tmp_path / "mono")["step0"] == weights(folder)["step0"]
     assert weights(tmp_path / "mono")["step4"] != weights(folder)["step4"]
 
@@ -89,17 +89,6 @@ def test_the_summary_says_what_was_trained(folder):
 
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="'both' is not known; choose one of multi, mono"):
-        TrainingSettings(kind="both")
+        TrainingSettings(condition="both")
     with pytest.raises(ValueError, match="rising steps"):
         TrainingSettings(checkpoints=(8, 4))
-
-
-def test_entry_point_trains_and_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_module, "TrainingSettings", lambda kind, seed: replace(TINY, kind=kind, seed=seed))
-    threads = torch.get_num_threads()
-    try:
-        assert main(["--kind", "mono", "--out", str(tmp_path / "m")]) == 0
-    finally:
-        torch.set_num_threads(threads)
-        logging.enable_progress_bar()
-    assert capsys.readouterr().out.splitlines()[0] == "mono: step    0 of 4"
