@@ -155,9 +155,8 @@ class Recipe:
             other, as the published scripts do; "run": they go through the model but are left out of pooling, counts and
             token samples; "none": they are not added.
         tokens: The token vectors kept.
-        count_sites: Sites whose tokens with activation > `count_threshold` are counted per neuron and language (LAPE).
-        count_threshold: A token counts as active above this value.
-        more_count_thresholds: Further values above which tokens are counted, too.
+        count_sites: Sites whose active tokens are counted per neuron and language (LAPE).
+        count_thresholds: A token counts as active above this value; tokens are counted for every one of them.
         backend: Which backend made the values; never mixed within a store.
         compute_dtype: Dtype the model computed in.
         site_modules: Modules named by hand, site -> path pattern.
@@ -174,12 +173,11 @@ class Recipe:
     special_tokens: str = "pool"
     tokens: TokenSample = field(default_factory=TokenSample)
     count_sites: tuple[str, ...] = ("mlp_hidden",)
-    count_threshold: float = 0.0
+    count_thresholds: tuple[float, ...] = (0.0,)
     backend: str = "hf"
     compute_dtype: str = "float32"
     site_modules: tuple[tuple[str, str], ...] = ()
     states: StateRules | None = None
-    more_count_thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -192,20 +190,23 @@ class Recipe:
                 raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
         if not self.sites and not self.count_sites and self.states is None:
             raise ValueError("a recipe needs at least one site")
+        if not self.count_thresholds:
+            raise ValueError("a recipe needs at least one count threshold")
         if len(set(self.count_thresholds)) != len(self.count_thresholds):
             raise ValueError(f"a count threshold is named twice: {', '.join(map(str, self.count_thresholds))}")
 
-    @property
-    def count_thresholds(self) -> tuple[float, ...]:
-        """All values above which tokens are counted."""
-        return (self.count_threshold, *self.more_count_thresholds)
-
     def to_json(self) -> dict[str, object]:
-        """Plain JSON types; `from_json` undoes it. What earlier versions did not know is there only where it is used."""
-        data: dict[str, object] = json.loads(json.dumps(asdict(self)))
-        for name in ("states", "more_count_thresholds"):
-            if not data[name]:
-                del data[name]
+        """Plain JSON types; `from_json` undoes it.
+
+        The first count threshold and the further ones are two fields on disk, and fields that earlier versions did not have are
+        left out where they are not used: a recipe keeps its fingerprint from version to version.
+        """
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        data["count_threshold"], *more = data.pop("count_thresholds")
+        if more:
+            data["more_count_thresholds"] = more
+        if data["states"] is None:
+            del data["states"]
         return data
 
     @classmethod
@@ -213,11 +214,12 @@ class Recipe:
         """The recipe that `to_json` wrote."""
         known = dict(data)
         sample = tuples(known.pop("tokens"))  # type: ignore[arg-type]
+        thresholds = (known.pop("count_threshold", 0.0), *known.pop("more_count_thresholds", ()))  # type: ignore[misc]
         modules = tuple((str(site), str(path)) for site, path in known.pop("site_modules"))  # type: ignore[attr-defined]
         states = known.pop("states", None)
         if states is not None:
             known["states"] = StateRules(**tuples(states))  # type: ignore[arg-type]
-        return cls(**{**tuples(known), "tokens": TokenSample(**sample), "site_modules": modules})
+        return cls(**{**tuples(known), "tokens": TokenSample(**sample), "site_modules": modules, "count_thresholds": thresholds})
 
     @property
     def fingerprint(self) -> str:

@@ -38,7 +38,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings
 from actlas.extract.backends.hf.backend import _TOKENS_PER_BATCH
-from actlas.extract.backends.hf.hub import HfTokenizer
+from actlas.extract.backends.hf.tokenizer import HfTokenizer
 from actlas.extract.inputs.tokens import TokenRules, tokenise
 from actlas.names import TokenSample
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames

@@ -319,7 +319,7 @@ def time_environment(library: str, folder: Path, rounds: int, threads: int) -> d
 def make_job(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Writes a random Llama, the corpus, and its token ids; gives what is to be known of them."""
     from actlas.extract.backends.base import BackendSettings
-    from actlas.extract.backends.hf.hub import HfTokenizer
+    from actlas.extract.backends.hf.tokenizer import HfTokenizer
     from actlas.extract.inputs.tokens import TokenRules, tokenise
     from actlas.names import TokenSample
     from benchmarks.bench_extract import read_texts, write_checkpoint

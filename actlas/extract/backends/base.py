@@ -1,27 +1,20 @@
-"""What extraction asks of a way to run models, and the one place that imports such a way."""
+"""What extraction asks of a way to run models, as protocols, and what it hands over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.errors import BackendUnavailable
 from actlas.extract.checkpoints.weight_hash import weight_hash
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import Checkpoint
 from actlas.store.write.writer import BlockValues
-
-_BACKENDS = {
-    "hf": ("actlas.extract.backends.hf.backend", "pip install 'actlas[hf]'"),
-    "vllm": ("actlas.extract.backends.vllm.backend", "pip install 'actlas[hf,vllm]'"),
-}
 
 
 @dataclass(frozen=True)
@@ -34,8 +27,8 @@ class Capture:
         count_sites: Sites whose active tokens are counted.
         pooling: Tokens to one value per text.
         dtype: Dtype of the values handed over.
-        count_threshold: A token is active above it.
-        more_count_thresholds: Further ones; counts of all of them stand one after the other, languages within.
+        count_thresholds: Values above which a token is active; the counts of all thresholds stand one after the other, languages
+            within.
         n_languages: Length of the language axis of the counts.
         site_modules: Sites named by hand.
         pad_to: Pad every text to this many tokens and pool the padding too; None reads no padding.
@@ -47,17 +40,11 @@ class Capture:
     count_sites: tuple[str, ...] = ()
     pooling: str = "max"
     dtype: str = "float16"
-    count_threshold: float = 0.0
-    more_count_thresholds: tuple[float, ...] = ()
+    count_thresholds: tuple[float, ...] = (0.0,)
     n_languages: int = 1
     site_modules: Mapping[str, str] = field(default_factory=dict)
     pad_to: int | None = None
     max_tokens: int = 128
-
-    @property
-    def count_thresholds(self) -> tuple[float, ...]:
-        """All of them."""
-        return (self.count_threshold, *self.more_count_thresholds)
 
     @property
     def n_count_rows(self) -> int:
@@ -92,7 +79,7 @@ class BackendSettings:
 
 
 @dataclass(frozen=True)
-class Source:
+class LocatedCheckpoint:
     """A checkpoint whose files are on this machine.
 
     Attributes:
@@ -163,7 +150,7 @@ class BlockRun(Protocol):
         ...
 
 
-class Session(Protocol):
+class ModelSession(Protocol):
     """A loaded model that is being read.
 
     Attributes:
@@ -210,7 +197,7 @@ class Backend(Protocol):
 
     name: str
 
-    def locate(self, checkpoint: Checkpoint) -> Source:
+    def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
         """Bring the checkpoint's files here and identify them; loads no weights."""
         ...
 
@@ -218,15 +205,15 @@ class Backend(Protocol):
         """Commit that a checkpoint's revision stands for on the hub now; None for a local folder, or if the hub does not say."""
         ...
 
-    def discard(self, source: Source) -> None:
+    def discard(self, located: LocatedCheckpoint) -> None:
         """Remove the files of a checkpoint that `locate` downloaded; those of any other are left alone."""
         ...
 
-    def tokenizer(self, source: Source) -> TextTokenizer:
+    def tokenizer(self, located: LocatedCheckpoint) -> TextTokenizer:
         """The tokenizer that the run uses."""
         ...
 
-    def linear_sites(self, source: Source) -> list[str]:
+    def linear_sites(self, located: LocatedCheckpoint) -> list[str]:
         """`--site` arguments for every linear map of the repeated block; loads no weights."""
         ...
 
@@ -234,23 +221,6 @@ class Backend(Protocol):
         """Names of the branches and tags of a model on the hub."""
         ...
 
-    def open(self, source: Source, capture: Capture) -> Session:
+    def open(self, located: LocatedCheckpoint, capture: Capture) -> ModelSession:
         """Load the weights and prepare to read what `capture` says."""
         ...
-
-
-def get_backend(name: str, settings: BackendSettings) -> Backend:
-    """A backend by name; only here is its library imported.
-
-    Raises:
-        BackendUnavailable: If there is no such backend, or its library is not installed.
-    """
-    if name not in _BACKENDS:
-        raise BackendUnavailable(f"no extraction backend {name!r}; choose one of {', '.join(sorted(_BACKENDS))}")
-    module, install = _BACKENDS[name]
-    try:
-        return cast(Backend, import_module(module).make_backend(settings))
-    except BackendUnavailable:
-        raise
-    except ImportError as error:
-        raise BackendUnavailable(f"extraction backend {name!r} needs {error.name}: {install}") from error

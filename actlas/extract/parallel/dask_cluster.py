@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from actlas.errors import BackendUnavailable, ExtractionError
-from actlas.extract.backends.base import get_backend
+from actlas.extract.backends.registry import get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.inputs.tokens import TokenCache
 from actlas.extract.parallel.devices import MAX_LOST

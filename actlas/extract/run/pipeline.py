@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from actlas.extract.backends.base import BlockRun, Session
+from actlas.extract.backends.base import BlockRun, ModelSession
 from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.results import CheckpointProgress
 from actlas.extract.run.profile import Profile
@@ -18,7 +18,7 @@ from actlas.store.write.writer import BlockValues, CheckpointWriter
 
 def run_blocks(
     work: CheckpointWriter,
-    session: Session,
+    session: ModelSession,
     texts: TokenisedCorpus,
     progress: CheckpointProgress,
     profile: Profile,

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actlas.errors import CorpusError
-from actlas.extract.backends.base import Backend, BackendSettings, Source, TextTokenizer, get_backend
+from actlas.extract.backends.base import Backend, BackendSettings, LocatedCheckpoint, TextTokenizer
+from actlas.extract.backends.registry import get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.inputs.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.extract.options import ExtractOptions
 from actlas.extract.results import ExtractSummary, Progress, ProgressCallback
 from actlas.extract.run.sweep import Sweep, check_length
-from actlas.extract.sites.resolve import AUTO_LINEAR, family_of, parse_sites
+from actlas.extract.sites.families import family_of
+from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.corpus.text_sets import text_sets
@@ -78,7 +80,7 @@ def prepare(
     request: Request,
     n_checkpoints: int,
     corpus: Corpus | Path | str,
-    first: Source,
+    first: LocatedCheckpoint,
     report: ProgressCallback,
     tokenise: Tokenise,
 ) -> Sweep:
@@ -99,7 +101,6 @@ def prepare(
         states = _state_rules(kinds, site_names, chosen)
         count_sites = tuple(sorted(chosen.count_sites or site_names)) if "counts" in kinds else ()
         site_names, token_sample = (), TokenSample(per_text=0, sites=())
-    thresholds = chosen.count_thresholds
     recipe = Recipe(
         corpus="",
         tokenizer=tokenizer.hash,
@@ -111,8 +112,7 @@ def prepare(
         special_tokens=chosen.special_tokens,
         tokens=token_sample,
         count_sites=count_sites,
-        count_threshold=thresholds[0],
-        more_count_thresholds=thresholds[1:],
+        count_thresholds=chosen.count_thresholds,
         backend=backend,
         compute_dtype=first.compute_dtype,
         site_modules=tuple(sorted(by_hand.items())),
@@ -150,7 +150,7 @@ def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], chosen: ExtractOp
     )
 
 
-def _without_auto(sites: Sequence[str], engine: Backend, source: Source) -> list[str]:
+def _without_auto(sites: Sequence[str], engine: Backend, source: LocatedCheckpoint) -> list[str]:
     if AUTO_LINEAR not in sites:
         return list(sites)
     return [*(site for site in sites if site != AUTO_LINEAR), *engine.linear_sites(source)]

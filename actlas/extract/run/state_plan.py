@@ -7,7 +7,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.extract.backends.base import Session
+from actlas.extract.backends.base import ModelSession
 from actlas.extract.inputs.token_choice import scramble
 from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.run.states import KernelFold, ranges_of
@@ -41,7 +41,7 @@ def drawn_texts(corpus: Corpus, n_texts: int, seed: int) -> NDArray[np.int64]:
 
 
 def state_plan(
-    rules: StateRules, texts: TokenisedCorpus, session: Session, shapes: Shapes, memory_bytes: int | None
+    rules: StateRules, texts: TokenisedCorpus, session: ModelSession, shapes: Shapes, memory_bytes: int | None
 ) -> StatePlan:
     """What the store's writer has to know to keep states.
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import DiskTooSmall, ExtractionError, FidelityError, NotFiniteValues, RecipeMismatch
-from actlas.extract.backends.agreement import TOLERANCE, furthest
-from actlas.extract.backends.base import Backend, Capture, Session, Source
+from actlas.extract.backends.agreement import TOLERANCE, largest_relative_difference
+from actlas.extract.backends.base import Backend, Capture, LocatedCheckpoint, ModelSession
 from actlas.extract.checkpoints.prefetch import Prefetch
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.tokens import TokenisedCorpus
@@ -43,7 +43,7 @@ _TRIED_TEXTS = 4
 _MOST_BLOCKS = 32
 
 
-def check_length(source: Source, recipe: Recipe) -> None:
+def check_length(source: LocatedCheckpoint, recipe: Recipe) -> None:
     """Refuse texts that may be longer than a model can read."""
     if source.max_positions is not None and recipe.max_tokens > source.max_positions:
         raise ExtractionError(
@@ -68,7 +68,7 @@ class Sweep:
         options: ExtractOptions,
         report: ProgressCallback,
         n_checkpoints: int,
-        first: Source,
+        first: LocatedCheckpoint,
     ) -> None:
         self.path, self.recipe, self.texts, self.engine = path, recipe, texts, engine
         self.options, self.report, self.n_checkpoints = options, report, n_checkpoints
@@ -81,8 +81,7 @@ class Sweep:
             count_sites=recipe.count_sites,
             pooling=recipe.pooling,
             dtype=recipe.dtype,
-            count_threshold=recipe.count_threshold,
-            more_count_thresholds=recipe.more_count_thresholds,
+            count_thresholds=recipe.count_thresholds,
             n_languages=len(texts.corpus.languages),
             site_modules=dict(recipe.site_modules),
             pad_to=recipe.max_tokens if recipe.pooling == "max_with_pad" else None,
@@ -121,7 +120,7 @@ class Sweep:
             arrivals.close()
         return results
 
-    def arrive(self, checkpoint: Checkpoint) -> Source | None:
+    def arrive(self, checkpoint: Checkpoint) -> LocatedCheckpoint | None:
         """Bring a checkpoint's files here; None if the store has it whole and the hub says that it is still the same."""
         if checkpoint == self.first.checkpoint:
             return self.first
@@ -139,7 +138,7 @@ class Sweep:
         store = Store(self.path)
         return store.checkpoint(checkpoint.id) if checkpoint.id in store.checkpoints else {}
 
-    def checkpoint(self, number: int, checkpoint: Checkpoint, arrive: Callable[[], Source | None]) -> CheckpointResult:
+    def checkpoint(self, number: int, checkpoint: Checkpoint, arrive: Callable[[], LocatedCheckpoint | None]) -> CheckpointResult:
         """Extract one checkpoint, or what is missing of it.
 
         Args:
@@ -181,7 +180,7 @@ class Sweep:
         stage.report("done", self.texts.corpus.n_texts)
         return replace(result, seconds=time.perf_counter() - began)
 
-    def _check_source(self, source: Source) -> None:
+    def _check_source(self, source: LocatedCheckpoint) -> None:
         check_length(source, self.recipe)
         if source.compute_dtype != self.recipe.compute_dtype:
             raise RecipeMismatch(
@@ -195,14 +194,14 @@ class Sweep:
                 "extract it into a store of its own, or name one tokenizer for all with --tokenizer"
             )
 
-    def _check_weights(self, source: Source, there: Mapping[str, Any]) -> None:
+    def _check_weights(self, source: LocatedCheckpoint, there: Mapping[str, Any]) -> None:
         if there and there["weight_hash"] != source.weight_hash:
             raise RecipeMismatch(
                 f"{self.path} holds {source.checkpoint.id} with weights {there['weight_hash'][:12]}, the ones here are "
                 f"{source.weight_hash[:12]}; extract them under another id or into a new store"
             )
 
-    def _same_weights(self, source: Source) -> list[str]:
+    def _same_weights(self, source: LocatedCheckpoint) -> list[str]:
         """Checkpoints of the store, and of this call so far, that have the weights of this one under another id."""
         name, weights = source.checkpoint.id, source.weight_hash
         here = [other for other, its_weights in self._hashes.items() if its_weights == weights and other != name]
@@ -217,7 +216,7 @@ class Sweep:
         return BlockLedger(self.path, checkpoint.id, blocks)
 
     def _load(
-        self, source: Source, stage: CheckpointProgress, profile: Profile, twins: list[str], ledger: BlockLedger | None
+        self, source: LocatedCheckpoint, stage: CheckpointProgress, profile: Profile, twins: list[str], ledger: BlockLedger | None
     ) -> CheckpointResult:
         stage.report("load")
         with profile.busy.during("load"):
@@ -229,8 +228,8 @@ class Sweep:
 
     def _extract(
         self,
-        source: Source,
-        session: Session,
+        source: LocatedCheckpoint,
+        session: ModelSession,
         stage: CheckpointProgress,
         profile: Profile,
         twins: list[str],
@@ -286,7 +285,7 @@ class Sweep:
         """Bytes of the counts of one block, which are of all languages and do not depend on its texts."""
         return 8 * self.capture.n_count_rows * sum(math.prod(shape) for shape in counts.values())
 
-    def _states(self, shapes: Shapes, session: Session, stage: CheckpointProgress) -> StatePlan | None:
+    def _states(self, shapes: Shapes, session: ModelSession, stage: CheckpointProgress) -> StatePlan | None:
         """What is kept of the pooled values where cubes are not."""
         if self.recipe.states is None:
             return None
@@ -309,7 +308,7 @@ class Sweep:
         if policy == "skip":
             raise _LeftOut
 
-    def _is_broken(self, loss: float, session: Session, stage: CheckpointProgress) -> str | None:
+    def _is_broken(self, loss: float, session: ModelSession, stage: CheckpointProgress) -> str | None:
         """What to say of a checkpoint that does worse than a uniform guess."""
         guessing = math.log(session.about["vocabulary"])
         if loss <= guessing + _WORSE_THAN_GUESSING:
@@ -321,8 +320,8 @@ class Sweep:
 
     def _provenance(
         self,
-        source: Source,
-        session: Session,
+        source: LocatedCheckpoint,
+        session: ModelSession,
         fidelity: float | None,
         twins: list[str],
     ) -> dict[str, Any]:
@@ -347,7 +346,7 @@ class Sweep:
             **session.about,
         }
 
-    def _check(self, session: Session, stage: CheckpointProgress) -> float | None:
+    def _check(self, session: ModelSession, stage: CheckpointProgress) -> float | None:
         """Try the checkpoint on a few texts of many lengths: their loss tells a broken one before time is spent on it.
 
         Returns:
@@ -375,19 +374,19 @@ class Sweep:
                 self._object(broken, self.options.broken, "--broken", stage, "check")
         return self._fidelity(session, block, together.cubes) if n_compared else None
 
-    def _calibration(self, session: Session) -> Mapping[str, Any] | None:
+    def _calibration(self, session: ModelSession) -> Mapping[str, Any] | None:
         """How far the first texts are from what transformers gives, where a backend is not transformers."""
         rows = np.arange(min(self.options.calibration_texts, self.texts.corpus.n_texts))
         return session.calibrate(self.texts.block(rows, is_check=True)) if len(rows) else None
 
-    def _fidelity(self, session: Session, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> float:
+    def _fidelity(self, session: ModelSession, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> float:
         """Compare texts that were run together with the same texts run one by one.
 
         Raises:
             FidelityError: Naming the site and layer that differ most.
         """
         alone = session.run_block(block, is_alone=True, dtype="float32").collect().cubes
-        worst, where = furthest(together, alone)
+        worst, where = largest_relative_difference(together, alone)
         tolerance = TOLERANCE[self.recipe.compute_dtype]
         if not worst <= tolerance:
             raise FidelityError(

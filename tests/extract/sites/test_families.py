@@ -8,7 +8,7 @@ import transformers
 from actlas.extract.backends.base import BackendSettings, Capture
 from actlas.extract.backends.hf.backend import make_backend
 from actlas.extract.checkpoints.resolve import resolve_models
-from actlas.extract.sites.resolve import SITES
+from actlas.names import SITES
 from tests.extract.conftest import FORMS
 
 DECODERS = (

@@ -1,7 +1,8 @@
 import pytest
 
 from actlas.errors import CapturePointNotFound
-from actlas.extract.sites.resolve import FAMILIES, family_of, known_sites, parse_sites, site_map
+from actlas.extract.sites.families import FAMILIES, family_of, known_sites
+from actlas.extract.sites.resolve import parse_sites, site_map
 
 
 def test_every_family_has_one_capture_point_per_layer_and_site():

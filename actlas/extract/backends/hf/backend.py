@@ -12,12 +12,15 @@ import torch
 import transformers
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ModelNotLoaded
-from actlas.extract.backends.base import BackendSettings, Capture, Source
+from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.hooks import Hooks, describe_places
-from actlas.extract.backends.hf.hub import HfTokenizer, commit_on_hub, discard, identify, list_revisions, load_config
+from actlas.extract.backends.hf.hub import commit_on_hub, discard, list_revisions
+from actlas.extract.backends.hf.identify import identify, load_config
+from actlas.extract.backends.hf.tokenizer import HfTokenizer
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage
-from actlas.extract.sites.resolve import family_of, linear_patterns, site_map
+from actlas.extract.sites.families import family_of
+from actlas.extract.sites.resolve import linear_patterns, site_map
 from actlas.names import Checkpoint
 
 #: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few and pads less, a GPU is not.
@@ -41,7 +44,7 @@ class HfBackend:
         self.settings = settings
         self.device = _device(settings.device)
 
-    def locate(self, checkpoint: Checkpoint) -> Source:
+    def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
         """See `backend.Backend`."""
         asked = self.settings.compute_dtype
         on_cpu = asked == "auto" and self.device.type == "cpu"
@@ -51,11 +54,11 @@ class HfBackend:
         """See `backend.Backend`."""
         return commit_on_hub(checkpoint.model, checkpoint.revision)
 
-    def discard(self, source: Source) -> None:
+    def discard(self, source: LocatedCheckpoint) -> None:
         """See `backend.Backend`."""
         discard(source)
 
-    def tokenizer(self, source: Source) -> HfTokenizer:
+    def tokenizer(self, source: LocatedCheckpoint) -> HfTokenizer:
         """See `backend.Backend`."""
         if self.settings.tokenizer is not None:
             return HfTokenizer.load(self.settings.tokenizer, self.settings)
@@ -63,7 +66,7 @@ class HfBackend:
             raise ModelNotLoaded(f"{source.folder} has no tokenizer; name one with --tokenizer")
         return HfTokenizer.load(str(source.folder), self.settings)
 
-    def linear_sites(self, source: Source) -> list[str]:
+    def linear_sites(self, source: LocatedCheckpoint) -> list[str]:
         """See `backend.Backend`."""
         config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
         with torch.device("meta"):
@@ -79,7 +82,7 @@ class HfBackend:
         """See `backend.Backend`."""
         return list_revisions(model)
 
-    def open(self, source: Source, capture: Capture) -> HfSession:
+    def open(self, source: LocatedCheckpoint, capture: Capture) -> HfSession:
         """See `backend.Backend`."""
         config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
         n_layers = int(config.get_text_config().num_hidden_layers)
@@ -91,7 +94,7 @@ class HfBackend:
 
 
 class HfSession:
-    """One loaded model with its hooks; see `backend.Session`."""
+    """One loaded model with its hooks; see `backend.ModelSession`."""
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class HfSession:
         capture: Capture,
         device: torch.device,
         tokens_per_batch: int,
-        source: Source,
+        source: LocatedCheckpoint,
     ) -> None:
         architecture = type(model).__name__
         n_layers = int(model.config.get_text_config().num_hidden_layers)
@@ -136,7 +139,7 @@ class HfSession:
         dtype: str | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> BlockStage:
-        """See `backend.Session`."""
+        """See `backend.ModelSession`."""
         stage = self._hooks.begin_block(block, dtype or self._capture.dtype)
         # a budget of one token leaves every text alone
         budget = 1 if is_alone else self._tokens_per_batch
@@ -149,10 +152,10 @@ class HfSession:
         return stage
 
     def calibrate(self, block: BlockTexts) -> None:
-        """See `backend.Session`: this is what others are compared with."""
+        """See `backend.ModelSession`: this is what others are compared with."""
 
     def close(self) -> None:
-        """See `backend.Session`."""
+        """See `backend.ModelSession`."""
         self._hooks.remove()
         del self._model, self._base
         if self._device.type == "cuda":
@@ -239,7 +242,7 @@ def _auto_class(architecture: str) -> Any:
     return transformers.AutoModel if is_encoder else transformers.AutoModelForCausalLM
 
 
-def _load(source: Source, config: Any, settings: BackendSettings) -> Any:
+def _load(source: LocatedCheckpoint, config: Any, settings: BackendSettings) -> Any:
     """The model with its weights, every one of them out of the checkpoint.
 
     Raises:

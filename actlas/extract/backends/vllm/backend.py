@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError
-from actlas.extract.backends.base import Backend, BackendSettings, Capture, Source
+from actlas.extract.backends.agreement import compare
+from actlas.extract.backends.base import Backend, BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.backend import HfBackend
-from actlas.extract.backends.hf.hub import HfTokenizer, load_config
+from actlas.extract.backends.hf.identify import load_config
+from actlas.extract.backends.hf.tokenizer import HfTokenizer
 from actlas.extract.backends.vllm.block_files import BlockFiles, capture_to_json, write_texts
-from actlas.extract.backends.vllm.calibrate import compare
 from actlas.extract.backends.vllm.link import EngineLink
 from actlas.extract.backends.vllm.rank_slices import engine_family, engine_points
 from actlas.extract.backends.vllm.settings import EngineSettings, check_facts, engine_arguments
@@ -56,7 +57,7 @@ class VllmBackend:
         if settings.tensor_parallel < 1:
             raise ValueError(f"tensor_parallel must be at least 1, not {settings.tensor_parallel}")
 
-    def locate(self, checkpoint: Checkpoint) -> Source:
+    def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
         """See `backend.Backend`. vLLM reads one token less than the model can: it always makes one more."""
         source = self._hf.locate(checkpoint)
         limit = source.max_positions
@@ -66,15 +67,15 @@ class VllmBackend:
         """See `backend.Backend`."""
         return self._hf.commit(checkpoint)
 
-    def discard(self, source: Source) -> None:
+    def discard(self, source: LocatedCheckpoint) -> None:
         """See `backend.Backend`."""
         self._hf.discard(source)
 
-    def tokenizer(self, source: Source) -> HfTokenizer:
+    def tokenizer(self, source: LocatedCheckpoint) -> HfTokenizer:
         """See `backend.Backend`."""
         return self._hf.tokenizer(source)
 
-    def linear_sites(self, source: Source) -> list[str]:
+    def linear_sites(self, source: LocatedCheckpoint) -> list[str]:
         """See `backend.Backend`."""
         raise CapturePointNotFound("backend vllm fuses linear maps, so 'auto-linear' can not name them; --backend hf")
 
@@ -82,7 +83,7 @@ class VllmBackend:
         """See `backend.Backend`."""
         return self._hf.revisions(model)
 
-    def open(self, source: Source, capture: Capture) -> VllmSession:
+    def open(self, source: LocatedCheckpoint, capture: Capture) -> VllmSession:
         """See `backend.Backend`.
 
         Raises:
@@ -130,10 +131,16 @@ def check_capture(architecture: str, n_layers: int, capture: Capture) -> None:
 
 
 class VllmSession:
-    """One engine that is being read; see `backend.Session`."""
+    """One engine that is being read; see `backend.ModelSession`."""
 
     def __init__(
-        self, link: EngineLink, settings: EngineSettings, source: Source, capture: Capture, reference: HfBackend, config: Any
+        self,
+        link: EngineLink,
+        settings: EngineSettings,
+        source: LocatedCheckpoint,
+        capture: Capture,
+        reference: HfBackend,
+        config: Any,
     ) -> None:
         self._link, self._settings, self._source, self._capture = link, settings, source, capture
         self._reference = reference
@@ -174,12 +181,12 @@ class VllmSession:
         dtype: str | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> EngineBlockRun:
-        """See `backend.Session`."""
+        """See `backend.ModelSession`."""
         capture = replace(self._capture, dtype=dtype or self._capture.dtype)
         return self._run(block, capture, None, is_alone=is_alone, on_batch=on_batch)
 
     def calibrate(self, block: BlockTexts) -> Mapping[str, Any]:
-        """See `backend.Session`: every site, the same texts, the same dtype, with transformers."""
+        """See `backend.ModelSession`: every site, the same texts, the same dtype, with transformers."""
         capture = replace(self._capture, sites=self._capture.all_sites, token_sites=(), count_sites=(), dtype="float32")
         ours = self._run(block, capture, list(capture.sites)).collect()
         session = self._reference.open(self._source, capture)
@@ -190,7 +197,7 @@ class VllmSession:
         return compare(ours.cubes, theirs.cubes, self._source.compute_dtype, n_texts=block.n_texts)
 
     def close(self) -> None:
-        """See `backend.Session`. Every process of the engine is gone when this returns."""
+        """See `backend.ModelSession`. Every process of the engine is gone when this returns."""
         self._link.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

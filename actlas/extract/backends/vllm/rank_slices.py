@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import CapturePointNotFound
-from actlas.extract.sites.resolve import FAMILIES, EngineBlock, EnginePath, Family, family_of, known_sites, site_shape
+from actlas.extract.sites.families import FAMILIES, EngineFamily, EnginePath, Family, family_of, known_sites
+from actlas.extract.sites.resolve import site_shape
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class EnginePoint:
     factor: str = ""
 
 
-def engine_family(architecture: str) -> tuple[Family, EngineBlock]:
+def engine_family(architecture: str) -> tuple[Family, EngineFamily]:
     """The family of an architecture and what vLLM makes of it.
 
     Raises:
@@ -71,7 +72,7 @@ def engine_points(architecture: str, n_layers: int, sites: Iterable[str]) -> lis
         if path is None:
             raise CapturePointNotFound(f"{architecture} has no site {site!r}; it has {', '.join(known_sites(family))}")
         for layer in range(n_layers):
-            module = ".".join(filter(None, (family.prefix, family.blocks, str(layer), path.module)))
+            module = ".".join(filter(None, (family.prefix, family.layers_path, str(layer), path.module)))
             points.append(EnginePoint(site, layer, module, path.side, path.split, site == "resid" and engine.adds_residual))
     return points
 

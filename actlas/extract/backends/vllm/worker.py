@@ -66,7 +66,7 @@ class ActlasWorker:
             wanted = capture_from_json(capture)
             gelu = None
             if engine.tanh_gelu and forces_gelu:
-                gelu = force_tanh_gelu(model, f"{family.prefix}.{family.blocks}", engine.tanh_gelu)
+                gelu = force_tanh_gelu(model, f"{family.prefix}.{family.layers_path}", engine.tanh_gelu)
             self.actlas_reader = FlatReader(
                 model,
                 engine_points(architecture, int(text.num_hidden_layers), wanted.all_sites),

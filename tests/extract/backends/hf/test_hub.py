@@ -8,8 +8,10 @@ import pytest
 
 from actlas.errors import ModelNotLoaded
 from actlas.extract import extract_activations
+from actlas.extract.backends.base import BackendSettings
 from actlas.extract.backends.hf import backend as backend_hf
-from actlas.extract.backends.hf import hub as backend_hf_files
+from actlas.extract.backends.hf import hub as hub_module
+from actlas.extract.backends.hf.identify import identify
 from actlas.names import Checkpoint
 from actlas.store.store import Store
 
@@ -53,11 +55,11 @@ def hub(tmp_path, monkeypatch, model_writer):
     hub = FakeHub(tmp_path / "cache")
     for step in (1, 2, 3):
         hub.add(f"step{step}", model_writer(tmp_path / "there" / f"step{step}", "llama", seed=step))
-    monkeypatch.setattr(backend_hf_files, "snapshot_download", hub.snapshot_download)
-    monkeypatch.setattr(backend_hf_files, "model_info", lambda _, revision: SimpleNamespace(sha=hub.commit(revision)))
+    monkeypatch.setattr(hub_module, "snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr(hub_module, "model_info", lambda _, revision: SimpleNamespace(sha=hub.commit(revision)))
     refs = SimpleNamespace(branches=[SimpleNamespace(name=name) for name in ("main", *hub.revisions)], tags=[])
-    monkeypatch.setattr(backend_hf_files, "list_repo_refs", lambda _: refs)
-    monkeypatch.setattr(backend_hf_files.constants, "HF_HUB_CACHE", str(hub.cache))
+    monkeypatch.setattr(hub_module, "list_repo_refs", lambda _: refs)
+    monkeypatch.setattr(hub_module.constants, "HF_HUB_CACHE", str(hub.cache))
     return hub
 
 
@@ -83,7 +85,7 @@ def test_the_next_checkpoint_arrives_while_the_one_before_is_extracted(hub, smal
         at_run.append(list(hub.downloads))
         return run_block(self, block, **rest)
 
-    monkeypatch.setattr(backend_hf_files, "snapshot_download", downloads)
+    monkeypatch.setattr(hub_module, "snapshot_download", downloads)
     monkeypatch.setattr(backend_hf.HfSession, "run_block", runs)
     extract_activations("org/m@step*", small_corpus, tmp_path / "s", **OPTIONS)
     assert at_run[0] == ["step1", "step2"]
@@ -130,7 +132,7 @@ def test_a_complete_checkpoint_is_not_downloaded_again(hub, small_corpus, tmp_pa
     assert hub.downloads == ["step1"]
     assert snapshots(hub) == []
     # a branch that moved on, or a hub that does not answer, is looked at
-    monkeypatch.setattr(backend_hf_files, "model_info", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
+    monkeypatch.setattr(hub_module, "model_info", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
     hub.downloads.clear()
     extract_activations("org/m@step*", small_corpus, tmp_path / "s", **OPTIONS)
     assert hub.downloads == ["step1", "step2", "step3"]
@@ -141,8 +143,8 @@ def test_a_folder_has_no_commit_and_is_never_discarded(tiny_models, small_corpus
     extract_activations(folder, small_corpus, tmp_path / "s", removes_downloads=True, **OPTIONS)
     assert (folder / "model.safetensors").is_file()
     assert Store(tmp_path / "s").checkpoint("m")["commit"] is None
-    source = backend_hf_files.identify(Checkpoint("m", str(folder)), backend_hf.BackendSettings(), "float32")
-    backend_hf_files.discard(source)
+    source = identify(Checkpoint("m", str(folder)), BackendSettings(), "float32")
+    hub_module.discard(source)
     assert (folder / "model.safetensors").is_file()
 
 
@@ -150,5 +152,5 @@ def test_a_hub_that_does_not_answer_gives_no_commit(monkeypatch):
     def fails(*_, **__):
         raise OSError("offline")
 
-    monkeypatch.setattr(backend_hf_files, "model_info", fails)
-    assert backend_hf_files.commit_on_hub("org/m", "step1") is None
+    monkeypatch.setattr(hub_module, "model_info", fails)
+    assert hub_module.commit_on_hub("org/m", "step1") is None

@@ -4,7 +4,7 @@ import pytest
 import transformers
 
 from actlas.errors import CapturePointNotFound
-from actlas.extract.backends.hf.hub import refuse_experts
+from actlas.extract.backends.hf.identify import refuse_experts
 
 MIXTURES = (
     *("Mixtral", "Qwen2Moe", "Qwen3Moe", "Olmoe", "DeepseekV3", "GptOss", "GraniteMoe", "JetMoe", "Jamba"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from actlas.extract.sites.resolve import family_of
+from actlas.extract.sites.families import family_of
 
 SMALL = {"vocab_size": 32, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4}
 HEADS, SIZE = 4, 6

@@ -7,7 +7,8 @@ import pytest
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError
 from actlas.extract import extract_activations
-from actlas.extract.backends.base import BackendSettings, Capture, get_backend
+from actlas.extract.backends.base import BackendSettings, Capture
+from actlas.extract.backends.registry import get_backend
 from actlas.extract.backends.vllm import backend as backend_vllm
 from actlas.extract.backends.vllm.backend import VllmBackend, check_capture, check_gelu
 from actlas.names import Checkpoint

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from actlas.errors import ExtractionError, FidelityError, RecipeMismatch
+from actlas.extract.backends.agreement import compare
 from actlas.extract.backends.base import Capture
 from actlas.extract.backends.vllm.backend import check_gelu
-from actlas.extract.backends.vllm.calibrate import compare
 from actlas.extract.backends.vllm.link import EngineLink
 from actlas.extract.backends.vllm.settings import EngineSettings, check_facts, engine_arguments
 from benchmarks import vllm_parity

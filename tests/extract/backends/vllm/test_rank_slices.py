@@ -5,7 +5,7 @@ import pytest
 
 from actlas.errors import CapturePointNotFound
 from actlas.extract.backends.vllm.rank_slices import Heads, engine_points, rank_neurons, site_shapes
-from actlas.extract.sites.resolve import FAMILIES, known_sites
+from actlas.extract.sites.families import FAMILIES, known_sites
 
 KNOWN = [family for family in FAMILIES if family.engine is not None]
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from actlas.errors import FidelityError
-from actlas.extract.backends.agreement import TOLERANCE
-from actlas.extract.backends.vllm.calibrate import compare
+from actlas.extract.backends.agreement import TOLERANCE, compare
 
 THEIRS = {"resid": np.array([[[4.0, -1.0]], [[100.0, 0.0]]], dtype=np.float32)}
 
