@@ -91,15 +91,6 @@ class NeuronId:
 
 
 @dataclass(frozen=True)
-class CubeKey:
-    """Names one cube of a store."""
-
-    checkpoint: str
-    site: str
-    pooling: str
-
-
-@dataclass(frozen=True)
 class TokenSample:
     """Which token vectors are kept beside the pooled values, for probing and word-level work.
 

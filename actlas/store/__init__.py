@@ -5,9 +5,11 @@ from actlas.store.corpus.importers import import_concept_files, import_parallel,
 from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
 from actlas.store.layout import TextBlock
 from actlas.store.store import Store
+from actlas.store.values import BlockValues, TokenIds
 from actlas.store.verify import Verified, verify
+from actlas.store.write.checkpoint_writer import CheckpointWriter
 from actlas.store.write.score_writer import ScoreWriter
-from actlas.store.write.writer import BlockValues, CheckpointWriter, StoreWriter, TokenIds
+from actlas.store.write.writer import StoreWriter
 
 __all__ = [
     "BlockValues",

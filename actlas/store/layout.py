@@ -40,6 +40,9 @@ BLOCK_BYTES = 1 << 30
 #: Statistics whose ranking decides experts keep every bit that the kernels computed.
 EXACT_STATS = ("ap", "auroc", "ap_anti")
 
+#: Offset and length that the index of a shard names for a chunk that the shard does not hold.
+ABSENT = 2**64 - 1
+
 TEXTS = "corpus/texts.parquet"
 LABELS = "corpus/labels.parquet"
 TOKEN_IDS = "corpus/tokens.parquet"
@@ -145,18 +148,16 @@ class ArrayPlan:
         return np.dtype(self.dtype).itemsize
 
     @property
-    def raw_bytes(self) -> int:
-        return prod(self.shape) * self.itemsize
-
-    @property
     def fill_value(self) -> float | int:
         """NaN, so that what was never written can not pass for a value; 0 for integers."""
         if self.logical_dtype == "bfloat16":
             return 0x7FC0
         return float("nan") if np.dtype(self.dtype).kind == "f" else 0
 
-    def shard_grid(self) -> tuple[int, ...]:
-        return tuple(ceil(size / step) for size, step in zip(self.shape, self.shard, strict=True))
+    @property
+    def chunks_per_shard(self) -> tuple[int, ...]:
+        """How many chunks a shard holds along each dimension."""
+        return tuple(shard // chunk for shard, chunk in zip(self.shard, self.chunk, strict=True))
 
 
 def storage_dtype(dtype: str) -> str:
@@ -243,13 +244,13 @@ def count_plan(n_languages: int, n_layers: int, n_neurons: int, n_thresholds: in
     return ArrayPlan(shape, chunk, shard=shape, dtype="int64", logical_dtype="int64", dims=dims)
 
 
-def state_plan(array: str, n_sets: int, n_layers: int, n_neurons: int) -> ArrayPlan:
+def state_array_plan(array: str, n_sets: int, n_layers: int, n_neurons: int) -> ArrayPlan:
     """Grid of one array of `STATE_ARRAYS`: a set of texts at one layer is a chunk; a shard takes as many sets of a layer as fit.
 
     Example:
-        >>> state_plan("codes", 210, 24, 4096).shard
+        >>> state_array_plan("codes", 210, 24, 4096).shard
         (16, 1, 4096, 256)
-        >>> state_plan("squares", 210, 24, 4096).chunk
+        >>> state_array_plan("squares", 210, 24, 4096).chunk
         (5, 1, 1, 4096)
     """
     dims, dtype = STATE_ARRAYS[array]

@@ -9,9 +9,9 @@ from pathlib import Path
 import zarr
 
 from actlas.store.files.atomic import read_json
-from actlas.store.files.shard_reader import plan_of
-from actlas.store.files.shard_writer import ShardRecord, damaged_chunks
+from actlas.store.files.shard_reader import damaged_chunks, plan_of
 from actlas.store.layout import ArrayPlan
+from actlas.store.records import ShardRecord
 from actlas.store.store import Store
 
 

@@ -15,7 +15,8 @@ from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.layout import TextBlock
 from actlas.store.states import StatePlan
-from actlas.store.write.writer import BlockValues, StoreWriter, TokenIds
+from actlas.store.values import BlockValues, TokenIds
+from actlas.store.write.writer import StoreWriter
 
 
 @dataclass(frozen=True)

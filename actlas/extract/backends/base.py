@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from actlas.extract.checkpoints.weight_hash import weight_hash
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import Checkpoint
-from actlas.store.write.writer import BlockValues
+from actlas.store.values import BlockValues
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from actlas.errors import CorpusError, ExtractionError
 from actlas.names import TokenSample
 from actlas.store.corpus.corpus import Corpus
-from actlas.store.write.writer import TokenIds
+from actlas.store.values import TokenIds
 
 #: A span of a text is marked by two columns of its corpus, ``NAME_start`` and ``NAME_end``, in characters; the end is exclusive.
 SPAN_ENDS = ("_start", "_end")

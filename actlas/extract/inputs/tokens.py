@@ -15,7 +15,7 @@ from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.token_choice import choose_tokens
 from actlas.names import TokenSample
 from actlas.store.corpus.corpus import Corpus
-from actlas.store.write.writer import TokenIds
+from actlas.store.values import TokenIds
 
 
 @dataclass(frozen=True)

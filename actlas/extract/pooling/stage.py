@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import NotFiniteValues
 from actlas.extract.inputs.batches import BlockTexts
-from actlas.store.write.writer import BlockValues
+from actlas.store.values import BlockValues
 
 #: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
 _LOGITS_AT_ONCE = 512

@@ -13,7 +13,8 @@ from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.results import CheckpointProgress
 from actlas.extract.run.profile import Profile
 from actlas.store.layout import TextBlock
-from actlas.store.write.writer import BlockValues, CheckpointWriter
+from actlas.store.values import BlockValues
+from actlas.store.write.checkpoint_writer import CheckpointWriter
 
 
 def run_blocks(

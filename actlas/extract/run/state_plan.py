@@ -15,7 +15,7 @@ from actlas.names import StateRules
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.corpus.text_sets import text_sets
 from actlas.store.states import Ranges, StatePlan
-from actlas.store.write.checkpoint_writer import Shapes
+from actlas.store.values import Shapes
 
 #: Texts of the range that are in memory at a time.
 _TEXTS_AT_ONCE = 256

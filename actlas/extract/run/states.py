@@ -21,7 +21,7 @@ RANGE_MARGIN = 0.25
 
 @dataclass(frozen=True)
 class KernelFold:
-    """Adds values to moments, histograms or both; see `actlas.store.states.Fold`.
+    """Adds values to moments, histograms or both; see `actlas.store.states.Accumulator`.
 
     Attributes:
         kinds: "moments", "histogram" or both.
@@ -32,13 +32,13 @@ class KernelFold:
     threshold: float = 0.0
 
     def shapes(self, n_sets: int, n_neurons: int) -> Mapping[str, tuple[int, ...]]:
-        """See `Fold`."""
+        """See `Accumulator`."""
         sums = {"active": (n_sets, n_neurons), "total": (3, n_sets, n_neurons), "squares": (5, n_sets, n_neurons)}
         codes = {"codes": (n_sets, n_neurons, 256)}
         return {**(sums if "moments" in self.kinds else {}), **(codes if "histogram" in self.kinds else {})}
 
     def add(self, arrays: Arrays, sets: LanguageSets, texts: slice, values: NDArray[Any], ends: NDArray[np.float64]) -> None:
-        """See `Fold`."""
+        """See `Accumulator`."""
         numbers = np.ascontiguousarray(bfloat16_to_float32(values) if values.dtype == np.uint16 else values)
         is_concept, is_member = sets.is_concept[texts], sets.is_member[texts]
         for state in self._states(arrays, sets, ends):
@@ -47,7 +47,7 @@ class KernelFold:
         arrays["count"][:] = seen
 
     def merge(self, one: Arrays, other: Arrays) -> Arrays:
-        """See `Fold`."""
+        """See `Accumulator`."""
         both = {name: one[name] + other[name] for name in one}
         if "moments" in self.kinds:
             none = np.zeros(0, np.int64)

@@ -28,10 +28,11 @@ from actlas.extract.run.profile import Profile
 from actlas.extract.run.state_plan import disk_bytes, memory_warning, state_plan
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
-from actlas.store.states import StatePlan, remove_parts
+from actlas.store.states import StatePlan
 from actlas.store.store import Store
-from actlas.store.write.block_claims import BlockLedger
-from actlas.store.write.checkpoint_writer import Shapes
+from actlas.store.values import Shapes
+from actlas.store.write.block_claims import BlockClaims
+from actlas.store.write.state_writer import remove_parts
 from actlas.store.write.writer import StoreWriter, same_weights
 from actlas.timing import StageTimes
 
@@ -208,15 +209,15 @@ class Sweep:
         self._hashes[name] = weights
         return sorted({*here, *same_weights(self.path, name, weights)})
 
-    def _ledger(self, checkpoint: Checkpoint) -> BlockLedger | None:
+    def _ledger(self, checkpoint: Checkpoint) -> BlockClaims | None:
         """Whose its blocks are; None while the store is not there, whose blocks nobody knows before a model is loaded."""
         if not (self.path / "zarr.json").exists():
             return None
         blocks = layout.text_blocks(self.texts.corpus.n_texts, Store(self.path).about["texts_per_block"])
-        return BlockLedger(self.path, checkpoint.id, blocks)
+        return BlockClaims(self.path, checkpoint.id, blocks)
 
     def _load(
-        self, source: LocatedCheckpoint, stage: CheckpointProgress, profile: Profile, twins: list[str], ledger: BlockLedger | None
+        self, source: LocatedCheckpoint, stage: CheckpointProgress, profile: Profile, twins: list[str], ledger: BlockClaims | None
     ) -> CheckpointResult:
         stage.report("load")
         with profile.busy.during("load"):
@@ -233,7 +234,7 @@ class Sweep:
         stage: CheckpointProgress,
         profile: Profile,
         twins: list[str],
-        ledger: BlockLedger | None,
+        ledger: BlockClaims | None,
     ) -> CheckpointResult:
         shapes, options = session.shapes, self.options
         values = {site: shapes[site] for site in self.capture.sites}

@@ -24,7 +24,6 @@ TEXT_SCHEMA = {
     "parallel_id": pl.String,
     "split": pl.String,
 }
-LABEL_SCHEMA = {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}
 _SHOWN = 5
 
 

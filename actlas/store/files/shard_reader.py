@@ -1,4 +1,4 @@
-"""Reading parts of an array straight from its shards: only the chunks that hold something wanted, decoded side by side.
+"""Reading shards: parts of an array straight from them: only the chunks that hold something wanted, decoded side by side.
 
 zarr-python reads the same files; this exists because a question often reads every value of a cube, and its general path takes
 several times as long there.
@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
-from actlas.store.files.codecs import decode
-from actlas.store.files.shard_writer import ABSENT, index_bytes, read_index
-from actlas.store.layout import ArrayPlan
+from actlas.store.files.codecs import chunk_is_whole, crc_bytes, decode
+from actlas.store.layout import ABSENT, ArrayPlan
+from actlas.store.records import ShardRecord
 
 Selector = slice | NDArray[np.int64]
 
@@ -65,17 +67,17 @@ def read_part(folder: Path, plan: ArrayPlan, selectors: Sequence[Selector]) -> N
     axes = [_pieces(s, size, step) for s, size, step in zip(selectors, plan.shape, plan.chunk, strict=True)]
     shape = tuple(_length(s, size) for s, size in zip(selectors, plan.shape, strict=True))
     out = np.empty(shape, dtype=plan.dtype)
-    per_shard = [shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
+    per_shard = plan.chunks_per_shard
     jobs: dict[tuple[int, ...], list[tuple[_Piece, ...]]] = {}
     for pieces in itertools.product(*axes):
         shard = tuple(piece.chunk // n for piece, n in zip(pieces, per_shard, strict=True))
         jobs.setdefault(shard, []).append(pieces)
     for shard, wanted in jobs.items():
-        _read_shard(folder.joinpath("c", *map(str, shard)), plan, per_shard, wanted, out)
+        _read_shard(folder.joinpath("c", *map(str, shard)), plan, wanted, out)
     return out
 
 
-def _read_shard(path: Path, plan: ArrayPlan, per_shard: list[int], wanted: list[tuple[_Piece, ...]], out: NDArray[Any]) -> None:
+def _read_shard(path: Path, plan: ArrayPlan, wanted: list[tuple[_Piece, ...]], out: NDArray[Any]) -> None:
     try:
         fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -88,7 +90,8 @@ def _read_shard(path: Path, plan: ArrayPlan, per_shard: list[int], wanted: list[
         index = read_index(os.pread(fd, n_index, max(0, size - n_index)), plan)
 
         def fill(pieces: tuple[_Piece, ...]) -> None:
-            _fill(fd, index[tuple(piece.chunk % n for piece, n in zip(pieces, per_shard, strict=True))], plan, pieces, out)
+            inside = tuple(piece.chunk % n for piece, n in zip(pieces, index.shape, strict=False))
+            _fill(fd, index[inside], plan, pieces, out)
 
         if len(wanted) == 1:
             fill(wanted[0])
@@ -150,3 +153,45 @@ def _pieces(selector: Selector, size: int, step: int) -> list[_Piece]:
         _Piece(int(chunk), selector[chunks == chunk] - int(chunk) * step, np.flatnonzero(chunks == chunk))
         for chunk in np.unique(chunks)
     ]
+
+
+def index_bytes(plan: ArrayPlan) -> int:
+    """Size of the index at the end of a shard."""
+    return 16 * prod(plan.chunks_per_shard) + 4
+
+
+def read_index(table: bytes, plan: ArrayPlan) -> NDArray[np.uint64]:
+    """Offset and length of every chunk, ``"chunks along each dimension, 2"``.
+
+    Raises:
+        ValueError: If its checksum disagrees.
+    """
+    if crc_bytes(table[:-4]) != table[-4:]:
+        raise ValueError("the index of a shard is damaged")
+    return np.frombuffer(table[:-4], dtype="<u8").reshape(*plan.chunks_per_shard, 2)
+
+
+def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator[str]:
+    """What is wrong with a shard on disk, one line each; nothing where it is whole."""
+    file = root / record.path
+    if not file.exists():
+        yield f"{record.path}: missing"
+        return
+    data = file.read_bytes()
+    if len(data) != record.n_bytes:
+        yield f"{record.path}: {len(data):,} bytes, {record.n_bytes:,} were committed"
+        return
+    if google_crc32c.value(data) == record.crc32c:
+        return
+    try:
+        index = read_index(data[-index_bytes(plan) :], plan)
+    except ValueError:
+        yield f"{record.path}: its index is damaged"
+        return
+    bad = [
+        i
+        for i, (offset, size) in enumerate(index.reshape(-1, 2).tolist())
+        if offset != ABSENT and not chunk_is_whole(data[offset : offset + size])
+    ]
+    which = ", ".join(map(str, bad)) or "none, it is another file"
+    yield f"{record.path}: crc32c differs from the committed one; damaged chunks: {which}"

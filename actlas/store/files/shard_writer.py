@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import ceil, prod
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 
 from actlas.store.files.atomic import put_in_place, to_json, write_atomically, write_temporary
-from actlas.store.files.codecs import Codec, as_stored, chunk_is_whole, crc_bytes
-from actlas.store.layout import ArrayPlan
+from actlas.store.files.codecs import Codec, as_stored, crc_bytes
+from actlas.store.layout import ABSENT, ArrayPlan
+from actlas.store.records import ShardRecord
 from actlas.timing import StageTimes
 
-#: Offset and length of a chunk that a shard does not hold.
-ABSENT = 2**64 - 1
 #: Chunks that are encoded ahead of the one that is written.
 _AHEAD = 2 * (os.cpu_count() or 1) + 2
 _TILE = 64
@@ -55,7 +54,7 @@ def create_array(root: Path, path: str, plan: ArrayPlan, codec: Codec, attribute
         zarr_format=3,
     )
     metadata = array.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
-    # whoever begins at the same time writes the same bytes
+    # a run that begins at the same time writes the same bytes
     for parent in reversed(PurePosixPath(path).parents[:-1]):
         group = root / parent / "zarr.json"
         if not group.exists():
@@ -64,41 +63,29 @@ def create_array(root: Path, path: str, plan: ArrayPlan, codec: Codec, attribute
 
 
 @dataclass(frozen=True)
-class ShardRecord:
-    """What the commit record of a block says about one shard: enough to tell later whether it is whole."""
-
-    path: str
-    n_bytes: int
-    crc32c: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class ShardThreads:
-    """Who writes shards.
+    """The threads that write shards.
 
     Attributes:
-        pool: Threads that turn and encode chunks.
-        settler: One thread that puts written shards in their place, in the order in which they were written.
+        pool: Threads that transpose and encode chunks.
+        finisher: One thread that puts written shards in their place, in the order in which they were written.
         sync: Whether to flush file and folder to disk.
         times: Seconds of "transpose" and "encode" (of the pool's threads, added up), "file" (writing) and "sync".
     """
 
     pool: ThreadPoolExecutor
-    settler: ThreadPoolExecutor
+    finisher: ThreadPoolExecutor
     sync: bool = True
     times: StageTimes = field(default_factory=StageTimes)
 
-    def settle(self, temporary: Path, path: Path) -> Future[None]:
-        """Put a file that is written in its place, after those before it."""
+    def finish(self, temporary: Path, path: Path) -> Future[None]:
+        """Put a written file in its place, after those that were written before it."""
 
         def put() -> None:
             with self.times.during("sync"):
                 put_in_place(temporary, path, sync=self.sync)
 
-        return self.settler.submit(put)
+        return self.finisher.submit(put)
 
 
 def write_shards(
@@ -133,10 +120,12 @@ def write_shards(
         TypeError: If `values` has another dtype than the array on disk.
     """
     # a shard waits for the disk while the chunks of the next ones are encoded and written
-    with ThreadPoolExecutor(1, thread_name_prefix="actlas-settle") as settler:
-        records, settling = start_shards(root, path, plan, codec, values, start=start, threads=ShardThreads(pool, settler, sync))
-        for settled in settling:
-            settled.result()
+    with ThreadPoolExecutor(1, thread_name_prefix="actlas-finish") as finisher:
+        records, placements = start_shards(
+            root, path, plan, codec, values, start=start, threads=ShardThreads(pool, finisher, sync)
+        )
+        for placement in placements:
+            placement.result()
     return records
 
 
@@ -164,13 +153,13 @@ def start_shards(
         grid = [begin // step + i for begin, step, i in zip(start, plan.shard, index, strict=True)]
         windows.append((f"{path}/c/{'/'.join(map(str, grid))}", _window(values, index, plan.shard)))
     chunks = _encoded((window for _, window in windows), plan, codec, threads)
-    records, settling = [], []
+    records, placements = [], []
     for name, _ in windows:
-        shard = _Assembly(itertools.islice(chunks, n_chunks(plan)))
+        shard = _Assembly(itertools.islice(chunks, prod(plan.chunks_per_shard)))
         written = write_temporary(root / name, _while_written(shard.parts(), threads.times))
-        settling.append(threads.settle(written, root / name))
+        placements.append(threads.finish(written, root / name))
         records.append(ShardRecord(name, shard.n_bytes, shard.crc32c))
-    return records, settling
+    return records, placements
 
 
 def _window(values: NDArray[Any], index: tuple[int, ...], step: tuple[int, ...]) -> NDArray[Any]:
@@ -179,7 +168,7 @@ def _window(values: NDArray[Any], index: tuple[int, ...], step: tuple[int, ...])
 
 
 def _while_written(parts: Iterable[bytes], times: StageTimes) -> Iterator[bytes]:
-    """The parts, and the time that whoever asks for them spends between two."""
+    """The parts; the time that their consumer spends between two of them counts as "file"."""
     for part in parts:
         with times.during("file"):
             yield part
@@ -190,7 +179,7 @@ def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, thre
 
     A few are encoded ahead, over the borders of shards, so that no thread waits for a file to be written.
     """
-    grid = [range(shard // chunk) for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
+    grid = [range(n) for n in plan.chunks_per_shard]
 
     def encode(piece: NDArray[Any]) -> bytes:
         if not piece.size:
@@ -253,12 +242,12 @@ def _whole_chunk(piece: NDArray[Any], plan: ArrayPlan) -> NDArray[Any]:
         chunk = _working.chunk = np.empty(plan.chunk, dtype=plan.dtype)
     if piece.shape != plan.chunk:
         chunk.fill(plan.fill_value)
-    _copy_turning(piece, chunk[tuple(map(slice, piece.shape))])
+    _copy_transposed(piece, chunk[tuple(map(slice, piece.shape))])
     return chunk
 
 
-def _copy_turning(source: NDArray[Any], target: NDArray[Any]) -> None:
-    """Copy in square tiles of the last two dimensions: several times faster than one pass when `source` is a transposed view."""
+def _copy_transposed(source: NDArray[Any], target: NDArray[Any]) -> None:
+    """Copy in square tiles of the last two dimensions: several times faster than one pass where `source` is a transposed view."""
     rows, columns = source.shape[-2:]
     if source.strides[-1] <= source.strides[-2]:
         target[...] = source
@@ -272,51 +261,3 @@ def _copy_turning(source: NDArray[Any], target: NDArray[Any]) -> None:
         for column in range(0, columns, _TILE):
             tile = (..., slice(row, row + _TILE), slice(column, column + _TILE))
             target[tile] = source[tile]
-
-
-def n_chunks(plan: ArrayPlan) -> int:
-    """Chunks of a shard."""
-    return prod(shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True))
-
-
-def index_bytes(plan: ArrayPlan) -> int:
-    """Size of the index at the end of a shard."""
-    return 16 * n_chunks(plan) + 4
-
-
-def read_index(table: bytes, plan: ArrayPlan) -> NDArray[np.uint64]:
-    """Offset and length of every chunk, ``"chunks along each dimension, 2"``.
-
-    Raises:
-        ValueError: If its checksum disagrees.
-    """
-    if crc_bytes(table[:-4]) != table[-4:]:
-        raise ValueError("the index of a shard is damaged")
-    grid = [shard // chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True)]
-    return np.frombuffer(table[:-4], dtype="<u8").reshape(*grid, 2)
-
-
-def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator[str]:
-    """What is wrong with a shard on disk, one line each; nothing where it is whole."""
-    file = root / record.path
-    if not file.exists():
-        yield f"{record.path}: missing"
-        return
-    data = file.read_bytes()
-    if len(data) != record.n_bytes:
-        yield f"{record.path}: {len(data):,} bytes, {record.n_bytes:,} were committed"
-        return
-    if google_crc32c.value(data) == record.crc32c:
-        return
-    try:
-        index = read_index(data[-index_bytes(plan) :], plan)
-    except ValueError:
-        yield f"{record.path}: its index is damaged"
-        return
-    bad = [
-        i
-        for i, (offset, size) in enumerate(index.reshape(-1, 2).tolist())
-        if offset != ABSENT and not chunk_is_whole(data[offset : offset + size])
-    ]
-    which = ", ".join(map(str, bad)) or "none, it is another file"
-    yield f"{record.path}: crc32c differs from the committed one; damaged chunks: {which}"

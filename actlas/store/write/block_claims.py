@@ -7,12 +7,13 @@ from pathlib import Path
 from zlib import crc32
 
 from actlas.store import layout
-from actlas.store.files.atomic import Claim, read_json
+from actlas.store.files.atomic import read_json
+from actlas.store.files.locks import Claim
 from actlas.store.layout import TextBlock
-from actlas.store.states import in_states
+from actlas.store.write.state_writer import in_states
 
 
-class BlockLedger:
+class BlockClaims:
     """Blocks of one checkpoint, as their commit records and claims say. It knows neither shapes nor values.
 
     Args:

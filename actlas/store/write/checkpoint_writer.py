@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from actlas.names import Checkpoint
 from actlas.store import layout
 from actlas.store.corpus.text_sets import text_sets
 from actlas.store.files.atomic import (
-    Claim,
     clear_temporaries,
     create_once,
     npy_bytes,
@@ -26,38 +24,17 @@ from actlas.store.files.atomic import (
     write_atomically,
     write_temporary,
 )
-from actlas.store.files.shard_writer import ShardRecord, create_array, start_shards, write_shards
+from actlas.store.files.locks import Claim
+from actlas.store.files.shard_writer import create_array, start_shards, write_shards
 from actlas.store.layout import ArrayPlan, TextBlock
-from actlas.store.states import StatePlan, StateWriter, in_states, remove_parts
-from actlas.store.write.block_claims import BlockLedger
+from actlas.store.records import ShardRecord
+from actlas.store.states import StatePlan
+from actlas.store.values import BlockValues, Shapes
+from actlas.store.write.block_claims import BlockClaims
+from actlas.store.write.state_writer import StateWriter, in_states, remove_parts
 
 if TYPE_CHECKING:
     from actlas.store.write.writer import StoreWriter
-
-Shapes = Mapping[str, tuple[int, int]]
-
-
-@dataclass
-class BlockValues:
-    """Everything that one block of texts gives at one checkpoint.
-
-    Attributes:
-        cubes: site -> ``"layers neurons texts"`` in the stored dtype (bfloat16 as its bits in uint16); any strides. Of sites that
-            only states are kept of, too.
-        tokens: site -> ``"layers tokens channels"``: vectors of the block's sampled tokens, in the order of the sample.
-        counts: site -> int64 ``"languages layers neurons"``: tokens above the count threshold; of several thresholds one after
-            the other along the first axis.
-        n_tokens: int64 ``"languages"``: tokens that took part in the counts.
-        loss_sum: Sum of next-token losses in nats.
-        loss_tokens: Tokens that sum is over.
-    """
-
-    cubes: Mapping[str, NDArray[Any]]
-    tokens: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    n_tokens: NDArray[np.int64] | None = None
-    loss_sum: float = 0.0
-    loss_tokens: int = 0
 
 
 class CheckpointWriter:
@@ -72,12 +49,12 @@ class CheckpointWriter:
         token_cubes: Shapes,
         counts: Shapes,
         states: StatePlan | None = None,
-        ledger: BlockLedger | None = None,
+        claims: BlockClaims | None = None,
     ) -> None:
         self.store = store
         self.checkpoint = checkpoint
-        self.ledger = ledger or BlockLedger(store.path, checkpoint.id, store.blocks)
-        self.folder, self.blocks = self.ledger.folder, store.blocks
+        self.claims = claims or BlockClaims(store.path, checkpoint.id, store.blocks)
+        self.folder, self.blocks = self.claims.folder, store.blocks
         recipe, corpus, n_blocks = store.recipe, store.corpus, len(store.blocks)
         texts = store.blocks[0].n_texts
         self.cubes = {site: layout.cube_plan(*shape, corpus.n_texts, texts, recipe.dtype) for site, shape in cubes.items()}
@@ -136,28 +113,28 @@ class CheckpointWriter:
     @property
     def is_complete(self) -> bool:
         """Whether the checkpoint is committed and visible."""
-        return self.ledger.is_complete
+        return self.claims.is_complete
 
     def _part(self, block: TextBlock, site: str) -> Path:
         return self.folder / "blocks" / f"{block.index:06d}.{site}.npy"
 
     def is_committed(self, block: TextBlock) -> bool:
         """Whether a block is written and will never be written again."""
-        return self.ledger.is_committed(block)
+        return self.claims.is_committed(block)
 
     @property
     def pending(self) -> list[TextBlock]:
         """Blocks without a commit record, whoever works on them."""
-        return self.ledger.pending
+        return self.claims.pending
 
     def claim_next(self, part: tuple[int, int] | None = None) -> TextBlock | None:
-        """See `BlockLedger.claim_next`."""
-        return self.ledger.claim_next(part)
+        """See `BlockClaims.claim_next`."""
+        return self.claims.claim_next(part)
 
     def release_claims(self) -> None:
         """Give back the blocks that were claimed and not committed, once nothing is written any more."""
         self._wait()
-        self.ledger.release_all()
+        self.claims.release_all()
         if self.states is not None:
             self.states.release()
 
@@ -184,17 +161,17 @@ class CheckpointWriter:
             ValueError: If the block is not claimed by us, or an array has another shape than was announced.
             TypeError: If an array has another dtype than the store keeps.
         """
-        if not self.ledger.owns(block):
+        if not self.claims.owns(block):
             raise ValueError(f"block {block.index} of {self.checkpoint.id} is not claimed here; only its owner may write it")
         self._check(block, values)
         shards: list[ShardRecord] = []
-        settling: list[Future[None]] = []
+        placements: list[Future[None]] = []
         name, pooling, store = self.checkpoint.id, self.store.recipe.pooling, self.store
 
         def start(path: str, plan: ArrayPlan, array: NDArray[Any], at: tuple[int, ...]) -> None:
             written = start_shards(store.path, path, plan, store.codec, array, start=at, threads=store.threads)
             shards.extend(written[0])
-            settling.extend(written[1])
+            placements.extend(written[1])
 
         for site, plan in self.cubes.items():
             start(layout.cube_path(name, site, pooling), plan, values.cubes[site], (0, 0, block.start))
@@ -206,7 +183,7 @@ class CheckpointWriter:
         for site, counts in values.counts.items():
             # committed with the block, summed when the last block is in; only the languages of the block
             part = npy_bytes(counts[self._counted_rows(n_counted)].astype(np.int32))
-            settling.append(store.threads.settle(write_temporary(self._part(block, site), [part]), self._part(block, site)))
+            placements.append(store.threads.finish(write_temporary(self._part(block, site), [part]), self._part(block, site)))
         record = {
             "start": block.start,
             "stop": block.stop,
@@ -216,24 +193,24 @@ class CheckpointWriter:
             "shards": [shard.to_json() for shard in shards],
         }
         if self.states is None:
-            return store.threads.settler.submit(self._commit_settled, block.index, record, settling)
-        _finish(settling)
+            return store.threads.finisher.submit(self._commit_placed, block.index, record, placements)
+        _wait_for(placements)
         with store.times.during("fold"):
             self.states.add(block, values.cubes, record)
         if self.states.is_due:
             self.flush()
-        there: Future[None] = Future()
-        there.set_result(None)
-        return there
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
-    def _commit_settled(self, index: int, record: Mapping[str, Any], settling: Sequence[Future[None]]) -> None:
-        _finish(settling)
+    def _commit_placed(self, index: int, record: Mapping[str, Any], placements: Sequence[Future[None]]) -> None:
+        _wait_for(placements)
         with self.store.times.during("commit"):
             self._commit(index, record)
 
     def _wait(self) -> None:
         """Until every block that was started is committed, or could not be."""
-        self.store.threads.settler.submit(lambda: None).result()
+        self.store.threads.finisher.submit(lambda: None).result()
 
     def flush(self) -> None:
         """Commit the blocks that were written and wait for it; those that could not be have told whoever started them."""
@@ -244,8 +221,8 @@ class CheckpointWriter:
                     self._commit(index, record)
 
     def _commit(self, index: int, record: Mapping[str, Any]) -> None:
-        write_atomically(self.ledger.record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
-        self.ledger.release(index)
+        write_atomically(self.claims.record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
+        self.claims.release(index)
 
     def _counted_rows(self, n_counted: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows of the counts, thresholds times languages, whose language has tokens in a block."""
@@ -278,7 +255,7 @@ class CheckpointWriter:
         Returns:
             True if the checkpoint is complete, False if other owners still have blocks to write.
         """
-        with self.ledger.finishing():
+        with self.claims.finishing():
             if not self.is_complete:
                 if self.pending or not self._complete_records():
                     return False
@@ -292,7 +269,7 @@ class CheckpointWriter:
             return True
 
     def _make_visible(self, extra: Mapping[str, Any]) -> None:
-        records = [read_json(self.ledger.record(block)) for block in self.blocks]
+        records = [read_json(self.claims.record(block)) for block in self.blocks]
         n_tokens = np.array([record["n_tokens"] for record in records], dtype=np.int64)
         shards: list[ShardRecord] = []
         for site, plan in self.counts.items():
@@ -324,7 +301,7 @@ class CheckpointWriter:
             False if an owner is just about to do it himself.
         """
         for index, record in in_states(self.folder).items():
-            path = self.ledger.record(self.blocks[index])
+            path = self.claims.record(self.blocks[index])
             if not path.exists():
                 claim = Claim.take(path.with_suffix(".claim"))
                 if claim is None:
@@ -345,6 +322,6 @@ class CheckpointWriter:
             clear_temporaries(self.store.path / kind / self.checkpoint.id)
 
 
-def _finish(settling: Sequence[Future[None]]) -> None:
-    for settled in settling:
-        settled.result()
+def _wait_for(placements: Sequence[Future[None]]) -> None:
+    for placement in placements:
+        placement.result()

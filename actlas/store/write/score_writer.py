@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from actlas.errors import RecipeMismatch
 from actlas.store import layout
-from actlas.store.files.atomic import Claim, clear_temporaries, read_json, to_json, write_atomically
+from actlas.store.files.atomic import clear_temporaries, read_json, to_json, write_atomically
 from actlas.store.files.codecs import Codec
+from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import create_array, write_shards
 
 

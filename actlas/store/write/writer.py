@@ -9,47 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import sets_frame, text_sets
-from actlas.store.files.atomic import Claim, clear_temporaries, create_once, read_json, to_json, write_atomically
+from actlas.store.files.atomic import clear_temporaries, create_once, read_json, to_json, write_atomically
 from actlas.store.files.codecs import CODECS, DEFAULT_CODEC, Codec
+from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import ShardThreads
-from actlas.store.layout import TextBlock
 from actlas.store.states import StatePlan
-from actlas.store.write.block_claims import BlockLedger
-from actlas.store.write.checkpoint_writer import BlockValues, CheckpointWriter, Shapes
+from actlas.store.values import Shapes, TokenIds
+from actlas.store.write.block_claims import BlockClaims
+from actlas.store.write.checkpoint_writer import CheckpointWriter
 from actlas.timing import StageTimes
-
-__all__ = ["BlockValues", "CheckpointWriter", "StoreWriter", "TextBlock", "TokenIds", "check_recipe", "same_weights"]
-
-
-@dataclass(frozen=True)
-class TokenIds:
-    """Token ids of all texts, one after the other.
-
-    Attributes:
-        ids: int32 ``"tokens"``.
-        offsets: int64 ``"texts + 1"``: text t owns ``ids[offsets[t]:offsets[t + 1]]``.
-    """
-
-    ids: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens per text."""
-        return np.diff(self.offsets)
 
 
 class StoreWriter:
@@ -93,19 +72,19 @@ class StoreWriter:
         self.n_threads = n_threads or os.cpu_count() or 1
         self.threads = ShardThreads(
             ThreadPoolExecutor(self.n_threads, thread_name_prefix="actlas-encode"),
-            ThreadPoolExecutor(1, thread_name_prefix="actlas-settle"),
+            ThreadPoolExecutor(1, thread_name_prefix="actlas-finish"),
             sync,
             self.times,
         )
         with Claim.hold(self.path / "manifests" / "create.claim"):
             about = self._existing() or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
-            self._settled.unlink(missing_ok=True)
+            self._intention.unlink(missing_ok=True)
         self.codec: Codec = CODECS[about["codec"]]
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         self.block_tokens: tuple[int, ...] = tuple(about["sampled_tokens_per_block"])
 
     @property
-    def _settled(self) -> Path:
+    def _intention(self) -> Path:
         """What is to be created, while it is created."""
         return self.path / "manifests" / "create.json"
 
@@ -121,13 +100,13 @@ class StoreWriter:
     def _create(self, tokens: TokenIds, sample: pl.DataFrame | None, texts_per_block: int, codec: str) -> dict[str, Any]:
         """Corpus first; the root's zarr.json comes last and makes the folder a store.
 
-        Where no lock keeps another machine from creating the same store, what the first one settled holds for both: from then
-        on both write the same bytes.
+        Where no lock keeps another machine from creating the same store, what the first one wrote down holds for both: from
+        then on both write the same bytes.
         """
         wanted = {"recipe": self.recipe.to_json(), "codec": codec, "texts_per_block": texts_per_block}
-        create_once(self._settled, [to_json(wanted)], sync=self.sync)
+        create_once(self._intention, [to_json(wanted)], sync=self.sync)
         try:
-            there = read_json(self._settled)
+            there = read_json(self._intention)
         except FileNotFoundError:
             there = wanted  # the other one is done
         if (existing := self._existing()) is not None:
@@ -185,7 +164,7 @@ class StoreWriter:
         token_cubes: Shapes | None = None,
         counts: Shapes | None = None,
         states: StatePlan | None = None,
-        ledger: BlockLedger | None = None,
+        claims: BlockClaims | None = None,
     ) -> CheckpointWriter:
         """Begin a checkpoint, or go on with one that was begun.
 
@@ -196,13 +175,13 @@ class StoreWriter:
             token_cubes: site -> (layers, channels).
             counts: site -> (layers, neurons), for sites whose active tokens are counted.
             states: What is kept of the pooled values in place of cubes.
-            ledger: Where a block of it may be reserved already.
+            claims: Claims of its blocks, where one may be reserved already.
 
         Raises:
             RecipeMismatch: If it was begun with other weights or other shapes.
         """
         token_cubes = (token_cubes or {}) if any(self.block_tokens) else {}
-        return CheckpointWriter(self, checkpoint, provenance, cubes, token_cubes, counts or {}, states, ledger)
+        return CheckpointWriter(self, checkpoint, provenance, cubes, token_cubes, counts or {}, states, claims)
 
     def same_weights(self, checkpoint_id: str, weight_hash: str) -> list[str]:
         """Other checkpoints of the store, begun or complete, that hold the very same weights."""
@@ -211,7 +190,7 @@ class StoreWriter:
     def close(self) -> None:
         """Stop the threads, once what was started is done."""
         self.threads.pool.shutdown()
-        self.threads.settler.shutdown()
+        self.threads.finisher.shutdown()
 
     def __enter__(self) -> StoreWriter:
         return self

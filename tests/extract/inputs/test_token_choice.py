@@ -6,7 +6,7 @@ from actlas.errors import CorpusError, ExtractionError
 from actlas.extract.inputs.token_choice import choose_tokens
 from actlas.names import TokenSample
 from actlas.store.corpus.corpus import corpus_from_frames
-from actlas.store.write.writer import TokenIds
+from actlas.store.values import TokenIds
 
 TEXTS = ["una gota de agua", "sal"]
 # <s> u na _gota _de _ag ua </s> | <s> sal </s>, where tokens begin with the space before a word

@@ -17,7 +17,7 @@ from actlas.extract.parallel import devices
 from actlas.extract.results import Progress
 from actlas.store.layout import text_blocks
 from actlas.store.store import Store
-from actlas.store.write.block_claims import BlockLedger
+from actlas.store.write.block_claims import BlockClaims
 
 OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
 
@@ -142,7 +142,7 @@ def test_no_model_is_loaded_where_others_have_all_blocks(alone, contents, tiny_m
     # its own part is there and the rest is not its own
     assert status(part=(1, 2)) == ("shared", 1)
     n_texts = Store(store).corpus.n_texts
-    others = BlockLedger(store, "llama", text_blocks(n_texts, 4))
+    others = BlockClaims(store, "llama", text_blocks(n_texts, 4))
     claimed = []
     while (block := others.claim_next()) is not None:
         claimed.append(block.index)

@@ -21,8 +21,8 @@ CHILD = """
 import sys, time
 from actlas.extract import extract_activations
 from actlas.extract.backends.hf.backend import HfSession
-from actlas.store import states
-states.COMMIT_SECONDS, states._COMMIT_SHARE = 0.05, 0.0
+from actlas.store.write import state_writer
+state_writer.COMMIT_SECONDS, state_writer._COMMIT_SHARE = 0.05, 0.0
 run_block = HfSession.run_block
 def slowly(self, block, **kwargs):
     time.sleep(0.02)

@@ -10,8 +10,8 @@ from actlas.extract import extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
 from actlas.extract.run.state_plan import drawn_texts
 from actlas.kernels import HistogramState, MomentState
-from actlas.store import states as store_states
 from actlas.store.store import Store
+from actlas.store.write import state_writer
 
 OPTIONS = {"sites": ("mlp_pre", "resid"), "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "syncs": False}
 KINDS = ("counts", "moments", "histogram")
@@ -62,8 +62,8 @@ def test_states_are_those_of_the_cube_s_values(dtype, tiny_models, small_corpus,
 def test_a_stopped_run_goes_on_with_the_same_bytes(memory, commit_seconds, tiny_models, small_corpus, tmp_path, monkeypatch):
     folder = tiny_models("llama")
     extract(folder, small_corpus, tmp_path / "whole", stats_only=KINDS)
-    monkeypatch.setattr(store_states, "COMMIT_SECONDS", commit_seconds)
-    monkeypatch.setattr(store_states, "_COMMIT_SHARE", 0.0)
+    monkeypatch.setattr(state_writer, "COMMIT_SECONDS", commit_seconds)
+    monkeypatch.setattr(state_writer, "_COMMIT_SHARE", 0.0)
     run_block = backend_hf.HfSession.run_block
     for stop_at in (4, 3, 5):
         seen = []

@@ -11,7 +11,7 @@ import pytest
 
 from actlas.store.files.atomic import write_temporary
 from actlas.store.write import checkpoint_writer
-from actlas.store.write.block_claims import BlockLedger
+from actlas.store.write.block_claims import BlockClaims
 from tests.store.conftest import Planted
 
 
@@ -21,7 +21,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_reserved_block_is_the_next_one_and_nobody_else_s(planted: Planted, tmp_path: Path) -> None:
     with planted.writer(tmp_path / "s") as writer:
-        mine, theirs = (BlockLedger(tmp_path / "s", "model-step1", writer.blocks) for _ in range(2))
+        mine, theirs = (BlockClaims(tmp_path / "s", "model-step1", writer.blocks) for _ in range(2))
         assert mine.reserve((1, 5))
         assert not theirs.reserve((1, 5)), "the one block of this part is taken"
         assert theirs.reserve()
@@ -38,20 +38,20 @@ def test_what_was_reserved_is_written_by_the_checkpoint_s_writer(planted: Plante
     whole = planted.write(tmp_path / "whole")
     with planted.writer(tmp_path / "s") as writer:
         cubes = {site: array.shape[:2] for site, array in planted.values.items()}
-        ledger = BlockLedger(tmp_path / "s", "model-step1", writer.blocks)
-        assert ledger.reserve()
+        claims = BlockClaims(tmp_path / "s", "model-step1", writer.blocks)
+        assert claims.reserve()
         begun = planted.begin(writer)
         run = writer.checkpoint(
-            begun.checkpoint, {"weight_hash": "hash of model-step1"}, cubes, begun_tokens(), begun_counts(), ledger=ledger
+            begun.checkpoint, {"weight_hash": "hash of model-step1"}, cubes, begun_tokens(), begun_counts(), claims=claims
         )
         n_written = 0
         while (block := run.claim_next()) is not None:
             run.write_block(block, planted.block(block.start, block.stop))
             n_written += 1
         assert n_written == len(writer.blocks)
-        assert ledger.reserve(), "all is committed and nobody has made it visible: a model is needed for that"
+        assert claims.reserve(), "all is committed and nobody has made it visible: a model is needed for that"
         assert run.finish({"fidelity": 0.0})
-        assert not ledger.reserve()
+        assert not claims.reserve()
     assert contents(tmp_path / "s") == contents(whole)
 
 
@@ -92,7 +92,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 fcntl.flock = lambda fd, how: None
 from tests.store.conftest import plant
-from tests.store import test_states as kept
+from tests.store.write import test_state_writer as kept
 import socket
 me, root = int(sys.argv[1]), Path(sys.argv[2])
 socket.gethostname = lambda: f"machine-{me}"
@@ -139,7 +139,7 @@ def test_two_machines_without_locks_between_them(planted: Planted, tmp_path: Pat
         for process in running:
             process.kill()
     assert [process.returncode for process in running] == [0, 0], errors
-    from tests.store.test_states import check
+    from tests.store.write.test_state_writer import check
 
     for turn in range(n_turns):
         assert contents(tmp_path / f"cube-{turn}.actlas") in alone
@@ -152,7 +152,7 @@ def test_another_machine_completes_the_checkpoint_first(
     moment: str, planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = planted.write(tmp_path / "whole")
-    monkeypatch.setattr("actlas.store.files.atomic.fcntl.flock", lambda fd, how: None)
+    monkeypatch.setattr("actlas.store.files.locks.fcntl.flock", lambda fd, how: None)
     with planted.writer(tmp_path / "s") as one, planted.writer(tmp_path / "s") as other:
         first, second = planted.begin(one), planted.begin(other)
         while (block := first.claim_next()) is not None:

@@ -22,7 +22,7 @@ from actlas.extract.backends.vllm.rank_slices import engine_family, engine_point
 from actlas.extract.backends.vllm.settings import EngineSettings, check_facts, engine_arguments
 from actlas.extract.inputs.batches import BlockTexts, plan_batches
 from actlas.names import Checkpoint
-from actlas.store.write.writer import BlockValues
+from actlas.store.values import BlockValues
 
 #: Tokens of a pass where the user does not say.
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}

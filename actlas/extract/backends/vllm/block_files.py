@@ -15,7 +15,7 @@ from actlas.extract.backends.base import Capture
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import tuples
 from actlas.store.layout import storage_dtype
-from actlas.store.write.writer import BlockValues
+from actlas.store.values import BlockValues
 
 _TEXTS = "texts.npz"
 

@@ -1,0 +1,73 @@
+"""Claims: ownership of a piece of work that ends with the process that holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from actlas.errors import StoreError
+
+
+class Claim:
+    """Ownership of a piece of work, held as a lock on a file: it ends with the process that holds it, however that ends.
+
+    Works between processes on one machine, and between machines on file systems that honour `flock` (NFSv4, Lustre with
+    the `flock` mount option).
+
+    Raises:
+        StoreError: Where the file system has no locks at all.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd: int | None = fd
+
+    @classmethod
+    def take(cls, path: Path) -> Claim | None:
+        """The claim, or None where somebody else holds it."""
+        return cls._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @classmethod
+    def hold(cls, path: Path) -> Claim:
+        """The claim, after waiting for whoever holds it."""
+        claim = cls._lock(path, fcntl.LOCK_EX)
+        assert claim is not None  # a blocking lock is granted or interrupted, never refused
+        return claim
+
+    @classmethod
+    def _lock(cls, path: Path, how: int) -> Claim | None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(fd, how)
+                # the former owner may have removed the file between our open and our lock
+                if os.path.exists(path) and os.fstat(fd).st_ino == os.stat(path).st_ino:
+                    return cls(path, fd)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                os.close(fd)
+                raise StoreError(
+                    f"the file system of {path.parent} has no locks ({error.strerror}), which keep two runs from one piece of "
+                    "work; put the store on another one, or mount this one with them (Lustre: -o flock)"
+                ) from error
+            os.close(fd)
+
+    def release(self) -> None:
+        """Give the claim back and remove its file; further calls do nothing."""
+        if self._fd is not None:
+            self.path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
