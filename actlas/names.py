@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+#: Version of this package; what it computes and keeps is recorded with it.
+VERSION = "0.1.0"
+
 #: Sites whose neurons are outputs of a linear map. Experts are ranked over these, all layers together.
 LINEAR_SITES = ("attn_out", "attn_qkv", "mlp_out", "mlp_pre", "mlp_up")
 #: Every site with a name of its own. `mlp_up` exists in gated MLPs only: the linear branch beside `mlp_pre`.

@@ -24,8 +24,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _score(options: argparse.Namespace) -> None:
-    from actlas.query import score_neurons
-    from actlas.query.questions.scores import DEFAULT_STATS
+    from actlas.query import DEFAULT_STATS, score_neurons
 
     line = ProgressLine(options.quiet)
     frame = score_neurons(

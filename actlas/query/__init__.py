@@ -3,12 +3,13 @@
 Importing this loads no model library; numba and scikit-learn are loaded by the questions that need them.
 """
 
+from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
 from actlas.query.questions.experts import control_experts, top_experts
 from actlas.query.questions.lape import language_neurons
 from actlas.query.questions.overlap import expert_overlap, overlap_controls
 from actlas.query.questions.probe import probe_summary, train_probes
-from actlas.query.questions.scores import DEFAULT_STATS, score_neurons
+from actlas.query.questions.scores import score_neurons
 from actlas.query.questions.top_texts import neuron_texts, top_texts
 from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
 from actlas.query.schema import TABLES, Table

@@ -1,4 +1,4 @@
-"""All neurons of a checkpoint in one row, and the best among them."""
+"""All neurons of a checkpoint in one row, and the best of a row: every ranking of neurons or texts, with its rule for ties."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.query.atlas import Atlas
+from actlas.errors import QueryError
+from actlas.store.store import Store
 
 Indices = NDArray[np.int64]
 
@@ -32,7 +33,7 @@ class NeuronAxis:
     shapes: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, store: Atlas, checkpoint: str, sites: Sequence[str]) -> NeuronAxis:
+    def of(cls, store: Store, checkpoint: str, sites: Sequence[str]) -> NeuronAxis:
         """The axis of some sites of a checkpoint."""
         named = tuple(sorted(set(sites)))
         return cls(named, tuple(store.shape(checkpoint, site) for site in named))
@@ -86,7 +87,21 @@ class NeuronAxis:
         }
 
 
-def named(names: Sequence[str], at: Indices) -> pl.Series:
+def check_neuron(store: Store, checkpoint: str, site: str, layer: int, neuron: int) -> None:
+    """Refuse a neuron that a site does not have.
+
+    Raises:
+        QueryError: If the layer or the neuron is not there.
+        CubeNotFound: If the site is not.
+    """
+    n_layers, n_neurons = store.shape(checkpoint, site)
+    if not (0 <= layer < n_layers and 0 <= neuron < n_neurons):
+        raise QueryError(
+            f"{site} of {checkpoint} has {n_layers} layers of {n_neurons:,} neurons, no neuron {neuron} in layer {layer}"
+        )
+
+
+def names_at(names: Sequence[str], at: Indices) -> pl.Series:
     """Names by their positions."""
     return pl.Series(names, dtype=pl.String).gather(at.astype(np.uint32))
 
@@ -111,3 +126,51 @@ def top_indices(values: NDArray[Any], k: int) -> Indices:
         above, equal = there[ranked > bar], there[ranked == bar]
         there = np.sort(np.concatenate([above, equal[: k - above.size]]))
     return np.asarray(there[np.argsort(-rounded[there], kind="stable")])
+
+
+def top_columns(values: NDArray[Any], n: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Columns with the n largest values of every row, largest first, ties by column; and those values.
+
+    Example:
+        >>> top_columns(np.array([[1.0, 3.0, 3.0, 2.0]]), 3)[0].tolist()
+        [[1, 2, 3]]
+    """
+    n_columns = values.shape[1]
+    n = min(n, n_columns)
+    if 4 * n >= n_columns:
+        best = np.argsort(-values, axis=1, kind="stable")[:, :n]
+        return best, np.take_along_axis(values, best, axis=1)
+    # a partition leaves open which of several equal values at the cut it takes, so those are put in order of column
+    bar = -np.partition(-values, n - 1, axis=1)[:, n - 1 : n]
+    is_above = values > bar
+    is_equal = values == bar
+    room = n - is_above.sum(axis=1, keepdims=True)
+    chosen = is_above | (is_equal & (np.cumsum(is_equal, axis=1) <= room))
+    columns = np.nonzero(chosen)[1].reshape(values.shape[0], n)
+    kept = np.take_along_axis(values, columns, axis=1)
+    order = np.argsort(-kept, axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(kept, order, axis=1)
+
+
+class RunningBest:
+    """The k best neurons of several questions, fed in ascending order of index.
+
+    Since blocks come in the order of the axis, a later neuron with an equal score ranks behind, and is dropped once
+    k are there.
+    """
+
+    def __init__(self, n_questions: int, k: int) -> None:
+        self.k = k
+        self.index = np.full((n_questions, k), -1, dtype=np.int64)
+        self.score = np.full((n_questions, k), -np.inf)
+
+    def add(self, first: int, scores: NDArray[Any]) -> None:
+        """Take in neurons `first` and following with scores ``"neurons questions"``; NaN is never among the best."""
+        scores = np.round(scores, RANK_DECIMALS)
+        beats = scores > self.score[:, -1]
+        for question in np.flatnonzero(beats.any(axis=0)):
+            rows = np.flatnonzero(beats[:, question])
+            score = np.concatenate([self.score[question], scores[rows, question]])
+            index = np.concatenate([self.index[question], first + rows])
+            best = np.argsort(-score, kind="stable")[: self.k]
+            self.score[question], self.index[question] = score[best], index[best]

@@ -8,11 +8,19 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from actlas.errors import QueryError
+from actlas.kernels.stats import DEFAULT_STATS
+from actlas.store.layout import score_dtype
 
-#: Statistics that become columns of `scores`, in the order in which they are shown.
-STAT_COLUMNS = ("ap", "auroc", "p_active", "p_active_off", "mean", "std", "median", "p90", "best_f1")
+#: Rows that one query may read out of the cubes, unless told otherwise.
+MAX_ROWS = 20_000_000
 #: A set of languages is kept as bits of words of this many languages.
 LANGUAGES_PER_WORD = 64
+
+
+def score_type(stat: str) -> pl.DataType:
+    """Type of the column that holds a statistic."""
+    return pl.Float64() if score_dtype(stat) == "float64" else pl.Float32()
+
 
 _NEURON = {"site": pl.String(), "layer": pl.Int32(), "neuron": pl.Int32()}
 _PAIR = {"checkpoint": pl.String(), "concept": pl.String(), "language_a": pl.String(), "language_b": pl.String()}
@@ -140,7 +148,7 @@ _ALL = (
         "actlas score STORE",
         {"checkpoint": pl.String(), "language": pl.String(), "concept": pl.String()},
         _NEURON,
-        {stat: pl.Float64() if stat in ("ap", "auroc") else pl.Float32() for stat in STAT_COLUMNS},
+        {stat: score_type(stat) for stat in DEFAULT_STATS},
         stored=False,
     ),
     _table(

@@ -215,9 +215,19 @@ def token_plan(n_layers: int, n_channels: int, n_blocks: int, block_tokens: int,
     )
 
 
+def score_dtype(stat: str) -> str:
+    """Dtype in which a statistic is kept: every bit where its ranking decides experts.
+
+    Example:
+        >>> score_dtype("ap"), score_dtype("median")
+        ('float64', 'float32')
+    """
+    return "float64" if stat in EXACT_STATS else "float32"
+
+
 def score_plan(n_languages: int, n_concepts: int, n_layers: int, n_neurons: int, stat: str) -> ArrayPlan:
     """Grid of one statistic: a (language, concept, layer) row is one chunk, a layer is one shard."""
-    dtype = "float64" if stat in EXACT_STATS else "float32"
+    dtype = score_dtype(stat)
     return ArrayPlan(
         shape=(n_languages, n_concepts, n_layers, n_neurons),
         chunk=(1, 1, 1, n_neurons),

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from actlas.query import open_store
-from actlas.query.blocks import neuron_blocks, on_host, split_halves, text_groups
+from actlas.query.blocks import neuron_blocks, on_host
+from actlas.query.splits import split_halves, text_groups
 from actlas.testing.planted import Planting, planted_store
 
 

@@ -14,45 +14,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError, TableNotFound
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas
-from actlas.query.blocks import BLOCK_BYTES, language_slices, neuron_blocks, on_host, split_halves
-from actlas.query.neurons import RANK_DECIMALS, NeuronAxis
-from actlas.query.questions.experts import ExpertSets, check_k, linear_sites, wanted_labels
-from actlas.query.questions.scores import Progress, package_version
+from actlas.query.blocks import BLOCK_BYTES, StepProgress, language_slices, neuron_blocks, on_host
+from actlas.query.choices import check_k, chosen_labels, linear_sites
+from actlas.query.neurons import NeuronAxis, RunningBest
+from actlas.query.questions.experts import ExpertSets
 from actlas.query.schema import TABLES
+from actlas.query.splits import split_halves
 
 #: Variants of the labels: each half of the texts, and labels dealt anew among the texts of a language.
 VARIANTS = ("half_0", "half_1", "shuffled")
 
-Labels = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+VariantLabels = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
-class RunningBest:
-    """The k best neurons of several questions, fed in ascending order of index.
-
-    Since blocks come in the order of the axis, a later neuron with an equal score ranks behind, and is dropped once
-    k are there.
-    """
-
-    def __init__(self, n_questions: int, k: int) -> None:
-        self.k = k
-        self.index = np.full((n_questions, k), -1, dtype=np.int64)
-        self.score = np.full((n_questions, k), -np.inf)
-
-    def add(self, first: int, scores: NDArray[Any]) -> None:
-        """Take in neurons `first` and following with scores ``"neurons questions"``; NaN is never among the best."""
-        scores = np.round(scores, RANK_DECIMALS)
-        beats = scores > self.score[:, -1]
-        for question in np.flatnonzero(beats.any(axis=0)):
-            rows = np.flatnonzero(beats[:, question])
-            score = np.concatenate([self.score[question], scores[rows, question]])
-            index = np.concatenate([self.index[question], first + rows])
-            best = np.argsort(-score, kind="stable")[: self.k]
-            self.score[question], self.index[question] = score[best], index[best]
-
-
-def variant_labels(store: Atlas, languages: Sequence[str], concepts: Sequence[str], seed: int) -> dict[str, list[Labels]]:
-    """Labels of every variant: language -> one (is_concept, is_member) per entry of `VARIANTS`."""
+def variant_labels(store: Atlas, languages: Sequence[str], concepts: Sequence[str], seed: int) -> dict[str, list[VariantLabels]]:
+    """VariantLabels of every variant: language -> one (is_concept, is_member) per entry of `VARIANTS`."""
     second = split_halves(store.corpus.texts, seed)
     rows = language_slices(store)
     labels = {}
@@ -80,7 +58,7 @@ def rescored_experts(
     seed: int = 0,
     backend: str = "auto",
     block_bytes: int = BLOCK_BYTES,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> dict[str, ExpertSets]:
     """The k best neurons under every variant of the labels.
 
@@ -112,8 +90,8 @@ def rescored_experts(
             f"halves of the texts and shuffled labels need the value of every text, and of {', '.join(kept_states)} {store.path} "
             "keeps states alone; leave them out: halves=False (--no-halves)"
         )
-    settings = {"k": k, "sites": list(axis.sites), "seed": seed, "corpus": store.corpus.fingerprint, "actlas": package_version()}
-    named_languages, named_concepts = wanted_labels(store, languages, concepts)
+    settings = {"k": k, "sites": list(axis.sites), "seed": seed, "corpus": store.corpus.fingerprint, "actlas": VERSION}
+    named_languages, named_concepts = chosen_labels(store, languages, concepts)
     kept = _kept(store, checkpoint, axis, settings, named_languages, named_concepts)
     if kept is not None:
         return kept
@@ -137,11 +115,11 @@ def _stream(
     store: Atlas,
     checkpoint: str,
     axis: NeuronAxis,
-    labels: dict[str, list[Labels]],
+    labels: dict[str, list[VariantLabels]],
     k: int,
     backend: str,
     block_bytes: int,
-    progress: Progress | None,
+    progress: StepProgress | None,
 ) -> dict[str, RunningBest]:
     from actlas.kernels import concept_scores
 

@@ -11,10 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError, ScoresNotFound
-from actlas.names import LINEAR_SITES
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.neurons import Indices, NeuronAxis, named, top_indices
-from actlas.query.questions.scores import package_version
+from actlas.query.choices import check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.neurons import Indices, NeuronAxis, names_at, top_indices
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
 
 #: Scores held in memory at a time while experts are chosen.
@@ -57,38 +57,13 @@ class ExpertSets:
         return pl.DataFrame(
             {
                 "checkpoint": pl.repeat(self.checkpoint, index.size, dtype=pl.String, eager=True),
-                "language": named(self.languages, np.repeat(at_language, self.k)),
-                "concept": named(self.concepts, np.repeat(at_concept, self.k)),
+                "language": names_at(self.languages, np.repeat(at_language, self.k)),
+                "concept": names_at(self.concepts, np.repeat(at_concept, self.k)),
                 "rank": pl.Series(np.tile(np.arange(1, self.k + 1), at_language.size), dtype=pl.Int32),
                 **self.axis.columns(index),
                 "ap": self.ap[at_language, at_concept].reshape(-1),
             }
         )
-
-
-def linear_sites(store: Atlas, checkpoint: str, sites: Sequence[str] | None) -> tuple[str, ...]:
-    """Sites to rank: those named, or the linear ones that are scored.
-
-    Raises:
-        ScoresNotFound: If no linear site is scored, or one named is not.
-    """
-    scored = store.scored_sites(checkpoint)
-    if sites is not None:
-        for site in sites:
-            if site not in scored:
-                store.shape(checkpoint, site)
-                raise ScoresNotFound(
-                    f"scores of {checkpoint} at {site} are not computed; scored are {', '.join(scored) or 'none'}. "
-                    f"Compute them with: actlas score {store.path} --site {site}"
-                )
-        return tuple(sorted(set(sites)))
-    found = tuple(site for site in scored if site in LINEAR_SITES)
-    if not found:
-        raise ScoresNotFound(
-            f"no linear site of {checkpoint} is scored (scored: {', '.join(scored) or 'none'}; linear are "
-            f"{', '.join(LINEAR_SITES)}); compute scores with actlas score {store.path}, or name the sites to rank"
-        )
-    return found
 
 
 def expert_sets(
@@ -118,7 +93,7 @@ def expert_sets(
     """
     axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, sites))
     check_k(k, axis, skip)
-    named_languages, named_concepts = wanted_labels(store, languages, concepts)
+    named_languages, named_concepts = chosen_labels(store, languages, concepts)
     shape = (len(named_languages), len(named_concepts), k)
     neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan)
     for at, language in enumerate(named_languages):
@@ -128,32 +103,6 @@ def expert_sets(
                 if best.size == k:
                     neurons[at, first + offset], ap[at, first + offset] = best, values[best]
     return ExpertSets(checkpoint, axis, named_languages, named_concepts, neurons, ap)
-
-
-def check_k(k: int, axis: NeuronAxis, skip: int = 0) -> None:
-    """Refuse a k that no ranking can serve."""
-    if k < 1 or skip < 0 or k + skip > axis.n_neurons:
-        sites = ", ".join(axis.sites)
-        raise QueryError(
-            f"k = {k} (after {skip}) does not fit {axis.n_neurons:,} neurons of {sites}; choose 1 to {axis.n_neurons - skip:,}"
-        )
-
-
-def wanted_labels(
-    store: Atlas, languages: Sequence[str] | None, concepts: Sequence[str] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Languages and concepts asked for, in the store's order; None for all.
-
-    Raises:
-        QueryError: If one is not in the corpus, or none is left.
-    """
-    chosen = []
-    for what, asked, there in (("language", languages, store.corpus.languages), ("concept", concepts, store.corpus.concepts)):
-        unknown = [name for name in asked or () if name not in there]
-        if unknown or (asked is not None and not asked):
-            raise QueryError(f"no {what} {', '.join(map(repr, unknown))} in {store.path}; it has {', '.join(there)}")
-        chosen.append(tuple(name for name in there if asked is None or name in asked))
-    return chosen[0], chosen[1]
 
 
 def _ap_slabs(
@@ -208,12 +157,12 @@ def top_experts(
     """
     store = as_atlas(store)
     answers = []
-    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+    for checkpoint in chosen_checkpoints(store, checkpoints):
         sets = expert_sets(store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts)
         frame = _with_values(store, sets)
         answers.append(frame)
         if store.mode == "a" and languages is None and concepts is None:
-            settings = {"k": k, "sites": list(sets.axis.sites), "n_neurons": sets.axis.n_neurons, "actlas": package_version()}
+            settings = {"k": k, "sites": list(sets.axis.sites), "n_neurons": sets.axis.n_neurons, "actlas": VERSION}
             store.publish_table("experts", checkpoint, frame, settings)
             store.publish_table("expert_mask", checkpoint, expert_mask(sets), settings)
             store.publish_table("layer_histogram", checkpoint, layer_histogram(sets), settings)
@@ -336,8 +285,8 @@ def layer_histogram(sets: ExpertSets) -> pl.DataFrame:
     frame = pl.DataFrame(
         {
             "checkpoint": pl.repeat(sets.checkpoint, n_pairs * len(cells), dtype=pl.String, eager=True),
-            "concept": named(sets.concepts, np.repeat(at_concept, len(cells))),
-            "language": named(sets.languages, np.repeat(at_language, len(cells))),
+            "concept": names_at(sets.concepts, np.repeat(at_concept, len(cells))),
+            "language": names_at(sets.languages, np.repeat(at_language, len(cells))),
             "site": pl.Series([site for site, _, _ in cells] * n_pairs, dtype=pl.String),
             "layer": pl.Series([layer for _, layer, _ in cells] * n_pairs, dtype=pl.Int32),
             "n_experts": counts.reshape(-1),

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.choices import chosen_checkpoints
 from actlas.query.neurons import NeuronAxis
-from actlas.query.questions.scores import package_version
 from actlas.query.schema import TABLES
 
 
@@ -53,7 +54,7 @@ def language_neurons(
     store = as_atlas(store)
     table = TABLES["lape"]
     answers = [table.empty()]
-    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+    for checkpoint in chosen_checkpoints(store, checkpoints):
         counts = store.token_counts(checkpoint, site, threshold)
         n_languages, n_layers, n_neurons = counts.active.shape
         axis = NeuronAxis((site,), ((n_layers, n_neurons),))
@@ -77,7 +78,7 @@ def language_neurons(
                 "bar_quantile": bar_quantile,
                 "bar": result.bar,
                 "threshold": counts.threshold,
-                "actlas": package_version(),
+                "actlas": VERSION,
             }
             store.publish_table("lape", checkpoint, frame, settings)
             everything = pl.DataFrame(

@@ -11,17 +11,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.blocks import StepProgress
+from actlas.query.choices import chosen_checkpoints
 from actlas.query.questions.controls import rescored_experts
 from actlas.query.questions.experts import ExpertSets, expert_sets
-from actlas.query.questions.scores import Progress, package_version
 from actlas.query.schema import TABLES
 
 Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Intersections:
     """Intersections of the experts of two sets of languages for one concept: all layers, and each.
 
     Attributes:
@@ -33,7 +35,7 @@ class _Grid:
     by_layer: Counts
 
 
-def intersections(a: ExpertSets, b: ExpertSets, concept: int) -> _Grid:
+def intersections(a: ExpertSets, b: ExpertSets, concept: int) -> Intersections:
     """Sizes of the intersections of each language's experts in `a` with each language's in `b`, for one concept.
 
     Languages without experts come out as 0; the caller knows which they are.
@@ -57,7 +59,7 @@ def intersections(a: ExpertSets, b: ExpertSets, concept: int) -> _Grid:
     for layer in range(n_layers):
         part = slice(ends[layer - 1] if layer else 0, ends[layer])
         by_layer[layer] = np.rint(is_expert[0][:, part] @ is_expert[1][:, part].T)
-    return _Grid(by_layer.sum(axis=0), by_layer)
+    return Intersections(by_layer.sum(axis=0), by_layer)
 
 
 def expert_overlap(
@@ -71,7 +73,7 @@ def expert_overlap(
     by_layer: bool = False,
     halves: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> pl.DataFrame:
     """Experts shared by every pair of languages, per concept and checkpoint, and the same layer by layer.
 
@@ -114,7 +116,7 @@ def expert_overlap(
     """
     store = as_atlas(store)
     totals, layers = [TABLES["overlap"].empty()], [TABLES["overlap_by_layer"].empty()]
-    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+    for checkpoint in chosen_checkpoints(store, checkpoints):
         sets = expert_sets(store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts)
         parts = None
         if halves:
@@ -132,7 +134,7 @@ def expert_overlap(
                 "n_neurons": sets.axis.n_neurons,
                 "halves": halves,
                 "seed": seed,
-                "actlas": package_version(),
+                "actlas": VERSION,
             }
             store.publish_table("overlap", checkpoint, total, settings)
             store.publish_table("overlap_by_layer", checkpoint, layered, settings)
@@ -258,7 +260,7 @@ def overlap_controls(
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> pl.DataFrame:
     """Mean overlap of every checkpoint beside what it has to be held against.
 
@@ -286,7 +288,7 @@ def overlap_controls(
     """
     store = as_atlas(store)
     rows = []
-    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+    for checkpoint in chosen_checkpoints(store, checkpoints):
         wanted = {"k": k, "sites": sites, "languages": languages, "concepts": concepts}
         sets = expert_sets(store, checkpoint, **wanted)  # type: ignore[arg-type]
         variants = rescored_experts(store, checkpoint, **wanted, seed=seed, progress=progress)  # type: ignore[arg-type]
@@ -308,7 +310,7 @@ def overlap_controls(
         }
         frame = pl.DataFrame([row], schema=dict(TABLES["overlap_controls"].columns))
         if store.mode == "a" and languages is None and concepts is None:
-            settings = {"k": k, "sites": list(sets.axis.sites), "seed": seed, "actlas": package_version()}
+            settings = {"k": k, "sites": list(sets.axis.sites), "seed": seed, "actlas": VERSION}
             store.publish_table("overlap_controls", checkpoint, frame, settings)
         rows.append(frame)
     return pl.concat(rows) if rows else TABLES["overlap_controls"].empty()

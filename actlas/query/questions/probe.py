@@ -16,10 +16,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import text_groups
-from actlas.query.questions.scores import Progress, package_version
+from actlas.query.blocks import StepProgress
+from actlas.query.choices import chosen_checkpoints
 from actlas.query.schema import TABLES
+from actlas.query.splits import text_groups
 
 
 def train_probes(
@@ -33,7 +35,7 @@ def train_probes(
     test_share: float = 0.2,
     max_iterations: int = 1000,
     max_train: int | None = 20_000,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> pl.DataFrame:
     """Train a multinomial logistic regression on the sampled token vectors of every layer and tell its accuracy on
     held-out texts.
@@ -65,7 +67,7 @@ def train_probes(
     """
     store = as_atlas(store)
     wanted = []
-    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+    for checkpoint in chosen_checkpoints(store, checkpoints):
         kept = store.checkpoint(checkpoint)["token_cubes"]
         for site in kept if sites is None else sites:
             wanted.append((checkpoint, site, store.token_cube(checkpoint, site).shape[0]))
@@ -101,7 +103,7 @@ def train_probes(
     if store.mode == "a":
         settings = {"label": label, "seeds": list(seeds), "c": c, "test_share": test_share, "max_train": max_train}
         for (checkpoint,), part in frame.group_by("checkpoint", maintain_order=True):
-            store.publish_table("probe", str(checkpoint), part, {**settings, "actlas": package_version()})
+            store.publish_table("probe", str(checkpoint), part, {**settings, "actlas": VERSION})
     return frame
 
 

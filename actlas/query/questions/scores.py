@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError, ScoresNotFound
+from actlas.kernels.stats import DEFAULT_STATS
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import BLOCK_BYTES, language_slices, neuron_blocks, on_host
-from actlas.query.questions.state_scores import score_states, sources, stats_of_states
+from actlas.query.blocks import BLOCK_BYTES, StepProgress, language_slices, neuron_blocks, on_host
+from actlas.query.choices import chosen_checkpoints
+from actlas.query.questions.state_scores import exactness_of, score_states, stats_of_states
+from actlas.store import layout
 from actlas.store.cube import Cube
-from actlas.store.layout import EXACT_STATS
 from actlas.store.write.score_writer import ScoreWriter
-
-#: Statistics that `score_neurons` computes unless told otherwise.
-DEFAULT_STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "std", "median", "p90", "best_f1")
-#: Called as (neurons done, neurons in all, what is being worked on).
-Progress = Callable[[int, int, str], None]
 
 
 def score_neurons(
@@ -35,7 +32,7 @@ def score_neurons(
     backend: str = "auto",
     overwrite: bool = False,
     block_bytes: int = BLOCK_BYTES,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> pl.DataFrame:
     """Score every neuron of the store's cubes, or of the states kept in place of cubes, and keep the scores beside them.
 
@@ -112,7 +109,7 @@ def score_neurons(
 
 def _wanted_cubes(store: Atlas, checkpoints: Sequence[str] | None, sites: Sequence[str] | None) -> list[tuple[str, str]]:
     cubes = []
-    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
+    for checkpoint in chosen_checkpoints(store, checkpoints):
         there = [*store.sites(checkpoint), *store.state_sites(checkpoint)]
         for site in there if sites is None else sites:
             store.shape(checkpoint, site)
@@ -132,7 +129,7 @@ def _settings(
         "stats": list(stats),
         "backend": backend,
         "corpus": store.corpus.fingerprint,
-        "versions": {"actlas": package_version(), "numpy": np.__version__},
+        "versions": {"actlas": VERSION, "numpy": np.__version__},
     }
     rules = store.recipe.states
     if rules is None or site not in store.state_sites(checkpoint):
@@ -143,21 +140,8 @@ def _settings(
             "from them; leave the threshold out"
         )
     kept = stats_of_states(rules, stats, is_default=tuple(stats) == DEFAULT_STATS)
-    told = sources(rules, kept, store.recipe.dtype)
-    return {**settings, "threshold": rules.threshold, "stats": list(kept), "backend": "states", "sources": told}
-
-
-def score_dtype(stat: str) -> str:
-    """Type in which a statistic is kept: every bit where its ranking decides experts."""
-    return "float64" if stat in EXACT_STATS else "float32"
-
-
-def package_version() -> str:
-    """Version of actlas, "0" where it runs uninstalled."""
-    try:
-        return version("actlas")
-    except PackageNotFoundError:
-        return "0"
+    exactness = exactness_of(rules, kept, store.recipe.dtype)
+    return {**settings, "threshold": rules.threshold, "stats": list(kept), "backend": "states", "sources": exactness}
 
 
 def _are_there(store: Atlas, checkpoint: str, site: str, settings: dict[str, Any]) -> bool:
@@ -171,7 +155,7 @@ def _are_there(store: Atlas, checkpoint: str, site: str, settings: dict[str, Any
     return same and there.concepts == store.corpus.concepts and there.languages == store.corpus.languages
 
 
-def _counting(progress: Progress | None, before: int, total: int) -> Callable[[int, str], None]:
+def _counting(progress: StepProgress | None, before: int, total: int) -> Callable[[int, str], None]:
     def tell(done: int, what: str) -> None:
         if progress is not None:
             progress(before + done, total, what)
@@ -208,7 +192,7 @@ def _score_cube(
     done = 0
     for block in neuron_blocks(cube, writer.pending_layers(), block_bytes=block_bytes):
         if block.start == 0:
-            layer_scores = {stat: np.full(shape, np.nan, score_dtype(stat)) for stat in writer.stats}
+            layer_scores = {stat: np.full(shape, np.nan, layout.score_dtype(stat)) for stat in writer.stats}
         for at, language in enumerate(corpus.languages):
             is_concept, is_member = labels[language]
             scores = concept_scores(

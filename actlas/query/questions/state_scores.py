@@ -44,7 +44,7 @@ def stats_of_states(rules: StateRules, asked: Sequence[str], *, is_default: bool
     return kept
 
 
-def sources(rules: StateRules, stats: Sequence[str], dtype: str) -> dict[str, str]:
+def exactness_of(rules: StateRules, stats: Sequence[str], dtype: str) -> dict[str, str]:
     """For every statistic how exact it is.
 
     Args:

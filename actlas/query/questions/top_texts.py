@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from actlas.errors import QueryError, TableNotFound
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import BLOCK_BYTES, neuron_blocks
-from actlas.query.questions.scores import Progress, package_version
+from actlas.query.blocks import BLOCK_BYTES, StepProgress, neuron_blocks
+from actlas.query.choices import chosen_checkpoints
+from actlas.query.neurons import check_neuron, top_columns
 from actlas.query.schema import TABLES
 
 
@@ -24,7 +25,7 @@ def top_texts(
     checkpoints: Sequence[str] | None = None,
     n: int = 64,
     block_bytes: int = BLOCK_BYTES,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> pl.DataFrame:
     """The n texts with the highest values of every neuron of some sites; among equal values the lower text_id comes first.
 
@@ -46,7 +47,7 @@ def top_texts(
     store = as_atlas(store)
     if n < 1:
         raise QueryError(f"n = {n}: ask for one text or more")
-    named = store.checkpoints if checkpoints is None else list(checkpoints)
+    named = chosen_checkpoints(store, checkpoints)
     total = sum(int(np.prod(store.shape(checkpoint, site))) for checkpoint in named for site in sites)
     done, answers = 0, [TABLES["top_texts"].empty()]
     for checkpoint in named:
@@ -72,34 +73,8 @@ def top_texts(
         frame = pl.concat(parts)
         answers.append(frame)
         if store.mode == "a":
-            store.publish_table(
-                "top_texts", checkpoint, frame, {"n": n, "sites": sorted(set(sites)), "actlas": package_version()}
-            )
+            store.publish_table("top_texts", checkpoint, frame, {"n": n, "sites": sorted(set(sites)), "actlas": VERSION})
     return pl.concat(answers)
-
-
-def top_columns(values: NDArray[Any], n: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Columns with the n largest values of every row, largest first, ties by column; and those values.
-
-    Example:
-        >>> top_columns(np.array([[1.0, 3.0, 3.0, 2.0]]), 3)[0].tolist()
-        [[1, 2, 3]]
-    """
-    n_columns = values.shape[1]
-    n = min(n, n_columns)
-    if 4 * n >= n_columns:
-        best = np.argsort(-values, axis=1, kind="stable")[:, :n]
-        return best, np.take_along_axis(values, best, axis=1)
-    # a partition leaves open which of several equal values at the cut it takes, so those are put in order of column
-    bar = -np.partition(-values, n - 1, axis=1)[:, n - 1 : n]
-    is_above = values > bar
-    is_equal = values == bar
-    room = n - is_above.sum(axis=1, keepdims=True)
-    chosen = is_above | (is_equal & (np.cumsum(is_equal, axis=1) <= room))
-    columns = np.nonzero(chosen)[1].reshape(values.shape[0], n)
-    kept = np.take_along_axis(values, columns, axis=1)
-    order = np.argsort(-kept, axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(kept, order, axis=1)
 
 
 def neuron_texts(store: Atlas | str | Path, checkpoint: str, site: str, layer: int, neuron: int, *, n: int = 10) -> pl.DataFrame:
@@ -123,11 +98,7 @@ def neuron_texts(store: Atlas | str | Path, checkpoint: str, site: str, layer: i
         QueryError: If the site has no such neuron.
     """
     store = as_atlas(store)
-    n_layers, n_neurons = store.shape(checkpoint, site)
-    if not (0 <= layer < n_layers and 0 <= neuron < n_neurons):
-        raise QueryError(
-            f"{site} of {checkpoint} has {n_layers} layers of {n_neurons:,} neurons, no neuron {neuron} in layer {layer}"
-        )
+    check_neuron(store, checkpoint, site, layer, neuron)
     best = _from_table(store, checkpoint, site, layer, neuron, n)
     if best is None:
         cube = store.cube(checkpoint, site)

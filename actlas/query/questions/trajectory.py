@@ -11,9 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
+from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.questions.experts import ExpertSets, expert_sets, wanted_labels
-from actlas.query.questions.scores import package_version
+from actlas.query.choices import chosen_checkpoints, chosen_labels
+from actlas.query.neurons import check_neuron
+from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.schema import TABLES
 
 
@@ -50,14 +52,10 @@ def neuron_trajectory(
         KeyError: If a statistic was not computed.
     """
     store = as_atlas(store)
-    named_languages, named_concepts = wanted_labels(store, languages, concepts)
+    named_languages, named_concepts = chosen_labels(store, languages, concepts)
     parts = []
-    for checkpoint in store.checkpoints if checkpoints is None else checkpoints:
-        n_layers, n_neurons = store.shape(checkpoint, site)
-        if not (0 <= layer < n_layers and 0 <= neuron < n_neurons):
-            raise QueryError(
-                f"{site} of {checkpoint} has {n_layers} layers of {n_neurons:,} neurons, no neuron {neuron} in layer {layer}"
-            )
+    for checkpoint in chosen_checkpoints(store, checkpoints):
+        check_neuron(store, checkpoint, site, layer, neuron)
         scores = store.scores(checkpoint, site)
         columns = {
             stat: scores.read(stat, named_languages, named_concepts, layer, neuron).reshape(-1).astype(np.float64)
@@ -111,7 +109,7 @@ def shared_trajectory(
         QueryError: If k is more than there are neurons, or a concept is unknown.
     """
     store = as_atlas(store)
-    named = store.checkpoints if checkpoints is None else list(checkpoints)
+    named = chosen_checkpoints(store, checkpoints)
     sets = {name: expert_sets(store, name, k=k, sites=sites, concepts=concepts) for name in named}
     followed = _ever_shared(list(sets.values()), min_languages)
     parts = []
@@ -119,7 +117,7 @@ def shared_trajectory(
         frame = _followed_rows(store, experts, followed)
         parts.append(frame)
         if store.mode == "a" and checkpoints is None and concepts is None and min_languages == 2:
-            settings = {"k": k, "sites": list(experts.axis.sites), "actlas": package_version()}
+            settings = {"k": k, "sites": list(experts.axis.sites), "actlas": VERSION}
             store.publish_table("trajectory", checkpoint, frame, settings)
     return pl.concat(parts) if parts else TABLES["trajectory"].empty()
 
@@ -234,6 +232,6 @@ def rank_stability(
         frame = pl.DataFrame(rows, schema=dict(table.columns), orient="row")
         parts.append(frame)
         if store.mode == "a" and languages is None and concepts is None:
-            settings = {"k": k, "sites": list(experts.axis.sites), "actlas": package_version()}
+            settings = {"k": k, "sites": list(experts.axis.sites), "actlas": VERSION}
             store.publish_table("rank_stability", experts.checkpoint, frame, settings)
     return pl.concat(parts)

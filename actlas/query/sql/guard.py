@@ -36,7 +36,7 @@ _ALLOWED = "actlas sql takes one SELECT or EXPLAIN SELECT, after any number of S
 
 
 @dataclass
-class Checked:
+class ReadOnlyQuery:
     """A query that only reads.
 
     Attributes:
@@ -60,12 +60,12 @@ class Checked:
     is_explain: bool = False
 
 
-def check(
+def read_only(
     statements: Collection[str],
     *,
     serialize: Callable[[str], str],
     macros: Collection[str],
-) -> Checked:
+) -> ReadOnlyQuery:
     """Take SQL apart and refuse whatever could do more than read tables of this store.
 
     Args:
@@ -76,28 +76,28 @@ def check(
     Raises:
         QueryError: If the SQL is empty, has several queries, or has anything that is not on the lists above.
     """
-    checked = Checked()
+    parts = ReadOnlyQuery()
     for statement in statements:
         text = statement[_LEADING.match(statement).end() :].rstrip().rstrip(";").rstrip()  # type: ignore[union-attr]
         if not text:
             continue
-        if checked.query:
+        if parts.query:
             raise QueryError(f"there is a second statement after the query: {_shown(text)}; {_ALLOWED}")
         variable = _SET_VARIABLE.fullmatch(text)
         if variable:
             name, expression = variable.groups()
-            _inspect(f"SELECT {expression}", serialize, macros, checked)
-            checked.variables.append((name, expression))
+            _inspect(f"SELECT {expression}", serialize, macros, parts)
+            parts.variables.append((name, expression))
             continue
         explained = _EXPLAIN.fullmatch(text)
-        _inspect(explained[1] if explained else text, serialize, macros, checked)
-        checked.query, checked.is_explain = text, explained is not None
-    if not checked.query:
+        _inspect(explained[1] if explained else text, serialize, macros, parts)
+        parts.query, parts.is_explain = text, explained is not None
+    if not parts.query:
         raise QueryError(f"there is no query; {_ALLOWED}")
-    return checked
+    return parts
 
 
-def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[str], checked: Checked) -> None:
+def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[str], parts: ReadOnlyQuery) -> None:
     tree = json.loads(serialize(select))
     if tree["error"]:
         reason = "" if "Only SELECT" in tree["error_message"] else f" ({tree['error_message']})"
@@ -115,25 +115,25 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
             if name not in TABLE_FUNCTIONS and name not in macros:
                 known = ", ".join(sorted(macros)) or "none"
                 raise QueryError(f"refused: table function {name} may reach outside the store; macros of this store: {known}")
-            checked.functions.add(name)
+            parts.functions.add(name)
         if "cte_map" in node:
-            checked.defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
+            parts.defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
     for node in nodes:
         if node.get("type") == "BASE_TABLE":
-            _add_table(checked, str(node["table_name"]).lower(), str(node.get("schema_name", "")).lower())
+            _add_table(parts, str(node["table_name"]).lower(), str(node.get("schema_name", "")).lower())
         if node.get("type") == "SHOW_REF" and node.get("table_name"):
             name = str(node["table_name"]).strip('"').lower()
             if node["show_type"] == "SHOW_SPECIAL" or name in _LISTINGS:
-                checked.shows_all = True
+                parts.shows_all = True
             else:
-                _add_table(checked, name, "")
-    checked.shows_all |= bool(checked.catalog or checked.functions & _LISTINGS)
+                _add_table(parts, name, "")
+    parts.shows_all |= bool(parts.catalog or parts.functions & _LISTINGS)
 
 
-def _add_table(checked: Checked, name: str, schema: str) -> None:
-    checked.tables.add(name)
+def _add_table(parts: ReadOnlyQuery, name: str, schema: str) -> None:
+    parts.tables.add(name)
     if schema in ("information_schema", "pg_catalog") or name in _LISTINGS:
-        checked.catalog.add(name)
+        parts.catalog.add(name)
 
 
 def _walk(tree: Any) -> Iterator[dict[str, Any]]:

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from polars.io.plugins import register_io_source
 
 from actlas.errors import ActlasError, QueryError
+from actlas.query.schema import MAX_ROWS
+from actlas.store.layout import CHUNK_NEURONS
+from actlas.store.store import Store
 
-#: Rows that one query may read out of cubes.
-MAX_ROWS = 20_000_000
 #: Rows of one batch handed to polars.
 _BATCH_ROWS = 4_000_000
-#: Neurons that share a chunk; batches end at its borders so that no chunk is read twice.
-_CHUNK_NEURONS = 128
 
 Positions = NDArray[np.int64]
 Box = Mapping[str, Positions]
@@ -161,14 +160,6 @@ def _groups(positions: Positions, per_group: int, unit: int) -> Iterator[Positio
             start = end
 
 
-class CubeReader(Protocol):
-    """What of the store the grids need."""
-
-    def cube(self, checkpoint: str, site: str) -> Any: ...
-
-    def scores(self, checkpoint: str, site: str) -> Any: ...
-
-
 def _range_axis(name: str, size: int) -> pl.DataFrame:
     return pl.DataFrame({name: np.arange(size, dtype=np.int32)})
 
@@ -183,7 +174,7 @@ class ActivationGrid:
         texts: text_id and language in the order of the text axis.
     """
 
-    store: CubeReader
+    store: Store
     cubes: pl.DataFrame
     texts: pl.DataFrame
     name: str = "activations"
@@ -213,7 +204,7 @@ class ActivationGrid:
         for checkpoint, site, layers, neurons in _cubes_in(self.cubes, box):
             cube = self.store.cube(checkpoint, site) if "value" in columns else None
             for layer in layers.tolist():
-                for part in _groups(neurons, max(1, _BATCH_ROWS // rows.size), _CHUNK_NEURONS):
+                for part in _groups(neurons, max(1, _BATCH_ROWS // rows.size), CHUNK_NEURONS):
                     data: dict[str, Any] = {}
                     if "neuron" in columns:
                         data["neuron"] = np.repeat(part.astype(np.int32), rows.size)
@@ -238,7 +229,7 @@ class ScoreGrid:
         columns: Statistics and their types.
     """
 
-    store: CubeReader
+    store: Store
     cubes: pl.DataFrame
     languages: tuple[str, ...]
     concepts: tuple[str, ...]

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,16 +21,17 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from actlas.errors import ActlasError, QueryError, TableNotFound
-from actlas.query.schema import FOREIGN_COMMANDS, TABLES
-from actlas.query.sql.guard import Checked, check
+from actlas.errors import ActlasError, QueryError
+from actlas.query.schema import TABLES
+from actlas.query.sql.guard import ReadOnlyQuery, read_only
+from actlas.query.sql.sources import TableSources
 
 _HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
 
 
 @dataclass(frozen=True)
 class Macro:
-    """One table macro, from one file of ``sql/``.
+    """One table macro, from one file of ``macros/``.
 
     Attributes:
         name: What SQL calls it.
@@ -60,37 +61,6 @@ def macros() -> Mapping[str, Macro]:
     return found
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where the tables of one store come from; nothing is read before a query names the table.
-
-    Attributes:
-        files: name -> Parquet files; one level of ``checkpoint=<id>`` folders is understood.
-        joined: name -> SELECT over tables of `files`.
-        frames: name -> a small frame.
-        scans: name -> a frame that reads lazily.
-        label: How messages call the store.
-    """
-
-    files: Mapping[str, tuple[Path, ...]]
-    joined: Mapping[str, str]
-    frames: Mapping[str, Callable[[], pl.DataFrame]]
-    scans: Mapping[str, Callable[[], pl.LazyFrame]]
-    label: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(sorted({*self.files, *self.joined, *self.frames, *self.scans}))
-
-    def missing(self, name: str) -> TableNotFound:
-        """The error for a table that is not there: what is, and which command makes this one."""
-        there = f"{self.label} has {', '.join(self.names)}"
-        command = TABLES[name].command if name in TABLES else FOREIGN_COMMANDS.get(name)
-        if command is None:
-            return TableNotFound(f"no table {name}; {there}")
-        return TableNotFound(f"table {name} was not computed yet: {command.replace('STORE', self.label)}; {there}")
-
-
 #: Sessions to close before the interpreter goes: DuckDB's binding prints a page of warnings about a connection that outlives it.
 _OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -112,7 +82,7 @@ class Session:
     """
 
     def __init__(
-        self, sources: Sources, refusals: list[ActlasError], *, threads: int | None = None, memory_limit: str | None = None
+        self, sources: TableSources, refusals: list[ActlasError], *, threads: int | None = None, memory_limit: str | None = None
     ) -> None:
         self.sources = sources
         self._refusals = refusals
@@ -157,9 +127,9 @@ class Session:
         """
         with self._lock:
             try:
-                checked = self._check(query)
-                self._make_for(checked)
-                return self._execute(checked)
+                parsed = self._read_only(query)
+                self._make_for(parsed)
+                return self._execute(parsed)
             except duckdb.Error as error:
                 if self._refusals:
                     raise self._refusals[-1] from error
@@ -167,23 +137,23 @@ class Session:
             finally:
                 self._refusals.clear()
 
-    def _check(self, query: str) -> Checked:
+    def _read_only(self, query: str) -> ReadOnlyQuery:
         statements = [statement.query for statement in self._connection.extract_statements(query)]
-        return check(statements, serialize=self._serialize, macros=macros())
+        return read_only(statements, serialize=self._serialize, macros=macros())
 
     def _serialize(self, select: str) -> str:
         # fetchall, not fetchone: a result that is not read to its end blocks the connection
         return str(self._connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()[0][0])
 
-    def _make_for(self, checked: Checked) -> None:
-        if checked.shows_all:
+    def _make_for(self, parsed: ReadOnlyQuery) -> None:
+        if parsed.shows_all:
             for name in self.sources.names:
                 self._make(name)
-        for name in sorted(checked.tables - checked.catalog):
+        for name in sorted(parsed.tables - parsed.catalog):
             # a name may stand for a table here and for a common table expression there
-            if name in self.sources.names or name not in checked.defined:
+            if name in self.sources.names or name not in parsed.defined:
                 self._make(name)
-        for name in sorted(checked.functions & macros().keys()):
+        for name in sorted(parsed.functions & macros().keys()):
             for table in macros()[name].reads:
                 self._make(table)
             if f"macro {name}" not in self._made:
@@ -198,7 +168,7 @@ class Session:
         if name in sources.files:
             self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {self._read_parquet(name)}")
         elif name in sources.joined:
-            select = sources.joined[name]
+            select, _ = sources.joined[name]
             for table in sorted(set(re.findall(r"\w+", select)) & {*sources.files, *sources.frames}):
                 self._make(table)
             self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {select}")
@@ -223,16 +193,16 @@ class Session:
         order = ", ".join(_identifier(column) for column in columns) or "*"
         return f"SELECT {order} FROM read_parquet([{files}], {hive})"
 
-    def _execute(self, checked: Checked) -> pl.DataFrame:
+    def _execute(self, parsed: ReadOnlyQuery) -> pl.DataFrame:
         try:
-            for variable, expression in checked.variables:
+            for variable, expression in parsed.variables:
                 self._connection.execute(f"SET VARIABLE {variable} = {expression}")
-            if checked.is_explain:
-                rows = self._connection.execute(checked.query).fetchall()
+            if parsed.is_explain:
+                rows = self._connection.execute(parsed.query).fetchall()
                 return pl.DataFrame({"plan": [str(row[-1]) for row in rows]}, schema={"plan": pl.String})
-            return _frame(self._connection.sql(checked.query))
+            return _frame(self._connection.sql(parsed.query))
         finally:
-            for variable, _ in checked.variables:
+            for variable, _ in parsed.variables:
                 self._connection.execute(f"RESET VARIABLE {variable}")
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from actlas.query import Atlas, open_store, score_neurons
-from actlas.query.blocks import split_halves
-from actlas.query.neurons import top_indices
-from actlas.query.questions.controls import VARIANTS, RunningBest, rescored_experts, variant_labels
+from actlas.query.neurons import RunningBest, top_indices
+from actlas.query.questions.controls import VARIANTS, rescored_experts, variant_labels
+from actlas.query.splits import split_halves
 
 CHECKPOINT = "planted-step64"
 

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from actlas.query import TABLES, Atlas, expert_overlap, overlap_controls
-from actlas.query.blocks import split_halves
 from actlas.query.neurons import NeuronAxis
 from actlas.query.questions.experts import ExpertSets
 from actlas.query.questions.overlap import intersections, other_concept_overlap, overlap_of_sets
+from actlas.query.splits import split_halves
 
 K, N = 6, 128
 

@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 from actlas.errors import CubeNotFound, QueryError
 from actlas.query import TABLES, Atlas, open_store, probe_summary, train_probes
-from actlas.query.blocks import text_groups
 from actlas.query.questions.probe import _split
+from actlas.query.splits import text_groups
 from actlas.testing.planted import Planting, planted_store
 
 

@@ -9,9 +9,8 @@ import polars as pl
 import pytest
 
 from actlas.errors import CubeNotFound, QueryError
-from actlas.kernels import HistogramState, concept_scores
+from actlas.kernels import DEFAULT_STATS, HistogramState, concept_scores
 from actlas.query import expert_overlap, open_store, score_neurons, top_experts, top_texts
-from actlas.query.questions.scores import DEFAULT_STATS
 from actlas.testing.planted import Planting, planted_store
 
 PLANTING = Planting(steps=(64,), sharing=(0.5,), token_sites={}, sites={"attn_out": (2, 24), "mlp_pre": (2, 600)}, n_groups=60)

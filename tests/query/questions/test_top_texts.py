@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from actlas.errors import CubeNotFound, QueryError
 from actlas.query import TABLES, Atlas, neuron_texts, open_store, top_texts
-from actlas.query.questions.top_texts import top_columns
+from actlas.query.neurons import top_columns
 
 
 @given(st.integers(1, 40), st.integers(1, 45), st.integers(0, 5))

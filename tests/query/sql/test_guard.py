@@ -6,10 +6,10 @@ import duckdb
 import pytest
 
 from actlas.errors import QueryError
-from actlas.query.sql.guard import Checked, check
+from actlas.query.sql.guard import ReadOnlyQuery, read_only
 
 
-def checked(query: str) -> Checked:
+def checked(query: str) -> ReadOnlyQuery:
     connection = duckdb.connect()
     try:
         statements = [statement.query for statement in connection.extract_statements(query)]
@@ -17,7 +17,7 @@ def checked(query: str) -> Checked:
         def serialize(select: str) -> str:
             return str(connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()[0][0])
 
-        return check(statements, serialize=serialize, macros={"best_experts"})
+        return read_only(statements, serialize=serialize, macros={"best_experts"})
     finally:
         connection.close()
 

@@ -13,6 +13,7 @@ import pytest
 from actlas.errors import QueryError
 from actlas.query import Atlas, open_store
 from actlas.query.sql.scan import _groups, plan_box, split_conjunction
+from actlas.query.sql.sources import activation_grid
 from actlas.testing.planted import Planting, planted_store
 
 CHECKPOINT = "planted-step64"
@@ -165,7 +166,7 @@ def test_conjunctions_are_split_and_hints_left_out() -> None:
 
 
 def test_what_is_not_understood_stays(scored: Atlas) -> None:
-    grid = scored._activation_grid()
+    grid = activation_grid(scored)
     predicate = (pl.col("layer") == 1) & (pl.col("value") > 0) & (pl.col("neuron") == pl.col("layer"))
     box, left = plan_box(grid, predicate)
     assert box["layer"].tolist() == [1]

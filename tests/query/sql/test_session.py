@@ -14,6 +14,7 @@ import pytest
 from actlas.errors import QueryError, TableNotFound
 from actlas.query import TABLES, Atlas, open_store, top_experts
 from actlas.query.sql.session import Session, macros
+from actlas.query.sql.sources import table_sources
 
 ARGUMENTS = {
     "best_experts": "'planted-step64', 'en', 'salt', n := 3",
@@ -44,7 +45,7 @@ def test_macros_name_what_they_read(asked: Atlas) -> None:
     for macro in macros().values():
         assert macro.call.startswith(f"{macro.name}(")
         used = set(re.findall(r"\b(?:FROM|JOIN) (\w+)", macro.sql))
-        assert set(macro.reads) == used & set(asked._sources([]).names)
+        assert set(macro.reads) == used & set(table_sources(asked).names)
 
 
 def test_every_stored_table_has_the_columns_of_its_schema(asked: Atlas) -> None:
@@ -198,7 +199,7 @@ def test_numbers_come_out_plain(asked: Atlas) -> None:
 
 def test_explain_and_show(asked: Atlas) -> None:
     assert "plan" in asked.sql("EXPLAIN SELECT * FROM experts").columns
-    assert set(asked.sql("SHOW TABLES")["name"]) == set(asked._sources([]).names)
+    assert set(asked.sql("SHOW TABLES")["name"]) == set(table_sources(asked).names)
     assert "checkpoint" in asked.sql("DESCRIBE experts")["column_name"].to_list()
     assert "activations" in asked.sql("SELECT table_name FROM information_schema.tables")["table_name"].to_list()
 

@@ -1,0 +1,198 @@
+"""Where every table of a store comes from: Parquet files, small frames made of records, and cubes that are read lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from actlas.errors import ActlasError, TableNotFound
+from actlas.kernels.stats import DEFAULT_STATS
+from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
+from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
+from actlas.store.files.atomic import read_json
+from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS
+from actlas.store.store import Store
+from actlas.store.write.score_writer import score_manifest
+
+
+@dataclass(frozen=True)
+class TableSources:
+    """Where the tables of one store come from; nothing is read before a query names the table.
+
+    Attributes:
+        files: name -> Parquet files; one level of ``checkpoint=<id>`` folders is understood.
+        joined: name -> SELECT over tables of `files`, and the same as a frame.
+        frames: name -> a small frame.
+        scans: name -> a frame that reads lazily.
+        label: How messages call the store.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
+    frames: Mapping[str, Callable[[], pl.DataFrame]]
+    scans: Mapping[str, Callable[[], pl.LazyFrame]]
+    label: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted({*self.files, *self.joined, *self.frames, *self.scans}))
+
+    def missing(self, name: str) -> TableNotFound:
+        """The error for a table that is not there: what is, and which command computes this one."""
+        existing = f"{self.label} has {', '.join(self.names)}"
+        command = TABLES[name].command if name in TABLES else FOREIGN_COMMANDS.get(name)
+        if command is None:
+            return TableNotFound(f"no table {name}; {existing}")
+        return TableNotFound(f"table {name} was not computed yet: {command.replace('STORE', self.label)}; {existing}")
+
+    def scan(self, name: str) -> pl.LazyFrame:
+        """Any of the tables as a lazy frame.
+
+        Raises:
+            TableNotFound: If it is not there.
+        """
+        if name in self.scans:
+            return self.scans[name]()
+        if name in self.frames:
+            return self.frames[name]().lazy()
+        if name in self.joined:
+            return self.joined[name][1]().lazy()
+        if name not in self.files:
+            raise self.missing(name)
+        files = list(self.files[name])
+        if not files[0].parent.name.startswith("checkpoint="):
+            return pl.scan_parquet(files)
+        frame = pl.scan_parquet(files, hive_partitioning=True, hive_schema={"checkpoint": pl.String}, try_parse_hive_dates=False)
+        return frame.select(list(TABLES[name].columns)) if name in TABLES else frame
+
+
+def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[ActlasError] | None = None) -> TableSources:
+    """Where the tables of a store come from, as it is now.
+
+    Args:
+        store: The store.
+        max_rows: Rows that one query may read out of `activations` or `scores`.
+        refusals: Takes the errors that a lazily read table raises inside a query, which the engine wraps in its own.
+    """
+    files: dict[str, tuple[Path, ...]] = {"texts": (store.path / TEXTS,), "labels": (store.path / LABELS,)}
+    joined = {}
+    if (store.path / SAMPLED_TOKENS).is_file():
+        files["sampled_tokens"] = (store.path / SAMPLED_TOKENS,)
+        joined["tokens"] = (_token_select(store.path / SAMPLED_TOKENS), partial(_token_frame, store))
+    for name in store.table_names():
+        if parts := tuple(store.table_files(name)):
+            files[name] = parts
+    frames = {
+        "checkpoints": partial(_checkpoint_frame, store),
+        "languages": partial(_language_frame, store),
+        "cubes": partial(_cube_frame, store),
+    }
+    scans = {"activations": lambda: scan_grid(activation_grid(store), max_rows=max_rows, refusals=refusals)}
+    if any((store.path / "scores").glob("*")):
+        frames["score_sources"] = partial(_exactness_frame, store)
+        scans["scores"] = lambda: scan_grid(score_grid(store), max_rows=max_rows, refusals=refusals)
+    return TableSources(files, joined, frames, scans, str(store.path))
+
+
+def score_stats(store: Store, checkpoint: str, site: str) -> tuple[str, ...]:
+    """Statistics that the scores of a cube have; none where they are not complete."""
+    manifest = score_manifest(store.path, checkpoint, site, store.recipe.pooling)
+    if not (manifest / "done.json").is_file():
+        return ()
+    return tuple(read_json(manifest / "settings.json")["stats"])
+
+
+#: Columns of `tokens` that an older store did not keep: name -> name in the file, type in SQL.
+_LATER_TOKEN_COLUMNS = {
+    "surface": ("surface", "VARCHAR"),
+    "word": ("word", "INTEGER"),
+    "span": ("span", "VARCHAR"),
+    "n_subtokens": ("n_tokens", "INTEGER"),
+}
+
+
+def _token_select(path: Path) -> str:
+    """SELECT that makes table `tokens`; what an older store did not keep is null."""
+    existing = pl.read_parquet_schema(path)
+    columns = {name: f"s.{name}" for name in ("text_id", "position", "token_id")}
+    for name, (stored_as, sql_type) in _LATER_TOKEN_COLUMNS.items():
+        columns[name] = f"s.{stored_as}" if stored_as in existing else f"CAST(NULL AS {sql_type})"
+    # rows of the array have gaps between blocks; `TokenCube.read` leaves the gaps out
+    columns |= {"token": "row_number() OVER (ORDER BY s.row) - 1", "language": "t.language", "split": "t.split"}
+    selected = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
+    return f"SELECT {selected} FROM sampled_tokens AS s JOIN texts AS t ON t.text_id = s.text_id"
+
+
+def _token_frame(store: Store) -> pl.DataFrame:
+    frame = store.sampled_tokens.drop("row").with_row_index("token").rename({"n_tokens": "n_subtokens"}, strict=False)
+    columns = TABLES["tokens"].columns
+    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in columns.items() if name not in frame.columns]
+    return TABLES["tokens"].conform(frame.with_columns(missing))
+
+
+def _checkpoint_frame(store: Store) -> pl.DataFrame:
+    records = [{**store.checkpoint(name), "position": position} for position, name in enumerate(store.checkpoints)]
+    columns = TABLES["checkpoints"].columns
+    rows = [{name: record.get(name) for name in columns} for record in records]
+    recipe = {"backend": store.recipe.backend, "dtype": store.recipe.dtype}
+    filled = [{**row, **{key: row[key] or value for key, value in recipe.items()}} for row in rows]
+    return pl.DataFrame(filled, schema=dict(columns))
+
+
+def _language_frame(store: Store) -> pl.DataFrame:
+    slices = [store.corpus.language_slice(language) for language in store.corpus.languages]
+    rows = [
+        (name, position, position // LANGUAGES_PER_WORD, position % LANGUAGES_PER_WORD, texts.stop - texts.start)
+        for position, (name, texts) in enumerate(zip(store.corpus.languages, slices, strict=True))
+    ]
+    return pl.DataFrame(rows, schema=dict(TABLES["languages"].columns), orient="row")
+
+
+def _cube_frame(store: Store) -> pl.DataFrame:
+    rows = []
+    for checkpoint in store.checkpoints:
+        for site, (layers, neurons, texts) in sorted(store.checkpoint(checkpoint)["shapes"].items()):
+            rows.append((checkpoint, site, store.recipe.pooling, layers, neurons, texts, store.recipe.dtype))
+    return pl.DataFrame(rows, schema=dict(TABLES["cubes"].columns), orient="row")
+
+
+def _exactness_frame(store: Store) -> pl.DataFrame:
+    """Table `score_sources`."""
+    rows = []
+    for checkpoint in store.checkpoints:
+        for site in store.scored_sites(checkpoint):
+            settings = store.scores(checkpoint, site).settings
+            exactness = settings.get("sources", {})
+            source = "states" if exactness else "cube"
+            for stat in score_stats(store, checkpoint, site):
+                rows.append((checkpoint, site, stat, source, exactness.get(stat, "exact"), settings["threshold"]))
+    return pl.DataFrame(rows, schema=dict(TABLES["score_sources"].columns), orient="row")
+
+
+def activation_grid(store: Store) -> ActivationGrid:
+    """What table `activations` is read from."""
+    return ActivationGrid(store, _cube_frame(store), store.corpus.texts)
+
+
+def score_grid(store: Store) -> ScoreGrid:
+    """What table `scores` is read from.
+
+    Raises:
+        TableNotFound: If no neuron was scored.
+    """
+    rows = [
+        (checkpoint, site, *store.shape(checkpoint, site), list(score_stats(store, checkpoint, site)))
+        for checkpoint in store.checkpoints
+        for site in store.scored_sites(checkpoint)
+    ]
+    schema = {"checkpoint": pl.String, "site": pl.String, "n_layers": pl.Int32, "n_neurons": pl.Int32}
+    cubes = pl.DataFrame(rows, schema={**schema, "stats": pl.List(pl.String)}, orient="row")
+    if cubes.is_empty():
+        raise TableNotFound(f"no neuron of {store.path} was scored yet; score them with: actlas score {store.path}")
+    scored = {stat for stats in cubes["stats"] for stat in stats}
+    ordered = [stat for stat in DEFAULT_STATS if stat in scored] + sorted(scored - set(DEFAULT_STATS))
+    return ScoreGrid(store, cubes, store.corpus.languages, store.corpus.concepts, {stat: score_type(stat) for stat in ordered})
