@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 
 from actlas.query import Atlas, open_store, score_neurons, top_experts
 from actlas.store import verify
+from actlas.testing.contracts import StoreTests
 from actlas.testing.planted import Planting, planted_store
 
 OLD = Path(__file__).resolve().parent / "data" / "store_v1"
@@ -72,6 +73,15 @@ def test_it_takes_new_scores(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(OLD, tmp_path / "copy"))
     score_neurons(copy, stats=("auroc",), overwrite=True)
     assert open_store(copy).scores("planted-step64", "attn_out").stats == ("auroc",)
+
+
+class TestOldStore(StoreTests):
+    """What every store must do."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def path(cls) -> Path:
+        return OLD
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "corpus/texts.parquet"])

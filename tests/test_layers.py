@@ -35,7 +35,7 @@ BOTTOM = {"names", "errors", "timing"}
 
 #: third party -> where it may be imported (prefixes of paths below actlas/)
 HOMES = {
-    "zarr": ("store/",),
+    "zarr": ("store/", "testing/"),
     "numcodecs": ("store/",),
     "transformers": ("extract/backends/hf/", "intervene/", "demo/"),
     "tokenizers": ("extract/backends/hf/", "demo/"),
