@@ -29,14 +29,14 @@ import zarr
 from numpy.typing import NDArray
 
 from actlas.errors import ActlasError, CheckpointNotFound, CubeNotFound, ReadOnlyStore, ScoresNotFound
-from actlas.extract.backends.base import Backend, Capture, Session
+from actlas.extract.backends.base import Backend, Capture, ModelSession
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import Checkpoint
 from actlas.query import Atlas, open_store
 from actlas.query.schema import TABLES
 from actlas.store import verify
 from actlas.store.layout import cube_path
-from actlas.store.write.checkpoint_writer import BlockValues
+from actlas.store.values import BlockValues
 
 
 class Contract:
@@ -96,7 +96,7 @@ class BackendTests(Contract):
         )
 
     @pytest.fixture
-    def session(self, backend: Backend, checkpoint: Checkpoint, capture: Capture) -> Iterator[Session]:
+    def session(self, backend: Backend, checkpoint: Checkpoint, capture: Capture) -> Iterator[ModelSession]:
         """A loaded model."""
         opened = backend.open(backend.locate(checkpoint), capture)
         yield opened
@@ -156,48 +156,48 @@ class BackendTests(Contract):
             session.close()
         assert shapes[0] == shapes[1]
 
-    def test_shapes_are_known_before_anything_runs(self, session: Session) -> None:
+    def test_shapes_are_known_before_anything_runs(self, session: ModelSession) -> None:
         for site in (self.site, self.counted_site, self.token_site):
             layers, neurons = session.shapes[site]
             assert layers > 0
             assert neurons > 0
         assert session.about["architecture"]
 
-    def test_values_have_the_shape_and_dtype_of_the_store(self, session: Session, block: BlockTexts) -> None:
+    def test_values_have_the_shape_and_dtype_of_the_store(self, session: ModelSession, block: BlockTexts) -> None:
         values = session.run_block(block).collect()
         assert set(values.cubes) == {self.site}
         assert values.cubes[self.site].shape == (*session.shapes[self.site], len(self.texts))
         assert values.cubes[self.site].dtype == np.float32
         assert np.isfinite(values.cubes[self.site]).all()
 
-    def test_another_dtype_can_be_asked_for(self, session: Session, block: BlockTexts) -> None:
+    def test_another_dtype_can_be_asked_for(self, session: ModelSession, block: BlockTexts) -> None:
         exact = session.run_block(block).collect().cubes[self.site]
         rounded = session.run_block(block, dtype="float16").collect().cubes[self.site]
         assert rounded.dtype == np.float16
         assert _difference(rounded.astype(np.float32), exact) <= 2e-3
 
-    def test_a_text_gives_the_same_in_a_batch_and_alone(self, session: Session, block: BlockTexts) -> None:
+    def test_a_text_gives_the_same_in_a_batch_and_alone(self, session: ModelSession, block: BlockTexts) -> None:
         together = session.run_block(block).collect()
         alone = session.run_block(block, is_alone=True).collect()
         assert _difference(together.cubes[self.site], alone.cubes[self.site]) <= self.tolerance
         assert _difference(together.tokens[self.token_site], alone.tokens[self.token_site]) <= self.tolerance
 
-    def test_values_follow_their_texts(self, session: Session, block: BlockTexts) -> None:
+    def test_values_follow_their_texts(self, session: ModelSession, block: BlockTexts) -> None:
         order = np.arange(len(self.texts))[::-1]
         forward = session.run_block(block).collect().cubes[self.site]
         backward = session.run_block(_block([_text(block, int(row)) for row in order])).collect().cubes[self.site]
         assert _difference(backward, forward[:, :, order]) <= self.tolerance
 
-    def test_the_same_block_gives_the_same_bytes(self, session: Session, block: BlockTexts) -> None:
+    def test_the_same_block_gives_the_same_bytes(self, session: ModelSession, block: BlockTexts) -> None:
         first, second = (session.run_block(block).collect() for _ in range(2))
         assert first.cubes[self.site].tobytes() == second.cubes[self.site].tobytes()
 
-    def test_sampled_tokens_are_there_in_order(self, session: Session, block: BlockTexts) -> None:
+    def test_sampled_tokens_are_there_in_order(self, session: ModelSession, block: BlockTexts) -> None:
         vectors = session.run_block(block).collect().tokens[self.token_site]
         layers, channels = session.shapes[self.token_site]
         assert vectors.shape == (layers, len(block.sampled_rows), channels)
 
-    def test_every_token_is_counted_in_its_language(self, session: Session, block: BlockTexts) -> None:
+    def test_every_token_is_counted_in_its_language(self, session: ModelSession, block: BlockTexts) -> None:
         values = session.run_block(block).collect()
         lengths = np.diff(block.offsets)
         expected = [int(lengths[block.language == language].sum()) for language in (0, 1)]
@@ -209,12 +209,12 @@ class BackendTests(Contract):
         assert (active <= values.n_tokens[:, None, None]).all()
         assert active.any()
 
-    def test_progress_names_every_text_once(self, session: Session, block: BlockTexts) -> None:
+    def test_progress_names_every_text_once(self, session: ModelSession, block: BlockTexts) -> None:
         numbers: list[int] = []
         session.run_block(block, on_batch=numbers.append).collect()
         assert sum(numbers) == len(self.texts)
 
-    def test_the_loss_is_over_every_predicted_token(self, session: Session, block: BlockTexts) -> None:
+    def test_the_loss_is_over_every_predicted_token(self, session: ModelSession, block: BlockTexts) -> None:
         values: BlockValues = session.run_block(block).collect()
         assert values.loss_tokens == int((np.diff(block.offsets) - 1).sum())
         assert 0 < values.loss_sum / values.loss_tokens < 100

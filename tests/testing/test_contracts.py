@@ -132,7 +132,7 @@ class LetterBackend:
         return self.session(capture)
 
 
-LOCATED = base.Source
+LOCATED = base.LocatedCheckpoint
 
 
 class TestLetters(BackendTests):

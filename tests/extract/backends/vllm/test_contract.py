@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from actlas.extract.backends.base import BackendSettings, get_backend
+from actlas.extract.backends.base import BackendSettings
+from actlas.extract.backends.registry import get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.testing.contracts import BackendTests
 from benchmarks.vllm_models import write_model
