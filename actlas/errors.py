@@ -18,6 +18,7 @@
     ├── CorpusError              (ValueError)          texts or labels that cannot be used
     ├── ExtractionError          (RuntimeError)
     │   ├── CapturePointNotFound (LookupError)         no module for that site in this model
+    │   │   └── ModelNotSupported                      the module is there, but its values are not those of the site's neurons
     │   ├── FidelityError                              batched values differ from batch 1
     │   ├── NotFiniteValues      (ArithmeticError)     NaN or infinity came out of the model
     │   └── ModelNotLoaded       (OSError)             no such model, or not in safetensors
@@ -95,6 +96,13 @@ class ExtractionError(ActlasError, RuntimeError):
 
 class CapturePointNotFound(ExtractionError, LookupError):
     """This model has no module known under that site."""
+
+
+class ModelNotSupported(CapturePointNotFound):
+    """A model whose sites cannot be read: experts, layers of different widths, neurons that ranks cannot share.
+
+    A kind of `CapturePointNotFound`: no module, named by the table or by hand, would give one value per token and neuron.
+    """
 
 
 class FidelityError(ExtractionError):

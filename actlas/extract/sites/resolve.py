@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from actlas.errors import CapturePointNotFound
+from actlas.errors import CapturePointNotFound, ModelNotSupported
 from actlas.extract.sites.families import Family, SitePath, family_of, known_architectures, known_sites
 from actlas.names import SINGLE_SITES, SITES, CapturePoint
 
@@ -19,10 +19,10 @@ def site_shape(site: str, widths: Sequence[int]) -> tuple[int, int]:
     """(layers, neurons) of a site, from its width in every layer.
 
     Raises:
-        CapturePointNotFound: If layers differ.
+        ModelNotSupported: If layers differ.
     """
     if len(set(widths)) != 1:
-        raise CapturePointNotFound(f"site {site} is not equally wide in every layer: {list(widths)}; leave it out")
+        raise ModelNotSupported(f"site {site} is not equally wide in every layer: {list(widths)}; leave it out")
     return len(widths), widths[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from actlas.errors import CapturePointNotFound, CorpusError, ExtractionError
+from actlas.errors import CorpusError, ExtractionError, ModelNotSupported
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture
 from actlas.extract.backends.hf.backend import make_backend
@@ -188,6 +188,6 @@ def test_a_mixture_of_experts_is_refused_on_known_sites_and_on_every_linear_map(
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text(json.dumps(written, default=str))
     for sites in (["mlp_pre"], [AUTO_LINEAR]):
-        with pytest.raises(CapturePointNotFound, match=f"{type(model).__name__} routes each token to some of 4 experts"):
+        with pytest.raises(ModelNotSupported, match=f"{type(model).__name__} routes each token to some of 4 experts"):
             extract_activations(tmp_path / "m", small_corpus, tmp_path / "s", sites=sites, device="cpu")
     assert not (tmp_path / "s").exists()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 
-from actlas.errors import BackendUnavailable, CapturePointNotFound, ModelNotLoaded
+from actlas.errors import BackendUnavailable, ModelNotLoaded, ModelNotSupported
 from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.hooks import Hooks, describe_places
 from actlas.extract.backends.hf.hub import commit_on_hub, discard, list_revisions
@@ -76,7 +76,7 @@ class HfBackend:
             if isinstance(blocks, torch.nn.ModuleList) and len(blocks) == n_layers:
                 found = [name for name, module in blocks[0].named_modules() if isinstance(module, _LINEAR)]
                 return linear_patterns(path, found)
-        raise CapturePointNotFound(f"{source.architecture} has no list of {n_layers} blocks in which to look for linear maps")
+        raise ModelNotSupported(f"{source.architecture} has no list of {n_layers} blocks in which to look for linear maps")
 
     def revisions(self, model: str) -> list[str]:
         """See `backend.Backend`."""
@@ -165,7 +165,7 @@ class HfSession:
         inputs = {"input_ids": torch.from_numpy(batch.token_ids).to(self._device)}
         if batch.is_padded:
             inputs["attention_mask"] = torch.from_numpy(batch.attention_mask).to(self._device)
-        last = self._hooks.run_batch(batch, lambda: self._base(**inputs, use_cache=False).last_hidden_state)
+        last = self._hooks.run_batch(batch, stage, lambda: self._base(**inputs, use_cache=False).last_hidden_state)
         has_loss = stage.block.has_loss[batch.rows]
         if self._has_loss and has_loss.any():
             self._add_loss(batch, has_loss, last, stage)

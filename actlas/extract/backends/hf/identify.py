@@ -7,7 +7,7 @@ from typing import Any
 
 import transformers
 
-from actlas.errors import CapturePointNotFound, ModelNotLoaded
+from actlas.errors import ModelNotLoaded, ModelNotSupported
 from actlas.extract.backends.base import BackendSettings, LocatedCheckpoint
 from actlas.extract.backends.hf.hub import fetch, snapshots
 from actlas.extract.backends.hf.tokenizer import HfTokenizer
@@ -63,7 +63,7 @@ def refuse_experts(config: Any) -> None:
     """Refuse a mixture of experts, whose neurons see a part of the tokens each.
 
     Raises:
-        CapturePointNotFound: If the configuration names more than one expert.
+        ModelNotSupported: If the configuration names more than one expert.
     """
     text = config.get_text_config()
     if getattr(text, "is_moe", None) is False:
@@ -73,7 +73,7 @@ def refuse_experts(config: Any) -> None:
     for name in _EXPERT_FIELDS:
         n_experts = max(getattr(part, name, None) or 0 for part in parts)
         if n_experts > 1:
-            raise CapturePointNotFound(
+            raise ModelNotSupported(
                 f"{(config.architectures or ['this model'])[0]} routes each token to some of {n_experts} experts; its MLP "
                 "neurons do not see every token, so they have no one value per text. Dense models can be extracted"
             )

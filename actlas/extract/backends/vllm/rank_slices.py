@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.errors import CapturePointNotFound
+from actlas.errors import CapturePointNotFound, ModelNotSupported
 from actlas.extract.sites.families import FAMILIES, EngineFamily, EnginePath, Family, family_of, known_sites
 from actlas.extract.sites.resolve import site_shape
 
@@ -40,13 +40,13 @@ def engine_family(architecture: str) -> tuple[Family, EngineFamily]:
     """The family of an architecture and what vLLM makes of it.
 
     Raises:
-        CapturePointNotFound: If its modules in vLLM are not known.
+        ModelNotSupported: If its modules in vLLM are not known.
     """
     family = family_of(architecture)
     if family is None or family.engine is None or architecture != family.architectures[0]:
         known = ", ".join(other.architectures[0] for other in FAMILIES if other.engine is not None)
-        raise CapturePointNotFound(
-            f"backend vllm does not know where {architecture!r} has its sites (it knows {known}); extract it with --backend hf"
+        raise ModelNotSupported(
+            f"backend vllm does not know where {architecture!r} has its sites (it knows {known}); extract it with backend hf"
         )
     return family, family.engine
 
@@ -55,7 +55,8 @@ def engine_points(architecture: str, n_layers: int, sites: Iterable[str]) -> lis
     """Where vLLM has some sites, layer by layer.
 
     Raises:
-        CapturePointNotFound: If the architecture is not known in vLLM, or has no such site.
+        CapturePointNotFound: If the architecture has no such site.
+        ModelNotSupported: If it is not known in vLLM.
 
     Example:
         >>> [(point.module, point.split) for point in engine_points("LlamaForCausalLM", 1, ["mlp_pre", "mlp_up"])]
@@ -121,7 +122,7 @@ def rank_neurons(split: str, n_neurons: int, rank: int, n_ranks: int, heads: Hea
         heads: Of a projection that is split by heads.
 
     Raises:
-        CapturePointNotFound: If the neurons can not be divided among that many ranks.
+        ModelNotSupported: If the neurons can not be divided among that many ranks.
 
     Example:
         >>> share = rank_neurons("up", 8, rank=1, n_ranks=2)
@@ -137,7 +138,7 @@ def rank_neurons(split: str, n_neurons: int, rank: int, n_ranks: int, heads: Hea
         assert heads is not None, "a split by heads needs them"
         return _by_heads(heads, rank, n_ranks, is_apart=split == "heads_apart")
     if n_neurons % n_ranks:
-        raise CapturePointNotFound(f"{n_neurons} neurons can not be divided among {n_ranks} ranks; another --tensor-parallel")
+        raise ModelNotSupported(f"{n_neurons} neurons can not be divided among {n_ranks} ranks; take another number of ranks")
     size = n_neurons // n_ranks
     own = np.arange(rank * size, (rank + 1) * size)
     if split == "even":
@@ -148,12 +149,12 @@ def rank_neurons(split: str, n_neurons: int, rank: int, n_ranks: int, heads: Hea
 
 def _by_heads(heads: Heads, rank: int, n_ranks: int, *, is_apart: bool) -> RankNeurons:
     if heads.n_query % n_ranks or max(heads.n_key, n_ranks) % min(heads.n_key, n_ranks):
-        raise CapturePointNotFound(
+        raise ModelNotSupported(
             f"{heads.n_query} query and {heads.n_key} key heads can not be divided among {n_ranks} ranks; "
-            "another --tensor-parallel"
+            "take another number of ranks"
         )
     if is_apart and heads.n_query != heads.n_key:
-        raise CapturePointNotFound(f"{heads.n_query} query and {heads.n_key} key heads can not stand head by head")
+        raise ModelNotSupported(f"{heads.n_query} query and {heads.n_key} key heads can not stand head by head")
     n_query, n_key = heads.n_query // n_ranks, max(1, heads.n_key // n_ranks)
     # with fewer key heads than ranks, neighbouring ranks hold the same one and the first of them writes it
     n_replicas = max(1, n_ranks // heads.n_key)
@@ -178,7 +179,7 @@ def site_shapes(points: Iterable[EnginePoint], widths: Mapping[tuple[str, int], 
     """Site -> (layers, neurons), once every layer is known to be equally wide.
 
     Raises:
-        CapturePointNotFound: If one is not.
+        ModelNotSupported: If one is not.
     """
     found: dict[str, list[int]] = {}
     for point in points:

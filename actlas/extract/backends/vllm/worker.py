@@ -93,15 +93,15 @@ class ActlasWorker:
         """Write this rank's neurons into the files in the folder."""
 
         def finish() -> dict[str, Any]:
-            stage = self.actlas_reader.finish()
-            values = stage.collect()
+            reading = self.actlas_reader.finish()
+            values = reading.stage.collect()
             BlockFiles(Path(folder)).fill(values, self.actlas_reader.neurons)
             assert values.n_tokens is not None, "a stage counts tokens"
             return {
                 "n_tokens": values.n_tokens.tolist(),
                 "loss_sum": values.loss_sum,
                 "loss_tokens": values.loss_tokens,
-                "n_passes": self.actlas_reader.n_passes,
+                "n_passes": reading.n_passes,
             }
 
         return _answer(finish)

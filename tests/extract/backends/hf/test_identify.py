@@ -3,7 +3,7 @@
 import pytest
 import transformers
 
-from actlas.errors import CapturePointNotFound
+from actlas.errors import ModelNotSupported
 from actlas.extract.backends.hf.identify import refuse_experts
 
 MIXTURES = (
@@ -22,7 +22,7 @@ CHOSEN = (
 
 @pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in MIXTURES), *CHOSEN])
 def test_a_mixture_of_experts_is_refused_whatever_its_configuration_calls_them(name, settings):
-    with pytest.raises(CapturePointNotFound, match=r"routes each token to some of \d+ experts; .* Dense models can be extracted"):
+    with pytest.raises(ModelNotSupported, match=r"routes each token to some of \d+ experts; .* Dense models can be extracted"):
         refuse_experts(getattr(transformers, f"{name}Config")(**settings))
 
 

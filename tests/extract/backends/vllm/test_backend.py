@@ -1,11 +1,11 @@
-"""What the vLLM backend refuses before an engine is started; the rest needs vLLM (test_vllm_engine.py)."""
+"""What the vLLM backend refuses before an engine is started; the rest needs vLLM (test_engine.py)."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError
+from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotSupported
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture
 from actlas.extract.backends.registry import get_backend
@@ -47,7 +47,7 @@ def test_what_vllm_can_not_give_is_refused():
         check_capture("LlamaForCausalLM", 2, Capture(sites=("resid",), pooling="max_with_pad", pad_to=16))
     with pytest.raises(CapturePointNotFound, match=r"named by hand \(mlp_pre\) name modules of transformers"):
         check_capture("LlamaForCausalLM", 2, Capture(sites=("mlp_pre",), site_modules={"mlp_pre": "h.{layer}.fc:output"}))
-    with pytest.raises(CapturePointNotFound, match="does not know where 'Gemma2ForCausalLM' has its sites"):
+    with pytest.raises(ModelNotSupported, match="does not know where 'Gemma2ForCausalLM' has its sites"):
         check_capture("Gemma2ForCausalLM", 2, Capture(sites=("mlp_pre",)))
     check_capture("LlamaForCausalLM", 2, Capture(sites=("mlp_pre", "attn_qkv"), count_sites=("mlp_hidden",)))
 

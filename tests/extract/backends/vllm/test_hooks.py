@@ -113,7 +113,7 @@ def run(model, reader, block, passes, dtype="float32"):
     reader.begin(block, dtype)
     for rows in passes:
         model(*(flat([LISTS[row] for row in rows])))
-    return reader.finish()
+    return reader.finish().stage
 
 
 def expected(site, layer, pooling):
@@ -185,17 +185,20 @@ def test_other_sites_than_the_captures_can_be_pooled(block):
     assert run(model, reader, block, [range(6)]).collect().cubes == {}
     reader.begin(block, "float32", ["mlp_hidden"])
     model(*flat(LISTS))
-    values = reader.finish().collect()
+    values = reader.finish().stage.collect()
     np.testing.assert_allclose(values.cubes["mlp_hidden"][0], expected("mlp_hidden", 0, "max"), rtol=1e-6)
     assert values.counts == {}
 
 
-def test_passes_between_blocks_are_nobodys(block):
+def test_passes_between_blocks_belong_to_no_block(block):
     model = PlayedLlama()
     reader = reader_of(model)
     model(torch.tensor([7]), torch.tensor([3]))
-    assert run(model, reader, block, [range(6)]).collect().cubes["resid"].shape == (LAYERS, HIDDEN, 6)
-    assert reader.n_passes == 1
+    reader.begin(block, "float32")
+    model(*flat(LISTS))
+    reading = reader.finish()
+    assert reading.stage.collect().cubes["resid"].shape == (LAYERS, HIDDEN, 6)
+    assert reading.n_passes == 1
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ def test_hooks_that_never_fired_are_told(block):
     ("path", "output", "reason"),
     [
         ("mlp.down_proj", None, "layers.0.mlp.down_proj was reached 0 times in one pass of vLLM"),
-        ("", torch.zeros(20, HIDDEN), r"model.layers.0 gives no \(hidden, residual\) in this version"),
+        ("", torch.zeros(20, HIDDEN), r"model.layers.0 is no \(hidden, residual\), whose sum"),
         ("mlp.gate_up_proj", (torch.zeros(20, 5), None), r"shape \(20, 5\) in vLLM where 20 tokens and 24 neurons"),
         ("self_attn.o_proj", (torch.zeros(20, HIDDEN), torch.zeros(HIDDEN)), "o_proj keeps its bias apart"),
     ],
@@ -243,7 +246,7 @@ def test_a_module_that_gives_nothing_or_something_else_is_told(path, output, rea
 def test_a_module_that_this_version_lacks_is_named():
     model = PlayedLlama()
     del model.model.layers[1].mlp.down_proj
-    with pytest.raises(CapturePointNotFound, match=r"PlayedLlama has no module 'model.layers.1.mlp.down_proj' in this version"):
+    with pytest.raises(CapturePointNotFound, match=r"PlayedLlama has no module 'model.layers.1.mlp.down_proj'; this version"):
         reader_of(model)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actlas.errors import CapturePointNotFound
+from actlas.errors import CapturePointNotFound, ModelNotSupported
 from actlas.extract.backends.vllm.rank_slices import Heads, engine_points, rank_neurons, site_shapes
 from actlas.extract.sites.families import FAMILIES, known_sites
 
@@ -29,7 +29,7 @@ def test_only_the_block_of_a_family_that_keeps_the_residual_apart_is_summed():
 
 @pytest.mark.parametrize("architecture", ["GPTNeoXForCausalLM", "LlamaModel", "MambaForCausalLM", "BertModel"])
 def test_what_was_not_verified_in_vllm_is_refused_with_the_way_out(architecture):
-    with pytest.raises(CapturePointNotFound, match=r"does not know where .* \(it knows BloomForCausalLM.*--backend hf"):
+    with pytest.raises(ModelNotSupported, match=r"does not know where .* \(it knows BloomForCausalLM.*with backend hf"):
         engine_points(architecture, 2, ["mlp_pre"])
 
 
@@ -75,14 +75,14 @@ def test_columns_of_a_rank_are_the_neurons_they_are_said_to_be(split, n_key, n_r
 
 
 def test_neurons_that_can_not_be_divided_are_refused():
-    with pytest.raises(CapturePointNotFound, match="10 neurons can not be divided among 4 ranks"):
+    with pytest.raises(ModelNotSupported, match="10 neurons can not be divided among 4 ranks"):
         rank_neurons("even", 10, 0, 4)
-    with pytest.raises(CapturePointNotFound, match="6 query and 2 key heads can not be divided among 4 ranks"):
+    with pytest.raises(ModelNotSupported, match="6 query and 2 key heads can not be divided among 4 ranks"):
         rank_neurons("heads", 0, 0, 4, Heads(6, 2, 4))
 
 
 def test_layers_of_different_widths_are_refused():
     points = engine_points("LlamaForCausalLM", 2, ["mlp_pre"])
     assert site_shapes(points, {("mlp_pre", 0): 8, ("mlp_pre", 1): 8}) == {"mlp_pre": (2, 8)}
-    with pytest.raises(CapturePointNotFound, match=r"site mlp_pre is not equally wide in every layer: \[8, 4\]"):
+    with pytest.raises(ModelNotSupported, match=r"site mlp_pre is not equally wide in every layer: \[8, 4\]"):
         site_shapes(points, {("mlp_pre", 0): 8, ("mlp_pre", 1): 4})
