@@ -1,0 +1,91 @@
+"""Frames in four formats, and progress for a terminal and for a file."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from actlas.cli import output
+from actlas.cli.output import ProgressLine, as_table, bullet, folder_bytes, n_bytes, show_frame, step_progress
+
+FRAME = pl.DataFrame({"concept": ["cow", "bread"], "overlap": [0.25, None], "places": [[1, 2], None]})
+
+
+def test_a_table_is_cut_and_says_so() -> None:
+    table = as_table(FRAME.select("concept", "overlap"), 1)
+    assert table.splitlines() == [
+        " concept  overlap",
+        " cow      0.2500",
+        "(1 of 2 rows; --rows 0 shows all, --format csv writes all)",
+    ]
+    assert "bread" in as_table(FRAME, 0)
+
+
+def test_every_column_of_a_wide_table_is_shown() -> None:
+    wide = pl.DataFrame({f"column_{number}": [number] for number in range(60)})
+    assert as_table(wide).splitlines()[0].split() == wide.columns
+
+
+def test_formats_keep_lists_and_missing_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("csv", "json", "parquet"):
+        show_frame(FRAME, kind, str(tmp_path / kind))
+    assert pl.read_csv(tmp_path / "csv")["places"].to_list() == ["[1, 2]", None]
+    assert json.loads((tmp_path / "json").read_text())[1] == {"concept": "bread", "overlap": None, "places": None}
+    assert pl.read_parquet(tmp_path / "parquet").equals(FRAME)
+    assert f"2 rows in {tmp_path / 'csv'}" in capsys.readouterr().err
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    show_frame(pl.DataFrame({"ap": [float("nan")]}), "json", str(tmp_path / "json"))
+    assert json.loads((tmp_path / "json").read_text()) == [{"ap": None}]
+
+
+def test_sentences_are_wrapped_as_items() -> None:
+    first, second = bullet("word " * 30).splitlines()
+    assert first.startswith("- word")
+    assert second.startswith("  word")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_one_line_rewrites_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=iter(range(100, 200)).__next__))
+    line = ProgressLine()
+    line.update("a long line of progress")
+    line.update("done", final=True)
+    line.end()
+    assert screen.getvalue() == "\ra long line of progress\rdone                   \n"
+
+
+def test_in_a_file_there_is_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=iter(range(100, 200, 4)).__next__))
+    line = ProgressLine()
+    for number in range(6):
+        line.update(f"step {number}")
+    line.update("the last one", final=True)
+    assert capsys.readouterr().err.splitlines() == ["step 0", "step 3", "the last one"]
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ProgressLine(quiet=True)
+    step_progress(line, "neurons")(5, 5, "here")
+    line.end()
+    assert capsys.readouterr().err == ""
+
+
+def test_sizes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_bytes(b"x" * 1500)
+    assert n_bytes(folder_bytes(tmp_path)) == "1.5 KB"
+    assert [n_bytes(size) for size in (0, 999, 1e15)] == ["0 B", "999 B", "1000.0 TB"]

@@ -1,0 +1,77 @@
+"""Every source file has a test file of the same place and name, or is named below with the tests that cover it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+SOURCES = [
+    path.relative_to(ROOT / "actlas").as_posix()
+    for path in sorted((ROOT / "actlas").rglob("*.py"))
+    if path.name not in ("__init__.py", "__main__.py")
+]
+
+#: Source file -> test files, below tests/, that cover it from elsewhere: protocols and records by what uses them, processes
+#: by those who start them, the command line by its verbs.
+COVERED_BY: dict[str, tuple[str, ...]] = {
+    "cli/arguments.py": ("cli/test_cli.py",),
+    "cli/extract.py": ("cli/test_cli.py", "test_docs.py"),
+    "cli/questions.py": ("cli/test_cli.py", "test_docs.py"),
+    "cli/score.py": ("cli/test_cli.py", "test_docs.py"),
+    "cli/stores.py": ("cli/test_cli.py", "demo/test_run.py"),
+    "compiled/vectors.py": ("kernels/cpu/test_neuron.py", "kernels/cpu/test_rank.py", "kernels/cpu/test_sums.py"),
+    "demo/settings.py": ("demo/test_run.py", "demo/test_condition.py"),
+    "errors.py": ("test_exports.py",),
+    "extract/api.py": ("extract/run/test_sweep.py",),
+    "extract/backends/base.py": ("testing/test_contracts.py", "extract/backends/hf/test_contract.py"),
+    "extract/backends/hf/backend.py": ("extract/backends/hf/test_contract.py", "extract/backends/test_family_contract.py"),
+    "extract/backends/hf/hooks.py": ("extract/sites/test_families.py", "extract/backends/test_family_contract.py"),
+    "extract/backends/hf/tokenizer.py": ("extract/inputs/test_tokens.py", "extract/backends/hf/test_contract.py"),
+    "extract/backends/registry.py": ("extract/backends/vllm/test_backend.py",),
+    "extract/backends/vllm/block_files.py": ("extract/backends/vllm/test_hooks.py",),
+    "extract/backends/vllm/link.py": ("extract/backends/vllm/test_engine.py",),
+    "extract/backends/vllm/worker.py": ("extract/backends/vllm/test_engine.py", "extract/backends/vllm/test_hooks.py"),
+    "extract/options.py": ("extract/run/test_sweep.py", "cli/test_cli.py"),
+    "extract/parallel/worker.py": ("extract/parallel/test_devices.py",),
+    "extract/pooling/batch.py": ("extract/pooling/test_pool.py",),
+    "extract/pooling/stage.py": ("extract/pooling/test_pool.py",),
+    "extract/results.py": ("extract/run/test_sweep.py",),
+    "extract/run/prepare.py": ("extract/run/test_sweep.py",),
+    "extract/run/profile.py": ("extract/run/test_pipeline.py",),
+    "extract/run/state_plan.py": ("extract/run/test_state_runs.py",),
+    "kernels/gpu/engine.py": ("parity/test_kernels_gpu.py",),
+    "kernels/gpu/topk.py": ("parity/test_kernels_topk.py",),
+    "kernels/gpu/triton_kernels.py": ("parity/test_kernels_gpu.py",),
+    "query/choices.py": ("query/questions/test_experts.py",),
+    "query/splits.py": ("query/test_blocks.py",),
+    "query/sql/sources.py": ("query/sql/test_session.py",),
+    "store/files/codecs.py": ("store/files/test_shard_writer.py",),
+    "store/files/shard_reader.py": ("store/test_cube.py", "store/files/test_shard_writer.py"),
+    "store/records.py": ("store/test_store.py",),
+    "store/values.py": ("store/write/test_writer.py",),
+    "store/write/checkpoint_writer.py": ("store/write/test_writer.py",),
+    "store/write/score_writer.py": ("query/questions/test_scores.py",),
+    "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),
+}
+
+
+def mirror(source: str) -> Path:
+    folder, _, name = source.rpartition("/")
+    return TESTS / folder / f"test_{name}"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_file_has_its_tests(source: str) -> None:
+    if mirror(source).is_file():
+        assert source not in COVERED_BY, f"{source} has tests of its own; its line in the table can go"
+        return
+    assert source in COVERED_BY, f"actlas/{source} has neither {mirror(source).relative_to(ROOT)} nor a line in the table"
+    missing = [name for name in COVERED_BY[source] if not (TESTS / name).is_file()]
+    assert not missing, f"{source} is covered by files that are not there: {', '.join(missing)}"
+
+
+def test_the_table_names_only_what_is_there() -> None:
+    assert COVERED_BY.keys() <= set(SOURCES)
