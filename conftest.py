@@ -12,6 +12,9 @@ import pytest
 # Doctests of the GPU kernels are collected only where Triton is: there is no build of it for some systems.
 collect_ignore_glob = [] if find_spec("triton") else ["actlas/kernels/gpu/*"]
 
+# Machine code of the tests: neither out of the user's cache nor into it, and compiled once for all processes of all runs.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parent / ".cache"))
+
 # Triton reads this when it is first imported, by whatever test module comes first.
 if not Path("/dev/nvidia0").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")

@@ -1,4 +1,4 @@
-"""Measures `actlas.kernels.cpu.plan.Cost`: the constants by which the CPU engine chooses between its ways to rank."""
+"""Measures `actlas.kernels.cpu.registers.Cost`: the constants by which the CPU engine chooses between its ways to rank."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from actlas.kernels import concept_scores
-from actlas.kernels.cpu.engine import concept_scores_cpu
+from actlas.kernels import concept_scores, prepare_labels
+from actlas.kernels.cpu.engine import score_values
 from actlas.kernels.cpu.plan import Plan
-from actlas.kernels.inputs import Block
+from actlas.kernels.inputs import HostValues
 from benchmarks import kernel_peers
 from benchmarks.harness import interleave, save
 
@@ -20,9 +20,15 @@ N_TEXTS, N_CONCEPTS = 4000, 64
 
 def forced(plan: Plan, *, dense: bool) -> Plan:
     """The same plan with every group of concepts sent one way."""
-    cost = np.full_like(plan.labels.sparse_cost, 1e12 if dense else 0.0)
-    labels = plan.labels._replace(sparse_cost=cost, weigh_cost=0.0, end_cost=0.0)
-    return Plan(plan.stats, plan.n_texts, plan.n_positive, plan.n_member, labels, plan.wanted)
+    cost = np.full_like(plan.call.labels.sparse_cost, 1e12 if dense else 0.0)
+    labels = plan.call.labels._replace(sparse_cost=cost, weigh_cost=0.0, end_cost=0.0)
+    return Plan(plan.call._replace(labels=labels), plan.slots)
+
+
+def score(host: HostValues, plan: Plan) -> dict[str, np.ndarray]:
+    scores = {stat: np.empty((len(host.bits), N_CONCEPTS)) for stat in plan.slots}
+    score_values(host, plan, scores, wide=False, threads=1)
+    return scores
 
 
 def run(options: argparse.Namespace) -> None:
@@ -31,17 +37,17 @@ def run(options: argparse.Namespace) -> None:
     rows = []
     for shape in ("gaussian", "relu90"):
         values = kernel_peers.make_values(shape, n_neurons, N_TEXTS, "float16")
-        block = Block.of(values)
+        host = HostValues.of(values)
         for stats in (("ap",), ("ap", "auroc")):
             for prevalence in (0.002, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5):
                 labels = kernel_peers.make_labels(N_TEXTS, N_CONCEPTS, prevalence)
-                plan = Plan.of(labels, None, stats, 0.0)
+                plan = Plan.of(prepare_labels(labels), stats, 0.0)
                 plans = {"chosen": plan, "sparse": forced(plan, dense=False), "dense": forced(plan, dense=True)}
-                found = [concept_scores_cpu(block, each, threads=1) for each in plans.values()]
+                found = [score(host, each) for each in plans.values()]
                 expected = concept_scores(values[:2], labels, stats, backend="reference")
                 if any(not np.abs(one[stat][:2] - expected[stat]).max() <= 1e-12 for one in found for stat in stats):
                     raise SystemExit("the ways disagree; no figure is given")
-                methods = {name: partial(concept_scores_cpu, block, each, 1) for name, each in plans.items()}
+                methods = {name: partial(score, host, each) for name, each in plans.items()}
                 timings = interleave(methods, options.rounds, clock=time.thread_time)
                 ratios = {name: timings[name].ratio_to(timings["chosen"]) for name in ("sparse", "dense")}
                 rows.append({"shape": shape, "stats": list(stats), "prevalence": prevalence, "time_over_chosen": ratios})

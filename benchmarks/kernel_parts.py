@@ -10,13 +10,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from actlas.kernels import concept_scores
-from actlas.kernels.cpu.engine import _new_scratch
+from actlas.kernels import concept_scores, prepare_labels
+from actlas.kernels.cpu.engine import new_scratch
 from actlas.kernels.cpu.neuron import _dense_group, _weigh
 from actlas.kernels.cpu.plan import Plan
 from actlas.kernels.cpu.rank import find_ties, magnitudes_of
 from actlas.kernels.cpu.rank import rank as rank_texts
-from actlas.kernels.cpu.sums import end_groups, list_ends, rank_labels, sum_precision_apart, turn_plane
+from actlas.kernels.cpu.sums import end_groups, list_ends, rank_labels, sum_precision_apart, transpose_plane
 from benchmarks import kernel_peers
 from benchmarks.harness import interleave, save
 
@@ -62,7 +62,7 @@ def bitmaps(times: Any, labels: Any, s: Any) -> None:
     for _ in range(times):
         for k in range(labels.concept.shape[0]):
             if k & 7 == 0:
-                turn_plane(s.x.shape[0], s.ranked, (k >> 3) & 3, s.bits)
+                transpose_plane(s.x.shape[0], s.ranked, (k >> 3) & 3, s.bits)
 
 
 @_jit
@@ -70,28 +70,28 @@ def ends(times: Any, labels: Any, s: Any) -> None:
     for _ in range(times):
         for k in range(labels.concept.shape[0]):
             p = labels.starts[k + 1] - labels.starts[k]
-            list_ends(s.x.shape[0], p, s.bits[k & 7], s.end_at, s.upto)
+            list_ends(s.x.shape[0], p, s.bits[k & 7], s.end_at, s.n_at_least)
 
 
 @_jit
 def sums(times: Any, labels: Any, inverse: Any, s: Any) -> Any:
     total = 0.0
     n, p = s.x.shape[0], labels.starts[1]
-    turn_plane(n, s.ranked, 0, s.bits)
-    list_ends(n, p, s.bits[0], s.end_at, s.upto)
+    transpose_plane(n, s.ranked, 0, s.bits)
+    list_ends(n, p, s.bits[0], s.end_at, s.n_at_least)
     for _ in range(times):
         for _ in range(labels.concept.shape[0]):
-            total += sum_precision_apart(p, s.upto, s.upto, inverse)
+            total += sum_precision_apart(p, s.n_at_least, s.n_at_least, inverse)
     return total
 
 
 @_jit
-def walks(times: Any, labels: Any, inverse: Any, s: Any) -> None:
+def walks(times: Any, call: Any, s: Any) -> None:
     n = s.x.shape[0]
     for _ in range(times):
-        _weigh(0, n, inverse, s.ends, s.weight, s.carry)
-        for g in range(labels.words.shape[0]):
-            _dense_group(g, labels.n_whole, (n, 0), labels, inverse, s)
+        _weigh(0, n, call.inverse, s.ends, s.weight, s.carry)
+        for g in range(call.labels.words.shape[0]):
+            _dense_group(g, (n, 0), call, s)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -102,10 +102,11 @@ def run(options: argparse.Namespace) -> None:
     found = concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1)["ap"]
     if not np.abs(found[:2] - kernel_peers.sklearn_loop(values[:2], is_concept)).max() <= 1e-12:
         raise SystemExit("differs from scikit-learn; no figure is given")
-    plan = Plan.of(is_concept, None, ("ap",), 0.0)
-    labels = plan.labels_for(False)
-    work, s = _new_scratch(N_TEXTS, False)
-    rows, target, inverse = values.view(np.uint16), np.empty(N_TEXTS, np.uint16), plan.inverse
+    plan = Plan.of(prepare_labels(is_concept), ("ap",), 0.0)
+    call = plan.call
+    labels, inverse = call.labels, call.inverse
+    work, s = new_scratch(N_TEXTS, False)
+    rows, target = values.view(np.uint16), np.empty(N_TEXTS, np.uint16)
     steps: dict[str, Callable[[], Any]] = {
         "copy of the values": lambda: copy(rows, target),
         "rank the texts": lambda: rank(rows, work, s),
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> None:
         "sparse: bitmaps": lambda: bitmaps(n_neurons, labels, s),
         "sparse: ends of the positives' groups": lambda: ends(n_neurons, labels, s),
         "sparse: sums over positives": lambda: sums(n_neurons, labels, inverse, s),
-        "dense: walks": lambda: walks(n_neurons, labels, inverse, s),
+        "dense: walks": lambda: walks(n_neurons, call, s),
         "all of average precision": lambda: concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1),
     }
     timings = interleave(steps, options.rounds, clock=time.thread_time)

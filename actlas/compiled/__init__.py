@@ -1,1 +1,1 @@
-"""Loops compiled by numba and LLVM instructions of our own: what the store and the kernels both stand on."""
+"""What the store and the kernels both stand on: loops compiled by numba, LLVM instructions of our own, bits of bfloat16."""

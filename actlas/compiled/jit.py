@@ -1,17 +1,31 @@
-"""Compilation by numba: cached on disk where a folder can be written, reported once, without Python's lock while running."""
+"""Compilation by numba: once per machine and reported to the user; compiled loops run without Python's lock.
+
+Machine code is kept in a folder of the user's, by the sources that it was made from, so that neither a fresh clone nor another
+environment compiles again. Processes that need the same kernel at the same time wait for the one that compiles it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 import numba
+from numba.core import caching, event
 from numba.extending import intrinsic as _intrinsic
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system: processes that start together all compile
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("actlas.kernels")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,6 +39,8 @@ _OPTIONS: dict[str, Any] = {
     # Sums may be reordered for vector instructions and multiply-adds fused; no float is NaN or told by its zero's sign.
     "fastmath": {"reassoc", "contract", "nsz", "nnan"},
 }
+#: Versions of the compiled loops that stay on disk; the ones that were not used for longest are deleted.
+KEPT_VERSIONS = 8
 
 
 def jit(function: F) -> F:
@@ -33,8 +49,11 @@ def jit(function: F) -> F:
 
 
 def jit_apart(function: F) -> F:
-    """`function`, compiled as one of its own, for loops that scatter: a large caller may leave a pointer on the stack and read it
-    again after every store, and then they take twice as long."""
+    """`function`, compiled as one of its own.
+
+    For kernels, and for loops that scatter: a large caller may leave a pointer on the stack and read it again after every store,
+    and then they take twice as long.
+    """
     return cast(F, numba.njit(**_OPTIONS)(function))
 
 
@@ -43,44 +62,140 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     return cast(Callable[..., Any], _intrinsic(function))
 
 
+def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    """LLVM's pointer to an entry of a numba array; for use in intrinsics."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
 @cache
-def source_digest(folder: Path) -> int:
-    """A number that changes with the source of any loop in `folder`, or of what it stands on here."""
-    digest = hashlib.sha256()
+def source_digest(folder: Path) -> str:
+    """Changes with the source of any loop in `folder` or of what it stands on here, and with the compiler's version."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version_info[:2]}".encode())
     for path in (*sorted(Path(__file__).parent.glob("*.py")), *sorted(folder.glob("*.py"))):
-        digest.update(path.read_bytes())
-    return int.from_bytes(digest.digest()[:7], "little")
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
-def cached_kernel(folder: Path) -> Callable[[Callable[[int], F]], F]:
-    """Decorates a function that returns a kernel: it is compiled when first called and kept on disk for later processes.
+def cache_root() -> Path:
+    """Where machine code is kept: below NUMBA_CACHE_DIR if that is set, else in the user's folder for caches."""
+    if numba.config.CACHE_DIR:
+        return Path(numba.config.CACHE_DIR) / "actlas-kernels"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actlas" / "kernels"
 
-    Args:
-        folder: Where the loops that the kernel calls are.
 
-    numba's cache looks at the file of the kernel alone, and would run stale code after a change in a function that it calls
-    from another file. It does look at the constants of enclosing functions, so the decorated function gets `source_digest` and
-    must return a function that mentions it.
+class _Locator(caching._CacheLocator):  # type: ignore[misc]
+    """Finds a kernel's machine code by the digest of its sources; numba itself looks at the time of one file alone."""
+
+    def __init__(self, folder: Path, line: int) -> None:
+        self._folder, self._line = folder, line
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._folder.name
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> _Locator:
+        return cls(cache_root() / source_digest(Path(file).parent), function.__code__.co_firstlineno)
+
+
+class _CacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_Locator,)
+
+
+class _Cache(caching.FunctionCache):  # type: ignore[misc]
+    _impl_class = _CacheImpl
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]
+    """Tells the user when numba begins to compile a kernel, which it does only if the cache has none."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self.has_compiled = False
+        self._dispatcher = dispatcher
+
+    def on_start(self, event: Any) -> None:
+        if event.data["dispatcher"] is self._dispatcher:
+            self.has_compiled = True
+            logger.info("compiling kernels, once (%s)", self._dispatcher.__name__)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+def compiled_now(kernel: F, signature: tuple[Any, ...]) -> F:
+    """`kernel`, a function of `jit_apart`, once its machine code for `signature` is there: from the cache, or compiled here.
+
+    What is not in the cache is compiled by one process while others wait for it. Where the cache's folder cannot be written or
+    locked, every process compiles for itself.
     """
-
-    def decorate(make: Callable[[int], F]) -> F:
-        kernel = make(source_digest(folder))
-        try:
-            return cast(F, numba.njit(cache=True, **_OPTIONS)(kernel))
-        except RuntimeError as error:  # no folder to write to
-            logger.warning("compiled kernels cannot be cached (%s): every process will compile them anew", error)
-            return cast(F, numba.njit(**_OPTIONS)(kernel))
-
-    return decorate
-
-
-def compiled(kernel: F, signature: tuple[Any, ...]) -> F:
-    """`kernel`, once machine code for `signature` is there; logs it when that took a compilation."""
     dispatcher = cast(Any, kernel)
-    if signature not in dispatcher.overloads:
-        started = time.perf_counter()
+    if signature in dispatcher.overloads:
+        return kernel
+    folder = _open_cache(dispatcher)
+    announcement = _Announcement(dispatcher)
+    started = time.perf_counter()
+    with _alone(folder, dispatcher.__name__), event.install_listener("numba:compile", announcement):
         dispatcher.compile(signature)
-        if not dispatcher.stats.cache_hits:
-            seconds = time.perf_counter() - started
-            logger.info("compiled %s in %.1f s; later processes load it from the cache", dispatcher.__name__, seconds)
+    if announcement.has_compiled:
+        logger.info("compiled %s in %.1f s", dispatcher.__name__, time.perf_counter() - started)
+        _delete_old(folder)
     return kernel
+
+
+def _open_cache(dispatcher: Any) -> Path | None:
+    """Gives a kernel its cache; None, with a warning, where there is no folder to write to."""
+    try:
+        folder = cache_root() / source_digest(Path(dispatcher.py_func.__code__.co_filename).parent)
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        dispatcher._cache = _Cache(dispatcher.py_func)
+    except (OSError, RuntimeError) as error:
+        logger.warning("compiled kernels cannot be cached (%s): every process will compile them again", error)
+        return None
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path | None, name: str) -> Iterator[None]:
+    """Keeps other processes from compiling the kernel `name` meanwhile, where files can be locked."""
+    if folder is None or fcntl is None:
+        yield
+        return
+    try:
+        file = (folder / f"{name}.lock").open("ab")
+    except OSError:
+        yield
+        return
+    with file:
+        try:
+            _wait_for(file)
+        except OSError as error:  # a file system without locks
+            logger.debug("compiling without a lock: %s", error)
+        yield
+
+
+def _wait_for(file: IO[bytes]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("compiling kernels, once: another process does it, waiting")
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _delete_old(folder: Path | None) -> None:
+    """Deletes versions of the compiled loops that were not used for long; a process that needs one again compiles it."""
+    if folder is None:
+        return
+    used = {}
+    for path in folder.parent.iterdir():
+        try:
+            used[path] = path.stat().st_mtime
+        except OSError:  # deleted by another process
+            continue
+    for path in sorted(used, key=lambda path: used[path], reverse=True)[KEPT_VERSIONS:]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -7,21 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 
-from actlas.compiled.jit import intrinsic
+from actlas.compiled.jit import intrinsic, pointer
 
 #: Concepts of a group: the bits of a label word, and what one walk serves at most.
 LANES = 32
-_FEATURES = get_host_cpu_features()
-#: Whether vector registers hold eight float64 and can push marked entries together; if not, loops for that are written otherwise.
-IS_WIDE = bool(_FEATURES.get("avx512vbmi2"))
-#: Whether they can rearrange their entries as a table says.
-HAS_SHUFFLE = bool(_FEATURES.get("avx2"))
-#: Entries that `fill_back` fills.
-FILLED = 32 if IS_WIDE else 8
 
 
 @intrinsic
@@ -36,11 +28,7 @@ def trailing_zeros(typing: Any, word: Any) -> Any:
     )
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
-
-
-def _everywhere(builder: Any, value: Any, lanes: int) -> Any:
+def everywhere(builder: Any, value: Any, lanes: int) -> Any:
     """A vector that holds `value` in every lane."""
     undefined, index = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined), ir.IntType(32)
     one = builder.insert_element(undefined, value, ir.Constant(index, 0))
@@ -48,8 +36,8 @@ def _everywhere(builder: Any, value: Any, lanes: int) -> Any:
 
 
 @intrinsic
-def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place: Any, stride: Any) -> Any:
-    """Turns 64 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of what begins at
+def transpose_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place: Any, stride: Any) -> Any:
+    """Transposes 64 label words from `start` on: bit 8 * `plane` + j of word i becomes bit i of what begins at
     `bits[j * stride + place]`, j < 8.
 
     An entry of `bits` takes 32 of them, and may have more bits.
@@ -57,10 +45,10 @@ def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector, byte = ir.VectorType(ir.IntType(32), 64), ir.VectorType(ir.IntType(8), 64)
-        place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
+        place = builder.bitcast(pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         loaded = builder.load(place, align=4)
         shift = builder.trunc(builder.mul(args[2], ir.Constant(args[2].type, 8)), ir.IntType(32))
-        labels = builder.trunc(builder.lshr(loaded, _everywhere(builder, shift, 64)), byte)
+        labels = builder.trunc(builder.lshr(loaded, everywhere(builder, shift, 64)), byte)
         index = args[4]
         targets = [index]
         for _ in range(7):
@@ -71,7 +59,7 @@ def turn_words(typing: Any, words: Any, start: Any, plane: Any, bits: Any, place
         for target in reversed(targets):
             # the highest bit of every byte, then the next one in its place
             row = builder.bitcast(builder.icmp_signed("<", labels, ir.Constant(byte, None)), halves)
-            target = _pointer(context, builder, signature.args[3], args[3], target)
+            target = pointer(context, builder, signature.args[3], args[3], target)
             row = builder.zext(row, wide) if wide.element.width > 32 else row
             builder.store(row, builder.bitcast(target, wide.as_pointer()), align=4)
             labels = builder.add(labels, labels)
@@ -87,7 +75,7 @@ def magnitudes(typing: Any, row: Any, start: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits = signature.args[0].dtype.bitwidth
         vector = ir.VectorType(ir.IntType(bits), 64)
-        place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
+        place = builder.bitcast(pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         loaded = builder.load(place, align=bits // 8)
         doubled = builder.add(loaded, loaded)  # the sign is gone
         return builder.bitcast(builder.icmp_unsigned("!=", doubled, ir.Constant(vector, None)), ir.IntType(64))
@@ -101,7 +89,7 @@ def _neighbours(context: Any, builder: Any, kind: Any, array: Any, start: Any, l
     both = []
     for shift in (0, 1):
         index = builder.add(start, ir.Constant(start.type, shift))
-        place = _pointer(context, builder, kind, array, index)
+        place = pointer(context, builder, kind, array, index)
         vector = ir.VectorType(ir.IntType(bits), lanes)
         both.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=bits // 8))
     return both
@@ -119,43 +107,6 @@ def key_changes(typing: Any, packed: Any, start: Any) -> Any:
     return types.uint64(packed, types.int64), generate
 
 
-def _compressed(width: int) -> Callable[..., Any]:
-    def pack(typing: Any, source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
-        """Entries start + i of `source` whose bit i of `word` is set, side by side from `at` on.
-
-        Up to `width` bits may be set; `width` entries are written, what lies behind the marked ones means nothing.
-        """
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            bits = signature.args[0].dtype.bitwidth
-            lanes = 512 // bits
-            vector, masks = ir.VectorType(ir.IntType(bits), lanes), ir.VectorType(ir.IntType(1), lanes)
-            kind = ir.FunctionType(vector, [vector, vector, masks])
-            push = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.mask.compress.v{lanes}i{bits}")
-            at = args[4]
-            for first in range(0, 32, lanes):
-                index = builder.add(args[1], ir.Constant(args[1].type, first))
-                place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], index), vector.as_pointer())
-                word = builder.trunc(builder.lshr(args[2], ir.Constant(args[2].type, first)), ir.IntType(lanes))
-                values = builder.load(place, align=bits // 8)
-                packed = builder.call(push, [values, ir.Constant(vector, None), builder.bitcast(word, masks)])
-                kept = min(width, lanes)
-                some = ir.Constant(ir.VectorType(ir.IntType(32), kept), list(range(kept)))
-                packed = builder.shuffle_vector(packed, ir.Constant(vector, ir.Undefined), some)
-                target = _pointer(context, builder, signature.args[3], args[3], at)
-                builder.store(packed, builder.bitcast(target, packed.type.as_pointer()), align=bits // 8)
-                at = builder.add(at, builder.zext(builder.ctpop(word), at.type)) if lanes < 32 else at
-            return cgutils.get_null_value(context.get_value_type(signature.return_type))
-
-        return types.int64(source, types.int64, types.uint32, target, types.int64), generate
-
-    return intrinsic(pack)
-
-
-#: With wide registers. Few entries are worth a store of their own: a whole register seldom lies in one line of the cache.
-pack_few, pack_many = _compressed(8), _compressed(32)
-
-
 @intrinsic
 def pack_by_table(typing: Any, source: Any, start: Any, row: Any, shorts: Any, longs: Any, target: Any, at: Any) -> Any:
     """Eight entries of `source` from `start` on, rearranged by a row of a table, written from entry `at` on.
@@ -170,54 +121,105 @@ def pack_by_table(typing: Any, source: Any, start: Any, row: Any, shorts: Any, l
         vector = ir.VectorType(ir.IntType(8), 16) if is_short else ir.VectorType(ir.IntType(32), 8)
         first = builder.mul(args[2], ir.Constant(args[2].type, vector.count))
         loaded = [
-            builder.load(builder.bitcast(_pointer(context, builder, kind, array, index), vector.as_pointer()), align=1)
+            builder.load(builder.bitcast(pointer(context, builder, kind, array, index), vector.as_pointer()), align=1)
             for kind, array, index in ((kinds[0], args[0], args[1]), (kinds[table], args[table], first))
         ]
         shuffle = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector, vector]), name)
-        place = builder.bitcast(_pointer(context, builder, kinds[5], args[5], args[6]), vector.as_pointer())
+        place = builder.bitcast(pointer(context, builder, kinds[5], args[5], args[6]), vector.as_pointer())
         builder.store(builder.call(shuffle, loaded), place, align=1)
         return cgutils.get_null_value(context.get_value_type(signature.return_type))
 
     return types.int64(source, types.int64, types.int64, shorts, longs, target, types.int64), generate
 
 
-@intrinsic
-def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
-    """target[first + i] = first + 1 + the place of the lowest set bit of `word` from i on, or `carry` where there is none.
+def filling_back(width: int) -> Callable[..., Any]:
+    """An instruction that fills `width` entries, from the last to the first."""
 
-    For `FILLED` entries. Returns what stands at `first`.
-    """
+    def fill_back(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
+        """target[first + i] = first + 1 + the place of the lowest set bit of `word` from i on, or `carry` where there is none.
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        element = ir.IntType(signature.args[2].dtype.bitwidth)
-        vector = ir.VectorType(element, FILLED)
-        undefined, most = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [-1] * FILLED)
+        For `width` entries. Returns what stands at `first`.
+        """
 
-        def everywhere(value: Any) -> Any:
-            return _everywhere(builder, builder.trunc(value, element), FILLED)
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            element = ir.IntType(signature.args[2].dtype.bitwidth)
+            vector = ir.VectorType(element, width)
+            undefined, most = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [-1] * width)
 
-        def least(a: Any, b: Any) -> Any:
-            return builder.select(builder.icmp_unsigned("<", a, b), a, b)
+            def filled(value: Any) -> Any:
+                return everywhere(builder, builder.trunc(value, element), width)
 
-        numbers = builder.add(everywhere(args[1]), ir.Constant(vector, list(range(1, FILLED + 1))))
-        marks = builder.bitcast(builder.trunc(args[0], ir.IntType(FILLED)), ir.VectorType(ir.IntType(1), FILLED))
-        found = builder.select(marks, numbers, most)
-        step = 1
-        while step < FILLED:
-            # beyond the last entry it stands in for those that are not there: it too lies behind
-            later = [min(i + step, FILLED - 1) for i in range(FILLED)]
-            shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(ir.IntType(32), FILLED), later))
-            found, step = least(found, shifted), 2 * step
-        found = least(found, everywhere(args[3]))
-        place = builder.bitcast(_pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
-        builder.store(found, place, align=element.width // 8)
-        # what stands at `first`, found without waiting for the registers
-        none = ir.Constant(ir.IntType(1), 0)
-        place = builder.add(args[1], builder.zext(builder.cttz(args[0], none), args[1].type))
-        is_empty = builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, 0))
-        return builder.select(is_empty, args[3], builder.add(place, ir.Constant(place.type, 1)))
+            def least(a: Any, b: Any) -> Any:
+                return builder.select(builder.icmp_unsigned("<", a, b), a, b)
 
-    return types.uint64(types.uint32, types.int64, target, types.uint64), generate
+            numbers = builder.add(filled(args[1]), ir.Constant(vector, list(range(1, width + 1))))
+            marks = builder.bitcast(builder.trunc(args[0], ir.IntType(width)), ir.VectorType(ir.IntType(1), width))
+            found = builder.select(marks, numbers, most)
+            step = 1
+            while step < width:
+                # beyond the last entry it stands in for those that are not there: it too lies behind
+                later = [min(i + step, width - 1) for i in range(width)]
+                shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(ir.IntType(32), width), later))
+                found, step = least(found, shifted), 2 * step
+            found = least(found, filled(args[3]))
+            place = builder.bitcast(pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
+            builder.store(found, place, align=element.width // 8)
+            # what stands at `first`, found without waiting for the registers
+            none = ir.Constant(ir.IntType(1), 0)
+            place = builder.add(args[1], builder.zext(builder.cttz(args[0], none), args[1].type))
+            is_empty = builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, 0))
+            return builder.select(is_empty, args[3], builder.add(place, ir.Constant(place.type, 1)))
+
+        return types.uint64(types.uint32, types.int64, target, types.uint64), generate
+
+    return intrinsic(fill_back)
+
+
+def filling_on(width: int) -> Callable[..., Any]:
+    """An instruction that fills `width` entries, from the first to the last."""
+
+    def fill_on(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
+        """target[first + i] = first + 1 + the place of the highest set bit of `word` below i, or `carry` where there is none.
+
+        For `width` entries, each of which counts from `carry` up. Returns what would stand behind them.
+        """
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            element = ir.IntType(signature.args[2].dtype.bitwidth)
+            vector = ir.VectorType(element, width)
+            undefined, index = ir.Constant(vector, ir.Undefined), ir.IntType(32)
+
+            def filled(value: Any) -> Any:
+                return everywhere(builder, builder.trunc(value, element), width)
+
+            def greatest(a: Any, b: Any) -> Any:
+                return builder.select(builder.icmp_unsigned(">", a, b), a, b)
+
+            nothing = ir.Constant(vector, None)
+            numbers = builder.add(filled(args[1]), ir.Constant(vector, list(range(1, width + 1))))
+            word = builder.and_(args[0], ir.Constant(index, (1 << width) - 1))
+            marks = builder.bitcast(builder.trunc(word, ir.IntType(width)), ir.VectorType(ir.IntType(1), width))
+            found = builder.select(marks, numbers, nothing)
+            before = [width, *range(width - 1)]  # entry width: of `nothing`
+            found = builder.shuffle_vector(found, nothing, ir.Constant(ir.VectorType(index, width), before))
+            step = 1
+            while step < width:
+                # the first entry, which found nothing, stands in for those before it
+                before = [max(i - step, 0) for i in range(width)]
+                shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(index, width), before))
+                found, step = greatest(found, shifted), 2 * step
+            found = greatest(found, filled(args[3]))
+            place = builder.bitcast(pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
+            builder.store(found, place, align=element.width // 8)
+            # what stands behind, found without waiting for the registers
+            above = builder.ctlz(word, ir.Constant(ir.IntType(1), 0))
+            last = builder.add(args[1], builder.zext(builder.sub(ir.Constant(index, 32), above), args[1].type))
+            is_empty = builder.icmp_unsigned("==", word, ir.Constant(index, 0))
+            return builder.select(is_empty, args[3], last)
+
+        return types.uint64(types.uint32, types.int64, target, types.uint64), generate
+
+    return intrinsic(fill_on)
 
 
 @intrinsic
@@ -252,7 +254,7 @@ def sum_in_blocks(typing: Any, counts: Any, start: Any, sums: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = ir.IntType(signature.args[0].dtype.bitwidth)
         vector = ir.VectorType(element, 512 // element.width)
-        place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
+        place = builder.bitcast(pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         values = builder.load(place, align=element.width // 8)
         upto = _running(builder, values, 16)
         builder.store(builder.sub(upto, values), place, align=element.width // 8)
@@ -262,7 +264,7 @@ def sum_in_blocks(typing: Any, counts: Any, start: Any, sums: Any) -> Any:
         if element.width < entry.width:
             whole = builder.zext(whole, ir.VectorType(entry, len(last)))
         block = builder.lshr(args[1], ir.Constant(args[1].type, 4))
-        target = _pointer(context, builder, signature.args[2], args[2], block)
+        target = pointer(context, builder, signature.args[2], args[2], block)
         builder.store(whole, builder.bitcast(target, whole.type.as_pointer()), align=entry.width // 8)
         return cgutils.get_null_value(context.get_value_type(signature.return_type))
 
@@ -276,57 +278,14 @@ def sum_before(typing: Any, sums: Any, start: Any, carry: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         entry, index = ir.IntType(signature.args[0].dtype.bitwidth), ir.IntType(32)
         vector = ir.VectorType(entry, 32)
-        place = builder.bitcast(_pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
+        place = builder.bitcast(pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         values = builder.load(place, align=entry.width // 8)
         upto = _running(builder, values, 32)
-        carry = _everywhere(builder, builder.trunc(args[2], entry), 32)
+        carry = everywhere(builder, builder.trunc(args[2], entry), 32)
         builder.store(builder.add(builder.sub(upto, values), carry), place, align=entry.width // 8)
         return builder.add(args[2], builder.zext(builder.extract_element(upto, ir.Constant(index, 31)), args[2].type))
 
     return types.uint64(sums, types.int64, types.uint64), generate
-
-
-@intrinsic
-def fill_on(typing: Any, word: Any, first: Any, target: Any, carry: Any) -> Any:
-    """target[first + i] = first + 1 + the place of the highest set bit of `word` below i, or `carry` where there is none.
-
-    For `FILLED` entries, each of which counts from `carry` up. Returns what would stand behind them.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        element = ir.IntType(signature.args[2].dtype.bitwidth)
-        vector = ir.VectorType(element, FILLED)
-        undefined, index = ir.Constant(vector, ir.Undefined), ir.IntType(32)
-
-        def everywhere(value: Any) -> Any:
-            return _everywhere(builder, builder.trunc(value, element), FILLED)
-
-        def greatest(a: Any, b: Any) -> Any:
-            return builder.select(builder.icmp_unsigned(">", a, b), a, b)
-
-        nothing = ir.Constant(vector, None)
-        numbers = builder.add(everywhere(args[1]), ir.Constant(vector, list(range(1, FILLED + 1))))
-        word = builder.and_(args[0], ir.Constant(index, (1 << FILLED) - 1))
-        marks = builder.bitcast(builder.trunc(word, ir.IntType(FILLED)), ir.VectorType(ir.IntType(1), FILLED))
-        found = builder.select(marks, numbers, nothing)
-        before = [FILLED, *range(FILLED - 1)]  # entry FILLED: of `nothing`
-        found = builder.shuffle_vector(found, nothing, ir.Constant(ir.VectorType(index, FILLED), before))
-        step = 1
-        while step < FILLED:
-            # the first entry, which found nothing, stands in for those before it
-            before = [max(i - step, 0) for i in range(FILLED)]
-            shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(index, FILLED), before))
-            found, step = greatest(found, shifted), 2 * step
-        found = greatest(found, everywhere(args[3]))
-        place = builder.bitcast(_pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
-        builder.store(found, place, align=element.width // 8)
-        # what stands behind, found without waiting for the registers
-        above = builder.ctlz(word, ir.Constant(ir.IntType(1), 0))
-        last = builder.add(args[1], builder.zext(builder.sub(ir.Constant(index, 32), above), args[1].type))
-        is_empty = builder.icmp_unsigned("==", word, ir.Constant(index, 0))
-        return builder.select(is_empty, args[3], last)
-
-    return types.uint64(types.uint32, types.int64, target, types.uint64), generate
 
 
 @intrinsic
@@ -340,15 +299,15 @@ def add_labelled(typing: Any, words: Any, numbers: Any, first: Any, last: Any, s
         builder.store(nothing, total)
         step = ir.Constant(args[2].type, 1)
         with cgutils.for_range_slice(builder, args[2], args[3], step, args[2].type) as (text, _):
-            word = builder.load(_pointer(context, builder, signature.args[0], args[0], text))
-            number = builder.load(_pointer(context, builder, signature.args[1], args[1], text))
+            word = builder.load(pointer(context, builder, signature.args[0], args[0], text))
+            number = builder.load(pointer(context, builder, signature.args[1], args[1], text))
             marks = builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES))
             builder.store(
-                builder.add(builder.load(total), builder.select(marks, _everywhere(builder, number, LANES), nothing)), total
+                builder.add(builder.load(total), builder.select(marks, everywhere(builder, number, LANES), nothing)), total
             )
         wide = ir.VectorType(ir.IntType(64), LANES)
         place = builder.bitcast(
-            _pointer(context, builder, signature.args[4], args[4], ir.Constant(args[2].type, 0)), wide.as_pointer()
+            pointer(context, builder, signature.args[4], args[4], ir.Constant(args[2].type, 0)), wide.as_pointer()
         )
         builder.store(builder.add(builder.load(place, align=8), builder.zext(builder.load(total), wide)), place, align=8)
         return cgutils.get_null_value(context.get_value_type(signature.return_type))
@@ -356,7 +315,7 @@ def add_labelled(typing: Any, words: Any, numbers: Any, first: Any, last: Any, s
     return types.int64(words, numbers, types.int64, types.int64, sums), generate
 
 
-def _walk(n_vectors: int) -> Callable[..., Any]:
+def walking(n_vectors: int) -> Callable[..., Any]:
     """A walk over ranks first..last-1 for 8 * `n_vectors` concepts at once.
 
     Per rank, in float64: found += label; tied = tied * carry + label; precision += (tied * weight) * found. `arrays` is (words,
@@ -391,7 +350,7 @@ def _walk(n_vectors: int) -> Callable[..., Any]:
             builder.position_at_end(body)
 
             def spread(values: Any) -> Any:
-                return _everywhere(builder, builder.load(builder.gep(values, [rank])), 8)
+                return everywhere(builder, builder.load(builder.gep(values, [rank])), 8)
 
             def plus(a: Any, b: Any) -> Any:
                 return builder.fadd(a, b, flags=("contract",))
@@ -425,7 +384,3 @@ def _walk(n_vectors: int) -> Callable[..., Any]:
         return types.int64(arrays, types.int64, types.int64, types.int64), generate
 
     return intrinsic(walk)
-
-
-#: By number of concepts: up to 8, 16, 24, 32.
-walk8, walk16, walk24, walk32 = (_walk(n) for n in (1, 2, 3, 4))

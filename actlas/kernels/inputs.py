@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.compiled.bfloat16 import bfloat16_to_float32
 from actlas.errors import KernelInputError
 
 Bools = NDArray[np.bool_]
@@ -49,40 +50,48 @@ def dtype_name(array: Any) -> str:
     return str(array.dtype).removeprefix("torch.")
 
 
-def checked_shapes(values: Any, is_concept: Any, is_member: Any | None) -> tuple[int, int, int]:
-    """Neurons, texts and concepts.
+def check_values(values: Any, n_texts: int) -> None:
+    """Refuses values that are not floats "neurons texts" of `n_texts` texts.
 
     Raises:
-        KernelInputError: If shapes or dtypes do not fit.
+        KernelInputError: If shape or dtype do not fit.
     """
     name = dtype_name(values)
     if len(values.shape) != 2 or name not in BITS:
         raise KernelInputError(f"values must be [neurons, texts] of {', '.join(BITS)}; got {name} of shape {tuple(values.shape)}")
+    if n_texts != values.shape[1]:
+        raise KernelInputError(f"is_concept has {n_texts} texts, values have {values.shape[1]}")
+    if n_texts == 0:
+        raise KernelInputError("values hold no texts")
+
+
+def check_labels(is_concept: Any, is_member: Any | None) -> None:
+    """Refuses labels that are not bool "texts concepts", and members of another shape.
+
+    Raises:
+        KernelInputError: If shapes or dtypes do not fit.
+    """
     for what, labels in (("is_concept", is_concept), ("is_member", is_member)):
-        if labels is None:
-            continue
-        if len(labels.shape) != 2 or dtype_name(labels) != "bool":
+        if labels is not None and (len(labels.shape) != 2 or dtype_name(labels) != "bool"):
             raise KernelInputError(
                 f"{what} must be bool [texts, concepts]; got {dtype_name(labels)} of shape {tuple(labels.shape)}"
             )
-        if labels.shape[0] != values.shape[1]:
-            raise KernelInputError(f"{what} has {labels.shape[0]} texts, values have {values.shape[1]}")
-    if is_member is not None and tuple(is_member.shape) != tuple(is_concept.shape):
-        raise KernelInputError(f"is_member has {is_member.shape[1]} concepts, is_concept has {is_concept.shape[1]}")
-    if values.shape[1] == 0:
-        raise KernelInputError("values hold no texts")
-    return values.shape[0], values.shape[1], is_concept.shape[1]
+    if is_member is None:
+        return
+    for axis, what in enumerate(("texts", "concepts")):
+        if is_member.shape[axis] != is_concept.shape[axis]:
+            raise KernelInputError(f"is_member has {is_member.shape[axis]} {what}, is_concept has {is_concept.shape[axis]}")
 
 
 @dataclass(frozen=True)
-class Block:
+class HostValues:
     """Values in host memory: `bits` "neurons texts", the raw bits of `dtype`."""
 
     bits: NDArray[Any]
     dtype: str
 
     @classmethod
-    def of(cls, values: Any) -> Block:
+    def of(cls, values: Any) -> HostValues:
         """`values`, numpy or torch, without a copy."""
         name = dtype_name(values)
         array = to_numpy(values, "values")
@@ -92,7 +101,7 @@ class Block:
         """Bits of neurons start..stop-1, contiguous; `wide`: of the same numbers in float32."""
         bits = self.bits[start:stop]
         if self.dtype == "bfloat16" and wide:
-            return np.left_shift(bits.astype(np.uint32, order="C"), np.uint32(16))
+            return bfloat16_to_float32(bits).view(np.uint32)
         if self.dtype == "float16" and wide:
             return bits.view(np.float16).astype(np.float32, order="C").view(np.uint32)
         # the compiled loops are typed for memory that may be written, although they only read it
@@ -119,28 +128,3 @@ class Block:
 def refuse_not_finite(neuron: int, text: int, x: NDArray[np.floating]) -> NoReturn:
     """Raises for the value of one neuron at one text."""
     raise KernelInputError(f"value {x[text]} at neuron {neuron}, text {text}: only finite values have a rank and a mean")
-
-
-def member_sets(is_member: Bools | None, concepts: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.uint32]]]:
-    """Which of the distinct member sets each concept has, and the texts of each set; -1 where every text takes part.
-
-    Example:
-        >>> which, sets = member_sets(np.array([[True, True, False], [True, False, True]]), np.arange(3))
-        >>> which.tolist(), [texts.tolist() for texts in sets]
-        ([-1, 0, 1], [[0], [1]])
-    """
-    which = np.full(concepts.size, -1, np.int64)
-    sets: list[NDArray[np.uint32]] = []
-    if is_member is None:
-        return which, sets
-    known: dict[bytes, int] = {}
-    for place, concept in enumerate(concepts):
-        column = np.ascontiguousarray(is_member[:, concept])
-        if column.all():
-            continue
-        key = np.packbits(column).tobytes()
-        if key not in known:
-            known[key] = len(sets)
-            sets.append(np.flatnonzero(column).astype(np.uint32))
-        which[place] = known[key]
-    return which, sets

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.kernels.labels import has_answer
 from actlas.kernels.stats import quantile_of
 
 Floats = NDArray[np.float64]
@@ -121,7 +122,7 @@ def concept_scores_reference(
         for stat in stats:
             if stat in ("n_positive", "n_member"):
                 scores[stat][:, concept] = n_positive if stat == "n_positive" else n_member
-        if not 0 < n_positive < n_member:
+        if not has_answer(n_positive, n_member):
             continue
         for neuron in range(shape[0]):
             question = _Question(wide[neuron, members], is_positive, threshold)

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from actlas.errors import KernelInputError
-from actlas.kernels.inputs import Block, checked_shapes, is_on_gpu, to_numpy
+from actlas.kernels.inputs import HostValues, check_values, is_on_gpu
+from actlas.kernels.labels import ConceptLabels, prepare_labels
 from actlas.kernels.stats import DEFAULT_STATS, checked_stats
 
 logger = logging.getLogger("actlas.kernels")
@@ -34,11 +35,13 @@ def concept_scores(
     Args:
         values: One number per neuron and text, shape "neurons texts": float16, bfloat16 or float32; numpy, or torch on any
             device.
-        is_concept: True where a text expresses a concept, shape "texts concepts".
+        is_concept: True where a text expresses a concept, shape "texts concepts"; or what `prepare_labels` made of that, which
+            saves preparing the same labels for every block of neurons.
         stats: Any of `actlas.kernels.NAMED_STATS`, and quantiles of the positives such as "q0.25". `ap_anti` is the average
             precision of the negated values; `std` divides by the number of positives; `_off` means over negatives. Where
             several thresholds reach the best F1 of "value >= threshold", `best_f1_threshold` is the highest.
-        is_member: Which texts take part per concept, same shape as `is_concept`; None: all of them.
+        is_member: Which texts take part per concept, same shape as `is_concept`; None: all of them, or those that prepared labels
+            name.
         threshold: A text is active above this value.
         backend: "cpu" and "gpu" are the same statistics on either device, "reference" their definition in plain numpy. "auto"
             goes where `values` are and logs it once. One that is named never falls back to another.
@@ -66,7 +69,10 @@ def concept_scores(
         raise KernelInputError(f"backend {backend!r} is not known; choose one of {', '.join(BACKENDS)}")
     if not math.isfinite(threshold):
         raise KernelInputError(f"threshold {threshold} is not a number that values can be compared with")
-    checked_shapes(values, is_concept, is_member)
+    labels = is_concept if isinstance(is_concept, ConceptLabels) else prepare_labels(is_concept, is_member)
+    if labels is is_concept and is_member is not None:
+        raise KernelInputError("prepared labels know their members; give is_member to prepare_labels")
+    check_values(values, labels.n_texts)
     chosen = backend
     if backend == "auto":
         chosen = "gpu" if is_on_gpu(values) else "cpu"
@@ -76,16 +82,13 @@ def concept_scores(
     if chosen == "gpu":
         from actlas.kernels.gpu.engine import concept_scores_gpu
 
-        return dict(concept_scores_gpu(values, is_concept, names, is_member, threshold))
-    labels = to_numpy(is_concept, "is_concept")
-    members = None if is_member is None else to_numpy(is_member, "is_member")
-    block = Block.of(values)
+        return dict(concept_scores_gpu(values, labels, names, threshold))
+    host = HostValues.of(values)
     if chosen == "reference":
         from actlas.kernels.reference import concept_scores_reference
 
-        block.refuse_not_finite()
-        return dict(concept_scores_reference(block.numbers(), labels, members, names, threshold))
+        host.refuse_not_finite()
+        return dict(concept_scores_reference(host.numbers(), labels.is_concept, labels.is_member, names, threshold))
     from actlas.kernels.cpu.engine import concept_scores_cpu
-    from actlas.kernels.cpu.plan import Plan
 
-    return dict(concept_scores_cpu(block, Plan.of(labels, members, names, threshold), threads))
+    return dict(concept_scores_cpu(host, labels, names, threshold, threads))

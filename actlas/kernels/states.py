@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import KernelInputError
-from actlas.kernels.inputs import Block, Bools, checked_shapes, to_numpy
+from actlas.kernels.inputs import Bools, HostValues, check_labels, check_values, to_numpy
+from actlas.kernels.labels import has_answer
 from actlas.kernels.stats import checked_stats, quantile_of
 
 Floats = NDArray[np.float64]
@@ -76,14 +77,16 @@ def _merged(one: State, other: State, fixed: tuple[str, ...]) -> State:
     return type(one)(**parts)
 
 
-def _checked(values: Any, is_concept: Any, is_member: Any | None, shape: tuple[int, int]) -> tuple[Block, Bools, Bools]:
-    """The block, its positives and its members, as numpy."""
-    n_neurons, _, n_concepts = checked_shapes(values, is_concept, is_member)
+def _checked(values: Any, is_concept: Any, is_member: Any | None, shape: tuple[int, int]) -> tuple[HostValues, Bools, Bools]:
+    """The values, their positives and their members, as numpy."""
+    check_labels(is_concept, is_member)
+    check_values(values, is_concept.shape[0])
+    n_neurons, n_concepts = values.shape[0], is_concept.shape[1]
     if (n_neurons, n_concepts) != shape:
         raise KernelInputError(f"this state is for {shape[0]} neurons and {shape[1]} concepts; got {n_neurons} and {n_concepts}")
     positive = to_numpy(is_concept, "is_concept")
     member = np.ones_like(positive) if is_member is None else to_numpy(is_member, "is_member")
-    block = Block.of(values)
+    block = HostValues.of(values)
     block.refuse_not_finite()
     return block, positive & member, member
 
@@ -137,7 +140,7 @@ class CountState:
 
     def update(self, values: Any, language: int) -> CountState:
         """Counts a block "neurons tokens" of one language; pads have to be left out before."""
-        block = Block.of(values)
+        block = HostValues.of(values)
         block.refuse_not_finite()
         numbers = block.numbers()
         for i, threshold in enumerate(self.thresholds):
@@ -250,7 +253,7 @@ class MomentState:
             if "std" in names:
                 answers["std"] = self._std(mean, n)
         for name in answers:
-            answers[name] = np.where((n > 0) & (n_off > 0), answers[name], np.nan)
+            answers[name] = np.where(has_answer(n, n_member), answers[name], np.nan)
         answers["n_positive"] = np.broadcast_to(n, shape).copy()
         answers["n_member"] = np.broadcast_to(n_member, shape).copy()
         return {name: answers[name] for name in names}
@@ -306,7 +309,7 @@ class HistogramState:
     def code(self, values: Any, neurons: slice = slice(None)) -> NDArray[np.uint8]:
         """8-bit codes of values "neurons texts", of all neurons or some; a higher value never has a lower code."""
         low, high = self.low[neurons, None], self.high[neurons, None]
-        level = (Block.of(values).numbers().astype(np.float64) - low) * (256.0 / (high - low))
+        level = (HostValues.of(values).numbers().astype(np.float64) - low) * (256.0 / (high - low))
         return np.clip(level, 0.0, 255.0).astype(np.uint8)
 
     def update(self, values: Any, is_concept: Any, is_member: Any | None = None) -> HistogramState:
@@ -346,7 +349,7 @@ class HistogramState:
         n = self.count[:n_concepts].astype(np.float64)
         n_member = self.count[n_concepts:][self.member_set].astype(np.float64)
         answers: dict[str, Floats] = {name: np.full((self.low.size, n_concepts), np.nan) for name in names}
-        for concept in np.flatnonzero((n > 0) & (n < n_member)):
+        for concept in np.flatnonzero(has_answer(n, n_member)):
             rank = _OfConcept.of(self.codes[concept], self.codes[n_concepts + self.member_set[concept]])
             for name in names:
                 if (q := quantile_of(name)) is not None:

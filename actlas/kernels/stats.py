@@ -26,8 +26,6 @@ NAMED_STATS = (
     "p_active_off",
     "std",
 )
-#: Statistics that depend on the labels alone, not on the values.
-COUNT_STATS = ("n_member", "n_positive")
 
 _QUANTILE = re.compile(r"q(0(?:\.\d+)?|1(?:\.0+)?)")
 _NAMED_QUANTILES = {"median": 0.5, "p90": 0.9}

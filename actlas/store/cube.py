@@ -12,8 +12,8 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
+from actlas.compiled.bfloat16 import bfloat16_to_float32
 from actlas.store.corpus.text_sets import LanguageSets
-from actlas.store.files.codecs import bfloat16_to_float32
 from actlas.store.files.shard_reader import plan_of, read_part
 from actlas.store.layout import STATE_ARRAYS
 

@@ -22,8 +22,8 @@ import torch
 
 from actlas.errors import BackendUnavailable
 from actlas.kernels import DEFAULT_STATS, concept_scores
-from actlas.kernels.gpu.engine import moments, require_gpu
-from actlas.kernels.gpu.topk import codes_of, top_k_neurons
+from actlas.kernels.gpu.device import require_gpu
+from actlas.kernels.gpu.engine import moments
 from benchmarks.harness import save
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -144,10 +144,8 @@ def measure(shape: str, dtype: str, n_neurons: int, n_texts: int, n_concepts: in
     columns = torch.cat([is_concept, torch.ones_like(is_concept[:, :1])], 1).view(torch.uint8).contiguous()
     times = {
         "moments": milliseconds(lambda: moments(values, columns, 0.0)),
-        "codes": milliseconds(lambda: codes_of(values[: len(values) // 8])) * 8,
         "ap": milliseconds(lambda: concept_scores(values, is_concept, ("ap",), backend="gpu")),
         "nine statistics": milliseconds(lambda: concept_scores(values, is_concept, DEFAULT_STATS, backend="gpu")),
-        "top 500": milliseconds(lambda: top_k_neurons(values, is_concept, min(500, n_neurons))),
     }
     few = values[: max(1, min(n_neurons, int(2e8) // n_texts))]
     times["torch.sort route, scaled"] = milliseconds(lambda: torch_route(few, is_concept)) * n_neurons / len(few)

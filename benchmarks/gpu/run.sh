@@ -5,5 +5,5 @@ cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-python3}
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 unset TRITON_INTERPRET
-"$PYTHON" -m pytest tests/parity/test_kernels_gpu.py tests/parity/test_kernels_topk.py
+"$PYTHON" -m pytest tests/parity/test_kernels_gpu.py
 "$PYTHON" -m benchmarks.gpu.bench_gpu "$@"

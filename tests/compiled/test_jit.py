@@ -1,42 +1,116 @@
 import logging
-from pathlib import Path
+import os
+import subprocess
+import sys
+import time
 
 import numba
 import pytest
 
 from actlas.compiled import jit
 
+SIGNATURE = (numba.int64, numba.int64)
 
-def test_the_first_compilation_is_reported_once(caplog, tmp_path, monkeypatch):
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-
-    @jit.cached_kernel(Path(__file__).parent)
-    def add(sources):
-        def add(a, b):
-            return a + b if sources >= 0 else a
-
-        return add
-
-    with caplog.at_level(logging.INFO, logger="actlas.kernels"):
-        for _ in range(2):
-            assert jit.compiled(add, (numba.int64, numba.int64))(2, 3) == 5
-    assert sum(record.message.startswith("compiled add") for record in caplog.records) == 1
-    assert list(tmp_path.rglob("*.nbi"))
+    return tmp_path / "actlas-kernels"
 
 
-def test_a_folder_that_cannot_be_written_costs_the_cache_and_nothing_else(caplog, monkeypatch):
-    njit = numba.njit
+def new_kernel():
+    def add(a, b):
+        return a + b
 
-    def without_cache(*args, cache=False, **kwargs):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return njit(*args, **kwargs)
+    return jit.jit_apart(add)
 
-    monkeypatch.setattr(jit.numba, "njit", without_cache)
-    with caplog.at_level(logging.WARNING, logger="actlas.kernels"):
-        kernel = jit.cached_kernel(Path(__file__).parent)(lambda sources: lambda a: a + 1 if sources >= 0 else a)
-    assert kernel(1) == 2
-    assert "every process will compile them anew" in caplog.text
+
+def messages(caplog):
+    return [record.message for record in caplog.records if record.name == "actlas.kernels"]
+
+
+def test_a_compilation_is_announced_and_happens_once(caplog, root):
+    caplog.set_level(logging.INFO, logger="actlas.kernels")
+    kernel = new_kernel()
+    assert jit.compiled_now(kernel, SIGNATURE)(2, 3) == 5
+    assert messages(caplog)[0] == "compiling kernels, once (add)"
+    assert messages(caplog)[1].startswith("compiled add in ")
+    caplog.clear()
+    jit.compiled_now(kernel, SIGNATURE)
+    # what another process would find
+    assert jit.compiled_now(new_kernel(), SIGNATURE)(2, 3) == 5
+    assert messages(caplog) == []
+    assert list(root.rglob("*.nbi"))
+
+
+def test_machine_code_is_kept_below_the_users_folder_for_caches(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert jit.cache_root() == tmp_path / "actlas" / "kernels"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert jit.cache_root() == tmp_path / ".cache" / "actlas" / "kernels"
+
+
+def test_a_folder_that_cannot_be_written_costs_the_cache_and_nothing_else(caplog, root):
+    root.write_text("a file where the folder should be")
+    assert jit.compiled_now(new_kernel(), SIGNATURE)(1, 1) == 2
+    assert "every process will compile them again" in caplog.text
+
+
+@pytest.mark.skipif(jit.fcntl is None, reason="needs fcntl")
+def test_files_that_cannot_be_locked_cost_the_wait_and_nothing_else(root, monkeypatch):
+    def refuse(*_):
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(jit.fcntl, "flock", refuse)
+    assert jit.compiled_now(new_kernel(), SIGNATURE)(1, 1) == 2
+
+
+RACE = """
+import logging, sys, time
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+import numba
+from actlas.compiled import jit
+
+def add(a, b):
+    return a + b
+
+kernel = jit.jit_apart(add)
+compile = type(kernel._compiler).compile
+
+def slowly(self, *arguments):
+    print("begin", flush=True)
+    time.sleep(2)
+    return compile(self, *arguments)
+
+type(kernel._compiler).compile = slowly
+assert jit.compiled_now(kernel, (numba.int64, numba.int64))(1, 2) == 3
+"""
+
+
+@pytest.mark.skipif(jit.fcntl is None, reason="needs fcntl")
+def test_of_two_processes_one_compiles_and_the_other_waits(tmp_path):
+    script = tmp_path / "race.py"
+    script.write_text(RACE)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    first = subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    while "begin" not in first.stdout.readline():
+        time.sleep(0.01)
+    second = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    first.communicate()
+    assert first.returncode == 0
+    assert second.stdout.splitlines() == ["compiling kernels, once: another process does it, waiting"]
+
+
+def test_versions_that_were_not_used_for_long_are_deleted(root):
+    for age in range(12):
+        (root / f"version{age}").mkdir(parents=True)
+        os.utime(root / f"version{age}", (1e9 - age, 1e9 - age))
+    jit.compiled_now(new_kernel(), SIGNATURE)
+    kept = sorted(path.name for path in root.iterdir() if path.name.startswith("version"))
+    assert kept == sorted(f"version{age}" for age in range(jit.KEPT_VERSIONS - 1))
 
 
 def digest_of(folder):
@@ -56,7 +130,6 @@ def test_the_digest_follows_the_sources_of_a_kernel_and_of_what_it_stands_on(tmp
         digests.append(digest_of(kernels))
     jit.source_digest.cache_clear()
     assert len(set(digests)) == 3
-    assert all(0 <= digest < 2**63 for digest in digests)
 
 
 @pytest.mark.parametrize("option", ["_nrt", "forceinline"])

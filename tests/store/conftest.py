@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from actlas.compiled.bfloat16 import bfloat16_to_float32, float32_to_bfloat16
 from actlas.names import Checkpoint, Recipe, TokenSample
 from actlas.store import BlockValues, CheckpointWriter, Corpus, StoreWriter, TokenIds, corpus_from_frames
-from actlas.store.files.codecs import bfloat16_to_float32, float32_to_bfloat16
 
 LAYERS, NEURONS, WIDTH, PER_TEXT = 3, 200, 24, 2
 

@@ -131,12 +131,12 @@ class BlockStage:
 
 def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
     if values.device.type == "cpu":
-        # still text-major under its transposed view: the store turns tiles while it encodes them
+        # still text-major under its transposed view: the store transposes tiles while it encodes them
         host = values
     else:
-        turned = values.contiguous()
-        host = torch.empty(turned.shape, dtype=turned.dtype, pin_memory=True)
-        host.copy_(turned, non_blocking=True)
-        torch.cuda.current_stream(turned.device).synchronize()
+        neuron_major = values.contiguous()
+        host = torch.empty(neuron_major.shape, dtype=neuron_major.dtype, pin_memory=True)
+        host.copy_(neuron_major, non_blocking=True)
+        torch.cuda.current_stream(neuron_major.device).synchronize()
     # numpy has no bfloat16: the store keeps its bits
     return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()

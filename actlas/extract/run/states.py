@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.compiled.bfloat16 import bfloat16_to_float32
 from actlas.kernels import HistogramState, MomentState
 from actlas.store.corpus.text_sets import LanguageSets
-from actlas.store.files.codecs import bfloat16_to_float32
 from actlas.store.states import Arrays, Ranges
 
 #: Codes reach this share of the width between a neuron's lowest and highest value below and above them: values of texts that

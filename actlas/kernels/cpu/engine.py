@@ -1,4 +1,4 @@
-"""The CPU engine: blocks of neurons, one thread each, through the compiled loops of `cpu_concepts`."""
+"""The CPU engine: neurons in portions, one thread each, through the compiled loops of `neuron`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 from numba import typeof
 from numpy.typing import NDArray
 
-from actlas.compiled.jit import compiled
+from actlas.compiled.jit import compiled_now
 from actlas.compiled.vectors import LANES
-from actlas.kernels.cpu import neuron as inner
+from actlas.kernels.cpu import neuron
 from actlas.kernels.cpu.plan import Plan
 from actlas.kernels.cpu.rank import N_COUNTERS, Sorting
 from actlas.kernels.cpu.sums import Scratch
-from actlas.kernels.inputs import Block
+from actlas.kernels.inputs import HostValues
+from actlas.kernels.labels import ConceptLabels, prepare_labels
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +28,7 @@ MAX_TEXTS_16 = 65535
 #: Bytes of a cache line and of a page.
 CACHE_LINE, PAGE = 64, 4096
 #: Bytes of values and scores that a thread has in hand.
-BLOCK_BYTES = 1 << 22
+PORTION_BYTES = 1 << 22
 
 #: Per dtype: first magnitude that is not finite, shift to float32's mantissa, scale that puts the exponent right.
 _FORMS: dict[str, tuple[Any, Any, Any]] = {
@@ -42,7 +43,7 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
+def new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
     """Working memory for one thread."""
     n_words = (n_texts + 63) // 64 + 1
     n = 64 * n_words + 1
@@ -76,8 +77,8 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
         ends=empty(np.uint64, n_words),
         weight=empty(np.float64),
         carry=empty(np.float64),
-        middle=empty(np.uint32),
-        middles=empty(np.uint64, LANES),
+        mid_rank=empty(np.uint32),
+        mid_rank_sum=empty(np.uint64, LANES),
         walk=empty(np.float64, 3 * LANES),
         ranked=empty(np.uint32),
         bits=empty(np.uint32, 8 * n_halves).reshape(8, n_halves),
@@ -87,11 +88,11 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
         first_at=empty(index),
         end_at=empty(index),
         # few entries written one after the other: slowest where each write straddles two pages
-        upto=empty(index, in_page=0),
+        n_at_least=empty(index, in_page=0),
         group_end=empty(index, in_page=PAGE // 4),
-        found=empty(index, in_page=PAGE // 2),
-        among=empty(index),
-        part=empty(np.float32),
+        n_found=empty(index, in_page=PAGE // 2),
+        n_members_at_least=empty(index),
+        positive_values=empty(np.float32),
     )
     scratch.numbers[:] = np.arange(1, n + 1)
     return work, scratch
@@ -100,45 +101,53 @@ def _new_scratch(n_texts: int, wide: bool) -> tuple[Sorting, Scratch]:
 @cache
 def _kernel(is_short: bool, wide: bool) -> Callable[..., int]:
     """The compiled loop for 16-bit or 32-bit values, and for few or many texts; each is compiled when it is first needed."""
-    plan = Plan.of(np.eye(2, dtype=np.bool_), None, ("ap",), 0.0)
-    labels = plan.labels_for(wide)
-    work, scratch = _new_scratch(2, wide)
+    plan = Plan.of(prepare_labels(np.eye(2, dtype=np.bool_)), ("ap",), 0.0, wide=wide)
+    work, scratch = new_scratch(2, wide)
     rows = np.zeros((1, 2), np.uint16 if is_short else np.uint32)
     form = _FORMS["float16" if is_short else "float32"]
-    arguments = (rows, form, plan.wanted, labels, plan.inverse, work, scratch, np.zeros((1, 1, 1)))
-    kernel: Callable[..., int] = inner.score_block
-    return compiled(kernel, tuple(typeof(argument) for argument in arguments))
+    arguments = (rows, form, plan.call, work, scratch, np.zeros((1, 1, 1)))
+    kernel: Callable[..., int] = neuron.score_block
+    return compiled_now(kernel, tuple(typeof(argument) for argument in arguments))
 
 
-def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> dict[str, Floats]:
-    """Scores of all neurons of `block`; see `actlas.kernels.concept_scores`."""
-    n_neurons, n_concepts = block.bits.shape[0], plan.n_positive.size
-    is_short = block.dtype != "float32"
-    wide = not is_short or plan.n_texts > MAX_TEXTS_16
-    scores = {stat: np.empty((n_neurons, n_concepts)) for stat in plan.stats}
-    for stat, count in (("n_positive", plan.n_positive), ("n_member", plan.n_member)):
+def concept_scores_cpu(
+    host: HostValues, labels: ConceptLabels, stats: tuple[str, ...], threshold: float, threads: int | None = None
+) -> dict[str, Floats]:
+    """Scores of all neurons; see `actlas.kernels.concept_scores`."""
+    scores = {stat: np.empty((host.bits.shape[0], labels.n_concepts)) for stat in stats}
+    for stat, count in (("n_positive", labels.n_positive), ("n_member", labels.n_member)):
         if stat in scores:
             scores[stat][:] = count
-    if n_neurons == 0:
-        return scores
+    wide = host.dtype == "float32" or labels.n_texts > MAX_TEXTS_16
+    plan = labels.form(("cpu", stats, threshold, wide), lambda: Plan.of(labels, stats, threshold, wide=wide))
+    score_values(host, plan, scores, wide=wide, threads=threads)
+    return scores
+
+
+def score_values(host: HostValues, plan: Plan, scores: dict[str, Floats], *, wide: bool, threads: int | None = None) -> None:
+    """Writes the plan's statistics of all neurons into `scores`, per statistic "neurons concepts"."""
+    n_neurons, n_texts = host.bits.shape
+    if n_neurons == 0 or not plan.slots:
+        return
+    n_concepts = next(iter(scores.values())).shape[1]
+    is_short = host.dtype != "float32"
     kernel = _kernel(is_short, wide)
-    labels = plan.labels_for(wide)
-    form = _FORMS[block.dtype]
-    n_slots = inner.N_SLOTS + plan.wanted.quantiles.size
+    form = _FORMS[host.dtype]
+    n_slots = neuron.N_SLOTS + plan.call.request.quantiles.size
     n_threads = threads or n_cores()
     # few calls, because each costs as much as ranking some ten thousand texts; enough of them that threads end together
     fair = -(-n_neurons // (n_threads if n_threads == 1 else 32 * n_threads))
-    step = max(1, min(fair, BLOCK_BYTES // (plan.n_texts * block.bits.itemsize + 8 * n_slots * n_concepts)))
+    step = max(1, min(fair, PORTION_BYTES // (n_texts * host.bits.itemsize + 8 * n_slots * n_concepts)))
     starts = iter(range(0, n_neurons, step))
 
     def score(_: int) -> int | None:
-        """Blocks of one thread, which takes the next one when it is done with one; the first neuron refused, if any."""
-        work, scratch = _new_scratch(plan.n_texts, wide)
+        """Portions of one thread, which takes the next one when it is done with one; the first neuron refused, if any."""
+        work, scratch = new_scratch(n_texts, wide)
         # concepts without an answer are never written and stay NaN
         out = np.full((step, n_slots, n_concepts), np.nan)
         for start in starts:
-            rows = block.rows(start, min(start + step, n_neurons), wide=not is_short)
-            refused = kernel(rows, form, plan.wanted, labels, plan.inverse, work, scratch, out)
+            rows = host.rows(start, min(start + step, n_neurons), wide=not is_short)
+            refused = kernel(rows, form, plan.call, work, scratch, out)
             if refused >= 0:
                 return start + refused
             for stat, slot in plan.slots.items():
@@ -152,5 +161,4 @@ def concept_scores_cpu(block: Block, plan: Plan, threads: int | None = None) -> 
         with ThreadPoolExecutor(n_threads, thread_name_prefix="actlas-kernels") as pool:
             refused = list(pool.map(score, range(n_threads)))
     if any(first is not None for first in refused):
-        block.refuse_not_finite(min(first for first in refused if first is not None))
-    return scores
+        host.refuse_not_finite(min(first for first in refused if first is not None))

@@ -1,55 +1,48 @@
 """One neuron against all concepts, from its ranks on.
 
 Everything happens in rank space: rank 0 holds the highest value, and each concept has two ways to its rank statistics.
-*Sparse*: turn the labels, in the order of the ranks, into a bitmap per concept, and bring the ends of the positives' groups of
-ties together by it: statistics are sums over that list. *Dense*: one walk over the ranks for many concepts at once, in
+*Sparse*: transpose the labels, in the order of the ranks, into a bitmap per concept, and bring the ends of the positives' groups
+of ties together by it: statistics are sums over that list. *Dense*: one walk over the ranks for many concepts at once, in
 vector registers and without a branch, so its cost does not depend on how many positives there are. Each neuron and group of
 concepts takes the cheaper way. AUROC needs neither: it adds up mid-ranks by text.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.compiled.jit import cached_kernel, jit, jit_apart
-from actlas.compiled.vectors import (
-    IS_WIDE,
-    LANES,
-    walk8,
-    walk16,
-    walk24,
-    walk32,
-)
+from actlas.compiled.jit import jit, jit_apart
+from actlas.compiled.vectors import LANES
 from actlas.kernels.cpu.rank import find_ties, magnitudes_of, place_zeros, rank
+from actlas.kernels.cpu.registers import walk
 from actlas.kernels.cpu.sums import (
     Index,
-    add_middles,
+    add_mid_ranks,
     best_f1,
     count_ends,
-    count_upto,
+    count_members_at_least,
     end_groups,
     first_best,
     list_ends,
     list_groups,
-    middles_of,
     moments,
-    place_middles,
+    place_mid_ranks,
     prefix,
     quantile,
     rank_labels,
     start_groups,
     std,
     sum_all,
-    sum_middles,
+    sum_member_mid_ranks,
+    sum_mid_ranks,
     sum_off,
     sum_precision,
     sum_precision_apart,
     sum_precision_reversed,
-    turn_plane,
+    transpose_plane,
     value_at,
 )
 
@@ -60,8 +53,8 @@ N_SLOTS = 10
 _ONE = np.uint64(1)
 
 
-class Labels(NamedTuple):
-    """Labels in the form that the inner loops read. Concepts stand in an order of their own."""
+class LabelArrays(NamedTuple):
+    """Labels in the form that the inner loops read. Concepts stand in an order of their own, in groups of `LANES`."""
 
     concept: NDArray[np.int64]  # the caller's index of each
     starts: NDArray[np.int64]  # where a concept's positives start in `positives`
@@ -72,21 +65,58 @@ class Labels(NamedTuple):
     n_whole: int  # concepts that every text takes part in; they come first
     words: NDArray[np.uint32]  # "groups texts": bit c of a group's word: the text is a positive of its concept c
     member_words: NDArray[np.uint32]  # the same for member sets
-    sparse_cost: NDArray[np.float64]  # nanoseconds of the sparse way, per group of up to 32 concepts
+    sparse_cost: NDArray[np.float64]  # nanoseconds of the sparse way, per group
     dense_cost: NDArray[np.float64]  # nanoseconds of the dense way per rank, per group
     weigh_cost: float  # nanoseconds per rank to prepare dense walks
     end_cost: float  # nanoseconds per rank to prepare the sparse way
-    adds_all: NDArray[np.bool_]  # per group of up to 32 concepts: AUROC looks at every text, not at each concept's positives
+    adds_all: NDArray[np.bool_]  # per group: AUROC looks at every text, not at each concept's positives
 
 
-class Wanted(NamedTuple):
+class Request(NamedTuple):
     """What to compute."""
 
+    ap: bool
+    ap_anti: bool
+    auroc: bool
+    mean_off: bool
+    std: bool
+    best_f1: bool  # and perhaps its threshold
+    best_f1_threshold: bool
+    quantiles: NDArray[np.float64]
+    threshold: float  # a value above it is active
     needs_rank: bool
     needs_values: bool
-    slot: NDArray[np.bool_]  # the fixed slots
-    quantiles: NDArray[np.float64]
-    threshold: float
+    needs_list: bool  # statistics that need the list of the positives' ends, whichever way average precision takes
+    needs_moments: bool
+    needs_off: bool  # moments of the negatives
+
+
+class Call(NamedTuple):
+    """What is the same for every neuron of a call."""
+
+    labels: LabelArrays
+    request: Request
+    inverse: NDArray[np.float64]  # 1 / i
+
+
+class Neuron(NamedTuple):
+    """What is known of a neuron once it is ranked."""
+
+    zeros: tuple[int, int]  # first rank of the zeros that were set apart, and how many there are
+    n_dense: int  # concepts that take the dense way; they come first
+    has_bitmaps: bool  # labels are needed as bitmaps by rank
+    has_few_ties: bool
+
+
+class Members(NamedTuple):
+    """The texts that the concepts at hand count among."""
+
+    number: int  # of the member set; -1: every text
+    start: int  # where they stand in `LabelArrays.members`, if not every text takes part
+    stop: int
+    n: int
+    total: float  # sum of their values, if a statistic of the negatives needs it
+    n_active: int
 
 
 @jit_apart
@@ -103,54 +133,40 @@ def _weigh(start: Any, stop: Any, inverse: Any, ends: Any, weight: Any, carry: A
 
 
 @jit
-def _walk(n_concepts: Any, start: Any, stop: Any, s: Any) -> None:
-    arrays = (s.ranked, s.weight, s.carry, s.walk)
-    if not IS_WIDE:  # the sums of eight concepts are all that the registers hold
-        for plane in range((n_concepts + 7) >> 3):
-            walk8(arrays, plane, start, stop)
-    elif n_concepts <= 8:
-        walk8(arrays, 0, start, stop)
-    elif n_concepts <= 16:
-        walk16(arrays, 0, start, stop)
-    elif n_concepts <= 24:
-        walk24(arrays, 0, start, stop)
-    else:
-        walk32(arrays, 0, start, stop)
-
-
-@jit
-def _dense_group(g: Any, n_whole: Any, zeros: Any, labels: Any, inverse: Any, s: Any) -> None:
+def _dense_group(g: Any, zeros: Any, call: Any, s: Any) -> None:
     """Rank sums of the concepts of group `g`, whose labels stand in `ranked`; left in `walk`: positives, precisions."""
-    walk = s.walk
+    labels, inverse = call.labels, call.inverse
+    sums = s.walk
+    arrays = (s.ranked, s.weight, s.carry, sums)
     n = s.x.shape[0]
     n_above = zeros[0]
     n_seen = zeros[0] + zeros[1]
-    n_concepts = min(n_whole - g * LANES, LANES)
-    for i in range(walk.shape[0]):
-        walk[i] = 0.0
+    n_concepts = min(labels.n_whole - g * LANES, LANES)
+    for i in range(sums.shape[0]):
+        sums[i] = 0.0
     if n_seen < n:
         # how many positives lie below the zeros is only known after looking there
-        _walk(n_concepts, n_seen, n, s)
+        walk(n_concepts, n_seen, n, arrays)
         for c in range(LANES):
-            walk[LANES + c] = 0.0
-            walk[2 * LANES + c] = walk[c]
-            walk[c] = 0.0
-    _walk(n_concepts, 0, n_above, s)
+            sums[LANES + c] = 0.0
+            sums[2 * LANES + c] = sums[c]
+            sums[c] = 0.0
+    walk(n_concepts, 0, n_above, arrays)
     if n_seen > n_above:
         for c in range(n_concepts):
             k = g * LANES + c
             p = np.float64(labels.starts[k + 1] - labels.starts[k])
-            at_zero = p - walk[c] - walk[2 * LANES + c]
-            walk[c] += at_zero
-            walk[LANES + c] += at_zero * walk[c] * inverse[n_seen]
+            at_zero = p - sums[c] - sums[2 * LANES + c]
+            sums[c] += at_zero
+            sums[LANES + c] += at_zero * sums[c] * inverse[n_seen]
     if n_seen < n:
-        _walk(n_concepts, n_seen, n, s)
+        walk(n_concepts, n_seen, n, arrays)
 
 
 @jit
-def _auroc(middles: Any, p: Any, n: Any) -> Any:
-    # middles / 2 + p / 2 is the sum of the positives' mid-ranks, counted from 1 at the highest value
-    return 1.0 - 0.5 * (middles - np.float64(p) * np.float64(p)) / (np.float64(p) * np.float64(n - p))
+def _auroc(mid_rank_sum: Any, p: Any, n: Any) -> Any:
+    # half of the doubled mid-ranks, and p / 2, is the sum of the positives' mid-ranks, counted from 1 at the highest value
+    return 1.0 - 0.5 * (mid_rank_sum - np.float64(p) * np.float64(p)) / (np.float64(p) * np.float64(n - p))
 
 
 @jit
@@ -164,56 +180,7 @@ def _mean_precision(total: Any, p: Any) -> Any:
 
 
 @jit
-def _score_concept(
-    k: Any,
-    n_member: Any,
-    wants_precision: Any,
-    wants_middles: Any,
-    has_few_ties: Any,
-    zeros: Any,
-    labels: Any,
-    wanted: Any,
-    inverse: Any,
-    s: Any,
-    row: Any,
-) -> None:
-    """Statistics of concept `k` that need the positives' ranks, into `row` "slots concepts"."""
-    slot = wanted.slot
-    c = labels.concept[k]
-    p = labels.starts[k + 1] - labels.starts[k]
-    n = s.x.shape[0]
-    member_set = labels.member_set[k]
-    has_members = member_set >= 0
-    wants_f1 = slot[BEST_F1] | slot[BEST_F1_THRESHOLD]
-    member_bits = s.member_bits[max(member_set, 0) & 7]
-    list_ends(n, p, s.bits[k & 7], s.end_at, s.upto)
-    among = s.upto
-    if has_members and (wants_precision or wants_f1):
-        count_upto(p, member_bits, s.upto, s.among)
-        among = s.among
-    by_groups = wants_precision and not (has_members or has_few_ties)
-    n_groups = 0
-    if by_groups or slot[AP_ANTI]:
-        n_groups = list_groups(p, s.numbers, s.upto, s.group_end, s.found)
-    if by_groups:
-        row[AP, c] = _mean_precision(sum_precision(n_groups, s.group_end, inverse, s.found), p)
-    elif wants_precision:
-        row[AP, c] = _mean_precision(sum_precision_apart(p, s.upto, among, inverse), p)
-    if wants_f1:
-        best = best_f1(p, among)
-        row[BEST_F1, c] = 2.0 * best
-        if slot[BEST_F1_THRESHOLD]:
-            row[BEST_F1_THRESHOLD, c] = value_at(np.int64(s.upto[first_best(p, among, best)]) - 1, zeros, s)
-    if wants_middles:
-        row[AUROC, c] = _auroc(np.float64(sum_middles(p, member_bits, s)), p, n_member)
-    if slot[AP_ANTI]:
-        row[AP_ANTI, c] = _mean_precision(sum_precision_reversed(p, n_member, n_groups, has_members, inverse, member_bits, s), p)
-    for q in range(wanted.quantiles.shape[0]):
-        row[N_SLOTS + q, c] = quantile(wanted.quantiles[q], p, zeros, s)
-
-
-@jit
-def _n_dense(labels: Any, n_ranks: Any, needs_ends: Any) -> Any:
+def _n_dense_groups(labels: Any, n_ranks: Any, needs_ends: Any) -> Any:
     """How many groups of concepts take the dense way; those with the most positives come first."""
     n_groups = labels.sparse_cost.shape[0]
     n_dense = 0
@@ -221,7 +188,7 @@ def _n_dense(labels: Any, n_ranks: Any, needs_ends: Any) -> Any:
     while n_dense < n_groups and labels.sparse_cost[n_dense] > labels.dense_cost[n_dense] * n_ranks:
         saved += labels.sparse_cost[n_dense] - labels.dense_cost[n_dense] * n_ranks
         n_dense += 1
-    # the last few may go along if that leaves nobody who needs what the sparse way prepares
+    # the last few may go along if then no group needs what the sparse way prepares
     rest = 0.0
     for g in range(n_dense, n_groups):
         rest += labels.dense_cost[g] * n_ranks - labels.sparse_cost[g]
@@ -233,141 +200,213 @@ def _n_dense(labels: Any, n_ranks: Any, needs_ends: Any) -> Any:
 
 
 @jit
-def _turn_members(k: Any, text_at: Any, labels: Any, s: Any) -> None:
-    """Bitmap of the members of concept `k`, ready to count in. Concepts come in the order of their member sets."""
-    member_set = labels.member_set[k]
+def _prepare_mid_ranks(zeros: Any, s: Any) -> None:
+    """Mid-ranks by text, doubled; the groups' starts and ends by rank are there."""
     n = s.x.shape[0]
-    if member_set % LANES == 0:
-        rank_labels(labels.member_words[member_set // LANES], 0, n, text_at, s.member_ranked)
-    if member_set & 7 == 0:
-        turn_plane(n, s.member_ranked, (member_set >> 3) & 3, s.member_bits)
-    prefix(n, s.member_bits[member_set & 7])
+    if zeros[1] > 0:
+        for i in range(n):
+            s.mid_rank[i] = 2 * zeros[0] + zeros[1]
+    place_mid_ranks(0, zeros[0], s.text_at, s.first_at, s.end_at, s.mid_rank)
+    place_mid_ranks(zeros[0] + zeros[1], n, s.text_at, s.first_at, s.end_at, s.mid_rank)
 
 
 @jit
-def _score_neuron(bits: Any, magnitude: Any, zeros: Any, labels: Any, wanted: Any, inverse: Any, s: Any, row: Any) -> None:
-    slot = wanted.slot
+def _prepare_neuron(bits: Any, magnitude: Any, zeros: Any, call: Any, s: Any) -> Neuron:
+    """Chooses the way of each group of concepts, and prepares by rank what all concepts share."""
+    labels, request = call.labels, call.request
     n = s.x.shape[0]
-    wants_off = slot[P_ACTIVE_OFF] | slot[MEAN_OFF]
-    wants_moments = slot[P_ACTIVE] | slot[MEAN] | slot[STD] | wants_off
-    needs_bits = slot[AP_ANTI] | slot[BEST_F1] | slot[BEST_F1_THRESHOLD] | (wanted.quantiles.shape[0] > 0)
-    wants_ranks = needs_bits | slot[AP] | slot[AUROC]
     n_concepts = labels.concept.shape[0]
-    n_whole = labels.n_whole
-    n_ranks = n - zeros[1]
-    n_by_walk = min(_n_dense(labels, n_ranks, needs_bits | slot[AUROC]) * LANES, n_whole) if slot[AP] else 0
-    if n_by_walk > 0:
-        _weigh(0, zeros[0], inverse, s.ends, s.weight, s.carry)
+    n_dense = 0
+    if request.ap:
+        n_groups = _n_dense_groups(labels, n - zeros[1], request.needs_list | request.auroc)
+        n_dense = min(n_groups * LANES, labels.n_whole)
+    if n_dense > 0:
+        _weigh(0, zeros[0], call.inverse, s.ends, s.weight, s.carry)
         if zeros[0] + zeros[1] < n:
-            _weigh(zeros[0] + zeros[1], n, inverse, s.ends, s.weight, s.carry)
-    has_member_middles = slot[AUROC] & (n_whole < n_concepts)
-    has_bits = needs_bits | (slot[AP] & (n_by_walk < n_concepts)) | has_member_middles
-    if has_bits & (zeros[1] > 0):
+            _weigh(zeros[0] + zeros[1], n, call.inverse, s.ends, s.weight, s.carry)
+    counts_members = request.auroc & (labels.n_whole < n_concepts)
+    has_bitmaps = request.needs_list | (request.ap & (n_dense < n_concepts)) | counts_members
+    if has_bitmaps & (zeros[1] > 0):
         place_zeros(bits, magnitude, zeros[0], s.text_at)
-    if has_bits | slot[AUROC]:
+    if has_bitmaps | request.auroc:
         end_groups(n, s.ends, s.end_at)
-    has_few_ties = has_bits and 2 * count_ends(n, s.ends) >= n
-    if slot[AUROC] | slot[AP_ANTI]:
+    has_few_ties = has_bitmaps and 2 * count_ends(n, s.ends) >= n
+    if request.auroc | request.ap_anti:
         start_groups(n, s.ends, s.first_at)
-    if slot[AUROC]:
-        if zeros[1] > 0:
-            for i in range(n):
-                s.middle[i] = 2 * zeros[0] + zeros[1]
-        place_middles(0, zeros[0], s.text_at, s.first_at, s.end_at, s.middle)
-        place_middles(zeros[0] + zeros[1], n, s.text_at, s.first_at, s.end_at, s.middle)
-    member_sum = 0.0
-    member_active = 0
-    if wants_off:
-        member_sum, member_active = sum_all(s.x, wanted.threshold)
-    n_member = n
-    current = -1
-    members = labels.members[:0]
+    if request.auroc:
+        _prepare_mid_ranks(zeros, s)
+    return Neuron(zeros, n_dense, has_bitmaps, has_few_ties)
+
+
+@jit
+def _prepare_group(g: Any, neuron: Any, call: Any, s: Any) -> None:
+    """Brings the labels of a group of concepts into the order of the ranks, and adds up what its concepts share."""
+    labels = call.labels
+    n = s.x.shape[0]
+    zeros = neuron.zeros
+    words = labels.words[g]
+    is_dense = g * LANES < neuron.n_dense
+    if neuron.has_bitmaps:
+        rank_labels(words, 0, n, s.text_at, s.ranked)
+    elif is_dense:  # which texts are the zeros that were set apart does not matter
+        rank_labels(words, 0, zeros[0], s.text_at, s.ranked)
+        rank_labels(words, zeros[0] + zeros[1], n, s.text_at, s.ranked)
+    if is_dense:
+        _dense_group(g, zeros, call, s)
+    if call.request.auroc and g * LANES < labels.n_whole and labels.adds_all[g]:
+        add_mid_ranks(n, words, s.mid_rank, s.mid_rank_sum)
+
+
+@jit
+def _next_members(number: Any, call: Any, s: Any) -> Members:
+    """The members of a set, with their bitmap ready to count in. Concepts come in the order of their member sets."""
+    labels, request = call.labels, call.request
+    n = s.x.shape[0]
+    start, stop = labels.member_starts[number], labels.member_starts[number + 1]
+    if request.needs_rank:
+        if number % LANES == 0:
+            rank_labels(labels.member_words[number // LANES], 0, n, s.text_at, s.member_ranked)
+        if number & 7 == 0:
+            transpose_plane(n, s.member_ranked, (number >> 3) & 3, s.member_bits)
+        prefix(n, s.member_bits[number & 7])
+    total, n_active = 0.0, 0
+    if request.needs_off:
+        total, n_active = moments(labels.members[start:stop], s.x, s.positive_values, request.threshold)
+    return Members(number, start, stop, stop - start, total, n_active)
+
+
+@jit
+def _score_list(k: Any, members: Any, neuron: Any, call: Any, s: Any, row: Any) -> None:
+    """Statistics of concept `k` that need the list of the ends of its positives' groups."""
+    request, inverse = call.request, call.inverse
+    c = call.labels.concept[k]
+    p = call.labels.starts[k + 1] - call.labels.starts[k]
+    has_members = members.number >= 0
+    needs_precision = request.ap and k >= neuron.n_dense
+    member_bits = s.member_bits[max(members.number, 0) & 7]
+    list_ends(s.x.shape[0], p, s.bits[k & 7], s.end_at, s.n_at_least)
+    n_members_at_least = s.n_at_least
+    if has_members and (needs_precision or request.best_f1):
+        count_members_at_least(p, member_bits, s.n_at_least, s.n_members_at_least)
+        n_members_at_least = s.n_members_at_least
+    by_groups = needs_precision and not (has_members or neuron.has_few_ties)
+    n_groups = 0
+    if by_groups or request.ap_anti:
+        n_groups = list_groups(p, s.numbers, s.n_at_least, s.group_end, s.n_found)
+    if by_groups:
+        row[AP, c] = _mean_precision(sum_precision(n_groups, s.group_end, inverse, s.n_found), p)
+    elif needs_precision:
+        row[AP, c] = _mean_precision(sum_precision_apart(p, s.n_at_least, n_members_at_least, inverse), p)
+    if request.best_f1:
+        best = best_f1(p, n_members_at_least)
+        row[BEST_F1, c] = 2.0 * best
+        if request.best_f1_threshold:
+            rank_of_best = np.int64(s.n_at_least[first_best(p, n_members_at_least, best)]) - 1
+            row[BEST_F1_THRESHOLD, c] = value_at(rank_of_best, neuron.zeros, s)
+    if request.auroc and has_members:
+        row[AUROC, c] = _auroc(np.float64(sum_member_mid_ranks(p, member_bits, s)), p, members.n)
+    if request.ap_anti:
+        total = sum_precision_reversed(p, members.n, n_groups, has_members, inverse, member_bits, s)
+        row[AP_ANTI, c] = _mean_precision(total, p)
+    for q in range(request.quantiles.shape[0]):
+        row[N_SLOTS + q, c] = quantile(request.quantiles[q], p, neuron.zeros, s)
+
+
+@jit
+def _score_ranks(k: Any, members: Any, neuron: Any, call: Any, s: Any, row: Any) -> None:
+    """Rank statistics of concept `k`."""
+    labels, request = call.labels, call.request
+    c = labels.concept[k]
+    p = labels.starts[k + 1] - labels.starts[k]
+    lane = k % LANES
+    is_whole = k < labels.n_whole
+    if k < neuron.n_dense:
+        row[AP, c] = _mean_precision(s.walk[LANES + lane], p)
+    if request.auroc and is_whole:
+        if labels.adds_all[k // LANES]:
+            total = np.int64(s.mid_rank_sum[lane])
+        else:
+            total = sum_mid_ranks(labels.positives[labels.starts[k] : labels.starts[k + 1]], s.mid_rank)
+        row[AUROC, c] = _auroc(np.float64(total), p, s.x.shape[0])
+    if request.needs_list or (request.ap and k >= neuron.n_dense) or (request.auroc and not is_whole):
+        _score_list(k, members, neuron, call, s, row)
+
+
+@jit
+def _score_moments(k: Any, members: Any, call: Any, s: Any, row: Any) -> None:
+    """Statistics of concept `k` that are sums over values."""
+    labels, request = call.labels, call.request
+    c = labels.concept[k]
+    texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
+    p = labels.starts[k + 1] - labels.starts[k]
+    total, n_active = moments(texts, s.x, s.positive_values, request.threshold)
+    mean = total / p
+    row[MEAN, c] = mean
+    row[P_ACTIVE, c] = n_active / p
+    if request.needs_off:
+        off_sum = members.total - total
+        if request.mean_off and 2 * p >= members.n:
+            texts_in_set = labels.members[members.start : members.stop]
+            off_sum = sum_off(texts_in_set, members.number < 0, labels.words[k // LANES], k % LANES, s.x)
+        row[MEAN_OFF, c] = off_sum / (members.n - p)
+        row[P_ACTIVE_OFF, c] = (members.n_active - n_active) / (members.n - p)
+    if request.std:
+        row[STD, c] = std(p, s.positive_values, mean)
+
+
+@jit
+def _score_neuron(bits: Any, magnitude: Any, zeros: Any, call: Any, s: Any, row: Any) -> None:
+    """Every statistic of one neuron, into `row` "slots concepts"."""
+    labels, request = call.labels, call.request
+    n = s.x.shape[0]
+    neuron = _prepare_neuron(bits, magnitude, zeros, call, s)
+    total, n_active = 0.0, 0
+    if request.needs_off:
+        total, n_active = sum_all(s.x, request.threshold)
+    members = Members(-1, 0, 0, n, total, n_active)
+    first_sparse = 0 if request.needs_list else neuron.n_dense if request.ap else labels.n_whole
     for k in range(labels.concept.shape[0]):
-        c = labels.concept[k]
-        texts = labels.positives[labels.starts[k] : labels.starts[k + 1]]
-        p = labels.starts[k + 1] - labels.starts[k]
-        if labels.member_set[k] != current:
-            current = labels.member_set[k]
-            members = labels.members[labels.member_starts[current] : labels.member_starts[current + 1]]
-            n_member = members.shape[0]
-            if wants_ranks:
-                _turn_members(k, s.text_at, labels, s)
-            if wants_off:
-                member_sum, member_active = moments(members, s.x, s.part, wanted.threshold)
-        is_dense = k < n_by_walk
-        lane = k % LANES
-        words = labels.words[k // LANES]
-        if lane == 0 and has_bits:
-            rank_labels(words, 0, n, s.text_at, s.ranked)
-        elif lane == 0 and is_dense:  # nobody asks which texts are the zeros that were set apart
-            rank_labels(words, 0, zeros[0], s.text_at, s.ranked)
-            rank_labels(words, zeros[0] + zeros[1], n, s.text_at, s.ranked)
-        if is_dense:
-            if lane == 0:
-                _dense_group(k // LANES, n_whole, zeros, labels, inverse, s)
-            row[AP, c] = _mean_precision(s.walk[LANES + lane], p)
-        if slot[AUROC] and k < n_whole:
-            if not labels.adds_all[k // LANES]:
-                total = middles_of(texts, s.middle)
-            else:
-                if lane == 0:
-                    add_middles(n, words, s.middle, s.middles)
-                total = np.int64(s.middles[lane])
-            row[AUROC, c] = _auroc(np.float64(total), p, n)
-        wants_precision = slot[AP] and not is_dense
-        wants_middles = slot[AUROC] and k >= n_whole
-        first_sparse = 0 if needs_bits else n_by_walk if slot[AP] else n_whole
-        if has_bits and k & 7 == 0 and k + 7 >= first_sparse:
-            turn_plane(n, s.ranked, lane >> 3, s.bits)
-        if needs_bits or wants_precision or wants_middles:
-            _score_concept(k, n_member, wants_precision, wants_middles, has_few_ties, zeros, labels, wanted, inverse, s, row)
-        if wants_moments:
-            total, n_active = moments(texts, s.x, s.part, wanted.threshold)
-            mean = total / p
-            row[MEAN, c] = mean
-            row[P_ACTIVE, c] = n_active / p
-            if wants_off:
-                off_sum = member_sum - total
-                if slot[MEAN_OFF] and 2 * p >= n_member:
-                    off_sum = sum_off(members, current < 0, labels.words[k // LANES], lane, s.x)
-                row[MEAN_OFF, c] = off_sum / (n_member - p)
-                row[P_ACTIVE_OFF, c] = (member_active - n_active) / (n_member - p)
-            if slot[STD]:
-                row[STD, c] = std(p, s.part, mean)
+        if labels.member_set[k] != members.number:
+            members = _next_members(labels.member_set[k], call, s)
+        if request.needs_rank:
+            if k % LANES == 0:
+                _prepare_group(k // LANES, neuron, call, s)
+            if neuron.has_bitmaps and k & 7 == 0 and k + 7 >= first_sparse:
+                transpose_plane(n, s.ranked, (k % LANES) >> 3, s.bits)
+            _score_ranks(k, members, neuron, call, s, row)
+        if request.needs_moments:
+            _score_moments(k, members, call, s, row)
 
 
-@cached_kernel(Path(__file__).parent)
-def score_block(sources: int) -> Any:
-    def score_block(rows: Any, form: Any, wanted: Any, labels: Any, inverse: Any, work: Any, s: Any, out: Any) -> Any:
-        """Scores the neurons of a block of floats, given as their bits, into `out` "neurons slots concepts".
+@jit_apart
+def score_block(rows: Any, form: Any, call: Any, work: Any, s: Any, out: Any) -> Any:
+    """Scores the neurons of a block of floats, given as their bits, into `out` "neurons slots concepts".
 
-        `form`: first magnitude that is not finite, shift to float32's mantissa, scale that puts the exponent right.
+    `form`: first magnitude that is not finite, shift to float32's mantissa, scale that puts the exponent right.
 
-        Returns:
-            The first row that holds a value that is not finite, or -1.
-        """
-        limit, shift, scale = form
-        n = rows.shape[1]
-        bits = s.x.view(np.uint32)
-        n_bits = 8 * rows.itemsize
-        sign = np.uint32(1 << (n_bits - 1))
-        magnitude = type(limit)((1 << (n_bits - 1)) - 1)
-        for m in range(rows.shape[0]):
-            row = rows[m]
-            span = magnitudes_of(row)
-            if sources < 0 or span[1] >= limit:
-                return m
-            zeros = (n, 0)
-            if wanted.needs_rank:
-                zeros = rank(row, span, work, s.text_at)
-                find_ties(n, work.packed, s)
-            if wanted.needs_values:
-                for i in range(n):
-                    u = np.uint32(row[i])
-                    bits[i] = ((u & sign) << np.uint32(32 - n_bits)) | ((u & np.uint32(magnitude)) << shift)
-                for i in range(n):
-                    s.x[i] = s.x[i] * scale
-            _score_neuron(row, magnitude, zeros, labels, wanted, inverse, s, out[m])
-        return -1
-
-    return score_block
+    Returns:
+        The first row that holds a value that is not finite, or -1.
+    """
+    limit, shift, scale = form
+    n = rows.shape[1]
+    bits = s.x.view(np.uint32)
+    n_bits = 8 * rows.itemsize
+    sign = np.uint32(1 << (n_bits - 1))
+    magnitude = type(limit)((1 << (n_bits - 1)) - 1)
+    for m in range(rows.shape[0]):
+        row = rows[m]
+        span = magnitudes_of(row)
+        if span[1] >= limit:
+            return m
+        zeros = (n, 0)
+        if call.request.needs_rank:
+            zeros = rank(row, span, work, s.text_at)
+            find_ties(n, work.packed, s)
+        if call.request.needs_values:
+            for i in range(n):
+                u = np.uint32(row[i])
+                bits[i] = ((u & sign) << np.uint32(32 - n_bits)) | ((u & np.uint32(magnitude)) << shift)
+            for i in range(n):
+                s.x[i] = s.x[i] * scale
+        _score_neuron(row, magnitude, zeros, call, s, out[m])
+    return -1

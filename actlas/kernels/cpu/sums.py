@@ -8,22 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.compiled.jit import jit, jit_apart
-from actlas.compiled.vectors import (
-    FILLED,
-    HAS_SHUFFLE,
-    IS_WIDE,
-    LANES,
-    add_labelled,
-    changes,
-    fill_back,
-    fill_on,
-    pack_by_table,
-    pack_few,
-    pack_many,
-    popcount,
-    trailing_zeros,
-    turn_words,
-)
+from actlas.compiled.vectors import LANES, add_labelled, changes, popcount, trailing_zeros, transpose_words
+from actlas.kernels.cpu.registers import FILLED, fill_back, fill_on, pack
 
 #: Numbers of texts and ranks: uint16 beside 16-bit values, else uint32.
 Index = NDArray[np.uint16] | NDArray[np.uint32]
@@ -40,8 +26,8 @@ class Scratch(NamedTuple):
     ends: NDArray[np.uint64]  # bitmap: a group of ties ends at this rank
     weight: NDArray[np.float64]  # per rank: 1 / (rank + 1) where a group ends, else 0
     carry: NDArray[np.float64]  # per rank: 0 where a group starts, else 1
-    middle: NDArray[np.uint32]  # per text: first rank + last rank + 1 of its group
-    middles: NDArray[np.uint64]  # per concept of a group of 32: sum of `middle` over its positives
+    mid_rank: NDArray[np.uint32]  # per text: first rank + last rank + 1 of its group: twice its mid-rank
+    mid_rank_sum: NDArray[np.uint64]  # per concept of a group of 32: sum of `mid_rank` over its positives
     walk: NDArray[np.float64]  # state of the dense walk
     ranked: NDArray[np.uint32]  # per rank: label word of its text
     bits: NDArray[np.uint32]  # bitmaps of eight concepts' positives by rank
@@ -50,11 +36,11 @@ class Scratch(NamedTuple):
     numbers: Index  # 1, 2, 3 and so on, always
     first_at: Index  # per rank: first rank of its group
     end_at: Index  # per rank: 1 + last rank of its group
-    upto: Index  # per positive, in the order of their ranks: the same
+    n_at_least: Index  # per positive, in the order of their ranks: texts with its value or a higher one
     group_end: Index  # per group of ties that holds a positive: 1 + its last rank
-    found: Index  # per such group, from 1 on: positives up to there; the first entry is 0
-    among: Index  # per positive: members up to the end of its group
-    part: NDArray[np.float32]  # per positive: its value
+    n_found: Index  # per such group, from 1 on: positives up to its end; the first entry is 0
+    n_members_at_least: Index  # per positive: members up to the end of its group
+    positive_values: NDArray[np.float32]  # per positive: its value
 
 
 @jit_apart
@@ -65,12 +51,12 @@ def rank_labels(words: Any, start: Any, stop: Any, text_at: Any, ranked: Any) ->
 
 
 @jit_apart
-def turn_plane(n: Any, ranked: Any, plane: Any, bits: Any) -> None:
+def transpose_plane(n: Any, ranked: Any, plane: Any, bits: Any) -> None:
     """Label words by rank -> bitmaps of the eight concepts of a plane, one row each, filled up to whole 64 ranks."""
     for r in range(n, (n + 63) & ~63):
         ranked[r] = np.uint32(0)
     for w in range((n + 63) >> 6):
-        turn_words(ranked, 64 * w, plane, bits, 2 * w, bits.shape[1])
+        transpose_words(ranked, 64 * w, plane, bits, 2 * w, bits.shape[1])
 
 
 @jit
@@ -123,107 +109,60 @@ def start_groups(n: Any, ends: Any, first_at: Any) -> None:
 
 
 @jit_apart
-def place_middles(start: Any, stop: Any, text_at: Any, first_at: Any, end_at: Any, middle: Any) -> None:
+def place_mid_ranks(start: Any, stop: Any, text_at: Any, first_at: Any, end_at: Any, mid_rank: Any) -> None:
     """Per text at ranks start..stop-1: first rank + last rank + 1 of its group."""
     for r in range(start, stop):
-        middle[text_at[r]] = np.uint32(first_at[r]) + np.uint32(end_at[r])
+        mid_rank[text_at[r]] = np.uint32(first_at[r]) + np.uint32(end_at[r])
 
 
 @jit_apart
-def add_middles(n: Any, words: Any, middle: Any, middles: Any) -> None:
-    """Sums of `middle` over the positives of 32 concepts, whichever texts those are."""
+def add_mid_ranks(n: Any, words: Any, mid_rank: Any, mid_rank_sum: Any) -> None:
+    """Sums of `mid_rank` over the positives of 32 concepts, by a look at every text."""
     for c in range(LANES):
-        middles[c] = np.uint64(0)
+        mid_rank_sum[c] = np.uint64(0)
     step = (1 << 31) // n  # so many numbers of at most 2 n add up to less than 2^32
     for first in range(0, n, step):
-        add_labelled(words, middle, first, min(first + step, n), middles)
+        add_labelled(words, mid_rank, first, min(first + step, n), mid_rank_sum)
 
 
 @jit
-def middles_of(texts: Any, middle: Any) -> Any:
-    """Sum of `middle` over a few texts."""
+def sum_mid_ranks(texts: Any, mid_rank: Any) -> Any:
+    """Sum of `mid_rank` over a few texts."""
     total: Any = 0
     for j in range(texts.shape[0]):
-        total += np.int64(middle[texts[j]])
+        total += np.int64(mid_rank[texts[j]])
     return total
 
 
-def _tables() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-    """How `pack_by_table` brings marked entries to the front, of 16 bits and of 32, by which of eight are marked."""
-    shorts, longs = np.zeros((256, 16), np.uint8), np.zeros((256, 8), np.uint32)
-    for mask in range(256):
-        kept = np.array([i for i in range(8) if mask >> i & 1], np.uint8)
-        longs[mask, : kept.size] = kept
-        shorts[mask, : 2 * kept.size] = np.stack([2 * kept, 2 * kept + 1], axis=1).ravel()
-    return shorts, longs
-
-
-_SHORTS, _LONGS = _tables()
-
-
-@jit
-def _pack_wide(source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
-    n_marks = popcount(np.uint64(word))
-    if n_marks <= np.uint64(8):
-        pack_few(source, start, word, target, at)
-    else:
-        pack_many(source, start, word, target, at)
-    return at + np.int64(n_marks)
-
-
-@jit
-def _pack_by_table(source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
-    for first in range(0, 32, 8):
-        mask = np.int64((word >> np.uint32(first)) & np.uint32(255))
-        pack_by_table(source, start + first, mask, _SHORTS, _LONGS, target, at)
-        at += np.int64(popcount(np.uint64(mask)))
-    return at
-
-
-@jit
-def _pack_one_by_one(source: Any, start: Any, word: Any, target: Any, at: Any) -> Any:
-    marks = np.uint64(word)
-    while marks != np.uint64(0):
-        target[at] = source[start + np.int64(trailing_zeros(marks))]
-        marks &= marks - _ONE
-        at += 1
-    return at
-
-
-#: Entries start + i of `source` whose bit i of `word` is set go to `target` from `at` on, which may be written beyond them, up to
-#: 32 entries in all. Returns where the next ones go.
-_pack = _pack_wide if IS_WIDE else _pack_by_table if HAS_SHUFFLE else _pack_one_by_one
-
-
 @jit_apart
-def list_ends(n: Any, p: Any, bits: Any, end_at: Any, upto: Any) -> None:
+def list_ends(n: Any, p: Any, bits: Any, end_at: Any, n_at_least: Any) -> None:
     """`end_at` of each of the `p` positives, whose bitmap by rank is `bits`, in the order of their ranks; then 0."""
-    at = 0
+    n_listed = 0
     for h in range((n + 31) >> 5):
-        at = _pack(end_at, 32 * h, bits[h], upto, at)
-    upto[p] = 0
+        n_listed = pack(end_at, 32 * h, bits[h], n_at_least, n_listed)
+    n_at_least[p] = 0
 
 
 @jit_apart
-def list_groups(p: Any, numbers: Any, upto: Any, group_end: Any, found: Any) -> Any:
+def list_groups(p: Any, numbers: Any, n_at_least: Any, group_end: Any, n_found: Any) -> Any:
     """Groups of ties that hold a positive, in the order of their ranks.
 
     Args:
         p: Positives.
         numbers: 1, 2, 3 and so on.
-        upto: What `list_ends` left.
+        n_at_least: What `list_ends` left.
         group_end: Takes 1 + the last rank of each group.
-        found: Takes 0, then the number of positives up to the end of each group.
+        n_found: Takes 0, then the number of positives up to the end of each group.
 
     Returns:
         How many groups there are.
     """
-    found[0] = 0
+    n_found[0] = 0
     g = 0
     for h in range((p + 31) >> 5):
-        word = _first_bits(changes(upto, 32 * h), p - 32 * h)
-        _pack(upto, 32 * h, word, group_end, g)
-        g = _pack(numbers, 32 * h, word, found, g + 1) - 1
+        word = _first_bits(changes(n_at_least, 32 * h), p - 32 * h)
+        pack(n_at_least, 32 * h, word, group_end, g)
+        g = pack(numbers, 32 * h, word, n_found, g + 1) - 1
     return g
 
 
@@ -233,46 +172,47 @@ def _first_bits(word: Any, n: Any) -> Any:
 
 
 @jit
-def count_upto(p: Any, bits: Any, upto: Any, among: Any) -> None:
-    """Marks up to the end of each positive's group."""
+def count_members_at_least(p: Any, bits: Any, n_at_least: Any, n_members_at_least: Any) -> None:
+    """Members up to the end of the group of each positive; `bits` is their bitmap, in the form of `prefix`."""
     for i in range(p):
-        among[i] = count_before(bits, np.uint32(upto[i]))
+        n_members_at_least[i] = count_before(bits, np.uint32(n_at_least[i]))
 
 
 @jit_apart
-def sum_precision_apart(p: Any, upto: Any, among: Any, inverse: Any) -> Any:
-    """Sum over positives of the precision at the end of their group, where few are tied: `among` counts members up to there.
+def sum_precision_apart(p: Any, n_at_least: Any, n_members_at_least: Any, inverse: Any) -> Any:
+    """Sum over positives of the precision at the end of their group, where few are tied.
 
-    As if each stood alone; then, for each that is tied with the next one, what it and those before it in its group lack.
+    Each is taken as if it stood alone; then what it and those before it in its group lack is added for each that is tied with the
+    next one.
     """
     total = 0.0
     for i in range(p):
-        total += np.float64(i + 1) * inverse[among[i]]
+        total += np.float64(i + 1) * inverse[n_members_at_least[i]]
     last: Any = -2
     n_behind: Any = 0
     for h in range((p + 31) >> 5):
-        ties = np.uint64(_first_bits(np.uint32(~changes(upto, 32 * h)), p - 32 * h))
+        ties = np.uint64(_first_bits(np.uint32(~changes(n_at_least, 32 * h)), p - 32 * h))
         while ties != np.uint64(0):
             tied = 32 * h + np.int64(trailing_zeros(ties))
             ties &= ties - _ONE
             n_behind = n_behind + 1 if tied == last + 1 else 1
             last = tied
-            total += np.float64(n_behind) * inverse[among[tied]]
+            total += np.float64(n_behind) * inverse[n_members_at_least[tied]]
     return total
 
 
 @jit
-def _positives(found: Any, k: Any) -> Any:
+def _positives(n_found: Any, k: Any) -> Any:
     """Positives of a group."""
-    return np.int32(found[k + 1]) - np.int32(found[k])
+    return np.int32(n_found[k + 1]) - np.int32(n_found[k])
 
 
 @jit
-def sum_precision(n_groups: Any, group_end: Any, inverse: Any, found: Any) -> Any:
+def sum_precision(n_groups: Any, group_end: Any, inverse: Any, n_found: Any) -> Any:
     """The same by groups, however many are tied, where every text is a member."""
     total = 0.0
     for k in range(n_groups):
-        total += np.float64(_positives(found, k)) * np.float64(np.int32(found[k + 1])) * inverse[group_end[k]]
+        total += np.float64(_positives(n_found, k)) * np.float64(np.int32(n_found[k + 1])) * inverse[group_end[k]]
     return total
 
 
@@ -283,42 +223,42 @@ def sum_precision_reversed(p: Any, n: Any, n_groups: Any, has_members: bool, inv
     for k in range(n_groups):
         first = np.uint32(s.first_at[s.group_end[k] - 1])
         below = n - (count_before(member_bits, first) if has_members else np.int64(first))
-        total += np.float64(_positives(s.found, k)) * np.float64(p - np.int32(s.found[k])) * inverse[below]
+        total += np.float64(_positives(s.n_found, k)) * np.float64(p - np.int32(s.n_found[k])) * inverse[below]
     return total
 
 
 @jit
-def sum_middles(p: Any, member_bits: Any, s: Any) -> Any:
+def sum_member_mid_ranks(p: Any, member_bits: Any, s: Any) -> Any:
     """Sum over positives of first rank + last rank + 1 of their group, counted among members."""
     total = np.int64(0)
     for i in range(p):
-        end = np.uint32(s.upto[i])
+        end = np.uint32(s.n_at_least[i])
         total += count_before(member_bits, np.uint32(s.first_at[end - 1])) + count_before(member_bits, end)
     return total
 
 
 @jit
-def _half_f1(p: Any, among: Any, i: Any) -> Any:
-    return np.float64(i + 1) / np.float64(np.int32(among[i]) + p)
+def _half_f1(p: Any, n_members_at_least: Any, i: Any) -> Any:
+    return np.float64(i + 1) / np.float64(np.int32(n_members_at_least[i]) + p)
 
 
 @jit
-def best_f1(p: Any, among: Any) -> Any:
-    """Highest found / (p + among), which is half the F1: equal fractions give equal quotients.
+def best_f1(p: Any, n_members_at_least: Any) -> Any:
+    """Highest (positives found) / (p + n_members_at_least), which is half the F1: equal fractions give equal quotients.
 
-    Of tied positives the last, which has found most, gives the highest.
+    Of tied positives the last one gives the highest, as most are found by then.
     """
     best = 0.0
     for i in range(p):
-        best = max(best, _half_f1(p, among, i))
+        best = max(best, _half_f1(p, n_members_at_least, i))
     return best
 
 
 @jit
-def first_best(p: Any, among: Any, best: Any) -> Any:
+def first_best(p: Any, n_members_at_least: Any, best: Any) -> Any:
     """The first positive, which has the highest value, where the best F1 is reached."""
     i = 0
-    while i < p - 1 and _half_f1(p, among, i) != best:
+    while i < p - 1 and _half_f1(p, n_members_at_least, i) != best:
         i += 1
     return i
 
@@ -335,22 +275,22 @@ def quantile(q: Any, p: Any, zeros: Any, s: Any) -> Any:
     """Quantile of the positives' values, linear between order statistics as in `numpy.quantile`."""
     place = q * (p - 1)
     below = min(np.int64(place), max(p - 2, 0))
-    a = value_at(np.int64(s.upto[p - 1 - below]) - 1, zeros, s)
+    a = value_at(np.int64(s.n_at_least[p - 1 - below]) - 1, zeros, s)
     if p == 1:
         return a
-    b = value_at(np.int64(s.upto[p - 2 - below]) - 1, zeros, s)
+    b = value_at(np.int64(s.n_at_least[p - 2 - below]) - 1, zeros, s)
     t = place - below
     return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
 
 
 @jit
-def moments(texts: Any, x: Any, part: Any, threshold: float) -> Any:
-    """Sum and number above the threshold of the texts' values, which are left side by side in `part`."""
+def moments(texts: Any, x: Any, positive_values: Any, threshold: float) -> Any:
+    """Sum and number above the threshold of the texts' values, which are left side by side in `positive_values`."""
     total = 0.0
     n_active: Any = 0
     for j in range(texts.shape[0]):
         v = x[texts[j]]
-        part[j] = v
+        positive_values[j] = v
         total += np.float64(v)
         n_active += np.float64(v) > threshold
     return total, n_active
@@ -386,9 +326,9 @@ def sum_off(members: Any, is_whole: bool, words: Any, lane: Any, x: Any) -> Any:
 
 
 @jit
-def std(p: Any, part: Any, mean: float) -> Any:
+def std(p: Any, positive_values: Any, mean: float) -> Any:
     total = 0.0
     for j in range(p):
-        d = np.float64(part[j]) - mean
+        d = np.float64(positive_values[j]) - mean
         total += d * d
     return np.sqrt(total / p)

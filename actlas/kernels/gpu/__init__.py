@@ -1,1 +1,1 @@
-"""The GPU engine, in Triton. `engine` is called by `concept_scores`; `triton_kernels` holds what runs on the device."""
+"""The GPU engine, in Triton. `engine` is called by `concept_scores`; `triton_kernels` is what runs on the device."""

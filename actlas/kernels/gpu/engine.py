@@ -1,20 +1,15 @@
-"""The GPU engine: neurons in chunks that fit a memory budget, through the Triton kernels of `gpu_kernels`.
+"""The GPU engine: neurons in chunks that fit a memory budget, through the Triton kernels of `triton_kernels`.
 
 Values that are on the device already are never copied to the host, and values in host memory go over chunk by chunk.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from actlas.errors import BackendUnavailable
-from actlas.kernels.cpu.plan import Plan
-from actlas.kernels.inputs import Bools, is_torch, refuse_not_finite, to_numpy
+from actlas.kernels.gpu.device import DeviceLabels, chunk, n_programs, refuse_not_finite, require_gpu
+from actlas.kernels.labels import ConceptLabels
 from actlas.kernels.stats import quantile_of
 
 if TYPE_CHECKING:
@@ -22,69 +17,10 @@ if TYPE_CHECKING:
 
 #: 16-bit values of at most this many texts are ranked by counting; others by torch.sort.
 MAX_TEXTS_COUNTED = 16384
-#: Spread below this share of the mean square is computed anew from the positives: the sums have lost its digits.
+#: Spread below this share of the mean square is computed again from the positives: the sums have lost its digits.
 _CONDITION = 0.05
 _RANK_STATS = {"ap": 0, "ap_anti": 1, "auroc": 2, "best_f1": 3}
 _MOMENTS = {"p_active", "p_active_off", "mean", "mean_off", "std"}
-
-
-def require_gpu(values: Any = None) -> torch.device:
-    """The device that kernels will run on; the CPU only where Triton's interpreter was asked for.
-
-    Raises:
-        BackendUnavailable: If torch, triton or a CUDA device is missing.
-    """
-    try:
-        import torch
-        import triton  # noqa: F401
-    except ImportError as error:
-        hint = "pip install 'actlas[gpu]', or backend='cpu' for the same numbers"
-        raise BackendUnavailable(f"kernels backend 'gpu' needs {error.name}, which is not installed: {hint}") from error
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise BackendUnavailable(
-            "kernels backend 'gpu' needs a CUDA device, and torch.cuda.is_available() is False here. "
-            "backend='cpu' gives the same numbers"
-        )
-    if is_torch(values) and values.device.type == "cuda":
-        return values.device  # type: ignore[no-any-return]
-    return torch.device("cuda")
-
-
-@dataclass(frozen=True)
-class _DeviceLabels:
-    """A plan's labels on the device, with 32-bit starts."""
-
-    starts: torch.Tensor
-    texts: torch.Tensor
-    member_set: torch.Tensor
-    member_starts: torch.Tensor
-    members: torch.Tensor
-    columns: torch.Tensor  # uint8 "texts columns": positives of each concept, then its members, or once all texts
-
-    @classmethod
-    def of(cls, plan: Plan, is_concept: Bools, is_member: Bools | None, device: torch.device) -> _DeviceLabels:
-        import torch
-
-        def move(array: NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int32)).to(device)
-
-        labels = plan.labels
-        if is_member is None:
-            positive, member = is_concept[:, labels.concept], np.ones((is_concept.shape[0], 1), np.bool_)
-        else:
-            positive, member = (is_concept & is_member)[:, labels.concept], is_member[:, labels.concept]
-        columns = np.concatenate([positive, member], axis=1)
-        return cls(
-            move(labels.starts),
-            # a kernel may not be given a pointer to nothing
-            move(labels.positives if labels.positives.size else np.zeros(1)),
-            move(labels.member_set),
-            move(labels.member_starts),
-            move(labels.members if labels.members.size else np.zeros(1)),
-            torch.from_numpy(np.ascontiguousarray(columns).view(np.uint8)).to(device),
-        )
 
 
 @dataclass(frozen=True)
@@ -94,14 +30,6 @@ class Ranks:
     rank_of: torch.Tensor
     upto: torch.Tensor
     first: torch.Tensor
-
-
-def n_programs(device: torch.device, n_neurons: int) -> int:
-    """Programs of a kernel that keeps scratch memory per program."""
-    import torch
-
-    per_device = 4 * torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
-    return max(1, min(n_neurons, per_device))
 
 
 def rank_texts(values: torch.Tensor) -> Ranks:
@@ -139,14 +67,14 @@ def _sorted_ranks(values: torch.Tensor) -> Ranks:
     return Ranks(*by_text)
 
 
-def rank_sums(ranks: Ranks, plan: Plan, labels: _DeviceLabels) -> tuple[torch.Tensor, torch.Tensor]:
+def rank_sums(ranks: Ranks, labels: DeviceLabels) -> tuple[torch.Tensor, torch.Tensor]:
     """`concepts_kernel` over all neurons: float64 "4 neurons concepts", and the texts that reach the best threshold."""
     import torch
 
     from actlas.kernels.gpu.triton_kernels import concepts_kernel
 
     n_neurons, n_texts = ranks.rank_of.shape
-    n_concepts = plan.labels.concept.size
+    n_concepts = labels.order.numel()
     device = ranks.rank_of.device
     n_words = n_texts // 16 + 1
     programs = n_programs(device, n_neurons)
@@ -208,20 +136,14 @@ def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> Mo
 
 
 def concept_scores_gpu(
-    values: Any,
-    is_concept: Any,
-    stats: tuple[str, ...],
-    is_member: Any | None = None,
-    threshold: float = 0.0,
-    memory_bytes: int | None = None,
+    values: Any, labels: ConceptLabels, stats: tuple[str, ...], threshold: float = 0.0, memory_bytes: int | None = None
 ) -> dict[str, torch.Tensor]:
     """Scores as float32 tensors on the device; see `actlas.kernels.concept_scores`.
 
     Args:
         values: Shape "neurons texts", numpy or torch, any strides.
-        is_concept: Shape "texts concepts".
+        labels: Of these texts.
         stats: Names of statistics.
-        is_member: Shape "texts concepts", or None.
         threshold: A text is active above this value.
         memory_bytes: Budget for intermediate results; None: a quarter of the device's free memory.
 
@@ -231,82 +153,56 @@ def concept_scores_gpu(
     import torch
 
     device = require_gpu(values)
-    labels_host = _on_host(is_concept)
-    members_host = None if is_member is None else _on_host(is_member)
-    plan = Plan.of(labels_host, members_host, stats, threshold, lists_positives=True)
-    labels = _DeviceLabels.of(plan, labels_host, members_host, device)
+    on_device = DeviceLabels.of(labels, device)
     n_neurons, n_texts = values.shape
-    n_concepts = plan.n_positive.size
+    n_concepts = labels.n_concepts
     scores = {stat: torch.full((n_neurons, n_concepts), torch.nan, device=device) for stat in stats}
-    for stat, count in (("n_positive", plan.n_positive), ("n_member", plan.n_member)):
+    for stat, count in (("n_positive", labels.n_positive), ("n_member", labels.n_member)):
         if stat in scores:
             scores[stat][:] = torch.from_numpy(count).to(device)
     if memory_bytes is None:
         memory_bytes = torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 1 << 28
     # values, three ranks, and what torch.sort needs beside them; then six float64 per concept
     step = max(1, memory_bytes // (48 * n_texts + 64 * max(1, n_concepts)))
-    order = torch.from_numpy(plan.labels.concept).to(device)
     for start in range(0, n_neurons, step):
-        chunk = _chunk(values, start, min(start + step, n_neurons), device)
-        _refuse_not_finite(chunk, start)
-        if order.numel():
-            for stat, part in _score_chunk(chunk, plan, labels).items():
-                scores[stat][start : start + len(chunk), order] = part.float()
+        part = chunk(values, start, min(start + step, n_neurons), device)
+        refuse_not_finite(part, start)
+        if on_device.order.numel():
+            for stat, numbers in _score_chunk(part, on_device, stats, threshold).items():
+                scores[stat][start : start + len(part), on_device.order] = numbers.float()
     return scores
 
 
-def _on_host(labels: Any) -> Bools:
-    return to_numpy(labels.cpu() if is_torch(labels) else labels, "labels")
-
-
-def _chunk(values: Any, start: int, stop: int, device: torch.device) -> torch.Tensor:
-    import torch
-
-    part = values[start:stop]
-    if is_torch(part):
-        return part.detach().to(device)  # type: ignore[no-any-return]
-    if str(part.dtype) == "bfloat16":
-        return torch.from_numpy(np.ascontiguousarray(part).view(np.int16)).view(torch.bfloat16).to(device)
-    return torch.from_numpy(np.require(part, requirements=("C", "W"))).to(device)
-
-
-def _refuse_not_finite(chunk: torch.Tensor, start: int) -> None:
-    is_finite = chunk.isfinite()
-    if not bool(is_finite.all()):
-        neuron, text = (int(i) for i in (~is_finite).nonzero()[0])
-        refuse_not_finite(start + neuron, text, chunk[neuron].float().cpu().numpy())
-
-
-def _score_chunk(chunk: torch.Tensor, plan: Plan, labels: _DeviceLabels) -> dict[str, torch.Tensor]:
-    """Statistics of one chunk, concepts in the plan's order."""
-    asked = set(plan.stats)
+def _score_chunk(values: torch.Tensor, labels: DeviceLabels, stats: tuple[str, ...], threshold: float) -> dict[str, torch.Tensor]:
+    """Statistics of one chunk of neurons, concepts in the order of the labels."""
+    asked = set(stats)
     scores: dict[str, torch.Tensor] = {}
     if asked & (_RANK_STATS.keys() | {"best_f1_threshold"}):
-        ranks = rank_texts(chunk)
-        out, best_upto = rank_sums(ranks, plan, labels)
+        ranks = rank_texts(values)
+        out, n_at_least = rank_sums(ranks, labels)
         scores |= {stat: out[i] for stat, i in _RANK_STATS.items() if stat in asked}
         if "best_f1_threshold" in asked:
-            ranked = chunk.new_empty(chunk.shape).scatter_(1, ranks.rank_of.long(), chunk)
-            scores["best_f1_threshold"] = ranked.gather(1, best_upto.long() - 1)
+            ranked = values.new_empty(values.shape).scatter_(1, ranks.rank_of.long(), values)
+            scores["best_f1_threshold"] = ranked.gather(1, n_at_least.long() - 1)
     if asked & _MOMENTS:
-        scores |= _moment_scores(chunk, plan, labels)
-    for stat in plan.stats:
+        scores |= _moment_scores(values, labels, asked, threshold)
+    for stat in stats:
         if (q := quantile_of(stat)) is not None:
-            scores[stat] = _quantile(chunk, plan, labels, q)
+            scores[stat] = _quantile(values, labels, q)
     return scores
 
 
-def _positives(chunk: torch.Tensor, plan: Plan, labels: _DeviceLabels, k: int) -> torch.Tensor:
-    start, stop = plan.labels.starts[k : k + 2].tolist()
-    return chunk[:, labels.texts[start:stop].long()]
+def _positives(values: torch.Tensor, labels: DeviceLabels, k: int) -> torch.Tensor:
+    start, stop = labels.starts[k : k + 2].tolist()
+    return values[:, labels.texts[start:stop].long()]
 
 
-def _quantile(chunk: torch.Tensor, plan: Plan, labels: _DeviceLabels, q: float) -> torch.Tensor:
+def _quantile(values: torch.Tensor, labels: DeviceLabels, q: float) -> torch.Tensor:
     import torch
 
     columns = []
-    for k in range(plan.labels.concept.size):
-        ranked = _positives(chunk, plan, labels, k).float().sort(dim=1).values.double()
+    for k in range(labels.order.numel()):
+        ranked = _positives(values, labels, k).float().sort(dim=1).values.double()
         place = q * (ranked.shape[1] - 1)
         below = min(int(place), max(ranked.shape[1] - 2, 0))
         a, b = ranked[:, below], ranked[:, min(below + 1, ranked.shape[1] - 1)]
@@ -314,18 +210,13 @@ def _quantile(chunk: torch.Tensor, plan: Plan, labels: _DeviceLabels, q: float) 
     return torch.stack(columns, dim=1)
 
 
-def _moment_scores(chunk: torch.Tensor, plan: Plan, labels: _DeviceLabels) -> dict[str, torch.Tensor]:
-    import torch
-
-    asked = set(plan.stats) & _MOMENTS
-    found = moments(chunk, labels.columns, plan.wanted.threshold)
-    n_concepts = plan.labels.concept.size
-    order = plan.labels.concept
-    n = torch.from_numpy(plan.n_positive[order]).to(chunk.device).double()
-    n_off = torch.from_numpy((plan.n_member - plan.n_positive)[order]).to(chunk.device).double()
-    pivot = found.pivot.double()[:, None]
-    on, off = found.sums[:, :n_concepts], found.sums[:, n_concepts:] - found.sums[:, :n_concepts]
-    active, active_off = found.active[:, :n_concepts], found.active[:, n_concepts:] - found.active[:, :n_concepts]
+def _moment_scores(values: torch.Tensor, labels: DeviceLabels, asked: set[str], threshold: float) -> dict[str, torch.Tensor]:
+    sums = moments(values, labels.columns, threshold)
+    n_concepts = labels.order.numel()
+    n, n_off = labels.n_positive, labels.n_member - labels.n_positive
+    pivot = sums.pivot.double()[:, None]
+    on, off = sums.sums[:, :n_concepts], sums.sums[:, n_concepts:] - sums.sums[:, :n_concepts]
+    active, active_off = sums.active[:, :n_concepts], sums.active[:, n_concepts:] - sums.active[:, :n_concepts]
     scores = {
         "mean": pivot + on / n,
         "mean_off": pivot + off / n_off,
@@ -333,12 +224,12 @@ def _moment_scores(chunk: torch.Tensor, plan: Plan, labels: _DeviceLabels) -> di
         "p_active_off": active_off / n_off,
     }
     if "std" in asked:
-        square = found.squares[:, :n_concepts] / n
+        square = sums.squares[:, :n_concepts] / n
         variance = square - (on / n) ** 2
         std = variance.clamp(min=0).sqrt()
         is_lost = variance < _CONDITION * square
         for k in is_lost.any(0).nonzero().flatten().tolist():
             rows = is_lost[:, k].nonzero().flatten()
-            std[rows, k] = _positives(chunk[rows], plan, labels, k).double().std(dim=1, correction=0)
+            std[rows, k] = _positives(values[rows], labels, k).double().std(dim=1, correction=0)
         scores["std"] = std
-    return {stat: part for stat, part in scores.items() if stat in asked}
+    return {stat: numbers for stat, numbers in scores.items() if stat in asked & _MOMENTS}

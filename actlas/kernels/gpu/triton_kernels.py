@@ -63,23 +63,6 @@ def moments_kernel(
 
 
 @kernel
-def histogram_kernel(codes: Any, starts: Any, texts: Any, counts: Any, n_texts: Any, n_concepts: Any, BN: tl.constexpr) -> None:
-    """Per neuron and concept: how many positives have each of 256 codes. `codes` is uint8 "neurons texts"."""
-    m = tl.program_id(0).to(tl.int64)
-    k = tl.program_id(1).to(tl.int64)
-    start = tl.load(starts + k)
-    stop = tl.load(starts + k + 1)
-    count = tl.zeros((256,), tl.int32)
-    for offset in range(start, stop, BN):
-        j = offset + tl.arange(0, BN)
-        inside = j < stop
-        text = tl.load(texts + j, mask=inside, other=0).to(tl.int64)
-        code = tl.load(codes + m * n_texts + text, mask=inside, other=0).to(tl.int32)
-        count += tl.histogram(code, 256, mask=inside)
-    tl.store(counts + (m * n_concepts + k) * 256 + tl.arange(0, 256), count)
-
-
-@kernel
 def rank16_kernel(
     bits: Any, counts: Any, rank_of: Any, upto: Any, first: Any, n_neurons: Any, n_texts: Any, neuron_stride: Any,
     text_stride: Any, n_programs: Any, BN: tl.constexpr,

@@ -253,9 +253,9 @@ def _copy_transposed(source: NDArray[Any], target: NDArray[Any]) -> None:
         target[...] = source
         return
     if source.dtype.itemsize == 2:
-        from actlas.compiled.transpose import turn
+        from actlas.compiled.transpose import transpose_copy
 
-        if turn(source, target):
+        if transpose_copy(source, target):
             return
     for row in range(0, rows, _TILE):
         for column in range(0, columns, _TILE):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from actlas.compiled.bfloat16 import float32_to_bfloat16
 from actlas.extract.run.states import KernelFold, ranges_of
 from actlas.kernels import HistogramState
 from actlas.store.corpus.text_sets import LanguageSets
-from actlas.store.files.codecs import float32_to_bfloat16
 
 LABELS = np.array([[True, False], [False, True], [True, True], [False, False]])
 SETS = LanguageSets("en", slice(0, 4), 0, ("a", "b"), LABELS, np.ones_like(LABELS), np.array([0, 0]), np.array([2, 2, 4]))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from actlas.errors import KernelInputError
-from actlas.kernels import NAMED_STATS, concept_scores
+from actlas.kernels import NAMED_STATS, concept_scores, prepare_labels
 from actlas.kernels.cpu import engine as cpu
 from actlas.kernels.cpu.plan import Plan
-from actlas.kernels.inputs import Block
+from actlas.kernels.inputs import HostValues
 
 STATS = (*NAMED_STATS, "q0.3")
 
@@ -63,15 +63,16 @@ def test_both_ways_to_rank_sums_agree(n_texts, zeros):
     values = np.where(rng.random((4, n_texts)) < zeros, 0, rng.standard_normal((4, n_texts)).round(2)).astype(np.float16)
     is_concept = rng.random((n_texts, 37)) < rng.choice([0.02, 0.5], 37)
     is_concept[:2] = [[True], [False]]
-    plan = Plan.of(is_concept, None, ("ap", "auroc"), 0.0)
+    plan = Plan.of(prepare_labels(is_concept), ("ap", "auroc"), 0.0)
     found = []
     for is_dense in (False, True):
-        labels = plan.labels._replace(
-            sparse_cost=np.full_like(plan.labels.sparse_cost, 1e12 * is_dense),
-            adds_all=np.full_like(plan.labels.adds_all, is_dense),
+        labels = plan.call.labels._replace(
+            sparse_cost=np.full_like(plan.call.labels.sparse_cost, 1e12 * is_dense),
+            adds_all=np.full_like(plan.call.labels.adds_all, is_dense),
         )
-        forced = Plan(plan.stats, n_texts, plan.n_positive, plan.n_member, labels, plan.wanted)
-        found.append(cpu.concept_scores_cpu(Block.of(values), forced))
+        scores = {stat: np.empty((4, 37)) for stat in plan.slots}
+        cpu.score_values(HostValues.of(values), Plan(plan.call._replace(labels=labels), plan.slots), scores, wide=False)
+        found.append(scores)
     for stat in ("ap", "auroc"):
         np.testing.assert_allclose(found[0][stat], found[1][stat], rtol=0, atol=1e-13)
 

@@ -9,12 +9,13 @@ import pytest
 
 SCRIPT = """
 import numpy as np
-from actlas.compiled import vectors as cpu_intrinsics
+from actlas.kernels.cpu import wide
 
-if {is_other} and cpu_intrinsics.IS_WIDE:
-    cpu_intrinsics.IS_WIDE, cpu_intrinsics.FILLED = False, 8
-elif {is_other}:
-    cpu_intrinsics.HAS_SHUFFLE = False
+is_wide, wide.IS_SUPPORTED = wide.IS_SUPPORTED, not {is_other} and wide.IS_SUPPORTED
+if {is_other} and not is_wide:
+    import llvmlite.binding
+
+    llvmlite.binding.get_host_cpu_features = dict
 from actlas.kernels import NAMED_STATS, concept_scores
 
 rng = np.random.default_rng(0)

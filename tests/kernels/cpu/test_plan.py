@@ -1,24 +1,12 @@
 import numpy as np
 
+from actlas.kernels import prepare_labels
 from actlas.kernels.cpu.plan import Plan
-
-
-def test_concepts_without_an_answer_are_left_out_and_the_rest_ordered_by_members_then_positives():
-    is_concept = np.zeros((10, 5), bool)
-    for concept, n_positive in enumerate((0, 2, 10, 5, 3)):
-        is_concept[:n_positive, concept] = True
-    is_member = np.ones_like(is_concept)
-    is_member[9, 3] = False
-    plan = Plan.of(is_concept, is_member, ("ap",), 0.0)
-    assert plan.labels.concept.tolist() == [4, 1, 3]
-    assert plan.labels.member_set.tolist() == [-1, -1, 0]
-    assert np.diff(plan.labels.starts).tolist() == [3, 2, 5]
-    assert plan.n_member.tolist() == [10, 10, 10, 9, 10]
 
 
 def test_label_words_hold_thirty_two_concepts_each():
     is_concept = np.random.default_rng(0).random((50, 40)) < 0.5
-    labels = Plan.of(is_concept, None, ("ap",), 0.0).labels
+    labels = Plan.of(prepare_labels(is_concept), ("ap",), 0.0).call.labels
     assert labels.words.shape == (2, 50)
     for place, concept in enumerate(labels.concept):
         bits = labels.words[place // 32] >> np.uint32(place % 32) & np.uint32(1)
@@ -27,34 +15,33 @@ def test_label_words_hold_thirty_two_concepts_each():
 
 def test_ranking_is_left_out_where_no_statistic_needs_it():
     is_concept = np.array([[True], [False]])
-    assert not Plan.of(is_concept, None, ("mean", "std", "p_active_off", "n_member"), 0.0).wanted.needs_rank
-    assert Plan.of(is_concept, None, ("mean", "q0.1"), 0.0).wanted.needs_rank
+    assert not Plan.of(prepare_labels(is_concept), ("mean", "std", "p_active_off", "n_member"), 0.0).call.request.needs_rank
+    assert Plan.of(prepare_labels(is_concept), ("mean", "q0.1"), 0.0).call.request.needs_rank
 
 
 def test_dense_way_pays_where_many_texts_are_positive():
     rng = np.random.default_rng(0)
-    sparse, dense = (Plan.of(rng.random((4000, 16)) < share, None, ("ap",), 0.0).labels for share in (0.01, 0.5))
+    sparse, dense = (Plan.of(prepare_labels(rng.random((4000, 16)) < share), ("ap",), 0.0).call.labels for share in (0.01, 0.5))
     assert sparse.sparse_cost[0] < 4000 * sparse.dense_cost[0]
     assert dense.sparse_cost[0] > 4000 * dense.dense_cost[0]
 
 
 def test_whole_words_of_ranks_find_their_inverse():
     for n_texts in (2, 63, 64, 65, 1700):
-        inverse = Plan.of(np.arange(n_texts)[:, None] < 1, None, ("ap",), 0.0).inverse
+        inverse = Plan.of(prepare_labels(np.arange(n_texts)[:, None] < 1), ("ap",), 0.0).call.inverse
         assert inverse.size > 64 * -(-n_texts // 64)
         assert inverse[1 : n_texts + 1].tolist() == [1 / i for i in range(1, n_texts + 1)]
 
 
 def test_auroc_looks_at_every_text_where_many_are_positive():
     rng = np.random.default_rng(0)
-    few, many = (Plan.of(rng.random((4000, 32)) < share, None, ("auroc",), 0.0).labels for share in (0.01, 0.5))
+    few, many = (Plan.of(prepare_labels(rng.random((4000, 32)) < share), ("auroc",), 0.0).call.labels for share in (0.01, 0.5))
     assert not few.adds_all[0]
     assert many.adds_all[0]
 
 
 def test_positives_are_listed_only_for_statistics_that_visit_them():
     is_concept = np.random.default_rng(0).random((50, 4)) < 0.5
-    assert Plan.of(is_concept, None, ("ap", "best_f1"), 0.0).labels.positives.size == 0
-    assert Plan.of(is_concept, None, ("ap",), 0.0, lists_positives=True).labels.positives.size == is_concept.sum()
+    assert Plan.of(prepare_labels(is_concept), ("ap", "best_f1"), 0.0).call.labels.positives.size == 0
     for stat in ("auroc", "mean", "std", "p_active_off"):
-        assert Plan.of(is_concept, None, ("ap", stat), 0.0).labels.positives.size == is_concept.sum()
+        assert Plan.of(prepare_labels(is_concept), ("ap", stat), 0.0).call.labels.positives.size == is_concept.sum()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actlas.kernels.cpu.engine import _new_scratch
+from actlas.kernels.cpu.engine import new_scratch
 from actlas.kernels.cpu.rank import find_ties, magnitudes_of, place_zeros, rank
 from actlas.kernels.cpu.sums import start_groups
 
@@ -23,7 +23,7 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
     elif shape == "two values":
         x = np.sign(x)
     x = x.astype(dtype)
-    work, s = _new_scratch(n_texts, wide)
+    work, s = new_scratch(n_texts, wide)
     bits = x.view(np.uint32 if dtype == np.float32 else np.uint16)
     n_above, n_zero = rank(bits, magnitudes_of(bits), work, s.text_at)
     if n_zero:
@@ -48,7 +48,7 @@ def test_short_counters_that_overflow_change_nothing(n_same, wide):
     x[: n_same // 2] = 0.5
     x[n_same // 2 : n_same] = np.nextafter(np.float16(0.5), np.float16(1))
     x = rng.permutation(x)
-    work, s = _new_scratch(2000, wide)
+    work, s = new_scratch(2000, wide)
     for neuron in range(3):  # the counters are left alone for a while once they were too short
         rank(x.view(np.uint16), magnitudes_of(x.view(np.uint16)), work, s.text_at)
         assert s.text_at[:2000].tolist() == np.argsort(-x.astype(float), kind="stable").tolist(), neuron
