@@ -128,12 +128,6 @@ class ConceptLabels:
         """Where each member set starts in `members`, and where the last one ends."""
         return offsets([members.size for members in self.sets])
 
-    def form(self, key: Any, make: Callable[[], T]) -> T:
-        """What an engine makes of these labels, made once for each `key`."""
-        if key not in self._forms:
-            self._forms[key] = make()
-        return cast(T, self._forms[key])
-
 
 def prepare_labels(is_concept: Any, is_member: Any | None = None) -> ConceptLabels:
     """Labels that `concept_scores` takes in place of `is_concept`, for calls over many blocks of neurons.
@@ -181,3 +175,10 @@ def prepare_labels(is_concept: Any, is_member: Any | None = None) -> ConceptLabe
 
 def _on_host(labels: Any) -> Bools:
     return to_numpy(labels.cpu() if is_torch(labels) else labels, "labels")
+
+
+def engine_form(labels: ConceptLabels, key: Any, make: Callable[[], T]) -> T:
+    """What an engine makes of these labels, made once for each `key` and kept with them."""
+    if key not in labels._forms:
+        labels._forms[key] = make()
+    return cast(T, labels._forms[key])

@@ -19,7 +19,7 @@ from actlas.kernels.cpu.plan import Plan
 from actlas.kernels.cpu.rank import N_COUNTERS, Sorting
 from actlas.kernels.cpu.sums import Scratch
 from actlas.kernels.inputs import HostValues
-from actlas.kernels.labels import ConceptLabels, prepare_labels
+from actlas.kernels.labels import ConceptLabels, engine_form, prepare_labels
 
 Floats = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def concept_scores_cpu(
         if stat in scores:
             scores[stat][:] = count
     wide = host.dtype == "float32" or labels.n_texts > MAX_TEXTS_16
-    plan = labels.form(("cpu", stats, threshold, wide), lambda: Plan.of(labels, stats, threshold, wide=wide))
+    plan = engine_form(labels, ("cpu", stats, threshold, wide), lambda: Plan.of(labels, stats, threshold, wide=wide))
     score_values(host, plan, scores, wide=wide, threads=threads)
     return scores
 

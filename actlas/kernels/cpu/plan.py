@@ -12,7 +12,7 @@ from actlas.compiled.vectors import LANES
 from actlas.kernels.cpu import neuron
 from actlas.kernels.cpu.registers import COST
 from actlas.kernels.inputs import Bools
-from actlas.kernels.labels import ConceptLabels
+from actlas.kernels.labels import ConceptLabels, engine_form
 from actlas.kernels.stats import quantile_of
 
 Floats = NDArray[np.float64]
@@ -87,7 +87,7 @@ def _arrays(labels: ConceptLabels, stats: set[str], wide: bool) -> neuron.LabelA
     index: Any = np.uint32 if wide else np.uint16
     # positives are listed only where these statistics visit them
     visits_positives = bool(stats & (_MOMENTS | {"auroc"}))
-    words, member_words = labels.form("words", lambda: _words(labels))
+    words, member_words = engine_form(labels, "words", lambda: _words(labels))
     sparse_cost, dense_cost, adds_all = _group_costs(stats, labels.n_positive[labels.order[: labels.n_whole]], labels.n_texts)
     return neuron.LabelArrays(
         concept=labels.order,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from actlas.errors import BackendUnavailable
 from actlas.kernels import inputs
 from actlas.kernels.inputs import is_torch
-from actlas.kernels.labels import ConceptLabels
+from actlas.kernels.labels import ConceptLabels, engine_form
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class DeviceLabels:
     @classmethod
     def of(cls, labels: ConceptLabels, device: torch.device) -> DeviceLabels:
         """The labels on `device`, moved there once however many blocks of neurons they serve."""
-        return labels.form(("gpu", str(device)), lambda: cls._moved(labels, device))
+        return engine_form(labels, ("gpu", str(device)), lambda: cls._moved(labels, device))
 
     @classmethod
     def _moved(cls, labels: ConceptLabels, device: torch.device) -> DeviceLabels:
