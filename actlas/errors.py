@@ -17,6 +17,7 @@
     │   └── ReadOnlyStore        (PermissionError)     a write through a store opened with mode "r"
     ├── CorpusError              (ValueError)          texts or labels that cannot be used
     ├── ExtractionError          (RuntimeError)
+    │   ├── OptionError          (ValueError)          an option has no such value, or contradicts another
     │   ├── CapturePointNotFound (LookupError)         no module for that site in this model
     │   │   └── ModelNotSupported                      the module is there, but its values are not those of the site's neurons
     │   ├── FidelityError                              batched values differ from batch 1
@@ -92,6 +93,10 @@ class CorpusError(ActlasError, ValueError):
 
 class ExtractionError(ActlasError, RuntimeError):
     """A model could not be run as asked."""
+
+
+class OptionError(ExtractionError, ValueError):
+    """An option of a run has no such value, or contradicts another one."""
 
 
 class CapturePointNotFound(ExtractionError, LookupError):

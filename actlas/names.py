@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 #: Version of this package; what it computes and keeps is recorded with it.
 VERSION = "0.1.0"
@@ -19,18 +19,25 @@ SITES = (*LINEAR_SITES, "mlp_hidden", "resid", "embed")
 #: Sites that exist once in a model instead of once per block; stored as layer 0 of one.
 SINGLE_SITES = ("embed",)
 
-POOLINGS = ("max", "mean", "last", "max_with_pad")
-DTYPES = ("float16", "bfloat16", "float32")
+Pooling = Literal["max", "mean", "last", "max_with_pad"]
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+Dtype = Literal["float16", "bfloat16", "float32"]
+DTYPES: tuple[str, ...] = get_args(Dtype)
 #: What a model can compute in; "autocast-": weights in float32, matrix products in the dtype named.
-COMPUTE_DTYPES = (*DTYPES, "autocast-float16", "autocast-bfloat16")
+ComputeDtype = Literal[Dtype, "autocast-float16", "autocast-bfloat16"]
+COMPUTE_DTYPES: tuple[str, ...] = get_args(ComputeDtype)
 #: Which tokens have their vectors kept: a draw, all of them, the last one of a marked span, every word (mean of its tokens).
-TOKEN_CHOICES = ("sample", "all", "span", "word")
+TokenChoice = Literal["sample", "all", "span", "word"]
+TOKEN_CHOICES: tuple[str, ...] = get_args(TokenChoice)
 #: What can be kept without values: active tokens per language, sums per concept, texts per 8-bit code.
-STATE_KINDS = ("counts", "moments", "histogram")
-OVER_LONG = ("truncate", "drop", "error")
-SPECIAL_TOKENS = ("pool", "run", "none")
+StateKind = Literal["counts", "moments", "histogram"]
+STATE_KINDS: tuple[str, ...] = get_args(StateKind)
+OverLong = Literal["truncate", "drop", "error"]
+OVER_LONG: tuple[str, ...] = get_args(OverLong)
+SpecialTokens = Literal["pool", "run", "none"]
+SPECIAL_TOKENS: tuple[str, ...] = get_args(SpecialTokens)
 #: What becomes of a checkpoint whose weights are there already under another step, or that does worse than guessing.
-POLICIES = ("flag", "skip", "refuse")
+Policy = Literal["flag", "skip", "refuse"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+@-]+")
 
@@ -107,7 +114,7 @@ class TokenSample:
     per_text: int = 4
     seed: int = 0
     sites: tuple[str, ...] = ("embed", "resid")
-    choice: str = "sample"
+    choice: TokenChoice = "sample"
 
     def __post_init__(self) -> None:
         if self.choice not in TOKEN_CHOICES:

@@ -1,11 +1,14 @@
-"""Options that several verbs share, one function per group, and how their texts become values."""
+"""Options that several verbs share, one function per group; flags made from declared options; texts to values."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from actlas.cli.output import FORMATS
+from actlas.extract.options import About, alternatives, declared
 from actlas.names import NeuronId
 
 
@@ -40,6 +43,108 @@ def add_output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--rows", type=int, default=50, metavar="N", help="rows of a table that are shown; 0 shows all")
 
 
+def add_declared(verb: argparse.ArgumentParser, options: type) -> None:
+    """A flag for every option that a dataclass declares; `declared_values` reads them back."""
+    for name, hint, about in declared(options):
+        for dest, kind, said in _flags(name, hint, about):
+            _add_flag(verb, dest, kind, said, getattr(options, name) if dest == name else None)
+
+
+def declared_values(given: argparse.Namespace, options: type) -> dict[str, Any]:
+    """Keyword arguments for the options that were given."""
+    values: dict[str, Any] = {}
+    for name, hint, said in declared(options):
+        kind: Any = alternatives(hint)[0]
+        if not said.parts:
+            values |= {name: getattr(given, name)} if hasattr(given, name) else {}
+            continue
+        parts = {part: getattr(given, f"{name}.{part}") for part in said.parts if hasattr(given, f"{name}.{part}")}
+        parts = {part: tuple(value) if isinstance(value, list) else value for part, value in parts.items()}
+        # one that is given its default is as if it was not given
+        if parts and kind(**parts) != kind():
+            values[name] = kind(**parts)
+    return values
+
+
+def _flags(name: str, hint: Any, about: About) -> list[tuple[str, Any, About]]:
+    """Destination, type and description of the flags of one option: several where it is a dataclass."""
+    if not about.parts:
+        return [(name, hint, about)]
+    hints = get_type_hints(alternatives(hint)[0])
+    return [(f"{name}.{part}", hints[part], said) for part, said in about.parts.items()]
+
+
+def _add_flag(verb: argparse.ArgumentParser, dest: str, hint: Any, about: About, default: Any) -> None:
+    """One flag. Without it the namespace has no such name, so that the function's own default holds."""
+    kinds = alternatives(hint)
+    settings: dict[str, Any] = {"dest": dest, "default": argparse.SUPPRESS, "help": _help(about, default)}
+    sequence = next((kind for kind in kinds if get_origin(kind) is Sequence or get_args(kind)[1:] == (...,)), None)
+    if kinds == (bool,):
+        settings |= {"action": "store_false" if default else "store_true"}
+        settings["help"] = f"do not {about.help}" if default else about.help
+    elif about.repeats:
+        settings |= {"action": "append", "metavar": about.metavar}
+    elif sequence is not None:
+        element = str if get_origin(get_args(sequence)[0]) is Literal else get_args(sequence)[0]
+        settings |= {"type": separated(element), "metavar": f"{about.metavar},..."}
+        # a kind of option that is also a switch takes no second list
+        settings |= {"nargs": "?", "const": True} if bool in kinds else {"action": "extend"}
+    elif get_origin(kinds[0]) is Literal:
+        settings |= {"choices": get_args(kinds[0])}
+    elif get_origin(kinds[0]) is tuple:
+        settings |= {"type": part, "metavar": about.metavar}
+    elif about.in_gigabytes:
+        settings |= {"type": gigabytes, "metavar": "GB"}
+    else:
+        metavar = {int: "N", float: "X"}.get(kinds[0], dest.upper())
+        settings |= {"type": kinds[0], "metavar": about.metavar or metavar}
+    verb.add_argument(*(about.flags or ("--" + dest.replace("_", "-"),)), **settings)
+
+
+def _help(about: About, default: Any) -> str:
+    again = "; repeat for more" if about.repeats else ""
+    values = default if isinstance(default, tuple) else () if default is None or default is False else (default,)
+    unset = about.unset or ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    return f"{about.help}{again}{f' (default: {unset})' if unset else ''}".replace("%", "%%")
+
+
+def separated(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Reads values between commas.
+
+    Example:
+        >>> separated(int)("10, 20")
+        (10, 20)
+    """
+
+    def read(text: str) -> tuple[Any, ...]:
+        return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+
+    # argparse names the function where a text is none of its values
+    read.__name__ = f"list of {kind.__name__}"
+    return read
+
+
+def part(text: str) -> tuple[int, int]:
+    """One part of several, as in ``2/8``.
+
+    Example:
+        >>> part("2/8")
+        (2, 8)
+    """
+    number, _, whole = text.partition("/")
+    return int(number), int(whole)
+
+
+def gigabytes(text: str) -> int:
+    """Bytes, given in gigabytes.
+
+    Example:
+        >>> gigabytes("1.5")
+        1500000000
+    """
+    return int(float(text) * 1e9)
+
+
 def neuron(text: str) -> NeuronId:
     """One neuron, named ``SITE/LAYER/NEURON``.
 
@@ -52,13 +157,3 @@ def neuron(text: str) -> NeuronId:
     if not (site and layer.isdecimal() and number.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected SITE/LAYER/NEURON such as mlp_pre/3/117, got {text!r}")
     return NeuronId(site, int(layer), int(number))
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Names between commas.
-
-    Example:
-        >>> names("ap, auroc")
-        ('ap', 'auroc')
-    """
-    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from actlas.cli.arguments import add_checkpoints, add_sites, add_store, names
+from actlas.cli.arguments import add_checkpoints, add_sites, add_store, separated
 from actlas.cli.output import ProgressLine, as_table, step_progress
 
 
@@ -15,7 +15,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_checkpoints(score)
     add_sites(score)
     score.add_argument(
-        "--stats", type=names, metavar="STAT,...", help="default: ap,auroc,p_active,p_active_off,mean,std,median,p90,best_f1"
+        "--stats",
+        type=separated(str),
+        metavar="STAT,...",
+        help="default: ap,auroc,p_active,p_active_off,mean,std,median,p90,best_f1",
     )
     score.add_argument("--threshold", type=float, help="a value above it is active (default: 0, or what states were kept with)")
     score.add_argument("--backend", default="auto", choices=("auto", "cpu", "gpu", "reference"))

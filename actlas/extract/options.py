@@ -1,124 +1,415 @@
-"""What a caller may choose."""
+"""Every option of a run, declared once: its name, type, default and help, and which values it allows.
+
+`ExtractOptions` is made of these, and so are the keywords of `extract_activations` (`ExtractFields` names them for type
+checkers) and the flags of ``actlas extract``.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
-from actlas.names import POLICIES, STATE_KINDS, TokenSample
+from actlas.errors import OptionError
+from actlas.names import (
+    STATE_KINDS,
+    ComputeDtype,
+    Dtype,
+    OverLong,
+    Policy,
+    Pooling,
+    SpecialTokens,
+    StateKind,
+    TokenSample,
+)
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)
-class ExtractOptions:
-    """Choices beyond sites, pooling, dtype and backend.
+class About:
+    """What is said of an option beside its name, type and default.
 
     Attributes:
-        steps: Training step per checkpoint, where names do not say it.
-        revisions: Patterns that choose among the revisions of every hub id, or the step folders of every local folder.
-        duplicates: Weights that the store or this call has under another id: "flag" says so and goes on, "skip" leaves the
-            checkpoint out, "refuse" stops; before it is loaded.
-        broken: The same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted.
-        device: "cpu", "cuda", "cuda:N", or "auto".
-        devices: Several devices of this machine, with a process each; a device named twice has two.
-        dask: Address of a Dask scheduler whose workers share the call, or "local:N" for N processes on this machine.
-        part: (i, n): only the i-th of n parts of the blocks, counted from 1; together the parts are everything.
-        compute_dtype: Dtype the model computes in; "auto" is float32 on the CPU and the checkpoint's own on a GPU;
-            "autocast-bfloat16" or "autocast-float16" keeps the weights in float32 and takes matrix products in the dtype named.
-        tensor_parallel: Devices (ranks) that the vllm backend divides a model among.
-        tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
-        max_tokens: Longest token sequence, special tokens included; None for 128, or what the first checkpoint can read if that
-            is less.
-        over_long: Longer texts: "truncate", "drop" or "error".
-        special_tokens: Tokens that the tokenizer adds: "pool", "run" (through the model, not pooled) or "none" (not added).
-        token_sample: Token vectors kept beside the pooled values; None keeps the default sample of the sites there are.
-        count_sites: Sites whose active tokens are counted; None counts `mlp_hidden` where there is one.
-        count_threshold: A token is active above it; several are counted side by side.
-        tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none.
-        trust_remote_code: Whether code that a checkpoint brings along may run.
-        fidelity_texts: Texts that are recomputed one by one and compared before anything is written; 0 skips the check.
-        calibration_texts: Texts, the first of the corpus, that a backend other than transformers is compared with it on before
-            anything is written; 0 skips the comparison.
-        loss_texts: Texts, evenly spread, that the sanity loss is taken on; None takes all.
-        texts_per_block: Texts of one unit of writing and of resume; None fits them to `value_bytes`.
-        value_bytes: Values in memory at most, in the block that is computed and those that wait or are written, unless two
-            blocks of 32 texts are more; None for 2 GiB. A block takes up to half of it. A store keeps the blocks that it was
-            begun with, and two of them are always allowed.
-        stats_only: Keep no cube and no token vectors, only states of the sites asked for: any of "counts" (active tokens per
-            language), "moments" (sums per concept and language) and "histogram" (texts per 8-bit code, concept and language).
-            True is ("counts",).
-        active_threshold: With moments: a value above it is active (p_active).
-        range_texts: With a histogram: texts, as many of every language, whose values decide beforehand which range the codes of
-            a neuron divide.
-        range_seed: Seed of the draw of these texts.
-        state_bytes: States in memory at most; None for half of this machine's memory.
-        removes_downloads: Whether a checkpoint that this call downloaded is removed from the hub's cache once it is finished.
-        checks_disk: Whether a run that could outgrow the disk is refused.
-        syncs: Whether every shard is flushed to disk before it counts as written.
-        n_threads: Threads that encode; None for one per core.
+        help: What it does.
+        unset: What holds where it is not said, in words; "" where the default says it.
+        minimum: Smallest number that makes sense.
+        flags: What the command line calls it, where that is not its name with dashes.
+        metavar: What the command line's help calls its value.
+        repeats: Whether the command line takes one value at a time, since values may hold commas.
+        in_gigabytes: Whether the command line takes gigabytes instead of bytes.
+        parts: What is said of each field, of an option that is a dataclass.
     """
 
-    steps: Sequence[int] | None = None
-    revisions: Sequence[str] = ()
-    duplicates: str = "flag"
-    broken: str = "flag"
-    device: str = "auto"
-    devices: tuple[str, ...] = ()
-    dask: str | None = None
-    part: tuple[int, int] | None = None
-    compute_dtype: str = "auto"
-    tensor_parallel: int = 1
-    tokens_per_batch: int | None = None
-    max_tokens: int | None = None
-    over_long: str = "truncate"
-    special_tokens: str = "pool"
-    token_sample: TokenSample | None = None
-    count_sites: tuple[str, ...] | None = None
-    count_threshold: float | Sequence[float] = 0.0
-    tokenizer: str | None = None
-    trust_remote_code: bool = False
-    fidelity_texts: int = 4
-    calibration_texts: int = 4
-    loss_texts: int | None = 256
-    texts_per_block: int | None = None
-    value_bytes: int | None = None
-    stats_only: bool | Sequence[str] = False
-    active_threshold: float = 0.0
-    range_texts: int = 512
-    range_seed: int = 0
-    state_bytes: int | None = None
-    removes_downloads: bool = False
-    checks_disk: bool = True
-    syncs: bool = True
-    n_threads: int | None = None
+    help: str
+    unset: str = ""
+    minimum: int | None = None
+    flags: tuple[str, ...] = ()
+    metavar: str | None = None
+    repeats: bool = False
+    in_gigabytes: bool = False
+    parts: Mapping[str, About] = field(default_factory=dict)
+
+
+def about(help: str, **rest: Any) -> dict[str, About]:
+    """The metadata of an option's field; `rest` are fields of `About`."""
+    return {"about": About(help, **rest)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions:
+    """What a run of `extract_activations` does; nothing but `models`, `corpus` and `store` has to be said.
+
+    Sequences may be given as any sequence and are kept as tuples, so that options can be compared.
+
+    Raises:
+        OptionError: If a value is not one of those allowed, or two options contradict one another.
+
+    Example:
+        >>> ExtractOptions(stats_only=True).sites_or_default
+        ('mlp_hidden',)
+    """
+
+    sites: Sequence[str] | None = field(
+        default=None,
+        metadata=about(
+            "sites to read: any of attn_out, attn_qkv, mlp_out, mlp_pre, mlp_up, mlp_hidden, resid, embed; one named by hand as "
+            "NAME=MODULE.PATH.{layer}:input|output; or auto-linear for every linear map of the repeated block",
+            unset="mlp_pre; mlp_hidden where active tokens are counted and nothing else is kept",
+            flags=("--site",),
+            metavar="SITE",
+            repeats=True,
+        ),
+    )
+    pooling: Pooling = field(default="max", metadata=about("how the values of a text's tokens become one"))
+    dtype: Dtype = field(default="float16", metadata=about("stored dtype; a value beyond its range is refused, never clipped"))
+    backend: str = field(
+        default="hf", metadata=about("what runs the models: hf (transformers) or vllm; a store holds the values of one of them")
+    )
+    tensor_parallel: int = field(default=1, metadata=about("devices a model is divided among (vllm)", minimum=1, metavar="N"))
+    steps: Sequence[int] | None = field(
+        default=None,
+        metadata=about(
+            "training steps, one per checkpoint, where names do not say them", flags=("--steps", "--step"), metavar="N"
+        ),
+    )
+    revisions: Sequence[str] = field(
+        default=(),
+        metadata=about(
+            "take the branches and tags of each hub id (or the step folders of each folder) that match, such as 'global_step*'",
+            metavar="PATTERN",
+        ),
+    )
+    duplicates: Policy = field(
+        default="flag",
+        metadata=about(
+            "what becomes of weights that the store or this call has under another id: flag says so and goes on, skip leaves the "
+            "checkpoint out, refuse stops; before it is loaded"
+        ),
+    )
+    broken: Policy = field(
+        default="flag",
+        metadata=about("the same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted"),
+    )
+    max_tokens: int | None = field(
+        default=None,
+        metadata=about(
+            "longest token sequence, special tokens included",
+            unset="128, or what the first checkpoint can read if that is less",
+            minimum=1,
+        ),
+    )
+    over_long: OverLong = field(default="truncate", metadata=about("what happens to longer texts"))
+    special_tokens: SpecialTokens = field(
+        default="pool", metadata=about("tokens that the tokenizer adds: pooled, only run through the model, or not added")
+    )
+    tokenizer: str | None = field(
+        default=None, metadata=about("folder or hub id of the tokenizer, where the checkpoints have none")
+    )
+    device: str = field(default="auto", metadata=about("cpu, cuda, cuda:N or auto"))
+    devices: Sequence[str] = field(
+        default=(),
+        metadata=about("several devices of this machine, a process each; a device named twice has two", metavar="DEVICE"),
+    )
+    dask: str | None = field(
+        default=None,
+        metadata=about(
+            "address of a Dask scheduler whose workers share the work, or local:N for N processes here", metavar="ADDRESS"
+        ),
+    )
+    part: tuple[int, int] | None = field(
+        default=None,
+        metadata=about("only part I of N of the texts, counted from 1, for arrays of jobs on one store", metavar="I/N"),
+    )
+    compute_dtype: Literal["auto", ComputeDtype] = field(
+        default="auto",
+        metadata=about(
+            "dtype the model computes in; auto is float32 on the CPU and the checkpoint's own on a GPU; autocast- keeps the "
+            "weights in float32 and takes matrix products in the dtype named"
+        ),
+    )
+    tokens_per_batch: int | None = field(
+        default=None, metadata=about("most tokens of a batch, padding included", unset="what suits the device", minimum=1)
+    )
+    texts_per_block: int | None = field(
+        default=None,
+        metadata=about("texts of one unit of writing and of resume", unset="what fits into the memory for values", minimum=1),
+    )
+    value_bytes: int | None = field(
+        default=None,
+        metadata=about(
+            "values in memory at most: the block that is computed and those that wait or are written; two blocks of 32 texts are "
+            "always allowed",
+            unset="2 GiB",
+            minimum=1,
+            flags=("--value-memory",),
+            in_gigabytes=True,
+        ),
+    )
+    token_sample: TokenSample | None = field(
+        default=None,
+        metadata=about(
+            "token vectors kept beside the pooled values",
+            unset="a sample of the sites that the model has",
+            parts={
+                "per_text": About(
+                    "token vectors kept per text for probing; 0 keeps none", minimum=0, flags=("--token-sample",), metavar="N"
+                ),
+                "seed": About("seed of the token sample", flags=("--seed",)),
+                "sites": About("sites whose token vectors are kept", flags=("--token-sites",), metavar="SITE"),
+                "choice": About("which tokens those are", flags=("--token-choice",)),
+            },
+        ),
+    )
+    count_sites: Sequence[str] | None = field(
+        default=None,
+        metadata=about(
+            "sites whose active tokens are counted per language",
+            unset="mlp_hidden where there is one; with states alone, the sites that were named",
+            metavar="SITE",
+        ),
+    )
+    count_threshold: float | Sequence[float] = field(
+        default=(0.0,), metadata=about("a token is counted as active above it; several are counted side by side", metavar="X")
+    )
+    stats_only: bool | Sequence[StateKind] = field(
+        default=False,
+        metadata=about(
+            "keep no cube and no token vectors but states of any number of texts: counts (active tokens, for LAPE; kept if no "
+            "kind is named), moments (mean, std, p_active per concept and language), histogram (ap, auroc, quantiles, best_f1 of "
+            "8-bit codes)",
+            metavar="KIND",
+        ),
+    )
+    active_threshold: float = field(default=0.0, metadata=about("with moments: a value above it is active"))
+    range_texts: int = field(
+        default=512,
+        metadata=about(
+            "with a histogram: texts, as many of every language, whose values decide the range of the codes", minimum=1
+        ),
+    )
+    range_seed: int = field(default=0, metadata=about("seed of the draw of these texts"))
+    state_bytes: int | None = field(
+        default=None,
+        metadata=about(
+            "states in memory at most",
+            unset="half of this machine's memory",
+            minimum=1,
+            flags=("--state-memory",),
+            in_gigabytes=True,
+        ),
+    )
+    loss_texts: int | None = field(
+        default=256, metadata=about("texts, evenly spread, that the sanity loss is taken on", minimum=0)
+    )
+    fidelity_texts: int = field(
+        default=4,
+        metadata=about("texts recomputed one by one and compared before anything is written; 0 skips the check", minimum=0),
+    )
+    calibration_texts: int = field(
+        default=4,
+        metadata=about("texts that vllm is compared with transformers on before anything is written; 0 skips it", minimum=0),
+    )
+    trust_remote_code: bool = field(default=False, metadata=about("run code that a checkpoint brings along"))
+    removes_downloads: bool = field(
+        default=False,
+        metadata=about("remove a finished checkpoint's files if this run downloaded them", flags=("--remove-downloads",)),
+    )
+    checks_disk: bool = field(
+        default=True, metadata=about("refuse a run that could outgrow the disk", flags=("--no-disk-check",))
+    )
+    syncs: bool = field(
+        default=True, metadata=about("flush every shard to disk before it counts as written", flags=("--no-sync",))
+    )
+    n_threads: int | None = field(
+        default=None, metadata=about("threads that encode", unset="one per core", minimum=1, flags=("--threads",))
+    )
 
     def __post_init__(self) -> None:
-        for name, value in (("duplicates", self.duplicates), ("broken", self.broken)):
-            if value not in POLICIES:
-                raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(POLICIES)}")
+        for name, hint, said in declared(type(self)):
+            value = _checked(name, getattr(self, name), hint, said.minimum)
+            object.__setattr__(self, name, value)
+            if value is not None:
+                for part, inner in said.parts.items():
+                    _checked(f"{name}.{part}", getattr(value, part), object, inner.minimum)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse what each option alone does not show."""
+        _ = self.count_thresholds, self.state_kinds
+        if not math.isfinite(self.active_threshold):
+            raise OptionError(f"active_threshold needs a finite number, not {self.active_threshold}")
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise OptionError(f"there is no part {self.part[0]} of {self.part[1]}; parts are numbered from 1")
+        if self.devices and self.dask:
+            raise OptionError("devices are of this machine, Dask's workers have their own; choose devices or dask, not both")
+        if self.dask and self.part:
+            raise OptionError("Dask divides the texts among its workers; choose dask or a part, not both")
+        if self.removes_downloads and (self.devices or self.dask):
+            raise OptionError(
+                "removing downloads would take files from processes that still read them; with devices or dask, remove them "
+                "afterwards"
+            )
+
+    @property
+    def sites_or_default(self) -> tuple[str, ...]:
+        """Sites to read."""
+        if self.sites:
+            return tuple(self.sites)
+        # counts of active tokens are there for LAPE, which reads this site
+        return ("mlp_hidden",) if self.state_kinds == ("counts",) else ("mlp_pre",)
+
+    @property
+    def count_sites_or_default(self) -> tuple[str, ...] | None:
+        """Sites whose active tokens are counted; None leaves it to the sites that are read and to what the model has."""
+        if self.count_sites is None:
+            return ("mlp_hidden",) if self.state_kinds and not self.sites else None
+        return tuple(self.count_sites)
 
     @property
     def count_thresholds(self) -> tuple[float, ...]:
-        """Values above which tokens are counted, ascending.
-
-        Raises:
-            ValueError: If none is named, or one that is not a finite number.
-        """
-        asked = self.count_threshold
-        found = tuple(sorted(map(float, asked))) if isinstance(asked, Sequence) else (float(asked),)
-        if not found or not all(map(math.isfinite, found)):
-            raise ValueError(f"count_threshold needs one finite number or several, not {asked!r}")
-        return found
+        """Values above which tokens are counted, ascending."""
+        given = self.count_threshold
+        thresholds = tuple(sorted(map(float, given if isinstance(given, Sequence) else (given,))))
+        if not thresholds or not all(map(math.isfinite, thresholds)):
+            raise OptionError(f"count_threshold needs one finite number or several, not {given!r}")
+        return thresholds
 
     @property
     def state_kinds(self) -> tuple[str, ...]:
-        """Kinds of states that are kept in place of cubes, in the order of `STATE_KINDS`; none where cubes are kept.
+        """Kinds of states that are kept in place of cubes, in the order of `STATE_KINDS`; none where cubes are kept."""
+        given = ("counts",) if self.stats_only is True else tuple(self.stats_only or ())
+        if any(kind not in STATE_KINDS for kind in given):
+            raise OptionError(f"stats_only names some of {', '.join(STATE_KINDS)}, not {self.stats_only!r}")
+        return tuple(kind for kind in STATE_KINDS if kind in given)
 
-        Raises:
-            ValueError: If a kind is not known.
-        """
-        asked = ("counts",) if self.stats_only is True else tuple(self.stats_only or ())
-        unknown = [kind for kind in asked if kind not in STATE_KINDS]
-        if unknown or isinstance(self.stats_only, str):
-            raise ValueError(f"stats_only names some of {', '.join(STATE_KINDS)}, not {self.stats_only!r}")
-        return tuple(kind for kind in STATE_KINDS if kind in asked)
+
+class ExtractFields(TypedDict, total=False):
+    """The fields of `ExtractOptions` as keywords, for type checkers and editors. A test holds the two equal."""
+
+    sites: Sequence[str] | None
+    pooling: Pooling
+    dtype: Dtype
+    backend: str
+    tensor_parallel: int
+    steps: Sequence[int] | None
+    revisions: Sequence[str]
+    duplicates: Policy
+    broken: Policy
+    max_tokens: int | None
+    over_long: OverLong
+    special_tokens: SpecialTokens
+    tokenizer: str | None
+    device: str
+    devices: Sequence[str]
+    dask: str | None
+    part: tuple[int, int] | None
+    compute_dtype: Literal["auto", ComputeDtype]
+    tokens_per_batch: int | None
+    texts_per_block: int | None
+    value_bytes: int | None
+    token_sample: TokenSample | None
+    count_sites: Sequence[str] | None
+    count_threshold: float | Sequence[float]
+    stats_only: bool | Sequence[StateKind]
+    active_threshold: float
+    range_texts: int
+    range_seed: int
+    state_bytes: int | None
+    loss_texts: int | None
+    fidelity_texts: int
+    calibration_texts: int
+    trust_remote_code: bool
+    removes_downloads: bool
+    checks_disk: bool
+    syncs: bool
+    n_threads: int | None
+
+
+def declared(options: type) -> list[tuple[str, Any, About]]:
+    """Name, type and `About` of every option of a dataclass.
+
+    Example:
+        >>> name, hint, said = declared(ExtractOptions)[2]
+        >>> name, said.help
+        ('dtype', 'stored dtype; a value beyond its range is refused, never clipped')
+    """
+    hints = get_type_hints(options)
+    return [(each.name, hints[each.name], each.metadata["about"]) for each in fields(options)]
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types that a type allows, without None.
+
+    Example:
+        >>> alternatives(int | None), alternatives(str)
+        ((<class 'int'>,), (<class 'str'>,))
+    """
+    members = () if get_origin(hint) in (None, Literal, tuple, Sequence) else get_args(hint)
+    return tuple(member for member in members if member is not type(None)) or (hint,)
+
+
+def _checked(name: str, value: Any, hint: Any, minimum: int | None) -> Any:
+    """A value as it is kept.
+
+    Raises:
+        OptionError: If it is not allowed.
+    """
+    if value is None:
+        return None
+    for kind in alternatives(hint):
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise OptionError(f"{name} {value!r} is not known; choose one of {', '.join(get_args(kind))}")
+        if get_origin(kind) is Sequence and isinstance(value, str) and name != "stats_only":
+            raise OptionError(f"{name} takes several values, such as ({value!r},), not {value!r}")
+    if minimum is not None and not value >= minimum:
+        raise OptionError(f"{name} must be at least {minimum}, not {value}")
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def takes_options(function: F) -> F:
+    """Let `help` and `inspect` show every option of a run where a function takes them as ``**options``."""
+    signature = inspect.signature(function)
+    parameters = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    for each in fields(ExtractOptions):
+        parameters.append(
+            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
+        )
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    before, line, after = (function.__doc__ or "").partition("        **options: Fields of `ExtractOptions`.\n")
+    function.__doc__ = before + line + _described() + after
+    return function
+
+
+def _described() -> str:
+    """One line of a docstring per option."""
+    lines = []
+    for name, _, said in declared(ExtractOptions):
+        lines.append(f"        {name}: {said.help}{f' (unset: {said.unset})' if said.unset else ''}.\n")
+    return "".join(lines)
+
+
+# said once, in the fields
+ExtractOptions.__doc__ = f"{ExtractOptions.__doc__}\n    Attributes:\n{_described()}    "

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from actlas.cli import parser, run
+from actlas.cli import run
 from actlas.testing.planted import Planting, planted_store
 
 
@@ -134,21 +134,3 @@ def test_a_store_of_states_is_shown_scored_and_asked(tmp_path: Path, capfd: pyte
     assert capfd.readouterr().out.split("\n")[1] == "of 8-bit codes"
     assert run(["--quiet", "overlap", path, "--k", "5"]) == 1
     assert "--no-halves" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("given", "kinds"),
-    [([], None), (["--stats-only"], ("counts",)), (["--stats-only", "moments,histogram"], ("moments", "histogram"))],
-)
-def test_kinds_of_states_are_named_after_stats_only(given: list[str], kinds: tuple[str, ...] | None) -> None:
-    options = parser().parse_args(["extract", "model", "--corpus", "c", "--store", "s", *given])
-    assert options.stats_only == kinds
-
-
-def test_thresholds_of_counts_are_a_list_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["extract", "model", "--corpus", "c", "--store", "s"]
-    assert parser().parse_args(arguments).count_threshold == (0.0,)
-    assert parser().parse_args([*arguments, "--count-threshold=-1,0.5"]).count_threshold == (-1.0, 0.5)
-    with pytest.raises(SystemExit):
-        parser().parse_args([*arguments, "--count-threshold", "much"])
-    assert "invalid" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
     options, store = call.request.options, call.request.store
     # workers have working folders of their own
     call = replace(call, corpus=str(Path(call.corpus).absolute()), request=replace(call.request, store=store.absolute()))
-    engine = get_backend(call.request.backend, engine_settings(options))
+    engine = get_backend(options.backend, engine_settings(options))
     checkpoints = resolve_models(list(call.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
     checkpoints = [
         replace(one, model=str(Path(one.model).absolute())) if Path(one.model).exists() else one  # a hub id stays

@@ -13,15 +13,15 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from actlas.errors import ActlasError, ExtractionError, error_named
 from actlas.extract.inputs.tokens import tokenise
-from actlas.extract.options import ExtractOptions
-from actlas.extract.results import CheckpointResult, ExtractSummary, ProgressCallback
+from actlas.extract.results import ExtractSummary, ProgressCallback
 from actlas.extract.run.prepare import Request, Tokenise, run_here
-from actlas.names import Checkpoint, TokenSample, tuples
+from actlas.names import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,12 @@ class Call:
 
     def to_json(self) -> str:
         """One line of text."""
-        return json.dumps(asdict(self), default=str)
+        return msgspec.json.encode(self, enc_hook=str).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Call:
         """What `to_json` wrote."""
-        data: dict[str, Any] = json.loads(text)
-        models = tuple(Checkpoint(**model) if isinstance(model, dict) else model for model in data["models"])
-        request = tuples(data["request"])
-        options = tuples(request["options"])
-        if options["token_sample"] is not None:
-            options["token_sample"] = TokenSample(**tuples(options["token_sample"]))
-        request |= {"store": Path(request["store"]), "options": ExtractOptions(**options)}
-        return cls(models, data["corpus"], Request(**request))
+        return msgspec.json.decode(text, type=cls, dec_hook=lambda kind, value: kind(value))
 
     def run(self, progress: ProgressCallback, tokenise: Tokenise = tokenise) -> ExtractSummary:
         """Do it here."""
@@ -59,8 +52,7 @@ class Call:
 
 def summary_from(data: Mapping[str, Any]) -> ExtractSummary:
     """A summary from its JSON."""
-    results = tuple(CheckpointResult(**result) for result in data["checkpoints"])
-    return ExtractSummary(**{**data, "checkpoints": results, "warnings": tuple(data["warnings"])})
+    return msgspec.convert(data, ExtractSummary)
 
 
 def error_from(data: Mapping[str, str], where: str) -> ActlasError:

@@ -31,13 +31,9 @@ Models = str | Path | Checkpoint | Iterable[str | Path | Checkpoint]
 
 @dataclass(frozen=True)
 class Request:
-    """What a call of `extract_activations` asks of every checkpoint; the fields are its arguments."""
+    """What a call of `extract_activations` asks of every checkpoint."""
 
     store: Path
-    sites: tuple[str, ...]
-    pooling: str
-    dtype: str
-    backend: str
     options: ExtractOptions
 
 
@@ -62,7 +58,7 @@ def run_here(
 ) -> ExtractSummary:
     """Checkpoint after checkpoint, in this process; see `extract_activations`."""
     options = request.options
-    engine = get_backend(request.backend, engine_settings(options))
+    engine = get_backend(options.backend, engine_settings(options))
     checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=engine.revisions)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
     run = prepare(request, len(checkpoints), corpus, engine.locate(checkpoints[0]), report, tokenise)
@@ -89,31 +85,31 @@ def prepare(
     Raises:
         ActlasError: As `extract_activations` says; no model is loaded here.
     """
-    chosen, sites, pooling, dtype, backend = request.options, request.sites, request.pooling, request.dtype, request.backend
+    chosen = request.options
     # what "auto" means is decided once: one store holds one recipe
-    engine = get_backend(backend, replace(engine_settings(chosen), compute_dtype=first.compute_dtype))
+    engine = get_backend(chosen.backend, replace(engine_settings(chosen), compute_dtype=first.compute_dtype))
     tokenizer = engine.tokenizer(first)
-    site_names, by_hand = parse_sites(_without_auto(sites, engine, first))
+    site_names, by_hand = parse_sites(_without_auto(chosen.sites_or_default, engine, first))
     token_sample = _token_sample(chosen.token_sample, first.architecture, by_hand)
-    count_sites = _count_sites(chosen.count_sites, first.architecture, by_hand)
+    count_sites = _count_sites(chosen.count_sites_or_default, first.architecture, by_hand)
     states = None
     if kinds := chosen.state_kinds:
         states = _state_rules(kinds, site_names, chosen)
-        count_sites = tuple(sorted(chosen.count_sites or site_names)) if "counts" in kinds else ()
+        count_sites = tuple(sorted(chosen.count_sites_or_default or site_names)) if "counts" in kinds else ()
         site_names, token_sample = (), TokenSample(per_text=0, sites=())
     recipe = Recipe(
         corpus="",
         tokenizer=tokenizer.hash,
         sites=tuple(sorted(site_names)),
-        pooling=pooling,
-        dtype=dtype,
+        pooling=chosen.pooling,
+        dtype=chosen.dtype,
         max_tokens=min(_MAX_TOKENS, first.max_positions or _MAX_TOKENS) if chosen.max_tokens is None else chosen.max_tokens,
         over_long=chosen.over_long,
         special_tokens=chosen.special_tokens,
         tokens=token_sample,
         count_sites=count_sites,
         count_thresholds=chosen.count_thresholds,
-        backend=backend,
+        backend=chosen.backend,
         compute_dtype=first.compute_dtype,
         site_modules=tuple(sorted(by_hand.items())),
         states=states,
@@ -138,8 +134,6 @@ def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], chosen: ExtractOp
     kept = tuple(kind for kind in kinds if kind != "counts")
     if not kept:
         return None
-    if chosen.range_texts < 1:
-        raise ValueError(f"range_texts must be at least 1, not {chosen.range_texts}")
     has_codes = "histogram" in kept
     return StateRules(
         kept,

@@ -1,0 +1,128 @@
+"""Options of a run: declared once, checked where they are declared."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_type_hints
+
+import msgspec
+import pytest
+
+from actlas.errors import ExtractionError, OptionError
+from actlas.extract.options import ExtractFields, ExtractOptions, declared
+from actlas.names import TokenSample
+
+#: Something else than the default, for every option.
+OTHERS = {
+    "sites": ("resid",),
+    "pooling": "mean",
+    "dtype": "bfloat16",
+    "backend": "vllm",
+    "tensor_parallel": 2,
+    "steps": (1, 2),
+    "revisions": ("step*",),
+    "duplicates": "skip",
+    "broken": "refuse",
+    "max_tokens": 64,
+    "over_long": "drop",
+    "special_tokens": "run",
+    "tokenizer": "folder",
+    "device": "cpu",
+    "devices": ("cpu", "cpu"),
+    "part": (2, 3),
+    "compute_dtype": "float32",
+    "tokens_per_batch": 100,
+    "texts_per_block": 16,
+    "value_bytes": 1 << 20,
+    "token_sample": TokenSample(per_text=2, sites=("resid",), choice="word"),
+    "count_sites": ("mlp_up",),
+    "count_threshold": (-0.5, 1.0),
+    "stats_only": ("counts", "moments"),
+    "active_threshold": 0.5,
+    "range_texts": 10,
+    "range_seed": 1,
+    "state_bytes": 1 << 20,
+    "loss_texts": None,
+    "fidelity_texts": 0,
+    "calibration_texts": 0,
+    "trust_remote_code": True,
+    "checks_disk": False,
+    "syncs": False,
+    "n_threads": 1,
+}
+
+
+def test_keywords_of_the_function_are_the_fields_of_the_options() -> None:
+    assert get_type_hints(ExtractFields) == get_type_hints(ExtractOptions)
+    assert ExtractFields.__required_keys__ == frozenset()
+
+
+def test_every_option_says_what_it_does() -> None:
+    for name, _, about in declared(ExtractOptions):
+        assert about.help[0].islower() or about.help.startswith("CPU")
+        assert f"{name}: {about.help}" in (ExtractOptions.__doc__ or "")
+
+
+def test_options_go_to_another_process_and_come_back_equal() -> None:
+    options = ExtractOptions(**OTHERS)
+    assert msgspec.json.decode(msgspec.json.encode(options), type=ExtractOptions) == options
+    # those that exclude others of the list
+    assert {field.name for field in dataclasses.fields(options)} - OTHERS.keys() == {"dask", "removes_downloads"}
+    assert all(getattr(options, name) != getattr(ExtractOptions(), name) for name in OTHERS)
+
+
+def test_sequences_are_kept_as_tuples() -> None:
+    assert ExtractOptions(sites=["resid"], steps=[1]) == ExtractOptions(sites=("resid",), steps=(1,))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"pooling": "most"}, "pooling 'most' is not known; choose one of max, mean, last, max_with_pad"),
+        ({"dtype": "int8"}, "dtype 'int8' is not known; choose one of float16, bfloat16, float32"),
+        ({"compute_dtype": "int8"}, "compute_dtype 'int8' is not known; choose one of auto, float16"),
+        ({"duplicates": "no"}, "duplicates 'no' is not known; choose one of flag, skip, refuse"),
+        ({"over_long": "cut"}, "over_long 'cut' is not known"),
+        ({"special_tokens": "some"}, "special_tokens 'some' is not known"),
+        ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
+        ({"texts_per_block": -1}, "texts_per_block must be at least 1, not -1"),
+        ({"fidelity_texts": -1}, "fidelity_texts must be at least 0, not -1"),
+        ({"range_texts": 0}, "range_texts must be at least 1, not 0"),
+        ({"value_bytes": 0}, "value_bytes must be at least 1"),
+        ({"n_threads": 0}, "n_threads must be at least 1"),
+        ({"token_sample": TokenSample(per_text=-1)}, "token_sample.per_text must be at least 0, not -1"),
+        ({"active_threshold": float("nan")}, "active_threshold needs a finite number, not nan"),
+        ({"count_threshold": ()}, "count_threshold needs one finite number or several"),
+        ({"stats_only": ("sums",)}, "stats_only names some of counts, moments, histogram, not ('sums',)"),
+        ({"sites": "resid"}, "sites takes several values, such as ('resid',), not 'resid'"),
+        ({"part": (3, 2)}, "there is no part 3 of 2; parts are numbered from 1"),
+        ({"part": (0, 2)}, "there is no part 0 of 2"),
+        ({"devices": ("cpu",), "dask": "local:2"}, "choose devices or dask, not both"),
+        ({"part": (1, 2), "dask": "local:2"}, "choose dask or a part, not both"),
+        ({"devices": ("cpu",), "removes_downloads": True}, "would take files from processes"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_by_name_and_value(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        ExtractOptions(**wrong)
+    assert message in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, ExtractionError)
+
+
+@pytest.mark.parametrize(
+    ("given", "sites", "count_sites"),
+    [
+        ({}, ("mlp_pre",), None),
+        ({"stats_only": True}, ("mlp_hidden",), ("mlp_hidden",)),
+        ({"stats_only": ("counts", "moments")}, ("mlp_pre",), ("mlp_hidden",)),
+        ({"stats_only": ("moments",), "sites": ["resid"]}, ("resid",), None),
+        ({"sites": ["resid"]}, ("resid",), None),
+        ({"count_sites": ()}, ("mlp_pre",), ()),
+    ],
+)
+def test_sites_that_are_not_named_follow_from_what_is_kept(
+    given: dict[str, object], sites: tuple[str, ...], count_sites: tuple[str, ...] | None
+) -> None:
+    options = ExtractOptions(**given)
+    assert (options.sites_or_default, options.count_sites_or_default) == (sites, count_sites)
