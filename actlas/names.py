@@ -247,3 +247,19 @@ def fingerprint(data: object) -> str:
     """
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def installed_version(package: str) -> str | None:
+    """Version of another package; None where it is not installed.
+
+    Example:
+        >>> installed_version("a-package-that-is-not-there") is None
+        True
+    """
+    # not needed by most programs, and slow to import
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

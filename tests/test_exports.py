@@ -190,7 +190,6 @@ NOT_YET = {
     "top_texts",
     "train_probes",
     "verify",
-    "write_report",
 }
 
 

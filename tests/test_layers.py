@@ -48,7 +48,7 @@ HOMES = {
     "llvmlite": ("compiled/", "kernels/cpu/"),
     "dask": ("extract/parallel/dask_cluster", "store/cube"),
     "distributed": ("extract/parallel/dask_cluster",),
-    "matplotlib": ("report/",),
+    "matplotlib": (),
     "pickle": (),
     "joblib": (),
 }

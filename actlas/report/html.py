@@ -25,6 +25,7 @@ ul { padding-left: 1.2rem; }
 li { margin: .3rem 0; }
 figure { margin: 1.5rem 0 .75rem; }
 svg { display: block; width: 100%; min-width: 36rem; height: auto; color: var(--ink); }
+svg .rule { stroke: var(--rule); stroke-width: .6; fill: none; }
 figcaption, caption { color: var(--soft); font-size: .875rem; text-align: left; }
 caption { padding-bottom: .4rem; }
 .wide { overflow-x: auto; margin: .75rem 0; }
@@ -74,7 +75,7 @@ def figure(svg: str, caption: str) -> str:
 
 
 def disclosure(summary: str, *parts: str) -> str:
-    """Parts that stay folded until the reader asks."""
+    """Parts that stay closed until the reader opens them."""
     return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>\n"
 
 
@@ -90,8 +91,8 @@ def table(frame: pl.DataFrame, caption: str = "") -> str:
         "<tr>" + "".join(f"<td{shape}>{_cell(value)}</td>" for value, shape in zip(row, classes, strict=True)) + "</tr>\n"
         for row in frame.iter_rows()
     )
-    named = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<div class="wide"><table>{named}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
+    heading = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f'<div class="wide"><table>{heading}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
 
 
 def _column_class(column: pl.Series) -> str:

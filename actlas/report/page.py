@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from actlas.errors import QueryError, TableNotFound
+from actlas.names import VERSION, installed_version
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.report import findings, measures
+from actlas.report.figures import overlap_figure, places_figure, probe_figure
 from actlas.report.html import bullets, code, disclosure, document, escape, figure, paragraph, section, table
 from actlas.report.measures import Labelled
 from actlas.report.questions import QUESTIONS, Question
@@ -21,7 +22,7 @@ from actlas.report.questions import QUESTIONS, Question
 #: What a report takes: one store, or several under the names that the report gives them.
 Stores = Atlas | str | Path | Mapping[str, Atlas | str | Path]
 
-_LISTED_PACKAGES = ("actlas", "numpy", "polars", "zarr", "scikit-learn", "duckdb", "torch", "transformers")
+_LISTED_PACKAGES = ("numpy", "polars", "zarr", "scikit-learn", "duckdb", "torch", "transformers")
 _LISTED_TABLES = ("experts", "overlap", "probe", "lape")
 
 
@@ -52,13 +53,14 @@ def write_report(
     Raises:
         StoreNotFound: If there is no store at a path.
         ValueError: If there is nothing to report on.
-        BackendUnavailable: If matplotlib is not installed.
 
     Example:
-        >>> write_report("run.actlas", "report.html")  # doctest: +SKIP
+        >>> path = write_report({"planted": store}, folder / "report.html", title="What was planted")
+        >>> "Do languages share their experts?" in path.read_text()
+        True
     """
-    named = stores if isinstance(stores, Mapping) else {_label(stores): stores}
-    sources = [Labelled(label, as_atlas(store)) for label, store in named.items()]
+    by_label = stores if isinstance(stores, Mapping) else {_label(stores): stores}
+    sources = [Labelled(label, as_atlas(store)) for label, store in by_label.items()]
     empty = [source.label for source in sources if not source.store.checkpoints]
     if not sources or empty:
         raise ValueError(f"no checkpoint to report on in {', '.join(empty) or 'no store at all'}")
@@ -93,9 +95,7 @@ def _overlap_section(sources: Sequence[Labelled]) -> str:
         ap = _measure(sources, measures.expert_ap)
     except TableNotFound as missing:
         return section(heading, paragraph(f"Not shown: {missing}."))
-    from actlas.report.figures import overlap_figure
-
-    said = findings.overlap_findings(overlap)
+    sentences = findings.overlap_findings(overlap)
     text = (
         "Experts of a concept are the neurons whose values tell its texts from others best. Overlap is the share of experts "
         "that two languages have in common, over all language pairs and concepts; pairs that share none count too. Parallel "
@@ -106,9 +106,9 @@ def _overlap_section(sources: Sequence[Labelled]) -> str:
     return section(
         heading,
         paragraph(text),
-        bullets(said + findings.ap_findings(ap)),
+        bullets(sentences + findings.ap_findings(ap)),
         figure(
-            overlap_figure(overlap, " ".join(said)),
+            overlap_figure(overlap, " ".join(sentences)),
             "Overlap over training, checkpoints evenly spaced. The ratio says little while the ceiling is near chance.",
         ),
         disclosure("Numbers of this figure", *numbers),
@@ -125,21 +125,19 @@ def _probe_section(sources: Sequence[Labelled]) -> str:
         probes = _measure(sources, measures.probe_accuracy)
     except TableNotFound as missing:
         return section(heading, paragraph(f"Not shown: {missing}."))
-    from actlas.report.figures import probe_figure
-
     parts = []
     for label in probes[0][1]["label"].unique(maintain_order=True):
         chosen = [(name, frame.filter(pl.col("label") == label)) for name, frame in probes]
         chosen = [(name, frame) for name, frame in chosen if not frame.is_empty()]
-        said = findings.probe_findings(chosen)
+        sentences = findings.probe_findings(chosen)
         chance = chosen[0][1]["chance"][0]
         parts += [
             paragraph(
                 f"A linear classifier reads the {label} of single tokens from their vectors, trained and tested on different "
                 f"texts; chance is {100 * chance:.0f}%."
             ),
-            bullets(said),
-            figure(probe_figure(chosen, " ".join(said)), f"Accuracy of the {label} probe, layer by step."),
+            bullets(sentences),
+            figure(probe_figure(chosen, " ".join(sentences)), f"Accuracy of the {label} probe, layer by step."),
         ]
         numbers = [table(_with_step(frame.drop("label", "place_order")), caption=name) for name, frame in chosen]
         parts.append(disclosure("Numbers of this figure", *numbers))
@@ -152,13 +150,11 @@ def _places_section(sources: Sequence[Labelled]) -> str:
         places = _measure(sources, measures.expert_places)
     except TableNotFound as missing:
         return section(heading, paragraph(f"Not shown: {missing}."))
-    from actlas.report.figures import places_figure
-
-    said = []
+    sentences = []
     for label, frame in places:
         last = frame.filter(pl.col("position") == pl.col("position").max())
         most = last.sort("share", descending=True, maintain_order=True).row(0, named=True)
-        said.append(
+        sentences.append(
             f"{label}: at the last checkpoint most experts sit in {most['site']} of layer {most['layer']}: "
             f"{100 * most['share']:.0f}% of them, where {100 * most['even']:.0f}% of the ranked neurons are."
         )
@@ -171,8 +167,8 @@ def _places_section(sources: Sequence[Labelled]) -> str:
     ]
     return section(
         heading,
-        bullets(said),
-        figure(places_figure(places, " ".join(said)), "Share of all experts in each layer of each site, by step."),
+        bullets(sentences),
+        figure(places_figure(places, " ".join(sentences)), "Share of all experts in each layer of each site, by step."),
         disclosure("Numbers of this figure", *numbers),
     )
 
@@ -208,16 +204,10 @@ def _provenance_section(sources: Sequence[Labelled]) -> str:
         made_with = store.checkpoint(last).get("versions")
         if made_with:
             parts.append(disclosure("Versions at extraction", code(json.dumps(made_with, indent=1, sort_keys=True))))
-    installed = ", ".join(f"{name} {found}" for name in _LISTED_PACKAGES if (found := _version(name)))
-    return section("Where the numbers come from", *parts, paragraph(f"Report written with {installed}."))
+    installed = [f"{name} {version}" for name in _LISTED_PACKAGES if (version := installed_version(name))]
+    written_with = ", ".join([f"actlas {VERSION}", *installed])
+    return section("Where the numbers come from", *parts, paragraph(f"Report written with {written_with}."))
 
 
 def _slices(store: Atlas) -> list[tuple[str, slice]]:
     return [(language, store.corpus.language_slice(language)) for language in store.corpus.languages]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

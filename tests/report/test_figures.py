@@ -20,7 +20,7 @@ def drawn(request, shared, apart):
 
 def test_svg_is_well_formed_and_described(drawn):
     name, svg = drawn
-    root = ElementTree.fromstring(svg.replace("xlink:href", "href"))
+    root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
     assert root.get("aria-labelledby") == f"{name}-title {name}-text"
     assert root.find("desc").text == "What it <shows> & why."
@@ -31,8 +31,7 @@ def test_svg_follows_the_page_and_reaches_for_nothing(drawn):
     _, svg = drawn
     assert "currentColor" in svg
     assert "http" not in svg
-    assert not any(placeholder in svg for placeholder in ("#010203", "#040506", "#070809"))
-    assert "DejaVu" not in svg
+    assert "font-family" not in svg
     assert "<text" in svg
 
 
@@ -40,7 +39,7 @@ def test_figures_are_reproducible_and_their_ids_differ(shared):
     frame = [("model", measures.overlap_over_training(shared))]
     assert figures.overlap_figure(frame, "x") == figures.overlap_figure(frame, "x")
     ids = {
-        name: {e.get("id") for e in ElementTree.fromstring(svg.replace("xlink:href", "href")).iter("clipPath")}
+        name: {e.get("id") for e in ElementTree.fromstring(svg).iter()} - {None}
         for name, svg in (
             ("overlap", figures.overlap_figure(frame, "x")),
             ("probe", figures.probe_figure([("model", measures.probe_accuracy(shared))], "x")),
