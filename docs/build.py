@@ -1,7 +1,9 @@
-"""Puts measured things into the documents: output of commands, and tables from benchmark results. Nothing there is typed by hand.
+"""Puts measured things into the documents: output of commands, tables from benchmark results, and the reference pages.
 
     python docs/build.py            everything
     python docs/build.py README.md  one document
+    python docs/build.py reference  docs/cli.md and docs/api/, out of the parser and the docstrings
+    python docs/build.py picture    docs/figures/report.png, out of demo-out/report.html (needs Chromium)
 
 In a document, a fenced block of kind `console` is recorded: every line that begins with `$ ` is run by bash in the folder that
 the document works in, and what it prints to standard output replaces what stood below it. A pair of comments
@@ -24,6 +26,7 @@ TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 #: Documents with recorded commands -> whether they run in the checkout, whose demo-out they use, or in an empty folder.
 RECORDED = {"README.md": True, "docs/tutorial.md": False}
+PICTURE = "docs/figures/report.png"
 TABLED = ("README.md", "docs/kernels.md", "docs/extraction.md")
 
 
@@ -55,7 +58,7 @@ def run(command: str, folder: Path) -> str:
 
 
 def recorded(text: str, folder: Path) -> str:
-    """`text` with every console block run anew, in order."""
+    """`text` with every console block run again, in order."""
 
     def again(match: re.Match[str]) -> str:
         parts = []
@@ -67,13 +70,38 @@ def recorded(text: str, folder: Path) -> str:
 
 
 def tabled(text: str) -> str:
-    """`text` with every table made anew from benchmark results."""
+    """`text` with every table made again from benchmark results."""
     from benchmarks.tables import table
 
     return TABLE.sub(lambda match: f"{match.group(1)}{table(match.group(2))}\n{match.group(3)}", text)
 
 
+def reference() -> None:
+    """Write every reference page."""
+    import reference as pages
+
+    for name in pages.PAGES:
+        (ROOT / name).parent.mkdir(exist_ok=True)
+        (ROOT / name).write_text(pages.page(name))
+
+
+def picture() -> None:
+    """The head of the demo's report as a picture, drawn by Chromium without a screen and without a network."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    report = ROOT / "demo-out" / "report.html"
+    if browser is None or not report.is_file():
+        raise SystemExit("the picture needs Chromium and demo-out/report.html: make demo")
+    with tempfile.TemporaryDirectory() as profile:
+        quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+        quiet += ["--disable-sync", "--disable-quic", "--hide-scrollbars", "--no-sandbox", f"--user-data-dir={profile}"]
+        drawn = [f"--screenshot={ROOT / PICTURE}", "--window-size=960,1120", report.as_uri()]
+        subprocess.run([browser, "--headless", *quiet, *drawn], check=True, capture_output=True, timeout=120)
+
+
 def build(name: str) -> None:
+    if name in MADE:
+        MADE[name]()
+        return
     path = ROOT / name
     text = path.read_text()
     if name in RECORDED:
@@ -86,9 +114,12 @@ def build(name: str) -> None:
     path.write_text(text)
 
 
+MADE = {"reference": reference, "picture": picture}
+
+
 def main() -> None:
     sys.path.insert(0, str(ROOT))
-    for name in sys.argv[1:] or sorted({*RECORDED, *TABLED}):
+    for name in sys.argv[1:] or ["reference", *sorted({*RECORDED, *TABLED})]:
         build(name)
         print(name)
 

@@ -17,6 +17,7 @@ DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "docs"))
 build = __import__("build")
+reference = __import__("reference")
 
 
 def without_numbers(text: str) -> list[str]:
@@ -84,8 +85,25 @@ def test_tables_are_those_of_the_result_files(name: str) -> None:
     assert build.tabled(text) == text, f"python docs/build.py {name} would change it"
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_reference_pages_are_those_of_parser_and_docstrings(name: str) -> None:
+    assert (ROOT / name).read_text() == reference.page(name), "python docs/build.py reference would change it"
+
+
+def test_every_option_is_in_the_reference() -> None:
+    text = (ROOT / reference.CLI).read_text()
+    for name, verb in verbs().items():
+        options = [option for action in verb._actions for option in action.option_strings if option not in ("-h", "--help")]
+        section = text.split(f"## actlas {name}\n")[1].split("\n## ")[0]
+        assert not [option for option in options if f"{option}" not in section], name
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
         if not target.startswith(("http:", "https:")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+        linked = path.parent / target if target else path
+        anchors = {heading.strip().lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", linked.read_text(), re.M)}
+        assert anchor in anchors, f"{path.name} links to {target}#{anchor}"
