@@ -5,6 +5,7 @@
     ActlasError
     ├── StoreError
     │   ├── StoreNotFound        (FileNotFoundError)   no store at that path
+    │   ├── FormatTooNew         (ValueError)          a later version of actlas wrote that store
     │   ├── CubeNotFound         (KeyError)            the store has no such cube
     │   ├── CheckpointNotFound   (KeyError)            the store has no such checkpoint
     │   ├── TableNotFound        (KeyError)            the question was never asked of this store
@@ -45,6 +46,10 @@ class StoreError(ActlasError):
 
 class StoreNotFound(StoreError, FileNotFoundError):
     """There is no store at that path."""
+
+
+class FormatTooNew(StoreError, ValueError):
+    """The store was written by a later version of actlas, in a format that this one does not read."""
 
 
 class CubeNotFound(StoreError, KeyError):

@@ -1,18 +1,276 @@
-"""What commit records say."""
+"""Records: the JSON files under ``manifests/`` that say what a store holds, each read once and again only when it changed.
+
+A writer puts a record in its place by renaming a file, and never changes one in place. So a record is what was read before as
+long as its file has the same modification time, inode and size. Asking the file system for these three is all that a second
+question costs, and it notices what another process has committed since.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from actlas.errors import DamagedStore, FormatTooNew
+from actlas.names import Checkpoint
+from actlas.store import layout
+from actlas.store.files.atomic import read_json
+
+R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class ShardRecord:
-    """What the commit record of a block says about one shard: enough to tell later whether it is whole."""
+class ShardRecord(msgspec.Struct, frozen=True):
+    """What a record says about one shard: enough to tell later whether it is whole."""
 
     path: str
     n_bytes: int
     crc32c: int
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+class BlockRecord(msgspec.Struct, frozen=True):
+    """One committed block of texts of a checkpoint.
+
+    Attributes:
+        start: Its first row on the text axis.
+        stop: The row behind its last one.
+        n_tokens: Tokens that took part in the counts, per language.
+        loss_sum: Sum of next-token losses in nats.
+        loss_tokens: Tokens that this sum is over.
+        shards: The files that hold its values.
+    """
+
+    start: int
+    stop: int
+    n_tokens: tuple[int, ...] = ()
+    loss_sum: float = 0.0
+    loss_tokens: int = 0
+    shards: tuple[ShardRecord, ...] = ()
+
+    @property
+    def n_texts(self) -> int:
+        return self.stop - self.start
+
+
+class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """A checkpoint that was begun or, with the attributes from `cubes` on, completed.
+
+    Attributes:
+        checkpoint: Its id.
+        model: What was asked for when it was extracted.
+        step: Its training step; None where nothing says it.
+        revision: Branch, tag or commit on the Hugging Face hub; None elsewhere.
+        weight_hash: Hash of the weights.
+        shapes: site -> layers, neurons, texts, for sites with a cube.
+        states: site -> layers, neurons, for sites with states in place of a cube.
+        cubes: Sites with a cube.
+        token_cubes: Sites with sampled token vectors.
+        counts: Sites whose active tokens were counted.
+        n_texts: Texts of the text axis.
+        n_tokens: language -> tokens that took part in the counts.
+        sanity_loss: Mean next-token loss on the corpus in nats.
+        shards: The files that were written when the checkpoint was completed.
+        provenance: The whole record, with everything that the backend said of itself.
+    """
+
+    checkpoint: str
+    model: str
+    provenance: dict[str, Any]
+    step: int | None = None
+    revision: str | None = None
+    weight_hash: str | None = None
+    shapes: dict[str, tuple[int, int, int]] = {}
+    states: dict[str, tuple[int, int]] = {}
+    cubes: tuple[str, ...] = ()
+    token_cubes: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    n_texts: int = 0
+    n_tokens: dict[str, int] = {}
+    sanity_loss: float | None = None
+    shards: tuple[ShardRecord, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CheckpointRecord:
+        """The record that a file holds. What earlier versions did not know, or wrote as null, has its default."""
+        known = {name: value for name, value in data.items() if value is not None}
+        return msgspec.convert({**known, "provenance": dict(data)}, cls)
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Sort key of checkpoints, see `actlas.names.Checkpoint.order`."""
+        return Checkpoint(self.checkpoint, self.model, self.step, self.revision).order
+
+    @property
+    def sites(self) -> list[str]:
+        """Sites with a cube or with states, sorted."""
+        return sorted({*self.cubes, *self.states})
+
+
+class ScoreRecord(msgspec.Struct, frozen=True, eq=False):
+    """What the scores of one cube are.
+
+    Attributes:
+        stats: Statistics that were computed.
+        languages: Names along the first axis.
+        concepts: Names along the second axis.
+        settings: What decided the numbers: threshold, sources, versions.
+    """
+
+    stats: tuple[str, ...]
+    languages: tuple[str, ...]
+    concepts: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+class Snapshot(msgspec.Struct, frozen=True, eq=False):
+    """What a store held at one moment. `Records.snapshot` gives the same one while nothing was committed.
+
+    Attributes:
+        checkpoints: Committed checkpoints, by step.
+        scores: (checkpoint, site) -> its complete scores, in the order of `checkpoints`, sites sorted.
+    """
+
+    checkpoints: dict[str, CheckpointRecord]
+    scores: dict[tuple[str, str], ScoreRecord]
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """What the store in a folder says of itself: format, recipe, codec, blocks; None where there is no store of ours.
+
+    Raises:
+        FormatTooNew: If a later version of actlas wrote it.
+    """
+    root = path / "zarr.json"
+    about: dict[str, Any] | None = read_json(root)["attributes"].get("actlas") if root.is_file() else None
+    if about is not None and about["format"] > layout.FORMAT_VERSION:
+        raise FormatTooNew(
+            f"{path} has format {about['format']}, and this version of actlas reads formats up to {layout.FORMAT_VERSION}; "
+            "install a later version to read it"
+        )
+    return about
+
+
+def read_record(path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R:
+    """The record in a file.
+
+    Args:
+        path: The file.
+        kind: Makes the record of what the JSON says.
+
+    Raises:
+        DamagedStore: If the file is no such record.
+        FileNotFoundError: If it is not there.
+    """
+    try:
+        return kind(msgspec.json.decode(path.read_bytes()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedStore(f"{path} is not the record that it should be ({error})") from error
+
+
+def block_record(data: Mapping[str, Any]) -> BlockRecord:
+    """What the commit record of a block says."""
+    return msgspec.convert(data, BlockRecord)
+
+
+def score_record(data: Mapping[str, Any]) -> ScoreRecord:
+    """What the settings of scores say."""
+    return msgspec.convert(data, ScoreRecord)
+
+
+def score_manifest(root: Path, checkpoint: str, site: str, pooling: str) -> Path:
+    """Folder of the records of the scores of one cube."""
+    return root / layout.manifest_path(checkpoint) / "scores" / f"{site}.{pooling}"
+
+
+def begun_checkpoints(root: Path) -> Iterator[CheckpointRecord]:
+    """Every checkpoint that was begun in the store at `root`, complete or not; none where there is no store."""
+    for path in sorted((root / "manifests").glob("*/begun.json")):
+        yield read_record(path, CheckpointRecord.from_json)
+
+
+class Records:
+    """The records of one store.
+
+    Args:
+        root: Folder of the store.
+        pooling: Pooling of its recipe.
+    """
+
+    def __init__(self, root: Path, pooling: str) -> None:
+        self._root, self._pooling = root, pooling
+        self._known: dict[Path, tuple[_Stamp, Any]] = {}
+        self._snapshot = Snapshot({}, {})
+        self._lock = threading.Lock()
+
+    def checkpoint(self, checkpoint: str) -> CheckpointRecord | None:
+        """A checkpoint that is committed; None for any other."""
+        path = self._root / layout.manifest_path(checkpoint) / "checkpoint.json"
+        return self._current(path, path, CheckpointRecord.from_json)
+
+    def checkpoints(self) -> dict[str, CheckpointRecord]:
+        """The committed checkpoints, by step."""
+        records = [record for name in self._folders() if (record := self.checkpoint(name)) is not None]
+        return {record.checkpoint: record for record in sorted(records, key=lambda record: record.order)}
+
+    def scores(self, checkpoint: str, site: str) -> ScoreRecord | None:
+        """Scores that are complete; None for any other."""
+        folder = score_manifest(self._root, checkpoint, site, self._pooling)
+        # the settings are those of complete scores as long as the mark of completion is the same file
+        return self._current(folder / "done.json", folder / "settings.json", score_record)
+
+    def snapshot(self) -> Snapshot:
+        """What the store holds now: the snapshot that was given before, if nothing has changed since."""
+        checkpoints = self.checkpoints()
+        scores = {
+            (name, site): score
+            for name, record in checkpoints.items()
+            for site in record.sites
+            if (score := self.scores(name, site)) is not None
+        }
+        with self._lock:
+            known = self._snapshot
+            if not (_same(known.checkpoints, checkpoints) and _same(known.scores, scores)):
+                self._snapshot = Snapshot(checkpoints, scores)
+            return self._snapshot
+
+    def _folders(self) -> list[str]:
+        try:
+            with os.scandir(self._root / "manifests") as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def _current(self, mark: Path, path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R | None:
+        """The record in `path`, read again only if the file `mark` has changed; None where either is not there."""
+        stamp = _stamp(mark)
+        if stamp is None:
+            return None
+        with self._lock:
+            known = self._known.get(mark)
+            if known is None or known[0] != stamp:
+                try:
+                    known = self._known[mark] = (stamp, read_record(path, kind))
+                except FileNotFoundError:
+                    return None
+            record: R = known[1]
+            return record
+
+
+#: Modification time, inode and size of a file.
+_Stamp = tuple[int, int, int]
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return (status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+def _same(one: Mapping[Any, object], other: Mapping[Any, object]) -> bool:
+    """Whether two mappings have the same keys in the same order, and the very same objects under them."""
+    return list(one) == list(other) and all(one[key] is other[key] for key in one)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -24,11 +24,21 @@ from actlas.errors import (
 from actlas.names import Recipe, safe_id
 from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
-from actlas.store.corpus.text_sets import LanguageSets, text_sets
+from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.cube import Cube, ScoreCube, StateArrays, TokenCounts, TokenCube
-from actlas.store.files.atomic import clear_temporaries, read_json, write_atomically
+from actlas.store.files.atomic import clear_temporaries, write_atomically
 from actlas.store.files.codecs import CODECS, Codec
-from actlas.store.write.score_writer import ScoreWriter, score_manifest
+from actlas.store.records import (
+    CheckpointRecord,
+    Records,
+    ScoreRecord,
+    Snapshot,
+    block_record,
+    read_about,
+    read_record,
+    score_manifest,
+)
+from actlas.store.write.score_writer import ScoreWriter
 
 
 class Store:
@@ -40,6 +50,7 @@ class Store:
 
     Raises:
         StoreNotFound: If there is no store at `path`.
+        FormatTooNew: If a later version of actlas wrote it.
     """
 
     def __init__(self, path: Path | str, mode: str = "r") -> None:
@@ -47,16 +58,32 @@ class Store:
             raise ValueError(f"mode {mode!r} is not known; 'r' reads, 'a' also keeps scores and tables")
         self.path = Path(path)
         self.mode = mode
-        root = self.path / "zarr.json"
-        about = read_json(root)["attributes"].get("actlas") if root.is_file() else None
+        about = read_about(self.path)
         if about is None:
             raise StoreNotFound(f"no actlas store at {path}; make one with: actlas extract MODEL --corpus C --store {path}")
-        if about["format"] > layout.FORMAT_VERSION:
-            raise StoreNotFound(
-                f"{path} has format {about['format']}, this actlas reads up to {layout.FORMAT_VERSION}; update actlas"
-            )
         self.about: dict[str, Any] = about
         self.recipe = Recipe.from_json(about["recipe"])
+        self._records = Records(self.path, self.recipe.pooling)
+
+    @classmethod
+    def at(cls, path: Path | str, mode: str = "r") -> Self | None:
+        """The store at a path; None where there is none yet.
+
+        Args:
+            path: Folder that may hold a store.
+            mode: As in `Store`.
+
+        Returns:
+            The store, or None.
+
+        Raises:
+            FormatTooNew: If a later version of actlas wrote it.
+
+        Example:
+            >>> Store.at("no/such/folder") is None
+            True
+        """
+        return cls(path, mode) if read_about(Path(path)) is not None else None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} with {len(self.checkpoints)} checkpoints>"
@@ -77,9 +104,15 @@ class Store:
     @property
     def checkpoints(self) -> list[str]:
         """Ids of the committed checkpoints, by step."""
-        records = [read_json(path) for path in sorted((self.path / "manifests").glob("*/checkpoint.json"))]
-        records.sort(key=lambda r: (r["step"] is None, r["step"] or 0, r["checkpoint"]))
-        return [str(record["checkpoint"]) for record in records]
+        return list(self._records.checkpoints())
+
+    def snapshot(self) -> Snapshot:
+        """Typed records of all checkpoints and of all complete scores.
+
+        The same object comes back while nothing was committed, by this process or another one; reading it costs no more than
+        asking the file system when each record was written.
+        """
+        return self._records.snapshot()
 
     def checkpoint(self, checkpoint: str) -> dict[str, Any]:
         """Provenance of a checkpoint: model, step, revision, weight_hash, sanity_loss, backend, dtype, versions, ...
@@ -88,9 +121,12 @@ class Store:
             CheckpointNotFound: If the store has no such checkpoint.
             IncompleteCube: If its run did not commit yet.
         """
-        record = self._manifest(checkpoint) / "checkpoint.json"
-        if record.is_file():
-            return read_json(record)
+        return dict(self._checkpoint(checkpoint).provenance)
+
+    def _checkpoint(self, checkpoint: str) -> CheckpointRecord:
+        record = self._records.checkpoint(safe_id(checkpoint))
+        if record is not None:
+            return record
         self._refuse_unfinished(checkpoint)
         raise CheckpointNotFound(
             f"no checkpoint {checkpoint!r} in {self.path}; it has {', '.join(self.checkpoints) or 'none yet'}"
@@ -117,16 +153,16 @@ class Store:
 
     def sites(self, checkpoint: str) -> list[str]:
         """Sites with a cube at a checkpoint, sorted."""
-        return sorted(self.checkpoint(checkpoint)["cubes"])
+        return sorted(self._checkpoint(checkpoint).cubes)
 
     def state_sites(self, checkpoint: str) -> list[str]:
         """Sites with states in place of a cube at a checkpoint, sorted."""
-        return sorted(self.checkpoint(checkpoint).get("states") or {})
+        return sorted(self._checkpoint(checkpoint).states)
 
     def shape(self, checkpoint: str, site: str) -> tuple[int, int]:
         """Layers and neurons of a site with a cube or with states."""
-        record = self.checkpoint(checkpoint)
-        shapes = {**(record.get("states") or {}), **record["shapes"]}
+        record = self._checkpoint(checkpoint)
+        shapes = {**record.states, **record.shapes}
         if site not in shapes:
             raise self._no_cube(checkpoint, site)
         layers, neurons = shapes[site][:2]
@@ -150,8 +186,8 @@ class Store:
             IncompleteCube: If its run did not commit yet.
         """
         self._refuse_unfinished(checkpoint, site)
-        wrong_pooling = pooling not in (None, self.recipe.pooling)
-        if checkpoint not in self.checkpoints or site not in self.sites(checkpoint) or wrong_pooling:
+        record = self._records.checkpoint(safe_id(checkpoint))
+        if record is None or site not in record.cubes or pooling not in (None, self.recipe.pooling):
             raise self._no_cube(checkpoint, site, pooling)
         array = self._array(layout.cube_path(checkpoint, site, self.recipe.pooling))
         return Cube(checkpoint, site, self.recipe.pooling, array, self.corpus.texts["text_id"].to_numpy())
@@ -174,9 +210,9 @@ class Store:
         Raises:
             CubeNotFound: If none were kept for this site.
         """
-        kept = self.checkpoint(checkpoint)["token_cubes"]
-        if site not in kept:
-            raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; kept are {', '.join(kept) or 'none'}")
+        sites = self._checkpoint(checkpoint).token_cubes
+        if site not in sites:
+            raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
         return TokenCube(checkpoint, site, self._array(layout.token_path(checkpoint, site)), self.sampled_tokens)
 
     @cached_property
@@ -199,10 +235,10 @@ class Store:
         Raises:
             CubeNotFound: If tokens were not counted at this site, or above this value.
         """
-        record = self.checkpoint(checkpoint)
-        if site not in record["counts"]:
+        record = self._checkpoint(checkpoint)
+        if site not in record.counts:
             raise CubeNotFound(
-                f"active tokens of {checkpoint} were not counted at {site}; counted are {', '.join(record['counts']) or 'none'}"
+                f"active tokens of {checkpoint} were not counted at {site}; counted are {', '.join(record.counts) or 'none'}"
             )
         thresholds = self.recipe.count_thresholds
         chosen = thresholds[0] if threshold is None else threshold
@@ -213,13 +249,13 @@ class Store:
             )
         array = self._array(layout.count_path(checkpoint, site))
         active = np.asarray(array[thresholds.index(chosen)] if len(thresholds) > 1 else array[:])
-        n_tokens = np.array([record["n_tokens"][language] for language in self.corpus.languages], dtype=np.int64)
+        n_tokens = np.array([record.n_tokens[language] for language in self.corpus.languages], dtype=np.int64)
         return TokenCounts(active, n_tokens, chosen, self.corpus.languages)
 
-    @cached_property
+    @property
     def text_sets(self) -> tuple[LanguageSets, ...]:
         """The sets of texts that states are kept over."""
-        return text_sets(self.corpus)
+        return self.corpus.text_sets
 
     def states(self, checkpoint: str, site: str) -> StateArrays:
         """States of one checkpoint at one site, where they are kept in place of a cube.
@@ -227,9 +263,9 @@ class Store:
         Raises:
             CubeNotFound: If none are kept there.
         """
-        there = self.state_sites(checkpoint)
-        if site not in there or self.recipe.states is None:
-            raise CubeNotFound(f"no states of {checkpoint} at site {site}; kept are {', '.join(there) or 'none'}")
+        sites = self.state_sites(checkpoint)
+        if site not in sites or self.recipe.states is None:
+            raise CubeNotFound(f"no states of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
         folder = layout.state_path(checkpoint, site, self.recipe.pooling)
         names = [name for name in layout.STATE_ARRAYS if (self.path / folder / name / "zarr.json").is_file()]
         return StateArrays(checkpoint, site, {name: self._array(f"{folder}/{name}") for name in names}, self.text_sets)
@@ -242,22 +278,23 @@ class Store:
         Raises:
             ScoresNotFound: If they were not computed, or their run did not finish.
         """
-        about = score_manifest(self.path, checkpoint, site, self.recipe.pooling)
-        if not (about / "done.json").is_file():
-            state = "not finished" if about.exists() else "not computed"
+        record = self.score_record(checkpoint, site)
+        if record is None:
+            is_begun = score_manifest(self.path, checkpoint, site, self.recipe.pooling).exists()
+            state = "not finished" if is_begun else "not computed"
             raise ScoresNotFound(f"scores of {checkpoint} at {site} are {state}; compute them with: actlas score {self.path}")
-        settings = read_json(about / "settings.json")
         path = layout.score_path(checkpoint, site, self.recipe.pooling)
-        arrays = {stat: self._array(f"{path}/{stat}") for stat in settings["stats"]}
-        return ScoreCube(
-            checkpoint, site, arrays, tuple(settings["languages"]), tuple(settings["concepts"]), settings["settings"]
-        )
+        arrays = {stat: self._array(f"{path}/{stat}") for stat in record.stats}
+        return ScoreCube(checkpoint, site, arrays, record.languages, record.concepts, dict(record.settings))
+
+    def score_record(self, checkpoint: str, site: str) -> ScoreRecord | None:
+        """What the scores of a site are, without opening them; None where they are not complete."""
+        return self._records.scores(checkpoint, site)
 
     def scored_sites(self, checkpoint: str) -> list[str]:
         """Sites whose scores are complete."""
-        sites = sorted({*self.sites(checkpoint), *self.state_sites(checkpoint)})
-        pooling = self.recipe.pooling
-        return [site for site in sites if (score_manifest(self.path, checkpoint, site, pooling) / "done.json").is_file()]
+        sites = self._checkpoint(checkpoint).sites
+        return [site for site in sites if self.score_record(checkpoint, site) is not None]
 
     def score_writer(
         self,
@@ -342,5 +379,4 @@ def _texts_of_unfinished(folder: Path) -> int | None:
     """Texts that a begun checkpoint has committed so far; None for one that is complete or was never begun."""
     if (folder / "checkpoint.json").exists() or not (folder / "begun.json").exists():
         return None
-    blocks = [read_json(record) for record in (folder / "blocks").glob("*.json")]
-    return sum(int(block["stop"]) - int(block["start"]) for block in blocks)
+    return sum(read_record(path, block_record).n_texts for path in (folder / "blocks").glob("*.json"))

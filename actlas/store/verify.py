@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import zarr
 
-from actlas.store.files.atomic import read_json
+from actlas.errors import DamagedStore
 from actlas.store.files.shard_reader import damaged_chunks, plan_of
 from actlas.store.layout import ArrayPlan
-from actlas.store.records import ShardRecord
+from actlas.store.records import ShardRecord, block_record, read_record
 from actlas.store.store import Store
 
 
@@ -30,64 +33,76 @@ class Verified:
     damage: tuple[str, ...]
 
 
-def verify(store: Store, progress: Callable[[int, int], None] | None = None) -> Verified:
+def verify(store: Store | Path | str, progress: Callable[[int, int], None] | None = None) -> Verified:
     """Read every committed shard and compare it with its commit record.
 
     Args:
-        store: The store.
+        store: The store, or its path.
         progress: Called with (shards done, shards in all).
 
     Returns:
         Counts, and every fault found: it never stops at the first.
+
+    Raises:
+        StoreNotFound: If there is no store at the path.
+
+    Example:
+        >>> import tempfile
+        >>> from actlas.testing.planted import planted_store
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = verify(planted_store(f"{folder}/run.actlas"))
+        >>> result.n_shards > 0, result.damage
+        (True, ())
     """
-    damage = list(_manifest_faults(store))
-    records = list(_records(store, damage))
+    if not isinstance(store, Store):
+        store = Store(store)
+    damage: list[str] = []
+    shards = list(_shards(store, damage))
+    damage.extend(_uncovered_texts(store))
     n_bytes = 0
     plans: dict[str, ArrayPlan | None] = {}
-    for done, record in enumerate(records, start=1):
-        path = record.path.partition("/c/")[0]
+    for done, shard in enumerate(shards, start=1):
+        path = shard.path.partition("/c/")[0]
         if path not in plans:
             plans[path] = _plan_on_disk(store.path, path)
         plan = plans[path]
         if plan is None:
             damage.append(f"{path}: no readable zarr.json")
         else:
-            damage.extend(damaged_chunks(store.path, record, plan))
-        n_bytes += record.n_bytes
+            damage.extend(damaged_chunks(store.path, shard, plan))
+        n_bytes += shard.n_bytes
         if progress is not None:
-            progress(done, len(records))
-    return Verified(len(records), n_bytes, tuple(dict.fromkeys(damage)))
+            progress(done, len(shards))
+    return Verified(len(shards), n_bytes, tuple(dict.fromkeys(damage)))
 
 
-def _records(store: Store, damage: list[str]) -> Iterator[ShardRecord]:
+def _shards(store: Store, damage: list[str]) -> Iterator[ShardRecord]:
+    """The shards that any record names; records that cannot be read are added to the damage."""
     for path in sorted((store.path / "manifests").rglob("*.json")):
         try:
-            content = read_json(path)
-        except ValueError as error:
-            damage.append(f"{path.relative_to(store.path)}: not readable as JSON ({error})")
-            continue
-        for shard in content.get("shards", ()):
-            yield ShardRecord(**shard)
+            yield from read_record(path, _shards_of)
+        except DamagedStore as error:
+            fault = "not a record" if isinstance(error.__cause__, msgspec.ValidationError) else "not readable as JSON"
+            damage.append(f"{path.relative_to(store.path)}: {fault} ({error.__cause__})")
 
 
-def _manifest_faults(store: Store) -> Iterator[str]:
+def _shards_of(record: Mapping[str, Any]) -> tuple[ShardRecord, ...]:
+    return msgspec.convert(record.get("shards", ()), tuple[ShardRecord, ...])
+
+
+def _uncovered_texts(store: Store) -> Iterator[str]:
     """Committed checkpoints whose blocks do not cover the texts."""
-    for checkpoint in store.checkpoints:
-        folder = store.path / "manifests" / checkpoint / "blocks"
+    for marker in sorted((store.path / "manifests").glob("*/checkpoint.json")):
         spans = []
-        for path in sorted(folder.glob("*.json")):
-            try:
-                block = read_json(path)
-            except ValueError:
-                continue  # reported with the records
-            spans.append((block["start"], block["stop"]))
-        at = 0
-        for start, stop in sorted(spans):
-            if start != at:
-                yield f"manifests/{checkpoint}: no commit record for texts {at:,} to {start:,}"
-            at = stop
-        if at != store.corpus.n_texts:
-            yield f"manifests/{checkpoint}: no commit record for texts {at:,} to {store.corpus.n_texts:,}"
+        for path in sorted((marker.parent / "blocks").glob("*.json")):
+            with suppress(DamagedStore):  # named with the shards
+                block = read_record(path, block_record)
+                spans.append((block.start, block.stop))
+        covered = 0
+        for start, stop in [*sorted(spans), (store.corpus.n_texts, store.corpus.n_texts)]:
+            if start != covered:
+                yield f"manifests/{marker.parent.name}: no commit record for texts {covered:,} to {start:,}"
+            covered = stop
 
 
 def _plan_on_disk(root: Path, path: str) -> ArrayPlan | None:

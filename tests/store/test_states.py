@@ -5,7 +5,6 @@ import pytest
 
 from actlas.errors import StateTooLarge
 from actlas.names import Recipe
-from actlas.store.corpus.text_sets import text_sets
 from actlas.store.states import StateKey
 from tests.store.write.test_state_writer import CORPUS, NEURONS, RECIPE, plan
 
@@ -15,7 +14,7 @@ def test_a_key_is_a_file_name() -> None:
 
 
 def test_a_plan_knows_what_its_states_take_in_memory() -> None:
-    english = text_sets(CORPUS)[0]
+    english = CORPUS.text_sets[0]
     # two concepts and the texts they are among: three sets, one count and three digits each
     assert english.n_sets == 3
     assert plan().state_bytes("mlp_pre", english.n_sets) == 3 * NEURONS * (1 + 3) * np.dtype(np.int64).itemsize
@@ -24,7 +23,7 @@ def test_a_plan_knows_what_its_states_take_in_memory() -> None:
 
 def test_states_that_cannot_fit_are_refused() -> None:
     with pytest.raises(StateTooLarge, match=r"one layer of mlp_pre in en \(300 neurons, 2"):
-        plan(1000).check(text_sets(CORPUS))
+        plan(1000).check(CORPUS.text_sets)
 
 
 def test_a_recipe_with_states_is_read_as_it_was_written_and_others_are_what_they_were():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from actlas.errors import StoreNotFound
 from actlas.store import Store, verify
 
 
@@ -52,3 +53,16 @@ def test_a_torn_record_and_a_lost_array_are_found(store_path: Path) -> None:
     assert "000004.json: not readable as JSON" in lines
     assert "cubes/model-step1/resid.max: no readable zarr.json" in lines
     assert "texts 128 to 150" in lines
+
+
+def test_a_record_that_says_something_else_is_found(store_path: Path) -> None:
+    record = store_path / "manifests/model-step1/checkpoint.json"
+    record.write_text(record.read_text().replace('"n_bytes"', '"bytes"'))
+    (line,) = verify(store_path).damage
+    assert line.startswith("manifests/model-step1/checkpoint.json: not a record (Object missing required field `n_bytes`")
+
+
+def test_a_path_is_enough(store_path: Path) -> None:
+    assert verify(store_path) == verify(str(store_path)) == verify(Store(store_path))
+    with pytest.raises(StoreNotFound):
+        verify(store_path.parent / "nothing")

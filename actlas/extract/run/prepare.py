@@ -19,7 +19,6 @@ from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus
-from actlas.store.corpus.text_sets import text_sets
 
 #: Longest token sequence where nobody says.
 _MAX_TOKENS = 128
@@ -122,7 +121,7 @@ def prepare(
         hashed = pool.submit(lambda: first.weight_hash)
         texts = tokenise(imported, tokenizer, rules)
         hashed.result()
-    if states is not None and not any(part.n_sets for part in text_sets(texts.corpus)):
+    if states is not None and not any(part.n_sets for part in texts.corpus.text_sets):
         raise CorpusError(
             f"{' and '.join(states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "
             "texts in one language; label some, or keep counts alone"

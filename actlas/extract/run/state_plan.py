@@ -13,7 +13,6 @@ from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.run.states import KernelFold, ranges_of
 from actlas.names import StateRules
 from actlas.store.corpus.corpus import Corpus
-from actlas.store.corpus.text_sets import text_sets
 from actlas.store.states import Ranges, StatePlan
 from actlas.store.values import Shapes
 
@@ -67,7 +66,7 @@ def state_plan(
 
 def memory_warning(plan: StatePlan, corpus: Corpus) -> str | None:
     """What has to be said where the states of one language do not fit into memory together."""
-    sets = max(text_sets(corpus), key=plan.language_bytes)
+    sets = max(corpus.text_sets, key=plan.language_bytes)
     size = plan.language_bytes(sets)
     if size <= plan.memory_bytes:
         return None
@@ -83,7 +82,7 @@ def disk_bytes(rules: StateRules, shapes: Shapes, corpus: Corpus) -> int:
     256 counts of at most n texts have no more than 32 bytes for every binary digit of n once their bits are put side by side.
     """
     per_neuron = 0
-    for sets in text_sets(corpus):
+    for sets in corpus.text_sets:
         if "moments" in rules.kinds:
             per_neuron += 9 * 8 * sets.n_sets
         if "histogram" in rules.kinds:

@@ -13,10 +13,8 @@ from actlas.errors import ActlasError, TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
-from actlas.store.files.atomic import read_json
 from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS
 from actlas.store.store import Store
-from actlas.store.write.score_writer import score_manifest
 
 
 @dataclass(frozen=True)
@@ -100,10 +98,8 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
 
 def score_stats(store: Store, checkpoint: str, site: str) -> tuple[str, ...]:
     """Statistics that the scores of a cube have; none where they are not complete."""
-    manifest = score_manifest(store.path, checkpoint, site, store.recipe.pooling)
-    if not (manifest / "done.json").is_file():
-        return ()
-    return tuple(read_json(manifest / "settings.json")["stats"])
+    record = store.score_record(checkpoint, site)
+    return () if record is None else record.stats
 
 
 #: Columns of `tokens` that an older store did not keep: name -> name in the file, type in SQL.

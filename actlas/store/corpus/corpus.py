@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import CorpusError
+from actlas.store.corpus.text_sets import LanguageSets, language_sets
 from actlas.store.files.atomic import clear_temporaries, read_json, to_json, write_atomically
 
 TEXT_SCHEMA = {
@@ -113,6 +114,28 @@ class Corpus:
             raise KeyError(f"no concept {', '.join(missing)} in the corpus; it has {_listed(self.concepts)}")
         columns = [self.concepts.index(concept) for concept in concepts]
         return is_concept[:, columns], is_member[:, columns]
+
+    @cached_property
+    def text_sets(self) -> tuple[LanguageSets, ...]:
+        """The sets of texts that share labels, language by language in the order of the text axis."""
+        sets: list[LanguageSets] = []
+        first = 0
+        for language in self.languages:
+            labels = self.concept_matrix(language)
+            sets.append(language_sets(language, self.language_slice(language), first, self.concepts, *labels))
+            first += sets[-1].n_sets
+        return tuple(sets)
+
+    def has_answer(self, language: str, concept: str) -> bool:
+        """Whether a language has a positive and a negative text of a concept; scores are null where it has not.
+
+        Raises:
+            KeyError: If the language or the concept is not in the corpus.
+        """
+        number = self.languages.index(language) if language in self.languages else -1
+        if number < 0 or concept not in self.concepts:
+            self.concept_matrix(language, [concept])
+        return concept in self.text_sets[number].concepts
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

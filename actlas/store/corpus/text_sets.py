@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-
-from actlas.store.corpus.corpus import Corpus
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,47 @@ class LanguageSets:
         return self.n_texts.size
 
 
-def text_sets(corpus: Corpus) -> tuple[LanguageSets, ...]:
-    """The sets of a corpus, language by language in the order of the text axis; labels alone decide them."""
-    answer, first = [], 0
-    for language in corpus.languages:
-        is_concept, is_member = corpus.concept_matrix(language)
-        positive = is_concept & is_member
-        n, n_member = positive.sum(axis=0), is_member.sum(axis=0)
-        kept = np.flatnonzero((n > 0) & (n < n_member))
-        positive, members = positive[:, kept], is_member[:, kept]
-        groups: dict[bytes, int] = {}
-        which = np.array([groups.setdefault(np.packbits(column).tobytes(), len(groups)) for column in members.T], dtype=np.int64)
-        at = [int(np.flatnonzero(which == group)[0]) for group in range(len(groups))]
-        n_texts = np.concatenate([positive.sum(axis=0), members[:, at].sum(axis=0)]).astype(np.int64)
-        names = tuple(corpus.concepts[place] for place in kept)
-        answer.append(LanguageSets(language, corpus.language_slice(language), first, names, positive, members, which, n_texts))
-        first += n_texts.size
-    return tuple(answer)
+def has_answer(is_concept: NDArray[np.bool_], is_member: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which concepts can be scored on some texts: those with a positive and a negative one; scores of the others are null.
+
+    Args:
+        is_concept: ``"texts concepts"``.
+        is_member: ``"texts concepts"``: which texts take part.
+
+    Returns:
+        ``"concepts"``.
+
+    Example:
+        >>> is_concept = np.array([[True, True], [False, True]])
+        >>> has_answer(is_concept, np.ones((2, 2), dtype=bool))
+        array([ True, False])
+    """
+    n_positive = (is_concept & is_member).sum(axis=0)
+    answer: NDArray[np.bool_] = (n_positive > 0) & (n_positive < is_member.sum(axis=0))
+    return answer
+
+
+def language_sets(
+    language: str, rows: slice, first: int, concepts: Sequence[str], is_concept: NDArray[np.bool_], is_member: NDArray[np.bool_]
+) -> LanguageSets:
+    """The sets of one language; its labels alone decide them.
+
+    Args:
+        language: Which.
+        rows: Its texts on the text axis.
+        first: Its first place on the set axis.
+        concepts: All concepts of the corpus, sorted.
+        is_concept: ``"texts concepts"``, of its texts.
+        is_member: Likewise.
+    """
+    chosen = np.flatnonzero(has_answer(is_concept, is_member)).tolist()
+    positives, members = (is_concept & is_member)[:, chosen], is_member[:, chosen]
+    groups: dict[bytes, int] = {}
+    member_set = np.array([groups.setdefault(np.packbits(column).tobytes(), len(groups)) for column in members.T], dtype=np.int64)
+    first_of_group = [int(np.flatnonzero(member_set == group)[0]) for group in range(len(groups))]
+    n_texts = np.concatenate([positives.sum(axis=0), members[:, first_of_group].sum(axis=0)]).astype(np.int64)
+    names = tuple(concepts[index] for index in chosen)
+    return LanguageSets(language, rows, first, names, positives, members, member_set, n_texts)
 
 
 def sets_frame(sets: tuple[LanguageSets, ...]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,8 +105,8 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
 
 
 def to_json(data: Mapping[str, Any]) -> bytes:
-    """Readable JSON with a newline at the end."""
-    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    """Readable JSON with a newline at the end; typed records inside it are written as objects."""
+    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, default=msgspec.to_builtins) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from zlib import crc32
 
 from actlas.store import layout
-from actlas.store.files.atomic import read_json
 from actlas.store.files.locks import Claim
 from actlas.store.layout import TextBlock
+from actlas.store.records import CheckpointRecord, read_record
 from actlas.store.write.state_writer import in_states
 
 
@@ -37,7 +37,7 @@ class BlockClaims:
     def weight_hash(self) -> str | None:
         """Of the weights that the checkpoint was begun with; None if it was not."""
         begun = self.folder / "begun.json"
-        return str(read_json(begun)["weight_hash"]) if begun.exists() else None
+        return read_record(begun, CheckpointRecord.from_json).weight_hash if begun.exists() else None
 
     def record(self, block: TextBlock) -> Path:
         """Where the commit record of a block is, or will be."""

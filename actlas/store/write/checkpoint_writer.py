@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
-from actlas.store.corpus.text_sets import text_sets
 from actlas.store.files.atomic import (
     clear_temporaries,
     create_once,
@@ -70,7 +69,7 @@ class CheckpointWriter:
 
     def _begin_states(self, states: StatePlan) -> None:
         store = self.store
-        sets = text_sets(store.corpus)
+        sets = store.corpus.text_sets
         pooling, sync = store.recipe.pooling, store.sync
         self.states = StateWriter(
             store.path, self.checkpoint.id, states, sets, store.codec, store.threads.pool, pooling=pooling, sync=sync
@@ -190,7 +189,7 @@ class CheckpointWriter:
             "n_tokens": n_counted.tolist(),
             "loss_sum": values.loss_sum,
             "loss_tokens": values.loss_tokens,
-            "shards": [shard.to_json() for shard in shards],
+            "shards": shards,
         }
         if self.states is None:
             return store.threads.finisher.submit(self._commit_placed, block.index, record, placements)
@@ -290,7 +289,7 @@ class CheckpointWriter:
             "cubes": sorted(self.cubes),
             "token_cubes": sorted(self.token_cubes),
             "counts": sorted(self.counts),
-            "shards": [shard.to_json() for shard in shards],
+            "shards": shards,
         }
         write_atomically(self.folder / "checkpoint.json", [to_json(about)], sync=self.store.sync)
 

@@ -20,11 +20,6 @@ from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import create_array, write_shards
 
 
-def score_manifest(root: Path, checkpoint: str, site: str, pooling: str) -> Path:
-    """Folder of the commit records of the scores of one cube."""
-    return root / layout.manifest_path(checkpoint) / "scores" / f"{site}.{pooling}"
-
-
 class ScoreWriter:
     """Writes the scores of one cube. Made by `Store.score_writer`.
 
@@ -111,7 +106,7 @@ class ScoreWriter:
             block = values[stat].astype(plan.dtype, copy=False)[:, :, np.newaxis, :]
             at = (0, 0, layer, 0)
             shards += write_shards(self._root, f"{self._path}/{stat}", plan, self._codec, block, start=at, pool=self._pool)
-        write_atomically(self._record(layer), [to_json({"layer": layer, "shards": [shard.to_json() for shard in shards]})])
+        write_atomically(self._record(layer), [to_json({"layer": layer, "shards": shards})])
 
     def finish(self) -> None:
         """Make the scores visible.

@@ -19,11 +19,12 @@ from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
-from actlas.store.corpus.text_sets import sets_frame, text_sets
+from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.atomic import clear_temporaries, create_once, read_json, to_json, write_atomically
 from actlas.store.files.codecs import CODECS, DEFAULT_CODEC, Codec
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import ShardThreads
+from actlas.store.records import begun_checkpoints, read_about
 from actlas.store.states import StatePlan
 from actlas.store.values import Shapes, TokenIds
 from actlas.store.write.block_claims import BlockClaims
@@ -90,11 +91,12 @@ class StoreWriter:
 
     def _existing(self) -> dict[str, Any] | None:
         """What the store there says of itself; None if there is none."""
-        root = self.path / "zarr.json"
-        if not root.exists():
+        if not (self.path / "zarr.json").exists():
             return None
-        about: dict[str, Any] = read_json(root)["attributes"].get("actlas", {})
-        check_recipe(Recipe.from_json(about["recipe"]) if "recipe" in about else None, self.recipe, self.path)
+        about = read_about(self.path)
+        if about is None:
+            raise RecipeMismatch(f"{self.path} is a zarr hierarchy that actlas did not make; extract into a new folder")
+        check_recipe(Recipe.from_json(about["recipe"]), self.recipe, self.path)
         return about
 
     def _create(self, tokens: TokenIds, sample: pl.DataFrame | None, texts_per_block: int, codec: str) -> dict[str, Any]:
@@ -139,7 +141,7 @@ class StoreWriter:
         self._write(layout.TEXTS, [parquet_bytes(texts)])
         self._write(layout.LABELS, [parquet_bytes(self.corpus.labels)])
         if self.recipe.states is not None:
-            self._write(layout.STATE_SETS, [parquet_bytes(sets_frame(text_sets(self.corpus)))])
+            self._write(layout.STATE_SETS, [parquet_bytes(sets_frame(self.corpus.text_sets))])
         about = {
             "format": layout.FORMAT_VERSION,
             "recipe": self.recipe.to_json(),
@@ -201,25 +203,22 @@ class StoreWriter:
 
 def same_weights(path: Path, checkpoint_id: str, weight_hash: str) -> list[str]:
     """Other checkpoints of the store at `path`, begun or complete, that hold the very same weights; none if there is no store."""
-    begun = [read_json(record) for record in sorted((path / "manifests").glob("*/begun.json"))]
     return [
-        str(record["checkpoint"])
-        for record in begun
-        if record["checkpoint"] != checkpoint_id and record.get("weight_hash") == weight_hash
+        record.checkpoint
+        for record in begun_checkpoints(path)
+        if record.checkpoint != checkpoint_id and record.weight_hash == weight_hash
     ]
 
 
-def check_recipe(there: Recipe | None, asked: Recipe, path: Path) -> None:
+def check_recipe(existing: Recipe, asked: Recipe, path: Path) -> None:
     """Refuse a run whose recipe differs from the store's.
 
     Raises:
         RecipeMismatch: Naming every field that differs.
     """
-    if there is None:
-        raise RecipeMismatch(f"{path} is a zarr hierarchy that actlas did not make; extract into a new folder")
-    if there == asked:
+    if existing == asked:
         return
-    was, now = there.to_json(), asked.to_json()
+    was, now = existing.to_json(), asked.to_json()
     names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     differs = "; ".join(f"{name} {was.get(name)!r} there, {now.get(name)!r} asked" for name in names)
     raise RecipeMismatch(f"one store holds one recipe, and {path} was made with another ({differs}). Extract into a new store")

@@ -1,8 +1,9 @@
 import numpy as np
 import polars as pl
+import pytest
 
 from actlas.store import corpus_from_frames
-from actlas.store.corpus.text_sets import sets_frame, text_sets
+from actlas.store.corpus.text_sets import has_answer, sets_frame
 
 TEXTS = pl.DataFrame({"text": list("abcdefg"), "language": ["en"] * 4 + ["es"] * 3})
 LABELS = {
@@ -19,7 +20,7 @@ def corpus():
 
 
 def test_positives_of_each_concept_then_the_members_that_concepts_share():
-    english, spanish = text_sets(corpus())
+    english, spanish = corpus().text_sets
     assert english.concepts == ("fire", "salt", "water")
     assert english.member_set.tolist() == [0, 0, 1]
     assert english.n_texts.tolist() == [2, 2, 1, 4, 3]
@@ -31,7 +32,7 @@ def test_positives_of_each_concept_then_the_members_that_concepts_share():
 
 
 def test_the_table_says_what_each_set_is():
-    frame = sets_frame(text_sets(corpus()))
+    frame = sets_frame(corpus().text_sets)
     assert frame["set"].to_list() == list(range(9))
     assert frame.filter(pl.col("concept") == "water").select("set", "language", "member_set", "n_texts").rows() == [
         (2, "en", 4, 1),
@@ -39,3 +40,24 @@ def test_the_table_says_what_each_set_is():
     ]
     members = frame.filter(pl.col("concept").is_null())
     assert members["set"].to_list() == members["member_set"].to_list() == [3, 4, 7, 8]
+
+
+def test_the_sets_of_a_corpus_are_made_once():
+    whole = corpus()
+    assert whole.text_sets is whole.text_sets
+
+
+def test_an_answer_needs_a_positive_and_a_negative_text_among_the_members():
+    is_concept = np.array([[True, True, False, True], [False, True, False, True]])
+    is_member = np.array([[True, True, True, True], [True, True, True, False]])
+    assert has_answer(is_concept, is_member).tolist() == [True, False, False, False]
+
+
+def test_a_corpus_says_which_concepts_have_an_answer_in_a_language():
+    whole = corpus()
+    assert whole.has_answer("en", "salt")
+    assert not whole.has_answer("es", "salt")
+    with pytest.raises(KeyError, match="no texts in language 'fr'"):
+        whole.has_answer("fr", "salt")
+    with pytest.raises(KeyError, match="no concept snow"):
+        whole.has_answer("en", "snow")

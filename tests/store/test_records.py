@@ -1,0 +1,182 @@
+"""Records are read once, read again when they changed, and typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from actlas.errors import DamagedStore, FormatTooNew
+from actlas.query import open_store, score_neurons
+from actlas.store import Store
+from actlas.store.files.atomic import to_json
+from actlas.store.records import (
+    BlockRecord,
+    CheckpointRecord,
+    ShardRecord,
+    begun_checkpoints,
+    block_record,
+    read_about,
+    read_record,
+)
+from actlas.testing.planted import Planting, planted_store
+from tests.store.conftest import Planted
+
+OLD = Path(__file__).resolve().parent.parent / "data" / "store_v1"
+PLANTING = Planting(
+    languages=("en", "es"),
+    concepts=("salt", "water"),
+    n_groups=12,
+    sites={"attn_out": (2, 5), "mlp_hidden": (1, 7)},
+    steps=(0, 64),
+    sharing=(0.0, 1.0),
+    n_planted=2,
+    texts_per_block=16,
+)
+QUESTION = "SELECT checkpoint, site, layer, neuron, ap FROM scores WHERE checkpoint = 'planted-step64' AND neuron = 3"
+
+
+@contextmanager
+def counted_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every record of a store that is read inside, as often as it is read."""
+    reads: list[str] = []
+    read_bytes, opened = Path.read_bytes, Path.open
+
+    def count(file: Path) -> None:
+        if file.suffix == ".json" and path / "manifests" in file.parents:
+            reads.append(str(file.relative_to(path)))
+
+    def counting_read(file: Path) -> bytes:
+        count(file)
+        return read_bytes(file)
+
+    def counting_open(file: Path, *args: object, **options: object) -> object:
+        count(file)
+        return opened(file, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", counting_read)
+        patched.setattr(Path, "open", counting_open)
+        yield reads
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("records") / "run.actlas"
+    planted_store(path, PLANTING)
+    score_neurons(path, stats=("ap", "mean"))
+    return path
+
+
+def test_a_question_reads_each_record_once_and_the_next_question_none(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(scored)
+    with counted_reads(scored, monkeypatch) as reads:
+        first = store.sql(QUESTION)
+    assert first.height == 3 * 4  # three neurons, two languages, two concepts
+    assert reads
+    assert len(reads) == len(set(reads)) <= 2 + 4  # two checkpoints with two scored sites each
+    for question in (QUESTION, "SELECT count(*) FROM checkpoints", "SELECT value FROM activations WHERE neuron = 1 LIMIT 1"):
+        with counted_reads(scored, monkeypatch) as reads:
+            store.sql(question)
+            assert store.checkpoints == ["planted-step0", "planted-step64"]
+            store.cube("planted-step64", "attn_out")
+            store.scores("planted-step64", "attn_out")
+            store.scored_sites("planted-step0")
+        assert reads == []
+    store.close()
+
+
+def test_a_snapshot_stays_while_nothing_is_committed_and_says_what_there_is(scored: Path) -> None:
+    store = Store(scored)
+    snapshot = store.snapshot()
+    assert store.snapshot() is snapshot
+    assert list(snapshot.checkpoints) == store.checkpoints
+    sites = ("attn_out", "mlp_hidden")
+    assert list(snapshot.scores) == [(name, site) for name in ("planted-step0", "planted-step64") for site in sites]
+    assert snapshot.scores["planted-step0", "attn_out"].stats == ("ap", "mean")
+    assert snapshot.checkpoints["planted-step64"].step == 64
+    assert snapshot.checkpoints["planted-step64"].shapes["attn_out"] == (2, 5, 24)
+
+
+def test_what_another_process_commits_is_noticed(scored: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(scored, tmp_path / "copy"))
+    store = Store(path)
+    before = store.snapshot()
+
+    def elsewhere(code: str) -> None:
+        subprocess.run([sys.executable, "-c", f"path = {str(path)!r}\n{code}"], check=True, timeout=120)
+
+    elsewhere("from actlas.query import score_neurons; score_neurons(path, stats=('auroc',), overwrite=True)")
+    rescored = store.snapshot()
+    assert rescored is not before
+    assert store.scores("planted-step0", "attn_out").stats == ("auroc",)
+    assert rescored.checkpoints["planted-step0"] is before.checkpoints["planted-step0"], "only what changed is read again"
+
+    elsewhere("import shutil; shutil.rmtree(path + '/manifests/planted-step64/scores')")
+    assert store.scored_sites("planted-step64") == []
+    assert len(store.snapshot().scores) == 2
+
+    elsewhere("import shutil; shutil.rmtree(path + '/manifests/planted-step64')")
+    assert store.checkpoints == ["planted-step0"]
+    elsewhere(
+        "from pathlib import Path; from tests.store.test_records import PLANTING\n"
+        "from actlas.testing.planted import planted_store; planted_store(Path(path), PLANTING)"
+    )
+    assert store.checkpoints == ["planted-step0", "planted-step64"]
+
+
+def test_typed_records_are_written_as_the_same_json() -> None:
+    shard = ShardRecord("cubes/a/c/0", 12, 99)
+    block = BlockRecord(0, 8, (3, 4), 1.5, 7, (shard,))
+    plain = {"path": "cubes/a/c/0", "n_bytes": 12, "crc32c": 99}
+    as_dicts = {"start": 0, "stop": 8, "n_tokens": [3, 4], "loss_sum": 1.5, "loss_tokens": 7, "shards": [plain]}
+    assert to_json({"block": block}) == to_json({"block": as_dicts})
+    assert block_record(json.loads(to_json({"block": block}))["block"]) == block
+
+
+def test_records_of_the_first_format_are_read() -> None:
+    record = read_record(OLD / "manifests/planted-step64/checkpoint.json", CheckpointRecord.from_json)
+    assert (record.step, record.states, record.counts) == (64, {}, ("mlp_hidden",))
+    assert record.n_tokens == {"en": 100, "es": 95}
+    assert record.provenance["shards"][0]["n_bytes"] == record.shards[0].n_bytes
+    assert [record.checkpoint for record in begun_checkpoints(OLD)] == ["planted-step0", "planted-step64"]
+
+
+def test_a_provenance_that_is_changed_by_its_reader_stays_as_it_is_in_the_store(scored: Path) -> None:
+    store = Store(scored)
+    store.checkpoint("planted-step0")["step"] = 5
+    assert store.checkpoint("planted-step0")["step"] == 0
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"checkpoint": 5, "model": "m"}'])
+def test_a_record_that_is_none_is_named(text: str, store_path: Path) -> None:
+    record = store_path / "manifests/model-step1/checkpoint.json"
+    record.write_text(text)
+    with pytest.raises(DamagedStore, match=r"checkpoint\.json is not the record that it should be"):
+        Store(store_path).checkpoint("model-step1")
+
+
+def test_a_later_format_says_so(store_path: Path, planted: Planted) -> None:
+    root = store_path / "zarr.json"
+    about = json.loads(root.read_text())
+    about["attributes"]["actlas"]["format"] = 99
+    root.write_text(json.dumps(about))
+    for attempt in (lambda: Store(store_path), lambda: Store.at(store_path), lambda: planted.writer(store_path)):
+        with pytest.raises(FormatTooNew, match=r"has format 99, and this version of actlas reads formats up to \d+; install"):
+            attempt()
+
+
+def test_a_folder_without_a_store_has_none(tmp_path: Path, store_path: Path) -> None:
+    assert Store.at(tmp_path / "nothing") is None
+    assert read_about(tmp_path) is None
+    (tmp_path / "zarr.json").write_text('{"attributes": {}}')
+    assert Store.at(tmp_path) is None
+    store = Store.at(store_path, "a")
+    assert isinstance(store, Store)
+    assert store.mode == "a"
