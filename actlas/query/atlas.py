@@ -108,9 +108,8 @@ class Atlas(Store):
         with self._opening:
             sources = table_sources(self, max_rows=self.max_rows, refusals=refusals)
             state = (
-                tuple(self.checkpoints),
+                self.snapshot(),
                 tuple((name, path, path.stat().st_mtime_ns) for name, paths in sources.files.items() for path in paths),
-                tuple(sorted(path.stat().st_mtime_ns for path in self.path.glob("manifests/*/scores/*/done.json"))),
                 (self.max_rows, self.threads, self.memory_limit),
             )
             if self._session is None or state != self._state:

@@ -108,6 +108,15 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         """Sites with a cube or with states, sorted."""
         return sorted({*self.cubes, *self.states})
 
+    def shape(self, site: str) -> tuple[int, int]:
+        """Layers and neurons of a site with a cube or with states.
+
+        Raises:
+            KeyError: If it has neither.
+        """
+        layers, neurons = self.shapes[site][:2] if site in self.shapes else self.states[site]
+        return (layers, neurons)
+
 
 class ScoreRecord(msgspec.Struct, frozen=True, eq=False):
     """What the scores of one cube are.

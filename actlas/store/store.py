@@ -162,11 +162,9 @@ class Store:
     def shape(self, checkpoint: str, site: str) -> tuple[int, int]:
         """Layers and neurons of a site with a cube or with states."""
         record = self._checkpoint(checkpoint)
-        shapes = {**record.states, **record.shapes}
-        if site not in shapes:
+        if site not in record.sites:
             raise self._no_cube(checkpoint, site)
-        layers, neurons = shapes[site][:2]
-        return (layers, neurons)
+        return record.shape(site)
 
     # Reading
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import shutil
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,23 +49,16 @@ QUESTION = "SELECT checkpoint, site, layer, neuron, ap FROM scores WHERE checkpo
 def counted_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every record of a store that is read inside, as often as it is read."""
     reads: list[str] = []
-    read_bytes, opened = Path.read_bytes, Path.open
+    opened = io.open
 
-    def count(file: Path) -> None:
-        if file.suffix == ".json" and path / "manifests" in file.parents:
-            reads.append(str(file.relative_to(path)))
-
-    def counting_read(file: Path) -> bytes:
-        count(file)
-        return read_bytes(file)
-
-    def counting_open(file: Path, *args: object, **options: object) -> object:
-        count(file)
+    def counting(file: object, *args: Any, **options: Any) -> Any:
+        if isinstance(file, str | Path) and Path(file).suffix == ".json" and path / "manifests" in Path(file).parents:
+            reads.append(str(Path(file).relative_to(path)))
         return opened(file, *args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", counting_read)
-        patched.setattr(Path, "open", counting_open)
+        patched.setattr(io, "open", counting)
+        patched.setattr(builtins, "open", counting)
         yield reads
 
 

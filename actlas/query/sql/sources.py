@@ -11,9 +11,11 @@ import polars as pl
 
 from actlas.errors import ActlasError, TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
+from actlas.names import Recipe
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
 from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS
+from actlas.store.records import Snapshot
 from actlas.store.store import Store
 
 
@@ -84,15 +86,16 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
     for name in store.table_names():
         if parts := tuple(store.table_files(name)):
             files[name] = parts
+    snapshot = store.snapshot()
     frames = {
-        "checkpoints": partial(_checkpoint_frame, store),
+        "checkpoints": partial(_checkpoint_frame, store.recipe, snapshot),
         "languages": partial(_language_frame, store),
-        "cubes": partial(_cube_frame, store),
+        "cubes": partial(_cube_frame, store.recipe, snapshot),
     }
-    scans = {"activations": lambda: scan_grid(activation_grid(store), max_rows=max_rows, refusals=refusals)}
+    scans = {"activations": lambda: scan_grid(activation_grid(store, snapshot), max_rows=max_rows, refusals=refusals)}
     if any((store.path / "scores").glob("*")):
-        frames["score_sources"] = partial(_exactness_frame, store)
-        scans["scores"] = lambda: scan_grid(score_grid(store), max_rows=max_rows, refusals=refusals)
+        frames["score_sources"] = partial(_exactness_frame, snapshot)
+        scans["scores"] = lambda: scan_grid(score_grid(store, snapshot), max_rows=max_rows, refusals=refusals)
     return TableSources(files, joined, frames, scans, str(store.path))
 
 
@@ -130,12 +133,12 @@ def _token_frame(store: Store) -> pl.DataFrame:
     return TABLES["tokens"].conform(frame.with_columns(missing))
 
 
-def _checkpoint_frame(store: Store) -> pl.DataFrame:
-    records = [{**store.checkpoint(name), "position": position} for position, name in enumerate(store.checkpoints)]
+def _checkpoint_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
+    records = [{**record.provenance, "position": position} for position, record in enumerate(snapshot.checkpoints.values())]
     columns = TABLES["checkpoints"].columns
     rows = [{name: record.get(name) for name in columns} for record in records]
-    recipe = {"backend": store.recipe.backend, "dtype": store.recipe.dtype}
-    filled = [{**row, **{key: row[key] or value for key, value in recipe.items()}} for row in rows]
+    defaults = {"backend": recipe.backend, "dtype": recipe.dtype}
+    filled = [{**row, **{key: row[key] or value for key, value in defaults.items()}} for row in rows]
     return pl.DataFrame(filled, schema=dict(columns))
 
 
@@ -148,42 +151,39 @@ def _language_frame(store: Store) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict(TABLES["languages"].columns), orient="row")
 
 
-def _cube_frame(store: Store) -> pl.DataFrame:
+def _cube_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
     rows = []
-    for checkpoint in store.checkpoints:
-        for site, (layers, neurons, texts) in sorted(store.checkpoint(checkpoint)["shapes"].items()):
-            rows.append((checkpoint, site, store.recipe.pooling, layers, neurons, texts, store.recipe.dtype))
+    for checkpoint, record in snapshot.checkpoints.items():
+        for site, (layers, neurons, texts) in sorted(record.shapes.items()):
+            rows.append((checkpoint, site, recipe.pooling, layers, neurons, texts, recipe.dtype))
     return pl.DataFrame(rows, schema=dict(TABLES["cubes"].columns), orient="row")
 
 
-def _exactness_frame(store: Store) -> pl.DataFrame:
+def _exactness_frame(snapshot: Snapshot) -> pl.DataFrame:
     """Table `score_sources`."""
     rows = []
-    for checkpoint in store.checkpoints:
-        for site in store.scored_sites(checkpoint):
-            settings = store.scores(checkpoint, site).settings
-            exactness = settings.get("sources", {})
-            source = "states" if exactness else "cube"
-            for stat in score_stats(store, checkpoint, site):
-                rows.append((checkpoint, site, stat, source, exactness.get(stat, "exact"), settings["threshold"]))
+    for (checkpoint, site), record in snapshot.scores.items():
+        exactness = record.settings.get("sources", {})
+        source = "states" if exactness else "cube"
+        for stat in record.stats:
+            rows.append((checkpoint, site, stat, source, exactness.get(stat, "exact"), record.settings["threshold"]))
     return pl.DataFrame(rows, schema=dict(TABLES["score_sources"].columns), orient="row")
 
 
-def activation_grid(store: Store) -> ActivationGrid:
+def activation_grid(store: Store, snapshot: Snapshot) -> ActivationGrid:
     """What table `activations` is read from."""
-    return ActivationGrid(store, _cube_frame(store), store.corpus.texts)
+    return ActivationGrid(store, _cube_frame(store.recipe, snapshot), store.corpus.texts)
 
 
-def score_grid(store: Store) -> ScoreGrid:
+def score_grid(store: Store, snapshot: Snapshot) -> ScoreGrid:
     """What table `scores` is read from.
 
     Raises:
         TableNotFound: If no neuron was scored.
     """
     rows = [
-        (checkpoint, site, *store.shape(checkpoint, site), list(score_stats(store, checkpoint, site)))
-        for checkpoint in store.checkpoints
-        for site in store.scored_sites(checkpoint)
+        (checkpoint, site, *snapshot.checkpoints[checkpoint].shape(site), list(record.stats))
+        for (checkpoint, site), record in snapshot.scores.items()
     ]
     schema = {"checkpoint": pl.String, "site": pl.String, "n_layers": pl.Int32, "n_neurons": pl.Int32}
     cubes = pl.DataFrame(rows, schema={**schema, "stats": pl.List(pl.String)}, orient="row")

@@ -166,7 +166,7 @@ def test_conjunctions_are_split_and_hints_left_out() -> None:
 
 
 def test_what_is_not_understood_stays(scored: Atlas) -> None:
-    grid = activation_grid(scored)
+    grid = activation_grid(scored, scored.snapshot())
     predicate = (pl.col("layer") == 1) & (pl.col("value") > 0) & (pl.col("neuron") == pl.col("layer"))
     box, left = plan_box(grid, predicate)
     assert box["layer"].tolist() == [1]
