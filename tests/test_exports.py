@@ -189,7 +189,6 @@ NOT_YET = {
     "top_experts",
     "top_texts",
     "train_probes",
-    "verify",
 }
 
 

@@ -111,6 +111,16 @@ class Store:
 
         The same object comes back while nothing was committed, by this process or another one; reading it costs no more than
         asking the file system when each record was written.
+
+        Returns:
+            The snapshot: `checkpoints`, id -> `CheckpointRecord`, by step, and `scores`, (checkpoint, site) -> `ScoreRecord`.
+
+        Example:
+            >>> snapshot = store.snapshot()
+            >>> [(record.checkpoint, record.step) for record in snapshot.checkpoints.values()][0]
+            ('planted-step0', 0)
+            >>> snapshot is store.snapshot()
+            True
         """
         return self._records.snapshot()
 
@@ -286,7 +296,19 @@ class Store:
         return ScoreCube(checkpoint, site, arrays, record.languages, record.concepts, dict(record.settings))
 
     def score_record(self, checkpoint: str, site: str) -> ScoreRecord | None:
-        """What the scores of a site are, without opening them; None where they are not complete."""
+        """What the scores of a site are, without opening them.
+
+        Args:
+            checkpoint: Id, as in `checkpoints`.
+            site: As in `sites` or `state_sites`.
+
+        Returns:
+            Its statistics, languages, concepts and settings; None where the scores are not complete.
+
+        Example:
+            >>> store.score_record("planted-step0", store.sites("planted-step0")[0]).stats[:2]
+            ('ap', 'auroc')
+        """
         return self._records.scores(checkpoint, site)
 
     def scored_sites(self, checkpoint: str) -> list[str]:

@@ -47,10 +47,7 @@ def verify(store: Store | Path | str, progress: Callable[[int, int], None] | Non
         StoreNotFound: If there is no store at the path.
 
     Example:
-        >>> import tempfile
-        >>> from actlas.testing.planted import planted_store
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     result = verify(planted_store(f"{folder}/run.actlas"))
+        >>> result = verify(store)
         >>> result.n_shards > 0, result.damage
         (True, ())
     """

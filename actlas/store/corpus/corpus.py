@@ -129,8 +129,22 @@ class Corpus:
     def has_answer(self, language: str, concept: str) -> bool:
         """Whether a language has a positive and a negative text of a concept; scores are null where it has not.
 
+        Args:
+            language: One of `languages`.
+            concept: One of `concepts`.
+
+        Returns:
+            Whether the concept can be scored on the language's texts.
+
         Raises:
             KeyError: If the language or the concept is not in the corpus.
+
+        Example:
+            >>> texts = pl.DataFrame({"text": ["water", "sand", "agua"], "language": ["en", "en", "es"]})
+            >>> labels = pl.DataFrame({"text_id": [0, 1, 2], "concept": ["water"] * 3, "is_concept": [True, False, True]})
+            >>> corpus = corpus_from_frames(texts, labels)
+            >>> corpus.has_answer("en", "water"), corpus.has_answer("es", "water")
+            (True, False)
         """
         number = self.languages.index(language) if language in self.languages else -1
         if number < 0 or concept not in self.concepts:
