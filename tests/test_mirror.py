@@ -35,7 +35,6 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "extract/backends/vllm/link.py": ("extract/backends/vllm/test_engine.py",),
     "extract/backends/vllm/worker.py": ("extract/backends/vllm/test_engine.py", "extract/backends/vllm/test_hooks.py"),
     "extract/options.py": ("extract/run/test_sweep.py", "cli/test_cli.py"),
-    "extract/parallel/worker.py": ("extract/parallel/test_devices.py",),
     "extract/pooling/batch.py": ("extract/pooling/test_pool.py",),
     "extract/pooling/stage.py": ("extract/pooling/test_pool.py",),
     "extract/results.py": ("extract/run/test_sweep.py",),

@@ -57,14 +57,14 @@ def extract_activations(
 
 def _elsewhere(models: Models, corpus: Corpus | Path | str, request: Request, progress: ProgressCallback) -> ExtractSummary:
     """The same in other processes."""
-    from actlas.extract.parallel.worker import Call
+    from actlas.extract.parallel.worker import RemoteRequest
 
     chosen = request.options
     if isinstance(corpus, Corpus):
         raise ExtractionError("other processes read the corpus from its folder; write it with Corpus.write and name that")
     given = [models] if isinstance(models, str | Path | Checkpoint) else models
     named = tuple(model if isinstance(model, Checkpoint) else str(model) for model in given)
-    call = Call(named, str(corpus), request)
+    call = RemoteRequest(named, str(corpus), request)
     if chosen.dask:
         from actlas.extract.parallel.dask_cluster import run_on_dask
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import Any
 from actlas.errors import BackendUnavailable, ExtractionError
 from actlas.extract.backends.registry import get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
+from actlas.extract.child import error_from_json, error_to_json
 from actlas.extract.inputs.tokens import TokenCache
 from actlas.extract.parallel.devices import MAX_LOST
-from actlas.extract.parallel.worker import Call, error_from, merged, summary_from
+from actlas.extract.parallel.worker import RemoteRequest, merged, summary_from
 from actlas.extract.results import ExtractSummary, Progress, ProgressCallback, TotalProgress
 from actlas.extract.run.prepare import engine_settings
 
@@ -28,22 +29,22 @@ try:
     import dask
     import distributed
 except ImportError as error:
-    raise BackendUnavailable(f"--dask needs {error.name}: pip install 'actlas[dask]'") from error
+    raise BackendUnavailable(f"a run on Dask workers needs {error.name}: pip install 'actlas[dask]'") from error
 
 #: Topic under which workers report.
 _TOPIC = "actlas-progress"
 #: Seconds in which a scheduler has to answer.
 _ANSWERS_WITHIN = 10
-#: Of a worker's process, whose tasks are of one corpus after all.
+#: Kept by a worker's process, because all of its tasks are of one corpus.
 _texts = TokenCache()
 
 
 class _Cancelled(Exception):
-    """Nobody waits for this task any more."""
+    """The client that waits for this task is gone, or wants it no more."""
 
 
-def run_part(call: str) -> str:
-    """A worker's side: run a call and give back its summary, or the error, as text."""
+def run_part(remote: str) -> str:
+    """A worker's side: do what is asked and give back the summary, or the error, as text."""
     worker = distributed.get_worker()
     key = worker.get_current_task()
 
@@ -52,12 +53,12 @@ def run_part(call: str) -> str:
         task = worker.state.tasks.get(key)
         if task is None or task.state == "cancelled":
             raise _Cancelled(f"task {key} was cancelled")
-        worker.log_event(_TOPIC, json.dumps({"who": worker.name, "progress": asdict(progress)}, default=str))
+        worker.log_event(_TOPIC, json.dumps({"worker": worker.name, "progress": asdict(progress)}, default=str))
 
     try:
-        return json.dumps({"summary": asdict(Call.from_json(call).run(report, _texts.tokenise))})
+        return json.dumps({"value": asdict(RemoteRequest.from_json(remote).run(report, _texts.tokenise))})
     except Exception as error:
-        return json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}})
+        return json.dumps({"error": error_to_json(error)})
 
 
 def missing_here(paths: list[str]) -> list[str]:
@@ -88,24 +89,28 @@ def check_folders(client: Any, store: Path, corpus: Path) -> None:
             )
 
 
-def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> ExtractSummary:
-    """Run `call` on the workers of a scheduler.
+def run_on_dask(remote: RemoteRequest, address: str, progress: ProgressCallback) -> ExtractSummary:
+    """Do what `remote` asks on the workers of a scheduler.
 
     Args:
-        call: What to do.
+        remote: What to do.
         address: Of the scheduler, or "local:N" for a cluster of N processes on this machine.
         progress: Called with a `Progress` now and then.
+
+    Returns:
+        What all workers did together.
 
     Raises:
         ActlasError: What a task raised.
         ExtractionError: If the cluster can not be reached, has no workers, loses them again and again, or if some of them do not
             see the corpus or the store's folder.
     """
-    options, store = call.request.options, call.request.store
+    options, store = remote.request.options, remote.request.store
     # workers have working folders of their own
-    call = replace(call, corpus=str(Path(call.corpus).absolute()), request=replace(call.request, store=store.absolute()))
+    request = replace(remote.request, store=store.absolute())
+    remote = replace(remote, corpus=str(Path(remote.corpus).absolute()), request=request)
     engine = get_backend(options.backend, engine_settings(options))
-    checkpoints = resolve_models(list(call.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
+    checkpoints = resolve_models(list(remote.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
     checkpoints = [
         replace(one, model=str(Path(one.model).absolute())) if Path(one.model).exists() else one  # a hub id stays
         for one in checkpoints
@@ -114,43 +119,49 @@ def run_on_dask(call: Call, address: str, progress: ProgressCallback) -> Extract
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
         if not n_workers:
             raise ExtractionError(f"the Dask scheduler at {address} has no workers; start some with: dask worker {address}")
-        if Path(call.corpus).exists():  # one that is not there is refused in the words of whoever reads it
-            check_folders(client, call.request.store, Path(call.corpus))
+        if Path(remote.corpus).exists():  # one that does not exist is refused by the first task that reads it
+            check_folders(client, request.store, Path(remote.corpus))
         client.subscribe_topic(_TOPIC, _listener(TotalProgress(progress)))
-        by_checkpoint = []
-        for checkpoint in checkpoints:
-            tasks = []
-            for part in range(1, n_workers + 1):
-                shared = call.with_options(dask=None, steps=None, revisions=(), part=(part, n_workers))
-                tasks.append(replace(shared, models=(checkpoint,)).to_json())
-            by_checkpoint.append(tasks)
-        futures = [[client.submit(run_part, task, pure=False) for task in tasks] for tasks in by_checkpoint]
-        try:
-            answers = client.gather(futures)
-        except distributed.KilledWorker as error:
-            raise ExtractionError(
-                f"a part was given up, for workers died at it again and again ({error}). What was committed stays; the same "
-                "command goes on from there"
-            ) from error
-        finally:
-            client.cancel([future for tasks in futures for future in tasks])
-    summaries = []
-    for tasks in answers:
-        found = [json.loads(answer) for answer in tasks]
-        for answer in found:
-            if "error" in answer:
-                raise error_from(answer["error"], "a Dask worker")
-        summaries.append(merged([summary_from(answer["summary"]) for answer in found]))
+        parts = [
+            remote.with_options(dask=None, steps=None, revisions=(), part=(number, n_workers))
+            for number in range(1, n_workers + 1)
+        ]
+        tasks = [[replace(part, models=(checkpoint,)).to_json() for part in parts] for checkpoint in checkpoints]
+        summaries = [_merged_answers(answers) for answers in _run_tasks(client, tasks)]
     warnings = tuple(dict.fromkeys(line for summary in summaries for line in summary.warnings))
     results = tuple(result for summary in summaries for result in summary.checkpoints)
     return replace(summaries[0], store=str(store), checkpoints=results, warnings=warnings)
 
 
+def _run_tasks(client: Any, tasks: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The answer to each task."""
+    futures = [[client.submit(run_part, task, pure=False) for task in same] for same in tasks]
+    try:
+        answers: list[list[str]] = client.gather(futures)
+    except distributed.KilledWorker as error:
+        raise ExtractionError(
+            f"a part was given up, for workers died at it again and again ({error}). What was committed stays; the same call "
+            "goes on from there"
+        ) from error
+    finally:
+        client.cancel([future for same in futures for future in same])
+    return answers
+
+
+def _merged_answers(answers: Sequence[str]) -> ExtractSummary:
+    """What the parts of one checkpoint came to."""
+    messages = [json.loads(answer) for answer in answers]
+    for message in messages:
+        if "error" in message:
+            raise error_from_json(message["error"], "a Dask worker")
+    return merged([summary_from(message["value"]) for message in messages])
+
+
 def _listener(total: TotalProgress) -> Callable[[Any], None]:
     def listen(event: Any) -> None:
         _, text = event
-        heard = json.loads(text)
-        total.add(str(heard["who"]), Progress(**heard["progress"]))
+        data = json.loads(text)
+        total.add(str(data["worker"]), Progress(**data["progress"]))
 
     return listen
 
@@ -161,7 +172,7 @@ def _client(address: str) -> Iterator[Any]:
     dask.config.set({"distributed.scheduler.allowed-failures": MAX_LOST})
     if kind == "local":
         if not number.isdigit() or not int(number):
-            raise ExtractionError(f"--dask {address} names no number of processes; for two of them: --dask local:2")
+            raise ExtractionError(f"the Dask address {address!r} names no number of processes; for two of them it is 'local:2'")
         # one task at a time in a process of its own: models are large, and threads of one process would share its hooks
         with (
             distributed.LocalCluster(n_workers=int(number), threads_per_worker=1, dashboard_address=None) as cluster,

@@ -1,23 +1,18 @@
-"""A call of `extract_activations` that goes to another process as text, and what that process sends back.
+"""A call of `extract_activations` that goes to another process as text, and what that process answers.
 
-`python -m actlas.extract.parallel.worker` reads one call from its standard input and writes lines of JSON: reports, then the
-summary or the error. It ends when its standard input does, so nobody is left behind whatever becomes of the process that asked.
+`python -m actlas.extract.parallel.worker` is that process on this machine; see `actlas.extract.child` for what it reads and
+writes.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
 
-from actlas.errors import ActlasError, ExtractionError, error_named
+from actlas.extract.child import Command, Report, serve
 from actlas.extract.inputs.tokens import tokenise
 from actlas.extract.results import ExtractSummary, ProgressCallback
 from actlas.extract.run.prepare import Request, Tokenise, run_here
@@ -25,14 +20,14 @@ from actlas.names import Checkpoint
 
 
 @dataclass(frozen=True)
-class Call:
+class RemoteRequest:
     """What `extract_activations` is asked, in names, numbers and paths."""
 
     models: tuple[str | Checkpoint, ...]
     corpus: str
     request: Request
 
-    def with_options(self, **changes: Any) -> Call:
+    def with_options(self, **changes: Any) -> RemoteRequest:
         """The same with other options."""
         return replace(self, request=replace(self.request, options=replace(self.request.options, **changes)))
 
@@ -41,7 +36,7 @@ class Call:
         return msgspec.json.encode(self, enc_hook=str).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> Call:
+    def from_json(cls, text: str) -> RemoteRequest:
         """What `to_json` wrote."""
         return msgspec.json.decode(text, type=cls, dec_hook=lambda kind, value: kind(value))
 
@@ -55,17 +50,11 @@ def summary_from(data: Mapping[str, Any]) -> ExtractSummary:
     return msgspec.convert(data, ExtractSummary)
 
 
-def error_from(data: Mapping[str, str], where: str) -> ActlasError:
-    """An error of another process, of the same class where it is one of ours."""
-    kind, message = data["kind"], data["message"]
-    return error_named(kind, message) or ExtractionError(f"{where} stopped with {kind}: {message}")
-
-
 def merged(summaries: Sequence[ExtractSummary]) -> ExtractSummary:
     """What several processes did on one store, together: a checkpoint is extracted if one of them saw its last block."""
     results = []
     for same in zip(*(summary.checkpoints for summary in summaries), strict=True):
-        # whoever finished it knows the loss; the status of one who only shared it says less
+        # the process that finished it knows the loss; the status of one that shared it says less
         order = ("extracted", "there", "skipped", "shared")
         best = min(same, key=lambda result: order.index(result.status))
         n_texts = sum(result.n_texts for result in same)
@@ -76,29 +65,15 @@ def merged(summaries: Sequence[ExtractSummary]) -> ExtractSummary:
 
 
 def main() -> None:
-    """Serve one call."""
-    # the lines go where standard output was; whatever a library prints goes to standard error
-    lines = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    # Ctrl-C reaches every process of a terminal; who asked decides, and ends this one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    call = Call.from_json(sys.stdin.readline())
+    """Serve requests, one after the other."""
 
-    def end_with_the_caller() -> None:
-        sys.stdin.read()
-        os._exit(1)
+    def commands(report: Report) -> dict[str, Command]:
+        def run(request: str) -> dict[str, Any]:
+            return asdict(RemoteRequest.from_json(request).run(lambda progress: report(asdict(progress))))
 
-    threading.Thread(target=end_with_the_caller, daemon=True).start()
+        return {"run": run}
 
-    def send(kind: str, data: Any) -> None:
-        lines.write(json.dumps({kind: data}) + "\n")
-
-    try:
-        send("summary", asdict(call.run(lambda progress: send("progress", asdict(progress)))))
-    except Exception as error:
-        send("error", {"kind": type(error).__name__, "message": str(error)})
-    lines.flush()
-    os._exit(0)
+    serve(commands)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import pytest
 
 from actlas.cli import run
 from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
-from actlas.extract import extract_activations
+from actlas.extract import child, extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
-from actlas.extract.parallel import devices
 from actlas.extract.results import Progress
 from actlas.store.layout import text_blocks
 from actlas.store.store import Store
@@ -49,17 +48,17 @@ def test_two_processes_give_the_bytes_of_one(alone, contents, tiny_models, corpu
 
 def test_a_process_that_is_killed_is_replaced(alone, contents, tiny_models, corpus_folder, tmp_path, monkeypatch):
     started = []
-    begin = devices._Process.__init__
+    begin = child.Child.__init__
 
     def remembered(self, *args):
         begin(self, *args)
         started.append(self)
 
-    monkeypatch.setattr(devices._Process, "__init__", remembered)
+    monkeypatch.setattr(child.Child, "__init__", remembered)
 
     def kill_one(report):
         if report.stage == "extract" and len(started) == 2:
-            started[0]._process.send_signal(signal.SIGKILL)
+            os.kill(started[0].pid, signal.SIGKILL)
 
     summary = extract_activations(
         tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"), progress=kill_one
@@ -71,8 +70,8 @@ def test_a_process_that_is_killed_is_replaced(alone, contents, tiny_models, corp
 
 
 def test_processes_that_die_again_and_again_end_the_run(tiny_models, corpus_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(devices.sys, "executable", "/bin/false")
-    with pytest.raises(ExtractionError, match="died with status 1; .*the same command goes on from there"):
+    monkeypatch.setattr(child.sys, "executable", "/bin/false")
+    with pytest.raises(ExtractionError, match="died with status 1; .*the same call goes on from there"):
         extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"))
 
 
