@@ -6,6 +6,7 @@ The two conditions share nothing but the report, so they run side by side.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import logging
+from transformers.utils.logging import disable_progress_bar
 
 from actlas.demo.corpus import demo_corpus
 from actlas.demo.settings import STORES, Condition, K, model_folder, seconds_file
@@ -58,8 +59,22 @@ def build_in_this_process(condition: Condition, out: Path | str, progress: Progr
         Path of the store.
     """
     torch.set_num_threads(1)
-    logging.disable_progress_bar()  # a bar per written file would hide the lines of progress
-    return build_condition(condition, out, progress, TrainingSettings(condition=condition, seed=seed))
+    disable_progress_bar()  # a bar per written file would hide the lines of progress
+    with _kernel_lines(condition, progress):
+        return build_condition(condition, out, progress, TrainingSettings(condition=condition, seed=seed))
+
+
+@contextmanager
+def _kernel_lines(condition: Condition, progress: Progress) -> Iterator[None]:
+    """Shows what the kernels log, above all that they are compiled now, which takes longer than any other silent step."""
+    handler = logging.Handler()
+    handler.emit = lambda record: progress(f"{condition}: {record.getMessage()}")  # type: ignore[method-assign]
+    kernels = logging.getLogger("actlas.kernels")
+    kernels.addHandler(handler)
+    try:
+        yield
+    finally:
+        kernels.removeHandler(handler)
 
 
 def build_condition(

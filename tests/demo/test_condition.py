@@ -1,4 +1,5 @@
 import json
+import logging as python_logging
 import shutil
 from dataclasses import replace
 
@@ -105,3 +106,17 @@ def test_the_command_builds_the_condition_that_was_asked_for(monkeypatch, tmp_pa
         logging.enable_progress_bar()
     assert asked == {"condition": "mono", "out": tmp_path, "settings": TrainingSettings(condition="mono", seed=3)}
     assert capsys.readouterr().out == "built with 1 thread\n"
+
+
+def test_what_the_kernels_log_is_a_line_of_progress(monkeypatch, tmp_path):
+    kernels = python_logging.getLogger("actlas.kernels")
+    monkeypatch.setattr(kernels, "level", python_logging.INFO)
+    monkeypatch.setattr(condition_module, "build_condition", lambda *_: kernels.info("compiling kernels, once"))
+    n_threads, lines = torch.get_num_threads(), []
+    try:
+        condition_module.build_in_this_process("mono", tmp_path, lines.append)
+    finally:
+        torch.set_num_threads(n_threads)
+        logging.enable_progress_bar()
+    kernels.info("the demo is over")
+    assert lines == ["mono: compiling kernels, once"]

@@ -121,18 +121,21 @@ def _stream(
     block_bytes: int,
     progress: StepProgress | None,
 ) -> dict[str, RunningBest]:
-    from actlas.kernels import concept_scores
+    from actlas.kernels import concept_scores, prepare_labels
 
     rows = language_slices(store)
-    stacked = {language: tuple(np.hstack(part) for part in zip(*variants, strict=True)) for language, variants in labels.items()}
-    best = {language: RunningBest(is_concept.shape[1], k) for language, (is_concept, _) in stacked.items()}
+    stacked = {}
+    for language, variants in labels.items():
+        is_concept, is_member = (np.hstack(arrays) for arrays in zip(*variants, strict=True))
+        stacked[language] = prepare_labels(is_concept, is_member)
+    best = {language: RunningBest(prepared.n_concepts, k) for language, prepared in stacked.items()}
     done = 0
     for site in axis.sites:
         for block in neuron_blocks(store.cube(checkpoint, site), block_bytes=block_bytes):
             first = int(axis.index_of(site, block.layer, block.start))
-            for language, (is_concept, is_member) in stacked.items():
+            for language, prepared in stacked.items():
                 values = np.ascontiguousarray(block.values[:, rows[language]])
-                scores = concept_scores(values, is_concept, stats=("ap",), is_member=is_member, backend=backend)
+                scores = concept_scores(values, prepared, stats=("ap",), backend=backend)
                 best[language].add(first, on_host(scores["ap"]))
             done += block.values.shape[0]
             if progress is not None:

@@ -181,10 +181,13 @@ def _score_cube(
     settings: dict[str, Any],
     tell: Callable[[int, str], None],
 ) -> None:
-    from actlas.kernels import concept_scores
+    from actlas.kernels import concept_scores, prepare_labels
 
     corpus = store.corpus
-    labels = {language: corpus.concept_matrix(language) for language in corpus.languages}
+    labels = {}
+    for language in corpus.languages:
+        is_concept, is_member = corpus.concept_matrix(language)
+        labels[language] = prepare_labels(is_concept, None if is_member.all() else is_member)
     rows = language_slices(store)
     _, n_neurons, _ = cube.shape
     shape = (len(corpus.languages), len(corpus.concepts), n_neurons)
@@ -194,12 +197,10 @@ def _score_cube(
         if block.start == 0:
             layer_scores = {stat: np.full(shape, np.nan, layout.score_dtype(stat)) for stat in writer.stats}
         for at, language in enumerate(corpus.languages):
-            is_concept, is_member = labels[language]
             scores = concept_scores(
                 np.ascontiguousarray(block.values[:, rows[language]]),
-                is_concept,
+                labels[language],
                 stats=writer.stats,
-                is_member=None if is_member.all() else is_member,
                 threshold=settings["threshold"],
                 backend=settings["backend"],
             )

@@ -35,6 +35,16 @@ def test_halves_are_scored_on_their_own_texts(scored: Atlas, plain: Any) -> None
                 assert neurons(found[f"half_{half}"], language, concept) == wanted, (half, language, concept)
 
 
+def test_labels_of_all_variants_are_prepared_once_per_language(scored: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+    from actlas.kernels.cpu.plan import Plan
+
+    make, plans, blocks = Plan.of.__func__, [], []  # type: ignore[attr-defined]
+    monkeypatch.setattr(Plan, "of", classmethod(lambda *args, **kwargs: plans.append(1) or make(*args, **kwargs)))
+    rescored_experts(scored, CHECKPOINT, k=5, progress=lambda *args: blocks.append(1))
+    assert len(blocks) > 1
+    assert len(plans) <= len(scored.corpus.languages) + 1  # one more where the loops are compiled now
+
+
 def test_shuffled_labels_keep_their_numbers(scored: Atlas) -> None:
     labels = variant_labels(scored, ["en", "es"], ["salt", "water"], seed=0)
     for language, variants in labels.items():

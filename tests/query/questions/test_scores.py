@@ -73,6 +73,18 @@ def test_small_blocks_give_the_same(bare: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_labels_are_prepared_once_per_language_and_cube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from actlas.kernels.cpu.plan import Plan
+
+    path = planted_store(tmp_path / "store", Planting(sites={"mlp_pre": (1, 300)}, steps=(0,), sharing=(0.0,), token_sites={}))
+    n_languages = len(open_store(path).corpus.languages)
+    make, plans, blocks = Plan.of.__func__, [], []  # type: ignore[attr-defined]
+    monkeypatch.setattr(Plan, "of", classmethod(lambda *args, **kwargs: plans.append(1) or make(*args, **kwargs)))
+    score_neurons(path, block_bytes=1, progress=lambda *args: blocks.append(1))
+    assert len(blocks) == 3
+    assert len(plans) <= n_languages + 1  # one more where the loops are compiled now
+
+
 def test_a_stopped_run_goes_on(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, written = ScoreWriter.write_layer, []
 
