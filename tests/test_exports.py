@@ -106,7 +106,6 @@ NOT_YET = {
     "CheckpointWriter.claim_next",
     "CheckpointWriter.finish",
     "CheckpointWriter.flush",
-    "CheckpointWriter.is_committed",
     "CheckpointWriter.release_claims",
     "CheckpointWriter.start_block",
     "CheckpointWriter.write_block",

@@ -1,4 +1,7 @@
-"""The import rule: layers import downwards only, and third parties have homes. Imports inside functions count too."""
+"""The import rule: layers import downwards only, and third parties have homes.
+
+Imports inside functions and under TYPE_CHECKING count too.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +55,14 @@ HOMES = {
     "pickle": (),
     "joblib": (),
 }
+#: Python files of one folder at most.
+MOST_FILES = 14
 STANDARD_ONLY = ("names.py", "errors.py", "timing.py")
 
 
 def imports(path: Path) -> list[str]:
-    """Full names that a file imports, except those under `if TYPE_CHECKING`."""
+    """Full names that a file imports, anywhere in it: inside functions and under `if TYPE_CHECKING`, too."""
     tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            node.body = []
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -113,6 +115,18 @@ def test_there_are_no_cycles_between_files() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def test_no_folder_holds_more_than_can_be_seen_at_once() -> None:
+    for folder in {path.parent for path in MODULES.values()}:
+        files = sorted(path.name for path in folder.glob("*.py"))
+        assert len(files) <= MOST_FILES, f"{folder.relative_to(ROOT)} holds {len(files)} files"
+
+
+@pytest.mark.parametrize("relative", MODULES, ids=str)
+def test_no_file_repeats_its_folder_in_its_name(relative: Path) -> None:
+    first, underscore, _ = relative.stem.strip("_").partition("_")
+    assert not underscore or first not in relative.parts[1:-1], f"{relative}: the folder already says {first}"
 
 
 HEAVY = ("torch", "transformers", "vllm", "triton", "sklearn", "numba", "matplotlib")

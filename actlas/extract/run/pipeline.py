@@ -90,7 +90,7 @@ def run_blocks(
             finally:
                 work.release_claims()
     threads = {"collect": (1, ("collect",)), "write": (1, ("write",)), "sync": (1, ("sync", "commit"))}
-    profile.add_idle(began, threads | {"encode": (work.store.n_threads, ("transpose", "encode"))})
+    profile.add_idle(began, threads | {"encode": (work.context.n_threads, ("transpose", "encode"))})
 
 
 def _wait_until(on_the_way: deque[Future[Future[None]]], *, below: int) -> None:

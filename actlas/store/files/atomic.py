@@ -104,7 +104,7 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     return file.getvalue()
 
 
-def to_json(data: Mapping[str, Any]) -> bytes:
+def to_json(data: Mapping[str, Any] | msgspec.Struct) -> bytes:
     """Readable JSON with a newline at the end; typed records inside it are written as objects."""
     return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, default=msgspec.to_builtins) + "\n").encode()
 

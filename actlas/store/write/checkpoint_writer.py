@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +26,30 @@ from actlas.store.files.atomic import (
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import create_array, start_shards, write_shards
 from actlas.store.layout import ArrayPlan, TextBlock
-from actlas.store.records import ShardRecord
+from actlas.store.records import BlockRecord, ShardRecord, block_record, read_record
 from actlas.store.states import StatePlan
 from actlas.store.values import BlockValues, Shapes
 from actlas.store.write.block_claims import BlockClaims
+from actlas.store.write.context import WriteContext
 from actlas.store.write.state_writer import StateWriter, in_states, remove_parts
-
-if TYPE_CHECKING:
-    from actlas.store.write.writer import StoreWriter
 
 
 class CheckpointWriter:
-    """Writes one checkpoint into a store, block by block. Several may work on one checkpoint at once, in any processes."""
+    """Writes one checkpoint into a store, block by block. Several may work on one checkpoint at once, in any processes.
+
+    Made by `StoreWriter.checkpoint`.
+
+    Attributes:
+        context: What all checkpoints of the store have in common.
+        checkpoint: Which one is written.
+        claims: Which of its blocks are committed, and which are ours.
+        blocks: All of its blocks.
+        states: Writes what is kept of the pooled values in place of cubes; None where cubes are kept, or nothing is left to do.
+    """
 
     def __init__(
         self,
-        store: StoreWriter,
+        context: WriteContext,
         checkpoint: Checkpoint,
         provenance: Mapping[str, Any],
         cubes: Shapes,
@@ -50,14 +58,12 @@ class CheckpointWriter:
         states: StatePlan | None = None,
         claims: BlockClaims | None = None,
     ) -> None:
-        self.store = store
-        self.checkpoint = checkpoint
-        self.claims = claims or BlockClaims(store.path, checkpoint.id, store.blocks)
-        self.folder, self.blocks = self.claims.folder, store.blocks
-        recipe, corpus, n_blocks = store.recipe, store.corpus, len(store.blocks)
-        texts = store.blocks[0].n_texts
+        self.context, self.checkpoint, self.blocks = context, checkpoint, context.blocks
+        self.claims = claims or BlockClaims(context.path, checkpoint.id, context.blocks)
+        recipe, corpus, n_blocks = context.recipe, context.corpus, len(context.blocks)
+        texts = context.blocks[0].n_texts
         self.cubes = {site: layout.cube_plan(*shape, corpus.n_texts, texts, recipe.dtype) for site, shape in cubes.items()}
-        most = max(store.block_tokens)
+        most = max(context.block_tokens)
         self.token_cubes = {site: layout.token_plan(*shape, n_blocks, most, recipe.dtype) for site, shape in token_cubes.items()}
         self.counts = {
             site: layout.count_plan(len(corpus.languages), *shape, len(recipe.count_thresholds)) for site, shape in counts.items()
@@ -67,12 +73,21 @@ class CheckpointWriter:
         if states is not None and not self.is_complete:
             self._begin_states(states)
 
+    @property
+    def _folder(self) -> Path:
+        return self.claims.folder
+
     def _begin_states(self, states: StatePlan) -> None:
-        store = self.store
-        sets = store.corpus.text_sets
-        pooling, sync = store.recipe.pooling, store.sync
+        context = self.context
         self.states = StateWriter(
-            store.path, self.checkpoint.id, states, sets, store.codec, store.threads.pool, pooling=pooling, sync=sync
+            context.path,
+            self.checkpoint.id,
+            states,
+            context.corpus.text_sets,
+            context.codec,
+            context.pool,
+            pooling=context.recipe.pooling,
+            sync=context.sync,
         )
         self._create_arrays(list(self.states.arrays()))
 
@@ -86,13 +101,13 @@ class CheckpointWriter:
             "shapes": {site: list(plan.shape) for site, plan in sorted(self.cubes.items())},
             "states": {site: list(shape) for site, shape in sorted(states.items())},
         }
-        begun = self.folder / "begun.json"
-        if begun.exists() or not create_once(begun, [to_json(record)], sync=self.store.sync):
-            there = read_json(begun)
+        begun = self._folder / "begun.json"
+        if begun.exists() or not create_once(begun, [to_json(record)], sync=self.context.sync):
+            existing = read_json(begun)
             for name in ("weight_hash", "shapes", "states"):
-                if (there.get(name) or {}) != (record.get(name) or {}):
+                if (existing.get(name) or {}) != (record.get(name) or {}):
                     raise RecipeMismatch(
-                        f"checkpoint {self.checkpoint.id} was begun with {name} {there.get(name)}, this run has "
+                        f"checkpoint {self.checkpoint.id} was begun with {name} {existing.get(name)}, this run has "
                         f"{record.get(name)}; extract it under another id or into a new store"
                     )
         if not self.is_complete:
@@ -100,10 +115,10 @@ class CheckpointWriter:
 
     def _create_arrays(self, arrays: list[tuple[str, ArrayPlan]]) -> None:
         for path, plan in arrays:
-            create_array(self.store.path, path, plan, self.store.codec, {"actlas_checkpoint": self.checkpoint.id})
+            create_array(self.context.path, path, plan, self.context.codec, {"actlas_checkpoint": self.checkpoint.id})
 
     def _arrays(self) -> list[tuple[str, ArrayPlan]]:
-        name, pooling = self.checkpoint.id, self.store.recipe.pooling
+        name, pooling = self.checkpoint.id, self.context.recipe.pooling
         cubes = [(layout.cube_path(name, site, pooling), plan) for site, plan in self.cubes.items()]
         tokens = [(layout.token_path(name, site), plan) for site, plan in self.token_cubes.items()]
         counts = [(layout.count_path(name, site), plan) for site, plan in self.counts.items()]
@@ -115,15 +130,11 @@ class CheckpointWriter:
         return self.claims.is_complete
 
     def _part(self, block: TextBlock, site: str) -> Path:
-        return self.folder / "blocks" / f"{block.index:06d}.{site}.npy"
-
-    def is_committed(self, block: TextBlock) -> bool:
-        """Whether a block is written and will never be written again."""
-        return self.claims.is_committed(block)
+        return self._folder / "blocks" / f"{block.index:06d}.{site}.npy"
 
     @property
     def pending(self) -> list[TextBlock]:
-        """Blocks without a commit record, whoever works on them."""
+        """Blocks without a commit record, also those that another process works on."""
         return self.claims.pending
 
     def claim_next(self, part: tuple[int, int] | None = None) -> TextBlock | None:
@@ -163,38 +174,16 @@ class CheckpointWriter:
         if not self.claims.owns(block):
             raise ValueError(f"block {block.index} of {self.checkpoint.id} is not claimed here; only its owner may write it")
         self._check(block, values)
-        shards: list[ShardRecord] = []
-        placements: list[Future[None]] = []
-        name, pooling, store = self.checkpoint.id, self.store.recipe.pooling, self.store
-
-        def start(path: str, plan: ArrayPlan, array: NDArray[Any], at: tuple[int, ...]) -> None:
-            written = start_shards(store.path, path, plan, store.codec, array, start=at, threads=store.threads)
-            shards.extend(written[0])
-            placements.extend(written[1])
-
-        for site, plan in self.cubes.items():
-            start(layout.cube_path(name, site, pooling), plan, values.cubes[site], (0, 0, block.start))
-        for site, plan in self.token_cubes.items():
-            at = (0, block.index * plan.shard[1], 0)
-            if store.block_tokens[block.index]:
-                start(layout.token_path(name, site), plan, values.tokens[site], at)
-        n_counted = values.n_tokens if values.n_tokens is not None else np.zeros(len(self.store.corpus.languages), np.int64)
-        for site, counts in values.counts.items():
-            # committed with the block, summed when the last block is in; only the languages of the block
-            part = npy_bytes(counts[self._counted_rows(n_counted)].astype(np.int32))
-            placements.append(store.threads.finish(write_temporary(self._part(block, site), [part]), self._part(block, site)))
-        record = {
-            "start": block.start,
-            "stop": block.stop,
-            "n_tokens": n_counted.tolist(),
-            "loss_sum": values.loss_sum,
-            "loss_tokens": values.loss_tokens,
-            "shards": shards,
-        }
+        n_tokens = values.n_tokens if values.n_tokens is not None else np.zeros(len(self.context.corpus.languages), np.int64)
+        shards, placements = self._start_shards(block, values)
+        placements += self._start_counts(block, values.counts, n_tokens)
+        record = BlockRecord(
+            block.start, block.stop, tuple(n_tokens.tolist()), values.loss_sum, values.loss_tokens, tuple(shards)
+        )
         if self.states is None:
-            return store.threads.finisher.submit(self._commit_placed, block.index, record, placements)
+            return self.context.threads.finisher.submit(self._commit_placed, block.index, record, placements)
         _wait_for(placements)
-        with store.times.during("fold"):
+        with self.context.times.during("fold"):
             self.states.add(block, values.cubes, record)
         if self.states.is_due:
             self.flush()
@@ -202,37 +191,73 @@ class CheckpointWriter:
         done.set_result(None)
         return done
 
-    def _commit_placed(self, index: int, record: Mapping[str, Any], placements: Sequence[Future[None]]) -> None:
+    def _start_shards(self, block: TextBlock, values: BlockValues) -> tuple[list[ShardRecord], list[Future[None]]]:
+        """Encode and write the cubes and the token vectors of a block.
+
+        Returns:
+            The record of every shard, and a future that is done when it is in its place.
+        """
+        name, pooling = self.checkpoint.id, self.context.recipe.pooling
+        parts = [
+            (layout.cube_path(name, site, pooling), plan, values.cubes[site], (0, 0, block.start))
+            for site, plan in self.cubes.items()
+        ]
+        if self.context.block_tokens[block.index]:
+            parts += [
+                (layout.token_path(name, site), plan, values.tokens[site], (0, block.index * plan.shard[1], 0))
+                for site, plan in self.token_cubes.items()
+            ]
+        shards: list[ShardRecord] = []
+        placements: list[Future[None]] = []
+        for path, plan, array, start in parts:
+            written = start_shards(
+                self.context.path, path, plan, self.context.codec, array, start=start, threads=self.context.threads
+            )
+            shards += written[0]
+            placements += written[1]
+        return shards, placements
+
+    def _start_counts(
+        self, block: TextBlock, counts: Mapping[str, NDArray[np.int64]], n_tokens: NDArray[np.int64]
+    ) -> list[Future[None]]:
+        """Write the counts of a block: committed with it, added up when the last block is in; only its own languages."""
+        placements = []
+        for site, counted in counts.items():
+            part, file = npy_bytes(counted[self._counted_rows(n_tokens)].astype(np.int32)), self._part(block, site)
+            placements.append(self.context.threads.finish(write_temporary(file, [part]), file))
+        return placements
+
+    def _commit_placed(self, index: int, record: BlockRecord, placements: Sequence[Future[None]]) -> None:
         _wait_for(placements)
-        with self.store.times.during("commit"):
+        with self.context.times.during("commit"):
             self._commit(index, record)
 
     def _wait(self) -> None:
-        """Until every block that was started is committed, or could not be."""
-        self.store.threads.finisher.submit(lambda: None).result()
+        """Wait until every block that was started is committed, or could not be."""
+        self.context.threads.finisher.submit(lambda: None).result()
 
     def flush(self) -> None:
-        """Commit the blocks that were written and wait for it; those that could not be have told whoever started them."""
+        """Commit the blocks that were written and wait for it. A block that could not be raises where its future is asked."""
         self._wait()
         if self.states is not None:
-            with self.store.times.during("commit"):
+            with self.context.times.during("commit"):
                 for index, record in self.states.commit().items():
                     self._commit(index, record)
 
-    def _commit(self, index: int, record: Mapping[str, Any]) -> None:
-        write_atomically(self.claims.record(self.blocks[index]), [to_json(record)], sync=self.store.sync)
+    def _commit(self, index: int, record: BlockRecord) -> None:
+        write_atomically(self.claims.record(self.blocks[index]), [to_json(record)], sync=self.context.sync)
         self.claims.release(index)
 
     def _counted_rows(self, n_counted: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows of the counts, thresholds times languages, whose language has tokens in a block."""
-        return np.tile(n_counted > 0, len(self.store.recipe.count_thresholds))
+        return np.tile(n_counted > 0, len(self.context.recipe.count_thresholds))
 
     def _write(self, path: str, plan: ArrayPlan, values: NDArray[Any], at: tuple[int, ...]) -> list[ShardRecord]:
-        store = self.store
-        return write_shards(store.path, path, plan, store.codec, values, start=at, pool=store.threads.pool, sync=store.sync)
+        context = self.context
+        return write_shards(context.path, path, plan, context.codec, values, start=at, pool=context.pool, sync=context.sync)
 
     def _check(self, block: TextBlock, values: BlockValues) -> None:
-        n_tokens = self.store.block_tokens[block.index]
+        n_tokens = self.context.block_tokens[block.index]
         wanted = {("cube", site): (*plan.shape[:2], block.n_texts) for site, plan in self.cubes.items()}
         if self.states is not None:
             wanted |= {("cube", site): (*shape, block.n_texts) for site, shape in self.states.plan.shapes.items()}
@@ -268,8 +293,8 @@ class CheckpointWriter:
             return True
 
     def _make_visible(self, extra: Mapping[str, Any]) -> None:
-        records = [read_json(self.claims.record(block)) for block in self.blocks]
-        n_tokens = np.array([record["n_tokens"] for record in records], dtype=np.int64)
+        records = [read_record(self.claims.record(block), block_record) for block in self.blocks]
+        n_tokens = np.array([record.n_tokens for record in records], dtype=np.int64)
         shards: list[ShardRecord] = []
         for site, plan in self.counts.items():
             total = np.zeros((prod(plan.shape[:-2]), *plan.shape[-2:]), dtype=np.int64)
@@ -279,46 +304,46 @@ class CheckpointWriter:
             shards += self._write(path, plan, total.reshape(plan.shape), start)
         if self.states is not None:
             shards += self.states.write_arrays()
-        loss_tokens = sum(record["loss_tokens"] for record in records)
+        loss_tokens = sum(record.loss_tokens for record in records)
         about = {
-            **read_json(self.folder / "begun.json"),
+            **read_json(self._folder / "begun.json"),
             **extra,
-            "n_texts": self.store.corpus.n_texts,
-            "n_tokens": dict(zip(self.store.corpus.languages, n_tokens.sum(axis=0).tolist(), strict=True)),
-            "sanity_loss": sum(record["loss_sum"] for record in records) / loss_tokens if loss_tokens else None,
+            "n_texts": self.context.corpus.n_texts,
+            "n_tokens": dict(zip(self.context.corpus.languages, n_tokens.sum(axis=0).tolist(), strict=True)),
+            "sanity_loss": sum(record.loss_sum for record in records) / loss_tokens if loss_tokens else None,
             "cubes": sorted(self.cubes),
             "token_cubes": sorted(self.token_cubes),
             "counts": sorted(self.counts),
             "shards": shards,
         }
-        write_atomically(self.folder / "checkpoint.json", [to_json(about)], sync=self.store.sync)
+        write_atomically(self._folder / "checkpoint.json", [to_json(about)], sync=self.context.sync)
 
     def _complete_records(self) -> bool:
         """Write the records of blocks whose owner died between committing its states and saying so block by block.
 
         Returns:
-            False if an owner is just about to do it himself.
+            False if the owner of a block is just about to write its record.
         """
-        for index, record in in_states(self.folder).items():
+        for index, record in in_states(self._folder).items():
             path = self.claims.record(self.blocks[index])
             if not path.exists():
                 claim = Claim.take(path.with_suffix(".claim"))
                 if claim is None:
                     return False
                 if not path.exists():
-                    write_atomically(path, [to_json(record)], sync=self.store.sync)
+                    write_atomically(path, [to_json(record)], sync=self.context.sync)
                 claim.release()
         return True
 
     def _remove_parts(self) -> None:
-        remove_parts(self.store.path, self.checkpoint.id)
-        blocks = self.folder / "blocks"
+        remove_parts(self.context.path, self.checkpoint.id)
+        blocks = self._folder / "blocks"
         for part in blocks.glob("*.npy"):
             part.unlink(missing_ok=True)
-        for folder in (self.folder, blocks):
+        for folder in (self._folder, blocks):
             clear_temporaries(folder, is_deep=False)
         for kind in ("cubes", "tokens", "counts", "states"):
-            clear_temporaries(self.store.path / kind / self.checkpoint.id)
+            clear_temporaries(self.context.path / kind / self.checkpoint.id)
 
 
 def _wait_for(placements: Sequence[Future[None]]) -> None:

@@ -31,7 +31,7 @@ from actlas.store.files.codecs import Codec, decode
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.layout import TextBlock
-from actlas.store.records import ShardRecord
+from actlas.store.records import BlockRecord, ShardRecord, block_record
 from actlas.store.states import Arrays, Ranges, StateKey, StatePlan
 
 #: A commit waits for this many seconds, and for this many times as long as the last one took.
@@ -75,7 +75,7 @@ class StateWriter:
         self._codec, self._pool, self._sync = codec, pool, sync
         self._slot: Claim | None = None
         self._committed: dict[str, Any] = {"states": {}, "blocks": {}}
-        self._added: dict[int, dict[str, Any]] = {}
+        self._added: dict[int, BlockRecord] = {}
         self._files: dict[str, int] = {}
         self._held: OrderedDict[str, Arrays] = OrderedDict()
         self._changed: set[str] = set()
@@ -103,7 +103,7 @@ class StateWriter:
 
     # Adding blocks
 
-    def add(self, block: TextBlock, values: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
+    def add(self, block: TextBlock, values: Mapping[str, NDArray[Any]], record: BlockRecord) -> None:
         """Add one block that nobody has added yet; it counts once `commit` returns.
 
         Args:
@@ -122,7 +122,7 @@ class StateWriter:
             for site in self.plan.shapes:
                 self._add_site(site, number, texts, values[site][:, :, start - block.start : stop - block.start])
         self._is_torn = False
-        self._added[block.index] = dict(record)
+        self._added[block.index] = record
 
     def _add_site(self, site: str, language: int, texts: slice, values: NDArray[Any]) -> None:
         """Add values ``"layers neurons texts"``, layers side by side, as many at a time as their states fit into memory."""
@@ -150,7 +150,7 @@ class StateWriter:
         waited = time.monotonic() - self._last_commit
         return len(self._added) >= _COMMIT_BLOCKS or waited >= max(COMMIT_SECONDS, _COMMIT_SHARE * self._commit_took)
 
-    def commit(self) -> dict[int, dict[str, Any]]:
+    def commit(self) -> dict[int, BlockRecord]:
         """Make everything that was added count, all at once.
 
         Returns:
@@ -329,18 +329,18 @@ class StateWriter:
                 yield layout.state_path(self._checkpoint, site, self._pooling, name), self.array_plan(site, name)
 
 
-def in_states(manifest: Path) -> dict[int, dict[str, Any]]:
+def in_states(manifest: Path) -> dict[int, BlockRecord]:
     """Blocks that are in committed states of any slot, with their records.
 
     Args:
         manifest: Folder of the checkpoint's records; one without states gives none.
     """
-    found: dict[int, dict[str, Any]] = {}
+    blocks: dict[int, BlockRecord] = {}
     for path in (manifest / "states").glob("slot-*.json"):
-        # it vanishes where somebody completes the checkpoint at this moment
+        # it vanishes where another process completes the checkpoint at this moment
         with suppress(FileNotFoundError):
-            found |= {int(index): record for index, record in read_json(path)["blocks"].items()}
-    return found
+            blocks |= {int(index): block_record(record) for index, record in read_json(path)["blocks"].items()}
+    return blocks
 
 
 def remove_parts(root: Path, checkpoint: str) -> None:

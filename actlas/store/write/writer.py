@@ -21,7 +21,7 @@ from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.atomic import clear_temporaries, create_once, read_json, to_json, write_atomically
-from actlas.store.files.codecs import CODECS, DEFAULT_CODEC, Codec
+from actlas.store.files.codecs import CODECS, DEFAULT_CODEC
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import ShardThreads
 from actlas.store.records import begun_checkpoints, read_about
@@ -29,6 +29,7 @@ from actlas.store.states import StatePlan
 from actlas.store.values import Shapes, TokenIds
 from actlas.store.write.block_claims import BlockClaims
 from actlas.store.write.checkpoint_writer import CheckpointWriter
+from actlas.store.write.context import WriteContext
 from actlas.timing import StageTimes
 
 
@@ -65,24 +66,21 @@ class StoreWriter:
         n_threads: int | None = None,
         times: StageTimes | None = None,
     ) -> None:
-        self.path = Path(path)
-        self.recipe = recipe
-        self.corpus = corpus
-        self.sync = sync
-        self.times = StageTimes() if times is None else times
-        self.n_threads = n_threads or os.cpu_count() or 1
-        self.threads = ShardThreads(
-            ThreadPoolExecutor(self.n_threads, thread_name_prefix="actlas-encode"),
+        self.path, self.recipe, self.corpus, self._sync = Path(path), recipe, corpus, sync
+        n_threads = n_threads or os.cpu_count() or 1
+        threads = ShardThreads(
+            ThreadPoolExecutor(n_threads, thread_name_prefix="actlas-encode"),
             ThreadPoolExecutor(1, thread_name_prefix="actlas-finish"),
             sync,
-            self.times,
+            StageTimes() if times is None else times,
         )
         with Claim.hold(self.path / "manifests" / "create.claim"):
             about = self._existing() or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
             self._intention.unlink(missing_ok=True)
-        self.codec: Codec = CODECS[about["codec"]]
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
-        self.block_tokens: tuple[int, ...] = tuple(about["sampled_tokens_per_block"])
+        block_tokens = tuple(about["sampled_tokens_per_block"])
+        its_codec = CODECS[about["codec"]]
+        self.context = WriteContext(self.path, recipe, corpus, self.blocks, block_tokens, its_codec, threads, n_threads)
 
     @property
     def _intention(self) -> Path:
@@ -106,7 +104,7 @@ class StoreWriter:
         then on both write the same bytes.
         """
         wanted = {"recipe": self.recipe.to_json(), "codec": codec, "texts_per_block": texts_per_block}
-        create_once(self._intention, [to_json(wanted)], sync=self.sync)
+        create_once(self._intention, [to_json(wanted)], sync=self._sync)
         try:
             there = read_json(self._intention)
         except FileNotFoundError:
@@ -156,7 +154,7 @@ class StoreWriter:
         return about
 
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
-        write_atomically(self.path / name, parts, sync=self.sync)
+        write_atomically(self.path / name, parts, sync=self._sync)
 
     def checkpoint(
         self,
@@ -182,8 +180,8 @@ class StoreWriter:
         Raises:
             RecipeMismatch: If it was begun with other weights or other shapes.
         """
-        token_cubes = (token_cubes or {}) if any(self.block_tokens) else {}
-        return CheckpointWriter(self, checkpoint, provenance, cubes, token_cubes, counts or {}, states, claims)
+        token_cubes = (token_cubes or {}) if any(self.context.block_tokens) else {}
+        return CheckpointWriter(self.context, checkpoint, provenance, cubes, token_cubes, counts or {}, states, claims)
 
     def same_weights(self, checkpoint_id: str, weight_hash: str) -> list[str]:
         """Other checkpoints of the store, begun or complete, that hold the very same weights."""
@@ -191,8 +189,8 @@ class StoreWriter:
 
     def close(self) -> None:
         """Stop the threads, once what was started is done."""
-        self.threads.pool.shutdown()
-        self.threads.finisher.shutdown()
+        self.context.pool.shutdown()
+        self.context.threads.finisher.shutdown()
 
     def __enter__(self) -> StoreWriter:
         return self

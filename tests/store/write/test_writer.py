@@ -114,7 +114,7 @@ def test_wrong_shapes_and_dtypes_write_nothing(planted: Planted, tmp_path: Path)
         values.cubes = {site: array.astype(np.float64) for site, array in values.cubes.items()}
         with pytest.raises(TypeError, match="convert before writing"):
             run.write_block(block, values)
-        assert not run.is_committed(block)
+        assert not run.claims.is_committed(block)
 
 
 def test_a_strided_block_is_stored_like_a_contiguous_one(planted: Planted, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""What all writers into one store have in common."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from actlas.names import Recipe
+from actlas.store.corpus.corpus import Corpus
+from actlas.store.files.codecs import Codec
+from actlas.store.files.shard_writer import ShardThreads
+from actlas.store.layout import TextBlock
+from actlas.timing import StageTimes
+
+
+@dataclass(frozen=True)
+class WriteContext:
+    """Where a checkpoint is written, and by which rules. Made by `StoreWriter`, handed on to every `CheckpointWriter`.
+
+    Attributes:
+        path: Folder of the store.
+        recipe: What decides the numbers.
+        corpus: Texts of the text axis and their labels.
+        blocks: Units of work along the text axis.
+        block_tokens: Sampled tokens of every block.
+        codec: How chunks are compressed.
+        threads: Threads that encode and place shards.
+        n_threads: How many of them encode.
+    """
+
+    path: Path
+    recipe: Recipe
+    corpus: Corpus
+    blocks: tuple[TextBlock, ...]
+    block_tokens: tuple[int, ...]
+    codec: Codec
+    threads: ShardThreads
+    n_threads: int
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads that encode chunks."""
+        return self.threads.pool
+
+    @property
+    def sync(self) -> bool:
+        """Whether files are flushed to disk before they count."""
+        return self.threads.sync
+
+    @property
+    def times(self) -> StageTimes:
+        """Where the seconds of writing are added up."""
+        return self.threads.times
