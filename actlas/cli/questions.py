@@ -1,15 +1,22 @@
-"""Verbs that ask: each calls one function and shows its frame, and the answer is also kept as a table of the store."""
+"""Verbs that ask: each calls one function and shows its frame, and keeps the answer as a table of the store where that can be."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import logging
+import os
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from actlas.cli.arguments import add_checkpoints, add_choice, add_output, add_sites, add_store, neuron
 from actlas.cli.output import ProgressLine, show_frame, step_progress
 from actlas.errors import QueryError
+
+if TYPE_CHECKING:
+    from actlas.query import Atlas
+
+_LOG = logging.getLogger(__name__)
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -74,6 +81,25 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     sql.set_defaults(run=_sql)
     for verb in (experts, overlap, lape, trajectory, probe, texts, sql):
         add_output(verb)
+    for verb in (experts, overlap, lape, trajectory, probe, texts):
+        verb.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
+    for verb in (experts, overlap, lape, trajectory, probe):
+        verb.add_argument(
+            "--replace", action="store_true", help="replace a kept table of other settings (default: stand beside it)"
+        )
+
+
+def _opened(options: argparse.Namespace) -> Atlas:
+    """The store, open so that the answer is kept; open for reading where that is not wanted or cannot be."""
+    from actlas.query import open_store
+
+    if options.no_keep:
+        return open_store(options.store)
+    if os.access(options.store, os.W_OK):
+        return open_store(options.store, "a")
+    store = open_store(options.store)
+    _LOG.info("nothing is kept: %s cannot be written to", options.store)
+    return store
 
 
 def _choice(options: argparse.Namespace) -> dict[str, Any]:
@@ -81,22 +107,22 @@ def _choice(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _experts(options: argparse.Namespace) -> None:
-    from actlas.query import open_store, top_experts
+    from actlas.query import top_experts
 
-    frame = top_experts(open_store(options.store, "a"), **_choice(options))
+    frame = top_experts(_opened(options), **_choice(options), replace=options.replace)
     _show(frame, options)
 
 
 def _overlap(options: argparse.Namespace) -> None:
-    from actlas.query import expert_overlap, open_store, overlap_controls
+    from actlas.query import expert_overlap, overlap_controls
 
     line = ProgressLine(options.quiet)
-    store, progress = open_store(options.store, "a"), step_progress(line, "neurons")
+    store, settings = _opened(options), {**_choice(options), "seed": options.seed, "replace": options.replace}
+    settings["progress"] = step_progress(line, "neurons")
     if options.controls:
-        frame = overlap_controls(store, **_choice(options), seed=options.seed, progress=progress)
+        frame = overlap_controls(store, **settings)
     else:
-        halves = not options.no_halves
-        frame = expert_overlap(store, **_choice(options), halves=halves, seed=options.seed, progress=progress)
+        frame = expert_overlap(store, **settings, halves=not options.no_halves)
     line.end()
     _show(frame, options)
 
@@ -106,15 +132,16 @@ def _show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
 
 
 def _lape(options: argparse.Namespace) -> None:
-    from actlas.query import language_neurons, open_store
+    from actlas.query import language_neurons
 
     frame = language_neurons(
-        open_store(options.store, "a"),
+        _opened(options),
         checkpoints=options.checkpoints,
         site=options.site,
         share=options.share,
         bar_quantile=options.bar_quantile,
         threshold=options.threshold,
+        replace=options.replace,
     )
     _show(frame, options)
 
@@ -122,34 +149,36 @@ def _lape(options: argparse.Namespace) -> None:
 def _trajectory(options: argparse.Namespace) -> None:
     from actlas.query import first_shared, neuron_trajectory, open_store, rank_stability, shared_trajectory
 
-    store = open_store(options.store, "a")
     choice = _choice(options)
     if options.neuron is not None:
-        at = options.neuron
-        wanted = {name: choice[name] for name in ("checkpoints", "languages", "concepts")}
-        frame = neuron_trajectory(store, at.site, at.layer, at.neuron, stats=options.stats or ("ap",), **wanted)
+        neuron = options.neuron
+        chosen = {name: choice[name] for name in ("checkpoints", "languages", "concepts")}
+        store = open_store(options.store)
+        frame = neuron_trajectory(store, neuron.site, neuron.layer, neuron.neuron, stats=options.stats or ("ap",), **chosen)
     elif options.stability:
-        frame = rank_stability(store, **{name: value for name, value in choice.items() if name != "checkpoints"})
+        chosen = {name: value for name, value in choice.items() if name != "checkpoints"}
+        frame = rank_stability(_opened(options), **chosen, replace=options.replace)
     else:
-        wanted = {name: value for name, value in choice.items() if name != "languages"}
-        frame = shared_trajectory(store, min_languages=options.min_languages, **wanted)
+        chosen = {name: value for name, value in choice.items() if name != "languages"}
+        frame = shared_trajectory(_opened(options), min_languages=options.min_languages, **chosen, replace=options.replace)
         if options.first:
             frame = first_shared(frame, options.min_languages)
     _show(frame, options)
 
 
 def _probe(options: argparse.Namespace) -> None:
-    from actlas.query import open_store, probe_summary, train_probes
+    from actlas.query import probe_summary, train_probes
 
     line = ProgressLine(options.quiet)
     frame = train_probes(
-        open_store(options.store, "a"),
+        _opened(options),
         checkpoints=options.checkpoints,
         sites=options.sites,
         label=options.label,
         seeds=range(options.seeds),
         c=options.c,
         progress=step_progress(line, "probes"),
+        replace=options.replace,
     )
     line.end()
     _show(probe_summary(frame) if options.summary else frame, options)
@@ -158,15 +187,13 @@ def _probe(options: argparse.Namespace) -> None:
 def _top_texts(options: argparse.Namespace) -> None:
     from actlas.query import neuron_texts, open_store, top_texts
 
-    store = open_store(options.store, "a")
     if options.neuron is not None:
-        at = options.neuron
-        named = options.checkpoints or store.checkpoints[-1:]
+        store, neuron = open_store(options.store), options.neuron
         frames = [
-            neuron_texts(store, name, at.site, at.layer, at.neuron, n=options.n or 10).select(
+            neuron_texts(store, name, neuron.site, neuron.layer, neuron.neuron, n=options.n or 10).select(
                 pl.lit(name).alias("checkpoint"), pl.all()
             )
-            for name in named
+            for name in options.checkpoints or store.checkpoints[-1:]
         ]
         _show(pl.concat(frames), options)
         return
@@ -174,7 +201,11 @@ def _top_texts(options: argparse.Namespace) -> None:
         raise QueryError("name one neuron (--neuron mlp_pre/3/117), or the sites to make a table of (--site mlp_pre)")
     line = ProgressLine(options.quiet)
     frame = top_texts(
-        store, sites=options.sites, checkpoints=options.checkpoints, n=options.n or 64, progress=step_progress(line, "neurons")
+        _opened(options),
+        sites=options.sites,
+        checkpoints=options.checkpoints,
+        n=options.n or 64,
+        progress=step_progress(line, "neurons"),
     )
     line.end()
     _show(frame, options)

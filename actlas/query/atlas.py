@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +108,7 @@ class Atlas(Store):
             sources = table_sources(self, max_rows=self.max_rows, refusals=refusals)
             state = (
                 self.snapshot(),
-                tuple((name, path, path.stat().st_mtime_ns) for name, paths in sources.files.items() for path in paths),
+                tuple((path, path.stat().st_mtime_ns) for path in sources.paths),
                 (self.max_rows, self.threads, self.memory_limit),
             )
             if self._session is None or state != self._state:
@@ -136,8 +135,6 @@ def open_store(path: Path | str, mode: str = "r") -> Atlas:
     return Atlas(path, mode)
 
 
-def as_atlas(store: Atlas | str | Path, mode: str | None = None) -> Atlas:
-    """The store itself, or the one at that path; without a mode, answers are kept where its folder can be written to."""
-    if isinstance(store, Atlas):
-        return store
-    return Atlas(store, mode or ("a" if os.access(store, os.W_OK) else "r"))
+def as_atlas(store: Atlas | str | Path, mode: str = "r") -> Atlas:
+    """The store itself, or the one at that path: open for reading, unless the mode says otherwise."""
+    return store if isinstance(store, Atlas) else Atlas(store, mode)

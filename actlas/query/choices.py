@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from actlas.errors import CheckpointNotFound, QueryError, ScoresNotFound
 from actlas.names import LINEAR_SITES
 from actlas.query.neurons import NeuronAxis
 from actlas.store.store import Store
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Which experts a question is about.
+
+    Attributes:
+        k: How many per language and concept.
+        sites: Ranked together; None for the linear sites that are scored.
+        languages: None for all.
+        concepts: None for all.
+    """
+
+    k: int
+    sites: Sequence[str] | None = None
+    languages: Sequence[str] | None = None
+    concepts: Sequence[str] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is about all languages and concepts."""
+        return self.languages is None and self.concepts is None
 
 
 def chosen_checkpoints(store: Store, names: Sequence[str] | None) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
 
 import polars as pl
 
@@ -26,6 +28,14 @@ _NEURON = {"site": pl.String(), "layer": pl.Int32(), "neuron": pl.Int32()}
 _PAIR = {"checkpoint": pl.String(), "concept": pl.String(), "language_a": pl.String(), "language_b": pl.String()}
 
 
+class Basis(Enum):
+    """What a stored table is computed from, and has to be computed again for when it changed."""
+
+    VALUES = "the cubes, counts and vectors of the checkpoint"
+    SCORES = "the scores of the checkpoint"
+    ALL_SCORES = "the scores of all checkpoints"
+
+
 @dataclass(frozen=True)
 class Table:
     """One table.
@@ -36,13 +46,20 @@ class Table:
         command: The command line that computes it, or None for what every store has.
         about: One line.
         stored: True for tables kept as Parquet under ``tables/``.
+        settings: Settings that decide its rows: answers that differ in one of them stand beside each other. For each the value
+            that a table has which does not say it.
+        limits: Settings that only say how much of it is kept (the k of experts): the largest answers all smaller ones.
+        basis: What it is computed from.
     """
 
     name: str
     columns: Mapping[str, pl.DataType]
     about: str
     command: str | None = None
-    stored: bool = field(default=True)
+    stored: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
+    basis: Basis = Basis.SCORES
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`frame` with exactly these columns and types, in this order.
@@ -59,9 +76,19 @@ class Table:
         return pl.DataFrame(schema=dict(self.columns))
 
 
-def _table(name: str, about: str, command: str | None, *columns: Mapping[str, pl.DataType], stored: bool = True) -> Table:
+def _table(
+    name: str,
+    about: str,
+    command: str | None,
+    *columns: Mapping[str, pl.DataType],
+    stored: bool = True,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+    limits: tuple[str, ...] = (),
+    basis: Basis = Basis.SCORES,
+) -> Table:
     merged = {key: dtype for part in columns for key, dtype in part.items()}
-    return Table(name, merged, about, command, stored)
+    deciding = settings if isinstance(settings, Mapping) else dict.fromkeys(settings)
+    return Table(name, merged, about, command, stored, deciding, limits, basis)
 
 
 _ALL = (
@@ -166,12 +193,22 @@ _ALL = (
         stored=False,
     ),
     _table(
+        "settings",
+        "the settings of every kept table, the parts that stand beside included",
+        None,
+        {"table_name": pl.String(), "checkpoint": pl.String(), "settings": pl.String(), "is_shown": pl.Boolean()},
+        {"is_current": pl.Boolean(), "details": pl.String()},
+        stored=False,
+    ),
+    _table(
         "experts",
         "the k best neurons by ap, all layers and linear sites together",
         "actlas experts STORE",
         {"checkpoint": pl.String(), "language": pl.String(), "concept": pl.String(), "rank": pl.Int32()},
         _NEURON,
         {"ap": pl.Float64(), "median": pl.Float32(), "p90": pl.Float32()},
+        settings=("sites",),
+        limits=("k",),
     ),
     _table(
         "expert_mask",
@@ -180,6 +217,8 @@ _ALL = (
         {"checkpoint": pl.String(), "concept": pl.String()},
         _NEURON,
         {"word": pl.Int32(), "mask": pl.UInt64(), "n_languages": pl.Int32()},
+        settings=("sites",),
+        limits=("k",),
     ),
     _table(
         "layer_histogram",
@@ -187,6 +226,8 @@ _ALL = (
         "actlas experts STORE",
         {"checkpoint": pl.String(), "concept": pl.String(), "language": pl.String(), "site": pl.String(), "layer": pl.Int32()},
         {"n_experts": pl.Int32(), "n_neurons": pl.Int32(), "k": pl.Int32()},
+        settings=("sites",),
+        limits=("k",),
     ),
     _table(
         "control_experts",
@@ -195,6 +236,9 @@ _ALL = (
         {"checkpoint": pl.String(), "variant": pl.String(), "language": pl.String(), "concept": pl.String(), "rank": pl.Int32()},
         _NEURON,
         {"ap": pl.Float64()},
+        settings=("sites", "seed"),
+        limits=("k",),
+        basis=Basis.VALUES,
     ),
     _table(
         "overlap",
@@ -211,6 +255,8 @@ _ALL = (
             "cross_half": pl.Float64(),
             "n_neurons": pl.Int64(),
         },
+        settings=("k", "sites", "seed"),
+        limits=("halves",),
     ),
     _table(
         "overlap_by_layer",
@@ -230,6 +276,8 @@ _ALL = (
             "n_b": pl.Int32(),
             "n_neurons": pl.Int64(),
         },
+        settings=("k", "sites", "seed"),
+        limits=("halves",),
     ),
     _table(
         "overlap_controls",
@@ -248,6 +296,7 @@ _ALL = (
             "ratio": pl.Float64(),
             "n_pairs": pl.Int32(),
         },
+        settings=("k", "sites", "seed"),
     ),
     _table(
         "lape",
@@ -256,6 +305,8 @@ _ALL = (
         {"checkpoint": pl.String()},
         _NEURON,
         {"language": pl.String(), "p_active": pl.Float64(), "entropy": pl.Float64()},
+        settings=("site", "share", "bar_quantile", "threshold"),
+        basis=Basis.VALUES,
     ),
     _table(
         "token_activity",
@@ -264,6 +315,8 @@ _ALL = (
         {"checkpoint": pl.String()},
         _NEURON,
         {"entropy": pl.Float64(), "p_max": pl.Float64(), "p_active": pl.List(pl.Float64)},
+        settings=("site", "threshold"),
+        basis=Basis.VALUES,
     ),
     _table(
         "trajectory",
@@ -272,6 +325,8 @@ _ALL = (
         {"checkpoint": pl.String(), "step": pl.Int64(), "concept": pl.String()},
         _NEURON,
         {"n_languages": pl.Int32(), "ap_mean": pl.Float64(), "ap_min": pl.Float64()},
+        settings=("k", "sites"),
+        basis=Basis.ALL_SCORES,
     ),
     _table(
         "rank_stability",
@@ -279,6 +334,8 @@ _ALL = (
         "actlas trajectory STORE",
         {"checkpoint": pl.String(), "step": pl.Int64(), "language": pl.String(), "concept": pl.String(), "k": pl.Int32()},
         {"previous": pl.String(), "overlap_previous": pl.Float64(), "overlap_last": pl.Float64()},
+        settings=("k", "sites"),
+        basis=Basis.ALL_SCORES,
     ),
     _table(
         "probe",
@@ -287,6 +344,11 @@ _ALL = (
         {"checkpoint": pl.String(), "site": pl.String(), "layer": pl.Int32(), "label": pl.String(), "seed": pl.Int32()},
         {"accuracy": pl.Float64(), "n_train": pl.Int32(), "n_test": pl.Int32(), "c": pl.Float64()},
         {"chance": pl.Float64(), "n_iterations": pl.Int32()},
+        settings={
+            **dict.fromkeys(("label", "seeds", "sites", "c", "test_share", "max_train")),
+            "max_iterations": 1000,
+        },
+        basis=Basis.VALUES,
     ),
     _table(
         "top_texts",
@@ -295,6 +357,7 @@ _ALL = (
         {"checkpoint": pl.String()},
         _NEURON,
         {"rank": pl.Int32(), "text_id": pl.Int64(), "value": pl.Float32()},
+        basis=Basis.VALUES,
     ),
 )
 

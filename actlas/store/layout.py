@@ -72,8 +72,15 @@ def score_path(checkpoint: str, site: str, pooling: str, stat: str | None = None
     return folder if stat is None else f"{folder}/{stat}"
 
 
-def table_path(name: str, checkpoint: str) -> str:
-    return f"tables/{name}/checkpoint={checkpoint}/part.parquet"
+def table_path(name: str, checkpoint: str, variant: str | None = None) -> str:
+    """Where one checkpoint's part of a table lies; a variant is the same table made with other settings.
+
+    Example:
+        >>> table_path("experts", "step64"), table_path("experts", "step64", "0a1b2c3d")
+        ('tables/experts/checkpoint=step64/part.parquet', 'tables/experts/settings=0a1b2c3d/checkpoint=step64/part.parquet')
+    """
+    folder = f"tables/{name}" if variant is None else f"tables/{name}/settings={variant}"
+    return f"{folder}/checkpoint={checkpoint}/part.parquet"
 
 
 def manifest_path(checkpoint: str) -> str:

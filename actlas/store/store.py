@@ -351,7 +351,9 @@ class Store:
 
     # Tables
 
-    def publish_table(self, name: str, checkpoint: str, frame: pl.DataFrame, settings: Mapping[str, Any]) -> None:
+    def publish_table(
+        self, name: str, checkpoint: str, frame: pl.DataFrame, settings: Mapping[str, Any], *, variant: str | None = None
+    ) -> None:
         """Keep an answer as ``tables/<name>/checkpoint=<checkpoint>/part.parquet``; readers see the old one or the new one.
 
         Args:
@@ -359,34 +361,90 @@ class Store:
             checkpoint: Its partition; the frame's own checkpoint column, if any, is left to the folder name.
             frame: Rows.
             settings: What decided the numbers (k, seeds, versions), kept in the file's metadata.
+            variant: Keep it beside, in a folder ``settings=<variant>``, without touching what the table itself holds.
 
         Raises:
             ReadOnlyStore: In mode "r".
+
+        Example:
+            >>> from actlas.testing import planted_store
+            >>> own = actlas.open_store(planted_store(folder / "own.actlas"), "a")
+            >>> own.publish_table("notes", "planted-step0", pl.DataFrame({"note": ["a first look"]}), {"by": "hand"})
+            >>> own.scan("notes").collect().rows()
+            [('a first look', 'planted-step0')]
         """
         self._refuse_read_only(f"table {name}")
         data = parquet_bytes(
             frame.drop("checkpoint", strict=False), {"actlas_settings": json.dumps(dict(settings), sort_keys=True)}
         )
-        file = self.path / layout.table_path(name, checkpoint)
+        file = self.path / layout.table_path(name, checkpoint, variant)
         write_atomically(file, [data])
         clear_temporaries(file.parent)
 
     def table_names(self) -> list[str]:
-        """Tables that were computed for at least one checkpoint."""
+        """Tables that were computed for at least one checkpoint.
+
+        Returns:
+            Their names, sorted.
+
+        Example:
+            >>> store.table_names()
+            ['expert_mask', 'experts', 'layer_histogram', 'overlap', 'overlap_by_layer']
+        """
         return sorted({path.parent.parent.name for path in (self.path / "tables").glob("*/checkpoint=*/part.parquet")})
 
-    def table_files(self, name: str) -> list[Path]:
-        """Parquet files of a table, one per checkpoint in order of step; empty where it was never computed."""
-        files = [self.path / layout.table_path(name, checkpoint) for checkpoint in self.checkpoints]
+    def table_variants(self, name: str) -> list[str]:
+        """The settings, other than those of the table itself, with which a table is kept too.
+
+        Args:
+            name: Name of the table.
+
+        Returns:
+            What `publish_table` calls `variant`, sorted.
+
+        Example:
+            >>> store.table_variants("experts")
+            []
+        """
+        parts = (self.path / "tables" / name).glob("settings=*/checkpoint=*/part.parquet")
+        return sorted({part.parent.parent.name.removeprefix("settings=") for part in parts})
+
+    def table_files(self, name: str, variant: str | None = None) -> list[Path]:
+        """Parquet files of a table.
+
+        Args:
+            name: Name of the table.
+            variant: One of `table_variants`; None for the table itself.
+
+        Returns:
+            One file per checkpoint in order of step; none where it was never computed.
+
+        Example:
+            >>> [file.name for file in store.table_files("experts")]
+            ['part.parquet', 'part.parquet', 'part.parquet']
+        """
+        files = [self.path / layout.table_path(name, checkpoint, variant) for checkpoint in self.checkpoints]
         return [file for file in files if file.is_file()]
 
-    def table_settings(self, name: str, checkpoint: str) -> dict[str, Any]:
+    def table_settings(self, name: str, checkpoint: str, variant: str | None = None) -> dict[str, Any]:
         """The settings that a table was published with.
+
+        Args:
+            name: Name of the table.
+            checkpoint: Which part of it.
+            variant: One of `table_variants`; None for the table itself.
+
+        Returns:
+            Names of settings to what they were.
 
         Raises:
             TableNotFound: If it was not computed for this checkpoint.
+
+        Example:
+            >>> store.table_settings("experts", "planted-step64")["k"]
+            6
         """
-        path = self.path / layout.table_path(name, checkpoint)
+        path = self.path / layout.table_path(name, checkpoint, variant)
         if not path.is_file():
             raise TableNotFound(
                 f"table {name} was not computed for {checkpoint}; there are {', '.join(self.table_names()) or 'none'}"

@@ -103,10 +103,12 @@ def test_a_query_loads_no_model_library(scored_path: Path) -> None:
     assert not set(done.stdout.split()) & {"torch", "transformers", "vllm", "triton", "sklearn", "numba"}
 
 
-def test_a_question_by_path_keeps_its_answer(tmp_path: Path) -> None:
+def test_a_question_by_path_keeps_its_answer_where_it_is_asked_to(tmp_path: Path) -> None:
     planted_store(tmp_path / "s")
     score_neurons(tmp_path / "s", stats=("ap", "median", "p90"))
-    asked = top_experts(tmp_path / "s", k=3)
+    top_experts(tmp_path / "s", k=3)
+    assert open_store(tmp_path / "s").table_names() == []
+    asked = top_experts(tmp_path / "s", k=3, keep=True)
     assert open_store(tmp_path / "s").sql("SELECT count(*) AS n FROM experts")["n"].item() == asked.height
     through_reader = open_store(tmp_path / "s")
     top_experts(through_reader, k=4)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError, ScoresNotFound
-from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.choices import check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.keep import Keeper, kept_answer
 from actlas.query.neurons import Indices, NeuronAxis, names_at, top_indices
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
+from actlas.store.store import Store
 
 #: Scores held in memory at a time while experts are chosen.
 _SLAB_BYTES = 256 << 20
@@ -50,6 +53,10 @@ class ExpertSets:
         """Pairs ``"languages concepts"`` that have experts."""
         return np.asarray(self.neurons[:, :, 0] >= 0)
 
+    def best(self, k: int) -> ExpertSets:
+        """The same with the k best alone."""
+        return dataclasses.replace(self, neurons=self.neurons[:, :, :k], ap=self.ap[:, :, :k])
+
     def frame(self) -> pl.DataFrame:
         """Columns checkpoint, language, concept, rank, site, layer, neuron, ap; one row per expert."""
         at_language, at_concept = np.nonzero(self.is_there)
@@ -66,47 +73,74 @@ class ExpertSets:
         )
 
 
-def expert_sets(
-    store: Atlas,
-    checkpoint: str,
-    *,
-    k: int,
-    sites: Sequence[str] | None = None,
-    languages: Sequence[str] | None = None,
-    concepts: Sequence[str] | None = None,
-    skip: int = 0,
-) -> ExpertSets:
-    """The experts of one checkpoint as arrays.
+def expert_sets(store: Store, checkpoint: str, ranking: Ranking, *, skip: int = 0) -> ExpertSets:
+    """The experts of one checkpoint as arrays: out of the kept table where it reaches that far, otherwise ranked.
 
     Args:
         store: With scores.
         checkpoint: Which.
-        k: How many per language and concept.
-        sites: Ranked together; None for the linear sites that are scored.
-        languages: None for all.
-        concepts: None for all.
+        ranking: Which experts.
         skip: Leave out this many best ones first.
 
     Raises:
         QueryError: If there are not that many neurons.
         ScoresNotFound: If a site is not scored.
     """
-    axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, sites))
-    check_k(k, axis, skip)
-    named_languages, named_concepts = chosen_labels(store, languages, concepts)
-    shape = (len(named_languages), len(named_concepts), k)
+    axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
+    check_k(ranking.k, axis, skip)
+    languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
+    part = kept_answer(store, "experts", checkpoint, {"k": ranking.k + skip, "sites": list(axis.sites)})
+    if part is not None:
+        columns = ("language", "concept", "rank", "site", "layer", "neuron", "ap")
+        rows = part.scan().filter(pl.col("rank") > skip, pl.col("rank") <= ranking.k + skip).select(columns)
+        return sets_of_rows(rows.collect(), checkpoint, axis, languages, concepts, ranking.k)
+    shape = (len(languages), len(concepts), ranking.k)
     neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan)
-    for at, language in enumerate(named_languages):
-        for first, slab in _ap_slabs(store, checkpoint, axis, language, named_concepts):
+    for row, language in enumerate(languages):
+        for first, slab in _ap_slabs(store, checkpoint, axis, language, concepts):
             for offset, values in enumerate(slab):
-                best = top_indices(values, k + skip)[skip:]
-                if best.size == k:
-                    neurons[at, first + offset], ap[at, first + offset] = best, values[best]
-    return ExpertSets(checkpoint, axis, named_languages, named_concepts, neurons, ap)
+                best = top_indices(values, ranking.k + skip)[skip:]
+                if best.size == ranking.k:
+                    neurons[row, first + offset], ap[row, first + offset] = best, values[best]
+    return ExpertSets(checkpoint, axis, languages, concepts, neurons, ap)
+
+
+def sets_of_rows(
+    rows: pl.DataFrame, checkpoint: str, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str], k: int
+) -> ExpertSets:
+    """Experts out of a table of them.
+
+    Args:
+        rows: Columns language, concept, site, layer, neuron, ap: k rows in order of rank for every language and concept that
+            has experts.
+        checkpoint: Whose they are.
+        axis: The neurons that were ranked.
+        languages: Which languages to take.
+        concepts: Which concepts to take.
+        k: Rows per language and concept.
+    """
+    rows = rows.filter(pl.col("language").is_in(languages), pl.col("concept").is_in(concepts))
+    place = pl.DataFrame(
+        {
+            "site": pl.Series(axis.sites, dtype=pl.String),
+            "start": axis.starts[:-1],
+            "width": [n_neurons for _, n_neurons in axis.shapes],
+        }
+    )
+    placed = rows.join(place, on="site", how="left", maintain_order="left")
+    index = placed.select(pl.col("start") + pl.col("layer").cast(pl.Int64) * pl.col("width") + pl.col("neuron")).to_series()
+    pairs = rows.gather_every(k)
+    at_language = pairs["language"].replace_strict(languages, range(len(languages)), return_dtype=pl.Int64).to_numpy()
+    at_concept = pairs["concept"].replace_strict(concepts, range(len(concepts)), return_dtype=pl.Int64).to_numpy()
+    shape = (len(languages), len(concepts), k)
+    neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan)
+    neurons[at_language, at_concept] = index.to_numpy().reshape(-1, k)
+    ap[at_language, at_concept] = rows["ap"].to_numpy().reshape(-1, k)
+    return ExpertSets(checkpoint, axis, tuple(languages), tuple(concepts), neurons, ap)
 
 
 def _ap_slabs(
-    store: Atlas, checkpoint: str, axis: NeuronAxis, language: str, concepts: Sequence[str]
+    store: Store, checkpoint: str, axis: NeuronAxis, language: str, concepts: Sequence[str]
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """AP ``"concepts neurons"`` of one language, some concepts at a time, with the position of the first."""
     cubes = [store.scores(checkpoint, site) for site in axis.sites]
@@ -118,7 +152,10 @@ def _ap_slabs(
     step = max(1, _SLAB_BYTES // (8 * axis.n_neurons))
     for first in range(0, len(concepts), step):
         part = list(concepts[first : first + step])
-        reads = [cube.read("ap", language, part).reshape(len(part), -1) for cube in cubes]
+        # all of them as a slice: a list of all names reads at half the speed
+        reads = [
+            cube.read("ap", language, None if part == list(cube.concepts) else part).reshape(len(part), -1) for cube in cubes
+        ]
         yield first, np.concatenate(reads, axis=1)
 
 
@@ -130,6 +167,8 @@ def top_experts(
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """The k best neurons of every concept, language and checkpoint by average precision, all layers and linear sites together.
 
@@ -137,13 +176,15 @@ def top_experts(
     has no experts there.
 
     Args:
-        store: With scores (`score_neurons`). Open with mode "a", and nothing left out, the answer is also kept as
-            tables `experts`, `expert_mask` and `layer_histogram`.
-        k: How many.
+        store: With scores (`score_neurons`), or the path of such a store.
+        k: How many. A kept table holds the largest k that was asked for, and answers every smaller one.
         checkpoints: None for all.
         languages: None for all.
         concepts: None for all.
         sites: Sites ranked together; None for the linear ones that are scored.
+        keep: Whether an answer for all languages and concepts is kept as tables `experts`, `expert_mask` and `layer_histogram`.
+            None: if the store was opened with mode "a". A path is opened for writing only where this is True.
+        replace: Put the answer in the place of a kept one with other sites, instead of beside it.
 
     Returns:
         Columns of table `experts`: checkpoint, language, concept, rank, site, layer, neuron, ap, median, p90. The
@@ -151,25 +192,47 @@ def top_experts(
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
-        QueryError: If k is more than there are neurons, or a language or concept is unknown.
+        CheckpointNotFound: If a checkpoint is not in the store.
+        QueryError: If k is more than there are neurons, or a language or concept is unknown, or part of an answer is to be kept.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Suau et al. 2022; k = 500 after arXiv 2506.01629.
+
+    Example:
+        >>> best = top_experts(store, k=3, checkpoints=["planted-step64"], languages=["en"], concepts=["water"])
+        >>> best.select("rank", "site", "layer", "neuron").rows()
+        [(1, 'attn_out', 1, 11), (2, 'mlp_pre', 1, 1), (3, 'mlp_pre', 1, 10)]
     """
-    store = as_atlas(store)
-    answers = []
-    for checkpoint in chosen_checkpoints(store, checkpoints):
-        sets = expert_sets(store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts)
-        frame = _with_values(store, sets)
-        answers.append(frame)
-        if store.mode == "a" and languages is None and concepts is None:
-            settings = {"k": k, "sites": list(sets.axis.sites), "n_neurons": sets.axis.n_neurons, "actlas": VERSION}
-            store.publish_table("experts", checkpoint, frame, settings)
-            store.publish_table("expert_mask", checkpoint, expert_mask(sets), settings)
-            store.publish_table("layer_histogram", checkpoint, layer_histogram(sets), settings)
-    return pl.concat(answers) if answers else TABLES["experts"].empty()
+    store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
+    answers = [TABLES["experts"].empty()]
+    with Keeper(store, keep, replace) as keeper:
+        keeper.only_if(ranking.is_whole)
+        answers += [_top_experts(keeper, checkpoint, ranking) for checkpoint in chosen_checkpoints(store, checkpoints)]
+    return pl.concat(answers)
 
 
-def _with_values(store: Atlas, sets: ExpertSets) -> pl.DataFrame:
+def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFrame:
+    """Table `experts` of one checkpoint, kept or computed, and kept then together with what is made of it."""
+    store = keeper.store
+    axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
+    check_k(ranking.k, axis)
+    languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
+    settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "n_neurons": axis.n_neurons}
+    part = keeper.find("experts", checkpoint, settings)
+    if part is not None:
+        rows = part.scan().filter(pl.col("rank") <= ranking.k)
+        if not ranking.is_whole:
+            rows = rows.filter(pl.col("language").is_in(languages), pl.col("concept").is_in(concepts))
+        return TABLES["experts"].conform(rows.collect())
+    settings["k"] = keeper.largest("k", "experts", checkpoint, settings)
+    sets = expert_sets(store, checkpoint, dataclasses.replace(ranking, k=settings["k"]))
+    frame = _with_values(store, sets)
+    tables = {"experts": frame, "expert_mask": expert_mask(sets), "layer_histogram": layer_histogram(sets)}
+    keeper.put(checkpoint, tables, settings)
+    return frame.filter(pl.col("rank") <= ranking.k)
+
+
+def _with_values(store: Store, sets: ExpertSets) -> pl.DataFrame:
     """The table `experts`: with the values that a forced neuron is set to."""
     at_language, at_concept = np.nonzero(sets.is_there)
     cubes = [store.scores(sets.checkpoint, site) for site in sets.axis.sites]
@@ -226,7 +289,7 @@ def control_experts(
     if kind not in ("random", "next"):
         raise QueryError(f"controls are 'random' or 'next', not {kind!r}")
     skip = skip if kind == "next" else 0
-    sets = expert_sets(store, checkpoint, k=k, skip=skip, sites=sites, languages=languages, concepts=concepts)
+    sets = expert_sets(store, checkpoint, Ranking(k, sites, languages, concepts), skip=skip)
     if kind == "next":
         return _with_values(store, sets).with_columns(pl.col("rank") + skip)
     rng = np.random.default_rng(seed)
@@ -237,7 +300,7 @@ def control_experts(
                 drawn = rng.choice(sets.axis.n_neurons, size=k, replace=False)
                 if sets.is_there[at, first + offset]:
                     neurons[at, first + offset], ap[at, first + offset] = drawn, values[drawn]
-    return _with_values(store, replace(sets, neurons=neurons, ap=ap))
+    return _with_values(store, dataclasses.replace(sets, neurons=neurons, ap=ap))
 
 
 def expert_mask(sets: ExpertSets) -> pl.DataFrame:

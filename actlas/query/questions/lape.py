@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_checkpoints
-from actlas.query.neurons import NeuronAxis
+from actlas.query.keep import Keeper
+from actlas.query.neurons import NeuronAxis, names_at
 from actlas.query.schema import TABLES
 
 
@@ -23,6 +24,8 @@ def language_neurons(
     share: float = 0.01,
     bar_quantile: float = 0.95,
     threshold: float | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Neurons that are active for few languages, with the languages they belong to.
 
@@ -30,64 +33,86 @@ def language_neurons(
     as active is one of the recipe's (0 unless said).
 
     Args:
-        store: With token counts. Open with mode "a", the answer is also kept as table `lape`, and the activation probabilities
-            of all neurons, selected or not, as table `token_activity`.
+        store: With token counts, or the path of such a store.
         checkpoints: None for all.
         site: Where tokens were counted.
         share: Share of the neurons that are selected.
         bar_quantile: A neuron belongs to the languages in which it is active with a probability above this quantile of all
             probabilities; neurons that are above it in none are not selected.
         threshold: A token is active above it, one of those that were counted; None for the lowest.
+        keep: Whether the answer is kept as table `lape`, and the activation probabilities of all neurons, selected or not, as
+            table `token_activity`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         Columns of table `lape`: checkpoint, site, layer, neuron, language, p_active, entropy (nats); one row per
         selected neuron and language that it belongs to, lowest entropy first.
 
     Raises:
+        CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If tokens were not counted at this site, or not above this threshold.
         KernelInputError: If a share or quantile is outside 0 to 1.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Tang et al. 2024.
-    """
-    from actlas.kernels import lape
 
-    store = as_atlas(store)
-    table = TABLES["lape"]
-    answers = [table.empty()]
-    for checkpoint in chosen_checkpoints(store, checkpoints):
-        counts = store.token_counts(checkpoint, site, threshold)
-        n_languages, n_layers, n_neurons = counts.active.shape
-        axis = NeuronAxis((site,), ((n_layers, n_neurons),))
-        result = lape(counts.active.reshape(n_languages, -1), counts.n_tokens, share=share, bar_quantile=bar_quantile)
-        neuron, language = np.nonzero(result.languages_of.T)
-        names = pl.Series(counts.languages, dtype=pl.String)
-        frame = pl.DataFrame(
-            {
-                **axis.columns(neuron),
-                "language": names.gather(language.astype(np.uint32)),
-                "p_active": result.p_active[language, neuron],
-                "entropy": result.entropy[neuron],
-            }
-        )
-        frame = table.conform(frame.with_columns(pl.lit(checkpoint).alias("checkpoint")).sort("entropy", maintain_order=True))
-        answers.append(frame)
-        if store.mode == "a":
+    Example:
+        >>> specific = language_neurons(store, share=0.05, checkpoints=["planted-step64"])
+        >>> specific.select("layer", "neuron", "language").rows()
+        [(0, 10, 'es'), (0, 16, 'fr'), (0, 22, 'en'), (0, 27, 'es')]
+    """
+    store = as_atlas(store, "a" if keep else "r")
+    answers = [TABLES["lape"].empty()]
+    with Keeper(store, keep, replace) as keeper:
+        for checkpoint in chosen_checkpoints(store, checkpoints):
             settings = {
                 "site": site,
                 "share": share,
                 "bar_quantile": bar_quantile,
-                "bar": result.bar,
-                "threshold": counts.threshold,
-                "actlas": VERSION,
+                "threshold": store.recipe.count_thresholds[0] if threshold is None else threshold,
             }
-            store.publish_table("lape", checkpoint, frame, settings)
-            everything = pl.DataFrame(
-                {
-                    **axis.columns(np.arange(axis.n_neurons)),
-                    "entropy": pl.Series(result.entropy).fill_nan(None),
-                    "p_max": result.p_active.max(axis=0),
-                    "p_active": pl.Series(np.ascontiguousarray(result.p_active.T)).arr.to_list(),
-                }
-            ).with_columns(pl.lit(checkpoint).alias("checkpoint"))
-            store.publish_table("token_activity", checkpoint, TABLES["token_activity"].conform(everything), settings)
+            part = keeper.find("lape", checkpoint, settings)
+            if part is None:
+                answers.append(_selected_neurons(keeper, checkpoint, settings))
+            else:
+                answers.append(TABLES["lape"].conform(part.scan().collect()))
     return pl.concat(answers)
+
+
+def _selected_neurons(keeper: Keeper, checkpoint: str, settings: dict[str, Any]) -> pl.DataFrame:
+    """Tables `lape` and `token_activity` of one checkpoint, computed and kept; the first is the answer."""
+    from actlas.kernels import lape
+
+    site = settings["site"]
+    counts = keeper.store.token_counts(checkpoint, site, settings["threshold"])
+    n_languages, n_layers, n_neurons = counts.active.shape
+    axis = NeuronAxis((site,), ((n_layers, n_neurons),))
+    result = lape(
+        counts.active.reshape(n_languages, -1),
+        counts.n_tokens,
+        share=settings["share"],
+        bar_quantile=settings["bar_quantile"],
+    )
+    neuron, language = np.nonzero(result.languages_of.T)
+    selected = pl.DataFrame(
+        {
+            **axis.columns(neuron),
+            "language": names_at(counts.languages, language),
+            "p_active": result.p_active[language, neuron],
+            "entropy": result.entropy[neuron],
+        }
+    ).sort("entropy", maintain_order=True)
+    activity = pl.DataFrame(
+        {
+            **axis.columns(np.arange(axis.n_neurons)),
+            "entropy": pl.Series(result.entropy).fill_nan(None),
+            "p_max": result.p_active.max(axis=0),
+            "p_active": pl.Series(np.ascontiguousarray(result.p_active.T)).arr.to_list(),
+        }
+    )
+    tables = {
+        name: TABLES[name].conform(frame.with_columns(pl.lit(checkpoint).alias("checkpoint")))
+        for name, frame in (("lape", selected), ("token_activity", activity))
+    }
+    keeper.put(checkpoint, tables, {**settings, "bar": result.bar})
+    return tables["lape"]

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress
-from actlas.query.choices import chosen_checkpoints
+from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.keep import Keeper
+from actlas.query.neurons import NeuronAxis
 from actlas.query.questions.controls import rescored_experts
 from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.schema import TABLES
@@ -74,6 +75,8 @@ def expert_overlap(
     halves: bool = True,
     seed: int = 0,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Experts shared by every pair of languages, per concept and checkpoint, and the same layer by layer.
 
@@ -95,8 +98,7 @@ def expert_overlap(
     places there (mean of the hypergeometric distribution); ``ceiling`` and ``cross_half`` count the layer's part of theirs.
 
     Args:
-        store: With scores. Open with mode "a", and nothing left out, the answers are also kept as tables `overlap`,
-            `overlap_by_layer`.
+        store: With scores, or the path of such a store.
         k: Experts per language and concept.
         checkpoints: None for all.
         languages: None for all.
@@ -105,40 +107,73 @@ def expert_overlap(
         by_layer: Answer with the layers instead of the whole.
         halves: False leaves out ceiling and cross_half (null), which take a second pass over the cubes.
         seed: Of the halves.
-        progress: Told while the halves are scored.
+        progress: Called while the halves are scored.
+        keep: Whether an answer for all languages and concepts is kept, as tables `overlap` and `overlap_by_layer` together, and
+            the experts of the halves as table `control_experts`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with another k, sites or seed, instead of beside it.
 
     Returns:
-        The columns of table `overlap`, or of `overlap_by_layer`. language_a < language_b in alphabetical order.
+        Columns of table `overlap`: checkpoint, concept, language_a, language_b, k, shared, overlap, jaccard, chance, ceiling,
+        cross_half, n_neurons; or those of `overlap_by_layer`. language_a < language_b in alphabetical order.
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
-        QueryError: If k is more than there are neurons, or a language or concept is unknown, or if halves are wanted of states.
+        CheckpointNotFound: If a checkpoint is not in the store.
+        QueryError: If k is more than there are neurons, or a language or concept is unknown, or if halves are wanted of states,
+            or part of an answer is to be kept.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
+
+    Source: arXiv 2506.01629 (experts shared across languages); overlap as \\|A ∩ B\\| / k.
+
+    Example:
+        >>> pairs = expert_overlap(store, k=6, halves=False, concepts=["water"], checkpoints=["planted-step64"])
+        >>> pairs.select("language_a", "language_b", "shared").rows()
+        [('en', 'es', 0), ('en', 'fr', 2), ('es', 'fr', 1)]
     """
-    store = as_atlas(store)
-    totals, layers = [TABLES["overlap"].empty()], [TABLES["overlap_by_layer"].empty()]
-    for checkpoint in chosen_checkpoints(store, checkpoints):
-        sets = expert_sets(store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts)
-        parts = None
-        if halves:
-            variants = rescored_experts(
-                store, checkpoint, k=k, sites=sites, languages=languages, concepts=concepts, seed=seed, progress=progress
-            )
-            parts = (variants["half_0"], variants["half_1"])
-        total, layered = overlap_of_sets(sets, parts)
-        totals.append(total)
-        layers.append(layered)
-        if store.mode == "a" and languages is None and concepts is None:
-            settings = {
-                "k": k,
-                "sites": list(sets.axis.sites),
-                "n_neurons": sets.axis.n_neurons,
-                "halves": halves,
-                "seed": seed,
-                "actlas": VERSION,
-            }
-            store.publish_table("overlap", checkpoint, total, settings)
-            store.publish_table("overlap_by_layer", checkpoint, layered, settings)
-    return pl.concat(layers if by_layer else totals)
+    store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
+    name = "overlap_by_layer" if by_layer else "overlap"
+    answers = [TABLES[name].empty()]
+    with Keeper(store, keep, replace) as keeper:
+        keeper.only_if(ranking.is_whole)
+        for checkpoint in chosen_checkpoints(store, checkpoints):
+            tables = _overlap_tables(keeper, checkpoint, ranking, name, halves=halves, seed=seed, progress=progress)
+            answers.append(tables[name])
+    return pl.concat(answers)
+
+
+def _overlap_tables(
+    keeper: Keeper,
+    checkpoint: str,
+    ranking: Ranking,
+    name: str,
+    *,
+    halves: bool,
+    seed: int,
+    progress: StepProgress | None,
+) -> dict[str, pl.DataFrame]:
+    """Table `name` of one checkpoint where it is kept, otherwise both tables, computed."""
+    store = keeper.store
+    axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
+    check_k(ranking.k, axis)
+    languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
+    sites = list(axis.sites)
+    settings = {"k": ranking.k, "sites": sites, "n_neurons": axis.n_neurons, "halves": halves, "seed": seed}
+    part = keeper.find(name, checkpoint, settings)
+    if part is not None:
+        rows = part.scan().filter(
+            pl.col("concept").is_in(concepts), pl.col("language_a").is_in(languages), pl.col("language_b").is_in(languages)
+        )
+        if not halves:
+            rows = rows.with_columns(pl.lit(None).alias("ceiling"), pl.lit(None).alias("cross_half"))
+        return {name: TABLES[name].conform(rows.collect())}
+    sets, parts = expert_sets(store, checkpoint, ranking), None
+    if halves:
+        variants = rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
+        parts = (variants["half_0"], variants["half_1"])
+    total, layered = overlap_of_sets(sets, parts)
+    tables = {"overlap": total, "overlap_by_layer": layered}
+    keeper.put(checkpoint, tables, settings)
+    return tables
 
 
 def overlap_of_sets(sets: ExpertSets, halves: tuple[ExpertSets, ExpertSets] | None) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -261,59 +296,82 @@ def overlap_controls(
     sites: Sequence[str] | None = None,
     seed: int = 0,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Mean overlap of every checkpoint beside what it has to be held against.
 
     Means are over all pairs of languages and all concepts; pairs without experts are left out of them.
 
     Args:
-        store: With scores. Open with mode "a", and nothing left out, the answer is also kept as table `overlap_controls`.
+        store: With scores, or the path of such a store.
         k: Experts per language and concept.
         checkpoints: None for all.
         languages: None for all.
         concepts: None for all.
         sites: As in `top_experts`.
         seed: Of the halves and of the shuffling.
-        progress: Told while halves and shuffled labels are scored.
+        progress: Called while halves and shuffled labels are scored.
+        keep: Whether an answer for all languages and concepts is kept, as table `overlap_controls`, with the overlap that it is
+            the mean of, as tables `overlap` and `overlap_by_layer`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with another k, sites or seed, instead of beside it.
 
     Returns:
         Columns checkpoint, step, k, then: ``overlap``; ``other_concept`` (experts of one concept in one language
-        against those of every other concept in the other language); ``shuffled`` (experts for labels dealt anew
+        against those of every other concept in the other language); ``shuffled`` (experts for labels that are shuffled
         among each language's texts); ``chance``; ``ceiling`` and ``cross_half`` as in `expert_overlap`; ``ratio`` =
         cross_half / ceiling; ``n_pairs`` the mean is over.
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
-        QueryError: If k is more than there are neurons, or a language or concept is unknown.
+        CheckpointNotFound: If a checkpoint is not in the store.
+        QueryError: If k is more than there are neurons, or a language or concept is unknown, or part of an answer is to be kept.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
+
+    Source: Suau et al. 2022 (experts); the controls are permutations of labels, as in any permutation test.
+
+    Example:
+        >>> overlap_controls(store, k=6, checkpoints=["planted-step64"]).select("step", "k", "n_pairs").rows()
+        [(64, 6, 10)]
     """
-    store = as_atlas(store)
-    rows = []
-    for checkpoint in chosen_checkpoints(store, checkpoints):
-        wanted = {"k": k, "sites": sites, "languages": languages, "concepts": concepts}
-        sets = expert_sets(store, checkpoint, **wanted)  # type: ignore[arg-type]
-        variants = rescored_experts(store, checkpoint, **wanted, seed=seed, progress=progress)  # type: ignore[arg-type]
-        total, _ = overlap_of_sets(sets, (variants["half_0"], variants["half_1"]))
-        shuffled, _ = overlap_of_sets(variants["shuffled"], None)
-        ceiling, cross = total["ceiling"].mean(), total["cross_half"].mean()
-        row = {
-            "checkpoint": checkpoint,
-            "step": store.checkpoint(checkpoint)["step"],
-            "k": k,
-            "overlap": total["overlap"].mean(),
-            "other_concept": other_concept_overlap(sets),
-            "shuffled": shuffled["overlap"].mean(),
-            "chance": k / sets.axis.n_neurons,
-            "ceiling": ceiling,
-            "cross_half": cross,
-            "ratio": cross / ceiling if ceiling and cross is not None else None,  # type: ignore[operator]
-            "n_pairs": total["overlap"].count(),
-        }
-        frame = pl.DataFrame([row], schema=dict(TABLES["overlap_controls"].columns))
-        if store.mode == "a" and languages is None and concepts is None:
-            settings = {"k": k, "sites": list(sets.axis.sites), "seed": seed, "actlas": VERSION}
-            store.publish_table("overlap_controls", checkpoint, frame, settings)
-        rows.append(frame)
-    return pl.concat(rows) if rows else TABLES["overlap_controls"].empty()
+    store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
+    answers = [TABLES["overlap_controls"].empty()]
+    with Keeper(store, keep, replace) as keeper:
+        keeper.only_if(ranking.is_whole)
+        answers += [
+            _control_row(keeper, checkpoint, ranking, seed, progress) for checkpoint in chosen_checkpoints(store, checkpoints)
+        ]
+    return pl.concat(answers)
+
+
+def _control_row(keeper: Keeper, checkpoint: str, ranking: Ranking, seed: int, progress: StepProgress | None) -> pl.DataFrame:
+    """Table `overlap_controls` of one checkpoint: one row."""
+    store, k = keeper.store, ranking.k
+    settings = {"k": k, "sites": list(linear_sites(store, checkpoint, ranking.sites)), "seed": seed}
+    part = keeper.find("overlap_controls", checkpoint, settings) if ranking.is_whole else None
+    if part is not None:
+        return TABLES["overlap_controls"].conform(part.scan().collect())
+    sets = expert_sets(store, checkpoint, ranking)
+    variants = rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
+    total = _overlap_tables(keeper, checkpoint, ranking, "overlap", halves=True, seed=seed, progress=progress)["overlap"]
+    shuffled, _ = overlap_of_sets(variants["shuffled"], None)
+    ceiling, cross = total["ceiling"].mean(), total["cross_half"].mean()
+    row = {
+        "checkpoint": checkpoint,
+        "step": store.checkpoint(checkpoint)["step"],
+        "k": k,
+        "overlap": total["overlap"].mean(),
+        "other_concept": other_concept_overlap(sets),
+        "shuffled": shuffled["overlap"].mean(),
+        "chance": k / sets.axis.n_neurons,
+        "ceiling": ceiling,
+        "cross_half": cross,
+        "ratio": cross / ceiling if ceiling and cross is not None else None,  # type: ignore[operator]
+        "n_pairs": total["overlap"].count(),
+    }
+    frame = pl.DataFrame([row], schema=dict(TABLES["overlap_controls"].columns))
+    keeper.put(checkpoint, {"overlap_controls": frame}, settings)
+    return frame
 
 
 def other_concept_overlap(sets: ExpertSets) -> float | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
-from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.choices import chosen_checkpoints
+from actlas.query.keep import Keeper
 from actlas.query.schema import TABLES
 from actlas.query.splits import text_groups
+from actlas.store.cube import TokenCube
+from actlas.store.store import Store
 
 
 def train_probes(
@@ -36,16 +38,18 @@ def train_probes(
     max_iterations: int = 1000,
     max_train: int | None = 20_000,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Train a multinomial logistic regression on the sampled token vectors of every layer and tell its accuracy on
     held-out texts.
 
     Vectors are standardised by the mean and spread of the training part. Training and test part have no text in
-    common, nor a text and its translation: the split is drawn over `parallel_id` where there is one, anew for every
+    common, nor a text and its translation: the split is drawn over `parallel_id` where there is one, once for every
     seed. `embed` counts as layer 0 of its site.
 
     Args:
-        store: With sampled token vectors. Open with mode "a", the answer is also kept as table `probe`.
+        store: With sampled token vectors, or the path of such a store.
         checkpoints: None for all.
         sites: None for all that have vectors.
         label: What is read off: "language", or any other column of the sampled tokens such as "split".
@@ -54,57 +58,114 @@ def train_probes(
         test_share: Share of the groups of texts that is held out.
         max_iterations: Of the solver. A probe that does not converge is not refused: `n_iterations` reaches this number.
         max_train: Training vectors are thinned to this many, at random; None for no limit.
-        progress: Told after every probe.
+        progress: Called after every layer.
+        keep: Whether the answer is kept as table `probe`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         Columns of table `probe`: checkpoint, site, layer, label, seed, accuracy, n_train, n_test, c, chance (the
         accuracy of always saying the most frequent label of the test part), n_iterations.
 
     Raises:
+        CheckpointNotFound: If a checkpoint is not in the store.
+        CubeNotFound: If a site has no vectors.
         QueryError: If there are no vectors, or fewer than two labels.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: arXiv 2506.01629 (language identification from random token vectors, three seeds).
+
+    Example:
+        >>> probes = train_probes(store, checkpoints=["planted-step64"], seeds=(0,))
+        >>> probes.select("site", "layer", "seed", "n_train", "n_test").rows()
+        [('embed', 0, 0, 228, 60), ('resid', 0, 0, 228, 60), ('resid', 1, 0, 228, 60)]
     """
-    store = as_atlas(store)
-    wanted = []
-    for checkpoint in chosen_checkpoints(store, checkpoints):
-        kept = store.checkpoint(checkpoint)["token_cubes"]
-        for site in kept if sites is None else sites:
-            wanted.append((checkpoint, site, store.token_cube(checkpoint, site).shape[0]))
-    if not wanted:
-        raise QueryError(
-            f"{store.path} has no sampled token vectors; extract with tokens kept (actlas extract --tokens-per-text 4)"
-        )
+    store = as_atlas(store, "a" if keep else "r")
+    names = chosen_checkpoints(store, checkpoints)
+    settings = ProbeSettings(
+        label, tuple(seeds), None if sites is None else tuple(sites), c, test_share, max_iterations, max_train
+    )
+    with Keeper(store, keep, replace) as keeper:
+        parts = {name: keeper.find("probe", name, settings.to_json()) for name in names}
+        wanted = {name: _cubes(store, name, sites) for name in names if parts[name] is None}
+        if not any(wanted.values()) and not any(parts.values()):
+            raise QueryError(
+                f"{store.path} has no sampled token vectors; extract with tokens kept (actlas extract --tokens-per-text 4)"
+            )
+        steps = _Steps(progress, sum(cube.shape[0] for cubes in wanted.values() for cube in cubes) * len(settings.seeds))
+        answers = [TABLES["probe"].empty()]
+        for name, part in parts.items():
+            if part is not None:
+                answers.append(TABLES["probe"].conform(part.scan().collect()))
+                continue
+            rows = [row for cube in wanted[name] for row in _probes(cube, settings, steps)]
+            answers.append(pl.DataFrame(rows, schema=dict(TABLES["probe"].columns), orient="row"))
+            if rows:
+                keeper.put(name, {"probe": answers[-1]}, settings.to_json())
+    return pl.concat(answers)
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """What decides the numbers of probes: the arguments of `train_probes` of the same names."""
+
+    label: str
+    seeds: tuple[int, ...]
+    sites: tuple[str, ...] | None
+    c: float
+    test_share: float
+    max_iterations: int
+    max_train: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept with the table."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@dataclass
+class _Steps:
+    """Tells how many probes are done."""
+
+    progress: StepProgress | None
+    total: int
+    done: int = 0
+
+    def add(self, n: int, what: str) -> None:
+        self.done += n
+        if self.progress is not None:
+            self.progress(self.done, self.total, what)
+
+
+def _cubes(store: Store, checkpoint: str, sites: Sequence[str] | None) -> list[TokenCube]:
+    chosen = store.checkpoint(checkpoint)["token_cubes"] if sites is None else sites
+    return [store.token_cube(checkpoint, site) for site in chosen]
+
+
+def _probes(cube: TokenCube, settings: ProbeSettings, steps: _Steps) -> Iterator[tuple[Any, ...]]:
+    """Rows of table `probe` of one checkpoint and site."""
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; scikit-learn brings it
 
-    total, rows = sum(n_layers for *_, n_layers in wanted) * len(seeds), []
+    codes, names = _codes(cube.table, settings.label)
+    groups = text_groups(cube.table.select("text_id", "parallel_id"))
+    tasks = [
+        _Task(seed, settings.c, settings.max_iterations, *_split(groups, seed, settings.test_share, settings.max_train))
+        for seed in settings.seeds
+    ]
     # probes are small: one thread each and several at a time; threads of a linear algebra library would wait for each other
     with (
         threadpool_limits(1),
         warnings.catch_warnings(),
         ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-probe") as pool,
     ):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # n_iterations tells
-        for checkpoint, site, n_layers in wanted:
-            cube = store.token_cube(checkpoint, site)
-            codes, names = _codes(cube.table, label)
-            groups = text_groups(cube.table.select("text_id", "parallel_id"))
-            tasks = [_Task(seed, c, max_iterations, *_split(groups, seed, test_share, max_train)) for seed in seeds]
-            for layer in range(n_layers):
-                vectors = cube.read(layer)
-                for task, (accuracy, n_iterations) in zip(tasks, pool.map(partial(_probe, vectors, codes), tasks), strict=True):
-                    n_train, n_test = task.train.size, task.test.size
-                    chance = np.bincount(codes[task.test], minlength=len(names)).max() / n_test
-                    rows.append((checkpoint, site, layer, label, task.seed, accuracy, n_train, n_test, c, chance, n_iterations))
-                if progress is not None:
-                    progress(len(rows), total, f"{checkpoint} {site} layer {layer}")
-    frame = pl.DataFrame(rows, schema=dict(TABLES["probe"].columns), orient="row")
-    if store.mode == "a":
-        settings = {"label": label, "seeds": list(seeds), "c": c, "test_share": test_share, "max_train": max_train}
-        for (checkpoint,), part in frame.group_by("checkpoint", maintain_order=True):
-            store.publish_table("probe", str(checkpoint), part, {**settings, "actlas": VERSION})
-    return frame
+        warnings.simplefilter("ignore", ConvergenceWarning)  # n_iterations says it
+        for layer in range(cube.shape[0]):
+            vectors = cube.read(layer)
+            for task, (accuracy, n_iterations) in zip(tasks, pool.map(partial(_probe, vectors, codes), tasks), strict=True):
+                n_train, n_test = task.train.size, task.test.size
+                chance = np.bincount(codes[task.test], minlength=len(names)).max() / n_test
+                labels = (cube.checkpoint, cube.site, layer, settings.label, task.seed)
+                yield (*labels, accuracy, n_train, n_test, settings.c, chance, n_iterations)
+            steps.add(len(tasks), f"{cube.checkpoint} {cube.site} layer {layer}")
 
 
 def _codes(table: pl.DataFrame, label: str) -> tuple[NDArray[np.int64], list[str]]:
@@ -169,6 +230,10 @@ def probe_summary(probes: pl.DataFrame) -> pl.DataFrame:
         Columns checkpoint, site, label, accuracy (mean over layers of the mean over seeds), std_layers (spread of
         the layers' means), std_seeds (mean spread of a layer's seeds), n_layers, chance. Spreads divide by the
         number of values, not by one less.
+
+    Example:
+        >>> probe_summary(train_probes(store, checkpoints=["planted-step64"], seeds=(0,))).select("site", "n_layers").rows()
+        [('embed', 1), ('resid', 2)]
     """
     by = pl.col
     layers = probes.group_by("checkpoint", "site", "label", "layer", maintain_order=True).agg(

@@ -11,12 +11,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
-from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.choices import chosen_checkpoints, chosen_labels
-from actlas.query.neurons import check_neuron
+from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.keep import Keeper, KeptPart
+from actlas.query.neurons import NeuronAxis, check_neuron
 from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.schema import TABLES
+from actlas.store.store import Store
 
 
 def neuron_trajectory(
@@ -88,17 +89,21 @@ def shared_trajectory(
     checkpoints: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Neurons that are experts for a concept in several languages at some step, followed over all steps.
 
     Args:
-        store: With scores. Open with mode "a", with all checkpoints and concepts and `min_languages` 2, the answer
-            is also kept as table `trajectory`.
+        store: With scores, or the path of such a store.
         k: Experts per language and concept.
         min_languages: In how many languages at once, at one step at least.
         checkpoints: None for all.
         concepts: None for all.
         sites: As in `top_experts`.
+        keep: Whether an answer for all checkpoints and concepts and two languages is kept as table `trajectory`. None: if the
+            store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with another k or sites, instead of beside it.
 
     Returns:
         Columns of table `trajectory`: checkpoint, step, concept, site, layer, neuron, n_languages (in which it is an
@@ -106,20 +111,51 @@ def shared_trajectory(
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
-        QueryError: If k is more than there are neurons, or a concept is unknown.
+        CheckpointNotFound: If a checkpoint is not in the store.
+        QueryError: If k is more than there are neurons, or a concept is unknown, or part of an answer is to be kept.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
+
+    Source: arXiv 2506.01629 (neurons that predict one concept in more and more languages).
+
+    Example:
+        >>> followed = shared_trajectory(store, k=6, min_languages=3, concepts=["water"])
+        >>> followed.group_by("step", maintain_order=True).agg(pl.col("n_languages").max()).rows()
+        [(0, 0), (64, 2), (128, 3)]
     """
-    store = as_atlas(store)
-    named = chosen_checkpoints(store, checkpoints)
-    sets = {name: expert_sets(store, name, k=k, sites=sites, concepts=concepts) for name in named}
-    followed = _ever_shared(list(sets.values()), min_languages)
+    store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, concepts=concepts)
+    names = chosen_checkpoints(store, checkpoints)
+    _, chosen_concepts = chosen_labels(store, None, concepts)
+    with Keeper(store, keep, replace) as keeper:
+        keeper.only_if(
+            checkpoints is None and concepts is None and min_languages == 2,
+            "table trajectory is about all checkpoints, all concepts and two languages or more",
+        )
+        parts = _kept_by_checkpoint(keeper, "trajectory", names, ranking)
+        if parts is not None and min_languages >= 2:
+            rows = pl.concat([TABLES["trajectory"].empty(), *(part.scan().collect() for part in parts)])
+            rows = rows.filter(pl.col("concept").is_in(chosen_concepts))
+            most = pl.col("n_languages").max().over("concept", "site", "layer", "neuron")
+            return rows.filter(most >= min_languages)
+        sets = {name: expert_sets(store, name, ranking) for name in names}
+        followed = _ever_shared(list(sets.values()), min_languages)
+        answers = [TABLES["trajectory"].empty()]
+        for checkpoint, experts in sets.items():
+            answers.append(_followed_rows(store, experts, followed))
+            keeper.put(checkpoint, {"trajectory": answers[-1]}, {"k": k, "sites": list(experts.axis.sites)})
+    return pl.concat(answers)
+
+
+def _kept_by_checkpoint(keeper: Keeper, name: str, checkpoints: Sequence[str], ranking: Ranking) -> list[KeptPart] | None:
+    """The kept parts of a table that compares checkpoints; None if one of them is missing or no longer current."""
     parts = []
-    for checkpoint, experts in sets.items():
-        frame = _followed_rows(store, experts, followed)
-        parts.append(frame)
-        if store.mode == "a" and checkpoints is None and concepts is None and min_languages == 2:
-            settings = {"k": k, "sites": list(experts.axis.sites), "actlas": VERSION}
-            store.publish_table("trajectory", checkpoint, frame, settings)
-    return pl.concat(parts) if parts else TABLES["trajectory"].empty()
+    for checkpoint in checkpoints:
+        axis = NeuronAxis.of(keeper.store, checkpoint, linear_sites(keeper.store, checkpoint, ranking.sites))
+        check_k(ranking.k, axis)
+        part = keeper.find(name, checkpoint, {"k": ranking.k, "sites": list(axis.sites)})
+        if part is None:
+            return None
+        parts.append(part)
+    return parts
 
 
 def _expert_counts(sets: ExpertSets, concept: int) -> NDArray[np.int64]:
@@ -132,9 +168,7 @@ def _ever_shared(sets: Sequence[ExpertSets], min_languages: int) -> list[NDArray
     """Per concept the neurons that reach `min_languages` at one of the checkpoints."""
     if not sets:
         return []
-    if len({(experts.axis.sites, experts.axis.shapes) for experts in sets}) > 1:
-        shapes = "; ".join(f"{experts.checkpoint}: {experts.axis.sites} {experts.axis.shapes}" for experts in sets)
-        raise QueryError(f"trajectories need the same neurons at every checkpoint; choose sites or checkpoints ({shapes})")
+    _refuse_other_neurons(sets)
     reached = []
     for concept in range(len(sets[0].concepts)):
         most = np.max([_expert_counts(experts, concept) for experts in sets], axis=0)
@@ -142,7 +176,14 @@ def _ever_shared(sets: Sequence[ExpertSets], min_languages: int) -> list[NDArray
     return reached
 
 
-def _followed_rows(store: Atlas, sets: ExpertSets, followed: Sequence[NDArray[np.int64]]) -> pl.DataFrame:
+def _refuse_other_neurons(sets: Sequence[ExpertSets]) -> None:
+    """Refuse to compare checkpoints that differ in their neurons."""
+    if len({(experts.axis.sites, experts.axis.shapes) for experts in sets}) > 1:
+        shapes = "; ".join(f"{experts.checkpoint}: {experts.axis.sites} {experts.axis.shapes}" for experts in sets)
+        raise QueryError(f"trajectories need the same neurons at every checkpoint; choose sites or checkpoints ({shapes})")
+
+
+def _followed_rows(store: Store, sets: ExpertSets, followed: Sequence[NDArray[np.int64]]) -> pl.DataFrame:
     table = TABLES["trajectory"]
     parts = [table.empty()]
     cubes = [store.scores(sets.checkpoint, site) for site in sets.axis.sites]
@@ -198,40 +239,63 @@ def rank_stability(
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """How far the experts of a checkpoint are those of the one before, and of the last.
 
     Args:
-        store: With scores. Open with mode "a", and nothing left out, the answer is also kept as table `rank_stability`.
+        store: With scores, or the path of such a store.
         k: Experts per language and concept.
         languages: None for all.
         concepts: None for all.
         sites: As in `top_experts`.
+        keep: Whether an answer for all languages and concepts is kept as table `rank_stability`. None: if the store was opened
+            with mode "a".
+        replace: Put the answer in the place of a kept one with another k or sites, instead of beside it.
 
     Returns:
         Columns of table `rank_stability`: checkpoint, step, language, concept, k, previous (checkpoint), overlap_previous and
         overlap_last (size of the intersection / k). The first checkpoint has no previous one.
+
+    Raises:
+        ScoresNotFound: If a checkpoint or site was not scored.
+        QueryError: If k is more than there are neurons, or a language or concept is unknown, or checkpoints differ in their
+            neurons, or part of an answer is to be kept.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
+
+    Example:
+        >>> rank_stability(store, k=6, languages=["en"], concepts=["water"]).select("step", "previous", "overlap_last").rows()
+        [(0, None, 0.0), (64, 'planted-step0', 0.16666666666666666), (128, 'planted-step64', 1.0)]
     """
-    store = as_atlas(store)
-    sets = [expert_sets(store, name, k=k, sites=sites, languages=languages, concepts=concepts) for name in store.checkpoints]
-    _ever_shared(sets, 2)
-    table = TABLES["rank_stability"]
-    parts = [table.empty()]
-    for at, experts in enumerate(sets):
-        previous = sets[at - 1] if at else None
-        step = store.checkpoint(experts.checkpoint)["step"]
-        rows = []
-        for language, concept in np.argwhere(experts.is_there):
-            mine = experts.neurons[language, concept]
-            kept = [
-                None if other is None else np.isin(mine, other.neurons[language, concept]).sum() / k
-                for other in (previous, sets[-1])
-            ]
-            name = previous.checkpoint if previous else None
-            rows.append((experts.checkpoint, step, experts.languages[language], experts.concepts[concept], k, name, *kept))
-        frame = pl.DataFrame(rows, schema=dict(table.columns), orient="row")
-        parts.append(frame)
-        if store.mode == "a" and languages is None and concepts is None:
-            settings = {"k": k, "sites": list(experts.axis.sites), "actlas": VERSION}
-            store.publish_table("rank_stability", experts.checkpoint, frame, settings)
-    return pl.concat(parts)
+    store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
+    names = store.checkpoints
+    chosen_languages, chosen_concepts = chosen_labels(store, languages, concepts)
+    answers = [TABLES["rank_stability"].empty()]
+    with Keeper(store, keep, replace) as keeper:
+        keeper.only_if(ranking.is_whole)
+        parts = _kept_by_checkpoint(keeper, "rank_stability", names, ranking)
+        if parts is not None:
+            rows = pl.concat(answers + [part.scan().collect() for part in parts])
+            return rows.filter(pl.col("language").is_in(chosen_languages), pl.col("concept").is_in(chosen_concepts))
+        sets = [expert_sets(store, name, ranking) for name in names]
+        _refuse_other_neurons(sets)
+        for position, experts in enumerate(sets):
+            previous = sets[position - 1] if position else None
+            answers.append(_stability_rows(experts, previous, sets[-1], store.checkpoint(experts.checkpoint)["step"]))
+            keeper.put(experts.checkpoint, {"rank_stability": answers[-1]}, {"k": k, "sites": list(experts.axis.sites)})
+    return pl.concat(answers)
+
+
+def _stability_rows(experts: ExpertSets, previous: ExpertSets | None, last: ExpertSets, step: int | None) -> pl.DataFrame:
+    """Table `rank_stability` of one checkpoint."""
+    rows = []
+    for language, concept in np.argwhere(experts.is_there):
+        own = experts.neurons[language, concept]
+        shares = [
+            None if other is None else np.isin(own, other.neurons[language, concept]).sum() / experts.k
+            for other in (previous, last)
+        ]
+        labels = (experts.checkpoint, step, experts.languages[language], experts.concepts[concept], experts.k)
+        rows.append((*labels, previous.checkpoint if previous else None, *shares))
+    return pl.DataFrame(rows, schema=dict(TABLES["rank_stability"].columns), orient="row")

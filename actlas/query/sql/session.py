@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,7 +94,7 @@ class Session:
 
     def _lock_down(self, threads: int, memory_limit: str | None) -> None:
         """The order matters: allowed paths and temp_directory cannot be changed once external access is off."""
-        files = [_quoted(str(path.resolve())) for paths in self.sources.files.values() for path in paths]
+        files = [_quoted(str(path.resolve())) for path in self.sources.paths]
         steps = [
             f"SET threads = {threads}",
             "SET temp_directory = ''",
@@ -166,7 +166,9 @@ class Session:
             return
         sources = self.sources
         if name in sources.files:
-            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {self._read_parquet(name)}")
+            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {self._read_table(name)}")
+        elif name in sources.by_settings:
+            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {self._read_by_settings(name)}")
         elif name in sources.joined:
             select, _ = sources.joined[name]
             for table in sorted(set(re.findall(r"\w+", select)) & {*sources.files, *sources.frames}):
@@ -182,16 +184,22 @@ class Session:
             raise sources.missing(name)
         self._made.add(name)
 
-    def _read_parquet(self, name: str) -> str:
+    def _read_table(self, name: str) -> str:
         paths = self.sources.files[name]
-        files = ", ".join(_quoted(str(path.resolve())) for path in paths)
         if not paths[0].parent.name.startswith("checkpoint="):
-            return f"SELECT * FROM read_parquet([{files}])"
-        hive = "hive_partitioning = true, hive_types_autocast = false"
+            return f"SELECT * FROM read_parquet([{_files(paths)}])"
         columns = TABLES[name].columns if name in TABLES else {}
-        # the folder's column comes last; put it where the table says
-        order = ", ".join(_identifier(column) for column in columns) or "*"
-        return f"SELECT {order} FROM read_parquet([{files}], {hive})"
+        return _read_parts(paths, columns)
+
+    def _read_by_settings(self, name: str) -> str:
+        """All parts of a table, each with the id of the settings that it was made with."""
+        paths: dict[str, list[Path]] = {}
+        table = self.sources.by_settings[name]
+        for part in self.sources.parts(table):
+            paths.setdefault(part.id, []).append(part.path)
+        columns = TABLES[table].columns
+        selects = [f"SELECT *, {_quoted(one)} AS settings FROM ({_read_parts(of_one, columns)})" for one, of_one in paths.items()]
+        return " UNION ALL ".join(selects)
 
     def _execute(self, parsed: ReadOnlyQuery) -> pl.DataFrame:
         try:
@@ -219,6 +227,16 @@ def _frame(relation: Any) -> pl.DataFrame:
             if plain.null_count() == frame[name].null_count():
                 frame = frame.with_columns(plain)
     return frame
+
+
+def _files(paths: Sequence[Path]) -> str:
+    return ", ".join(_quoted(str(path.resolve())) for path in paths)
+
+
+def _read_parts(paths: Sequence[Path], columns: Collection[str]) -> str:
+    """SELECT of a table in ``checkpoint=<id>`` folders. The folder's column comes last: it is put where the table says."""
+    order = ", ".join(_identifier(column) for column in columns) or "*"
+    return f"SELECT {order} FROM read_parquet([{_files(paths)}], hive_partitioning = true, hive_types_autocast = false)"
 
 
 def _quoted(text: str) -> str:

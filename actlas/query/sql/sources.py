@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 from actlas.errors import ActlasError, TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
+from actlas.query.keep import KeptPart, kept_parts
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
 from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS
@@ -25,6 +27,8 @@ class TableSources:
 
     Attributes:
         files: name -> Parquet files; one level of ``checkpoint=<id>`` folders is understood.
+        beside: name of a table -> Parquet files of its parts that were made with other settings.
+        parts: name of a table -> all its parts with their settings: what ``<name>_by_settings`` shows.
         joined: name -> SELECT over tables of `files`, and the same as a frame.
         frames: name -> a small frame.
         scans: name -> a frame that reads lazily.
@@ -32,6 +36,8 @@ class TableSources:
     """
 
     files: Mapping[str, tuple[Path, ...]]
+    beside: Mapping[str, tuple[Path, ...]]
+    parts: Callable[[str], Iterable[KeptPart]]
     joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
     frames: Mapping[str, Callable[[], pl.DataFrame]]
     scans: Mapping[str, Callable[[], pl.LazyFrame]]
@@ -39,7 +45,17 @@ class TableSources:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted({*self.files, *self.joined, *self.frames, *self.scans}))
+        return tuple(sorted({*self.files, *self.by_settings, *self.joined, *self.frames, *self.scans}))
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that a query may read."""
+        return tuple(path for paths in (*self.files.values(), *self.beside.values()) for path in paths)
+
+    @property
+    def by_settings(self) -> Mapping[str, str]:
+        """``<name>_by_settings`` -> name, for every kept table."""
+        return {f"{name}_by_settings": name for name in self.beside}
 
     def missing(self, name: str) -> TableNotFound:
         """The error for a table that is not there: what is, and which command computes this one."""
@@ -61,6 +77,9 @@ class TableSources:
             return self.frames[name]().lazy()
         if name in self.joined:
             return self.joined[name][1]().lazy()
+        if name in self.by_settings:
+            parts = self.parts(self.by_settings[name])
+            return pl.concat(part.scan().with_columns(pl.lit(part.id).alias("settings")) for part in parts)
         if name not in self.files:
             raise self.missing(name)
         files = list(self.files[name])
@@ -83,11 +102,16 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
     if (store.path / SAMPLED_TOKENS).is_file():
         files["sampled_tokens"] = (store.path / SAMPLED_TOKENS,)
         joined["tokens"] = (_token_select(store.path / SAMPLED_TOKENS), partial(_token_frame, store))
+    beside = {}
     for name in store.table_names():
-        if parts := tuple(store.table_files(name)):
-            files[name] = parts
+        if paths := tuple(store.table_files(name)):
+            files[name] = paths
+            if name in TABLES:
+                variants = store.table_variants(name)
+                beside[name] = tuple(path for variant in variants for path in store.table_files(name, variant))
     snapshot = store.snapshot()
     frames = {
+        "settings": partial(_settings_frame, store),
         "checkpoints": partial(_checkpoint_frame, store.recipe, snapshot),
         "languages": partial(_language_frame, store),
         "cubes": partial(_cube_frame, store.recipe, snapshot),
@@ -96,7 +120,7 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
     if any((store.path / "scores").glob("*")):
         frames["score_sources"] = partial(_exactness_frame, snapshot)
         scans["scores"] = lambda: scan_grid(score_grid(store, snapshot), max_rows=max_rows, refusals=refusals)
-    return TableSources(files, joined, frames, scans, str(store.path))
+    return TableSources(files, beside, partial(kept_parts, store), joined, frames, scans, str(store.path))
 
 
 def score_stats(store: Store, checkpoint: str, site: str) -> tuple[str, ...]:
@@ -157,6 +181,16 @@ def _cube_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
         for site, (layers, neurons, texts) in sorted(record.shapes.items()):
             rows.append((checkpoint, site, recipe.pooling, layers, neurons, texts, recipe.dtype))
     return pl.DataFrame(rows, schema=dict(TABLES["cubes"].columns), orient="row")
+
+
+def _settings_frame(store: Store) -> pl.DataFrame:
+    rows = [
+        (name, part.checkpoint, part.id, part.is_shown, part.is_current(store), json.dumps(dict(part.settings), sort_keys=True))
+        for name in store.table_names()
+        if name in TABLES
+        for part in kept_parts(store, name)
+    ]
+    return pl.DataFrame(rows, schema=dict(TABLES["settings"].columns), orient="row")
 
 
 def _exactness_frame(snapshot: Snapshot) -> pl.DataFrame:

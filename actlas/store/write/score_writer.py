@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -118,7 +119,10 @@ class ScoreWriter:
         if missing:
             raise ValueError(f"layers {missing} of {self._path} are not written yet")
         if not self.is_complete:
-            write_atomically(self._manifest / "done.json", [to_json({"layers": self.n_layers})])
+            # a fingerprint of all shards: what was computed from these scores is told from what was computed from others
+            records = hashlib.sha256(b"".join(self._record(layer).read_bytes() for layer in range(self.n_layers)))
+            done = {"layers": self.n_layers, "records": records.hexdigest()}
+            write_atomically(self._manifest / "done.json", [to_json(done)])
             for folder in (self._manifest, self._root / self._path):
                 clear_temporaries(folder)
         self.close()

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from actlas.query import Atlas, open_store, score_neurons
+from actlas.query.choices import Ranking
+from actlas.query.keep import Keeper
 from actlas.query.neurons import RunningBest, top_indices
 from actlas.query.questions.controls import VARIANTS, rescored_experts, variant_labels
 from actlas.query.splits import split_halves
@@ -25,7 +27,7 @@ def neurons(sets: Any, language: str, concept: str) -> list[tuple[str, int, int]
 
 
 def test_halves_are_scored_on_their_own_texts(scored: Atlas, plain: Any) -> None:
-    found = rescored_experts(scored, CHECKPOINT, k=5)
+    found = rescored_experts(Keeper(scored), CHECKPOINT, Ranking(5))
     second = split_halves(plain.corpus.texts, 0)
     for half in (0, 1):
         rows = np.flatnonzero(second == bool(half))
@@ -71,8 +73,8 @@ def test_running_best_is_the_best_of_all(step: int) -> None:
 
 
 def test_blocks_do_not_matter(scored: Atlas) -> None:
-    whole = rescored_experts(scored, CHECKPOINT, k=5)
-    parts = rescored_experts(scored, CHECKPOINT, k=5, block_bytes=1)
+    whole = rescored_experts(Keeper(scored), CHECKPOINT, Ranking(5))
+    parts = rescored_experts(Keeper(scored), CHECKPOINT, Ranking(5), block_bytes=1)
     for variant in VARIANTS:
         np.testing.assert_array_equal(whole[variant].neurons, parts[variant].neurons)
 
@@ -80,20 +82,23 @@ def test_blocks_do_not_matter(scored: Atlas) -> None:
 def test_kept_and_taken_again(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(bare, "a")
     score_neurons(store, stats=("ap",))
-    first = rescored_experts(store, CHECKPOINT, k=5)
+    first = rescored_experts(Keeper(store), CHECKPOINT, Ranking(5))
     assert store.table_names() == ["control_experts"]
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the cube was read again")
 
     monkeypatch.setattr("actlas.query.questions.controls.neuron_blocks", refuse)
-    again = rescored_experts(store, CHECKPOINT, k=5)
-    part = rescored_experts(open_store(bare), CHECKPOINT, k=5, languages=["en"], concepts=["water", "salt"])
+    again = rescored_experts(Keeper(store), CHECKPOINT, Ranking(5))
+    part = rescored_experts(Keeper(open_store(bare)), CHECKPOINT, Ranking(5, languages=["en"], concepts=["water", "salt"]))
     for variant in VARIANTS:
         np.testing.assert_array_equal(again[variant].neurons, first[variant].neurons)
         np.testing.assert_allclose(again[variant].ap, first[variant].ap)
         assert neurons(part[variant], "en", "salt") == neurons(first[variant], "en", "salt")
         assert part[variant].neurons.shape == (1, 2, 5)
-    for other in ({"k": 4}, {"k": 5, "seed": 1}, {"k": 5, "sites": ["mlp_hidden"]}):
+    fewer = rescored_experts(Keeper(store), CHECKPOINT, Ranking(4))
+    for variant in VARIANTS:
+        np.testing.assert_array_equal(fewer[variant].neurons, first[variant].neurons[:, :, :4])
+    for ranking, seed in ((Ranking(6), 0), (Ranking(5), 1), (Ranking(5, sites=["mlp_hidden"]), 0)):
         with pytest.raises(AssertionError, match="read again"):
-            rescored_experts(store, CHECKPOINT, **other)
+            rescored_experts(Keeper(store), CHECKPOINT, ranking, seed=seed)

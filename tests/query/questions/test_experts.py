@@ -11,6 +11,7 @@ import pytest
 
 from actlas.errors import CubeNotFound, QueryError, ScoresNotFound
 from actlas.query import TABLES, Atlas, control_experts, open_store, score_neurons, top_experts
+from actlas.query.choices import Ranking
 from actlas.query.neurons import NeuronAxis
 from actlas.query.questions.experts import ExpertSets, expert_mask, expert_sets, layer_histogram
 
@@ -155,4 +156,4 @@ def test_what_cannot_be_ranked_is_refused(bare: Path, scored: Atlas) -> None:
     store = open_store(bare, "a")
     score_neurons(store, sites=["mlp_pre"], stats=("median",))
     with pytest.raises(ScoresNotFound, match="have no ap"):
-        expert_sets(store, "planted-step0", k=3)
+        expert_sets(store, "planted-step0", Ranking(3))

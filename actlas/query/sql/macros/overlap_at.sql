@@ -1,8 +1,14 @@
--- overlap_at(checkpoint, concept, k): overlap of every pair of languages at a smaller k than the stored one, zeros included
+-- overlap_at(checkpoint, concept, k): overlap of every pair of languages at a k no larger than that of table experts, zeros included
 -- reads: experts
 CREATE MACRO overlap_at(ck, con, k_best) AS TABLE
 WITH best AS (
-    SELECT language, site, layer, neuron FROM experts WHERE checkpoint = ck AND concept = con AND rank <= k_best
+    SELECT language, site, layer, neuron FROM experts WHERE checkpoint = ck AND concept = con AND rank <= (
+        SELECT CASE WHEN k_best > k
+            THEN error('table experts holds the ' || k || ' best neurons of ' || ck || ', not ' || k_best
+                || ': ask for fewer, or rank more with actlas experts STORE --k ' || k_best)::BIGINT
+            ELSE k_best END
+        FROM (SELECT max(rank) AS k FROM experts WHERE checkpoint = ck)
+    )
 ), there AS (
     SELECT DISTINCT language FROM best
 ), pairs AS (

@@ -1,0 +1,250 @@
+"""Answers that a question left in the store, and how the next question finds them again.
+
+An answer is kept as a table with one part (a Parquet file) per checkpoint. The file says which settings decided its rows and on
+which scores it stands. A part is found again by its settings, and only while those scores are still the ones in the store.
+
+Parts with different settings stand beside each other: the parts that ``FROM experts`` shows all have the same settings, those of
+the first answer that was kept; parts with other settings lie in folders of their own, ``settings=<id>``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from actlas.errors import QueryError, ReadOnlyStore
+from actlas.names import VERSION
+from actlas.query.schema import TABLES, Basis
+from actlas.store.layout import manifest_path, table_path
+from actlas.store.records import score_manifest
+from actlas.store.store import Store
+
+_LOG = logging.getLogger(__name__)
+_PART_OF_CHOICE = "an answer for some of the languages or concepts does not stand for the whole table"
+
+
+def settings_id(name: str, settings: Mapping[str, Any]) -> str:
+    """Short name of the settings that decide the rows of a table; what only limits them, such as k, does not count.
+
+    Example:
+        >>> settings_id("experts", {"k": 50, "sites": ["mlp_pre"]}) == settings_id("experts", {"k": 3, "sites": ["mlp_pre"]})
+        True
+        >>> settings_id("overlap", {"k": 50, "sites": ["mlp_pre"]}) == settings_id("overlap", {"k": 3, "sites": ["mlp_pre"]})
+        False
+    """
+    deciding = {key: settings.get(key, unrecorded) for key, unrecorded in TABLES[name].settings.items()}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def basis_of(store: Store, name: str, checkpoint: str, settings: Mapping[str, Any]) -> str:
+    """Fingerprint of what a part of a table is computed from: commit records of the checkpoint, or of the scores of its sites."""
+    basis = TABLES[name].basis
+    checkpoints = store.checkpoints if basis is Basis.ALL_SCORES else [checkpoint]
+    digest = hashlib.sha256(store.corpus.fingerprint.encode())
+    for one in checkpoints:
+        if basis is Basis.VALUES:
+            digest.update((store.path / manifest_path(one) / "checkpoint.json").read_bytes())
+            continue
+        for site in settings["sites"]:
+            manifest = score_manifest(store.path, one, site, store.recipe.pooling)
+            for record in ("settings.json", "done.json"):
+                digest.update((manifest / record).read_bytes() if (manifest / record).is_file() else b"none")
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class KeptPart:
+    """One part of a kept table.
+
+    Attributes:
+        name: Name of the table.
+        checkpoint: Which checkpoint the part is about.
+        path: Its file.
+        settings: What it was kept with: what decided its rows, versions, and the fingerprint of what it stands on.
+        is_shown: Whether SQL shows it under the name of the table; otherwise it stands beside, with other settings.
+    """
+
+    name: str
+    checkpoint: str
+    path: Path
+    settings: Mapping[str, Any]
+    is_shown: bool
+
+    @property
+    def id(self) -> str:
+        return settings_id(self.name, self.settings)
+
+    def is_current(self, store: Store) -> bool:
+        """Whether the scores or values that it stands on are still those of the store; False where it does not say which."""
+        if "basis" not in self.settings:
+            return False
+        return bool(self.settings["basis"] == basis_of(store, self.name, self.checkpoint, self.settings))
+
+    def reaches(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it holds at least as much as was asked for: as large a k, and so on."""
+        return all(self.settings[limit] >= settings[limit] for limit in TABLES[self.name].limits)
+
+    def scan(self) -> pl.LazyFrame:
+        """Its rows, lazily, with the columns of the table."""
+        rows = pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
+        return rows.with_columns(pl.lit(self.checkpoint).alias("checkpoint")).select(list(TABLES[self.name].columns))
+
+
+def kept_parts(store: Store, name: str) -> Iterator[KeptPart]:
+    """Every part of a table: those that SQL shows first, then those with other settings."""
+    for variant in (None, *store.table_variants(name)):
+        for file in store.table_files(name, variant):
+            checkpoint = file.parent.name.removeprefix("checkpoint=")
+            yield KeptPart(name, checkpoint, file, store.table_settings(name, checkpoint, variant), variant is None)
+
+
+def part_with(store: Store, name: str, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:
+    """The part that was kept with some settings, be it still current or not; limits such as k do not count."""
+    for variant in (None, settings_id(name, settings)):
+        file = store.path / table_path(name, checkpoint, variant)
+        if file.is_file():
+            part = KeptPart(name, checkpoint, file, store.table_settings(name, checkpoint, variant), variant is None)
+            if part.id == settings_id(name, settings):
+                return part
+    return None
+
+
+def kept_answer(store: Store, name: str, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:
+    """The part of a table that answers a question with these settings; None where it has to be computed.
+
+    Args:
+        store: Where to look.
+        name: Name of the table.
+        checkpoint: Which checkpoint the question is about.
+        settings: The settings that decide the rows, and the limits (k and the like) that have to be reached.
+    """
+    part = part_with(store, name, checkpoint, settings)
+    return part if part is not None and part.reaches(settings) and part.is_current(store) else None
+
+
+@dataclass
+class Keeper:
+    """Keeps the answers of one question. Leave it as a context manager: it then logs what was kept, and where.
+
+    Attributes:
+        store: The store that the question is put to.
+        keep: True and False as the caller said; None keeps where the store was opened with mode "a".
+        replace: Whether an answer takes the place of one with other settings, instead of standing beside it.
+    """
+
+    store: Store
+    keep: bool | None = None
+    replace: bool = False
+    _kept: dict[str, set[str]] = field(default_factory=dict)
+    _shown: dict[str, dict[str, str]] = field(default_factory=dict)
+    _set_aside: dict[tuple[str, str], Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.keep and self.store.mode != "a":
+            raise ReadOnlyStore(f"{self.store.path} is open read-only, the answer cannot be kept; open it with mode='a'")
+        self.is_on = self.store.mode == "a" if self.keep is None else self.keep
+
+    def only_if(self, is_whole: bool, why_not: str = _PART_OF_CHOICE) -> None:
+        """Keep nothing of an answer that would pass for more than it is.
+
+        Raises:
+            QueryError: If the caller asked for it to be kept.
+        """
+        if is_whole:
+            return
+        if self.keep:
+            raise QueryError(f"this answer cannot be kept: {why_not}; leave that out, or keep=True")
+        if self.is_on:
+            _LOG.info("nothing is kept: %s", why_not)
+        self.is_on = False
+
+    def find(self, name: str, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:
+        """As `kept_answer`; with `replace`, what is found beside becomes what SQL shows."""
+        part = kept_answer(self.store, name, checkpoint, settings)
+        if part is None or part.is_shown or not (self.is_on and self.replace):
+            return part
+        self._keep_part(name, checkpoint, part.scan().collect(), part.settings)
+        return part_with(self.store, name, checkpoint, settings)
+
+    def largest(self, limit: str, name: str, checkpoint: str, settings: Mapping[str, Any]) -> int:
+        """What to compute so that a kept table does not shrink: the limit asked for, or that of what is about to be replaced."""
+        part = part_with(self.store, name, checkpoint, settings) if self.is_on else None
+        return max(settings[limit], part.settings[limit]) if part is not None else int(settings[limit])
+
+    def put(self, checkpoint: str, tables: Mapping[str, pl.DataFrame], settings: Mapping[str, Any]) -> None:
+        """Keep tables of one checkpoint, all made with the same settings.
+
+        Where keeping was not asked for by name and fails (a full disk, a folder that cannot be written to), the question still
+        answers, and a warning says why nothing was kept.
+        """
+        if not self.is_on:
+            return
+        try:
+            for name, frame in tables.items():
+                basis = basis_of(self.store, name, checkpoint, settings)
+                self._keep_part(name, checkpoint, frame, {**settings, "basis": basis, "actlas": VERSION})
+        except OSError as error:
+            if self.keep:
+                raise
+            self.is_on = False
+            _LOG.warning("nothing is kept in %s: %s", self.store.path, error.strerror or error)
+
+    def _keep_part(self, name: str, checkpoint: str, frame: pl.DataFrame, settings: Mapping[str, Any]) -> None:
+        own_id, shown = settings_id(name, settings), self._shown_ids(name)
+        is_shown = shown.get(checkpoint) == own_id or set(shown.values()) <= {own_id}
+        if not (is_shown or self.replace):
+            self.store.publish_table(name, checkpoint, frame, settings, variant=own_id)
+            self._kept.setdefault(f"{name} (settings {own_id}, beside those that SQL shows as {name})", set()).add(checkpoint)
+            return
+        if self.replace:
+            self._show(name, own_id, checkpoint)
+        self.store.publish_table(name, checkpoint, frame, settings)
+        shown[checkpoint] = own_id
+        self._kept.setdefault(name, set()).add(checkpoint)
+        for left_over in (self._file(name, checkpoint, own_id), self._set_aside.pop((name, checkpoint), None)):
+            if left_over is not None:
+                left_over.unlink(missing_ok=True)
+
+    def _shown_ids(self, name: str) -> dict[str, str]:
+        """checkpoint -> id of the settings of what SQL shows of a table."""
+        if name not in self._shown:
+            self._shown[name] = {part.checkpoint: part.id for part in kept_parts(self.store, name) if part.is_shown}
+        return self._shown[name]
+
+    def _show(self, name: str, own_id: str, checkpoint: str) -> None:
+        """Let SQL show the parts of a table with these settings, of all checkpoints but the one that is about to be written.
+
+        What it showed of the others is set aside, and deleted only when this question answers for them too.
+        """
+        shown = self._shown_ids(name)
+        for other in [other for other, shown_id in shown.items() if shown_id != own_id and other != checkpoint]:
+            self._set_aside[name, other] = self._file(name, other, shown.pop(other))
+            _move(self._file(name, other, None), self._set_aside[name, other])
+        for file in self.store.table_files(name, own_id):
+            other = file.parent.name.removeprefix("checkpoint=")
+            if other != checkpoint:
+                _move(file, self._file(name, other, None))
+                shown[other] = own_id
+
+    def _file(self, name: str, checkpoint: str, variant: str | None) -> Path:
+        return self.store.path / table_path(name, checkpoint, variant)
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for what, checkpoints in self._kept.items():
+            _LOG.info("kept in %s: table %s of %d checkpoints", self.store.path, what, len(checkpoints))
+
+
+def _move(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(file, target)
