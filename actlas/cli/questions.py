@@ -151,10 +151,10 @@ def _trajectory(options: argparse.Namespace) -> None:
 
     choice = _choice(options)
     if options.neuron is not None:
-        neuron = options.neuron
+        place = options.neuron
         chosen = {name: choice[name] for name in ("checkpoints", "languages", "concepts")}
         store = open_store(options.store)
-        frame = neuron_trajectory(store, neuron.site, neuron.layer, neuron.neuron, stats=options.stats or ("ap",), **chosen)
+        frame = neuron_trajectory(store, place.site, place.layer, place.neuron, stats=options.stats or ("ap",), **chosen)
     elif options.stability:
         chosen = {name: value for name, value in choice.items() if name != "checkpoints"}
         frame = rank_stability(_opened(options), **chosen, replace=options.replace)
@@ -188,9 +188,9 @@ def _top_texts(options: argparse.Namespace) -> None:
     from actlas.query import neuron_texts, open_store, top_texts
 
     if options.neuron is not None:
-        store, neuron = open_store(options.store), options.neuron
+        store, place = open_store(options.store), options.neuron
         frames = [
-            neuron_texts(store, name, neuron.site, neuron.layer, neuron.neuron, n=options.n or 10).select(
+            neuron_texts(store, name, place.site, place.layer, place.neuron, n=options.n or 10).select(
                 pl.lit(name).alias("checkpoint"), pl.all()
             )
             for name in options.checkpoints or store.checkpoints[-1:]

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,13 +166,27 @@ class Keeper:
             _LOG.info("nothing is kept: %s", why_not)
         self.is_on = False
 
-    def find(self, name: str, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:
-        """As `kept_answer`; with `replace`, what is found beside becomes what SQL shows."""
+    def find(self, name: str, checkpoint: str, settings: Mapping[str, Any], along: Sequence[str] = ()) -> KeptPart | None:
+        """As `kept_answer`; with `replace`, what is found beside becomes what SQL shows.
+
+        Args:
+            name: Name of the table that is the answer.
+            checkpoint: Which checkpoint the question is about.
+            settings: As in `kept_answer`.
+            along: Tables that are kept together with this one.
+        """
         part = kept_answer(self.store, name, checkpoint, settings)
-        if part is None or part.is_shown or not (self.is_on and self.replace):
-            return part
-        self._keep_part(name, checkpoint, part.scan().collect(), part.settings)
-        return part_with(self.store, name, checkpoint, settings)
+        if part is not None and self.is_on and self.replace:
+            self._guarded(lambda: self._show_found((name, *along), checkpoint, settings))
+            part = part_with(self.store, name, checkpoint, settings)
+        return part
+
+    def _show_found(self, names: Sequence[str], checkpoint: str, settings: Mapping[str, Any]) -> None:
+        for name in names:
+            part = part_with(self.store, name, checkpoint, settings)
+            if part is not None and not part.is_shown:
+                self._keep_part(name, checkpoint, part.scan().collect(), part.settings)
+            self._delete_set_aside(name, checkpoint)
 
     def largest(self, limit: str, name: str, checkpoint: str, settings: Mapping[str, Any]) -> int:
         """What to compute so that a kept table does not shrink: the limit asked for, or that of what is about to be replaced."""
@@ -185,12 +199,18 @@ class Keeper:
         Where keeping was not asked for by name and fails (a full disk, a folder that cannot be written to), the question still
         answers, and a warning says why nothing was kept.
         """
-        if not self.is_on:
-            return
-        try:
+
+        def keep_all() -> None:
             for name, frame in tables.items():
                 basis = basis_of(self.store, name, checkpoint, settings)
                 self._keep_part(name, checkpoint, frame, {**settings, "basis": basis, "actlas": VERSION})
+
+        if self.is_on:
+            self._guarded(keep_all)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        try:
+            write()
         except OSError as error:
             if self.keep:
                 raise
@@ -209,9 +229,12 @@ class Keeper:
         self.store.publish_table(name, checkpoint, frame, settings)
         shown[checkpoint] = own_id
         self._kept.setdefault(name, set()).add(checkpoint)
-        for left_over in (self._file(name, checkpoint, own_id), self._set_aside.pop((name, checkpoint), None)):
-            if left_over is not None:
-                left_over.unlink(missing_ok=True)
+        self._file(name, checkpoint, own_id).unlink(missing_ok=True)
+        self._delete_set_aside(name, checkpoint)
+
+    def _delete_set_aside(self, name: str, checkpoint: str) -> None:
+        if (name, checkpoint) in self._set_aside:
+            self._set_aside.pop((name, checkpoint)).unlink(missing_ok=True)
 
     def _shown_ids(self, name: str) -> dict[str, str]:
         """checkpoint -> id of the settings of what SQL shows of a table."""

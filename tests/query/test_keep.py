@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -212,7 +213,13 @@ def test_replacing_is_asked_for(own: Path) -> None:
     store = open_store(own)
     assert store.sql("FROM experts WHERE rank <= 4").sort(pl.all()).equals(hidden.sort(pl.all()))
     assert store.table_variants("experts") == []
-    assert len(list(kept_parts(store, "experts"))) == 3
+    for name in ("experts", "expert_mask", "layer_histogram"):
+        assert len(list(kept_parts(store, name))) == 3
+        assert {
+            site
+            for settings in store.sql(f"SELECT details FROM settings WHERE table_name = '{name}'")["details"]
+            for site in json.loads(settings)["sites"]
+        } == {"mlp_hidden"}
 
 
 def test_replacing_one_checkpoint_sets_the_others_aside(own: Path) -> None:

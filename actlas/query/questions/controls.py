@@ -101,7 +101,8 @@ def rescored_experts(
         columns = slice(position * len(concepts), (position + 1) * len(concepts))
         neurons = np.stack([best[language].index[columns] for language in languages])
         ap = np.stack([best[language].score[columns] for language in languages])
-        neurons[neurons[:, :, -1] < 0] = -1
+        is_missing = neurons[:, :, -1] < 0
+        neurons[is_missing], ap[is_missing] = -1, np.nan
         answer[variant] = ExpertSets(checkpoint, axis, languages, concepts, neurons, ap)
     if ranking.is_whole:
         frames = [sets.frame().with_columns(pl.lit(variant).alias("variant")) for variant, sets in answer.items()]

@@ -218,7 +218,7 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
     check_k(ranking.k, axis)
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
     settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "n_neurons": axis.n_neurons}
-    part = keeper.find("experts", checkpoint, settings)
+    part = keeper.find("experts", checkpoint, settings, along=("expert_mask", "layer_histogram"))
     if part is not None:
         rows = part.scan().filter(pl.col("rank") <= ranking.k)
         if not ranking.is_whole:

@@ -71,7 +71,7 @@ def language_neurons(
                 "bar_quantile": bar_quantile,
                 "threshold": store.recipe.count_thresholds[0] if threshold is None else threshold,
             }
-            part = keeper.find("lape", checkpoint, settings)
+            part = keeper.find("lape", checkpoint, settings, along=("token_activity",))
             if part is None:
                 answers.append(_selected_neurons(keeper, checkpoint, settings))
             else:

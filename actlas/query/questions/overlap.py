@@ -158,7 +158,7 @@ def _overlap_tables(
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
     sites = list(axis.sites)
     settings = {"k": ranking.k, "sites": sites, "n_neurons": axis.n_neurons, "halves": halves, "seed": seed}
-    part = keeper.find(name, checkpoint, settings)
+    part = keeper.find(name, checkpoint, settings, along=("overlap", "overlap_by_layer"))
     if part is not None:
         rows = part.scan().filter(
             pl.col("concept").is_in(concepts), pl.col("language_a").is_in(languages), pl.col("language_b").is_in(languages)

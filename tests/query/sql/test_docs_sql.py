@@ -38,6 +38,6 @@ def test_its_sql_runs(page: str, asked: Atlas) -> None:
     shell = re.findall(r'^actlas sql \S+ "(.+?)"', page, re.M)
     blocks = re.findall(r"```sql\n(.+?)```", page, re.S)
     calls = re.findall(r"`(FROM .+?)`", page)
-    assert (len(shell), len(blocks), len(calls)) == (2, 1, 1)
+    assert (len(shell), len(blocks), len(calls)) == (2, 3, 2)
     for query in [*shell, *blocks, *calls]:
         asked.sql(query.replace("xglm-step1024", "planted-step128"))
