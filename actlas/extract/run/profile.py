@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from actlas.timing import StageTimes
 
 #: Stages in the order in which a block meets them -> what their threads wait for; the threads of "transpose" are those of
-#: "encode", of "file" and "fold" that of "write", of "commit" that of "sync".
+#: "encode", of "file" and "accumulate" that of "write", of "commit" that of "sync".
 STAGES = {
     "load": "files of the checkpoint",
     "check": "",
@@ -19,7 +19,7 @@ STAGES = {
     "transpose": "",
     "encode": "chunks",
     "file": "",
-    "fold": "",
+    "accumulate": "",
     "sync": "written files",
     "commit": "",
 }
@@ -41,7 +41,7 @@ class Profile:
     Attributes:
         busy: "load", "check" and "forward" of the model; beside these
             "collect" (from the device), "write" (from a block to its files; in it "transpose" and "encode", each added up over
-            all encoding threads, "file", handing bytes to the operating system, and "fold", adding to states), "sync" (to the
+            all encoding threads, "file", handing bytes to the operating system, and "accumulate", adding to states), "sync" (to the
             disk) and "commit".
         waits: Of the stages with threads of their own; `STAGES` says for what.
     """

@@ -18,6 +18,7 @@ from actlas.query.blocks import BLOCK_BYTES, StepProgress, language_slices, neur
 from actlas.query.choices import chosen_checkpoints
 from actlas.query.questions.state_scores import exactness_of, score_states, stats_of_states
 from actlas.store import layout
+from actlas.store.corpus.text_sets import has_answer
 from actlas.store.cube import Cube
 from actlas.store.write.score_writer import ScoreWriter
 
@@ -165,12 +166,7 @@ def _counting(progress: StepProgress | None, before: int, total: int) -> Callabl
 
 def _null_pairs(store: Atlas) -> NDArray[np.bool_]:
     """Pairs ``"languages concepts"`` without a positive or without a negative text."""
-    pairs = []
-    for language in store.corpus.languages:
-        is_concept, is_member = store.corpus.concept_matrix(language)
-        positives = (is_concept & is_member).sum(axis=0)
-        pairs.append((positives == 0) | (positives == is_member.sum(axis=0)))
-    return np.array(pairs)
+    return np.array([~has_answer(*store.corpus.concept_matrix(language)) for language in store.corpus.languages])
 
 
 def _score_cube(

@@ -210,7 +210,7 @@ def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
             is_concept is null are dropped.
 
     Returns:
-        The corpus. text_ids are numbered anew along the stored order; where `texts` has its own, they stay in column source_id.
+        The corpus. text_ids number the texts in stored order; where `texts` has its own, they stay in column source_id.
 
     Raises:
         CorpusError: If texts are empty, ids repeat, labels name unknown texts or contradict each other, or there is nothing.
@@ -228,9 +228,9 @@ def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
         raise CorpusError("the corpus has no texts")
     texts = texts.with_columns(pl.col("text", "language").cast(pl.String))
     for column in ("text", "language"):
-        empty = texts.with_row_index("at").filter(pl.col(column).fill_null("").str.strip_chars() == "")["at"].to_list()
+        empty = texts.with_row_index("row").filter(pl.col(column).fill_null("").str.strip_chars() == "")["row"].to_list()
         if empty:
-            rows = _listed([str(at + 1) for at in empty])
+            rows = _listed([str(row + 1) for row in empty])
             raise CorpusError(f"{len(empty):,} of {texts.height:,} texts have an empty {column}: rows {rows}")
     keys = texts["text_id"] if "text_id" in texts.columns else pl.Series("text_id", np.arange(texts.height))
     if keys.null_count() or keys.n_unique() != len(keys):

@@ -40,8 +40,8 @@ def import_table(path: Path | str, *, extra_columns: Sequence[str] = ()) -> Corp
     missing = [name for name in extra_columns if name not in frame.columns]
     if missing:
         raise CorpusError(f"{path.name}: no column {', '.join(missing)} to keep; there are {', '.join(frame.columns)}")
-    kept = [name for name in frame.columns if name in _KNOWN or name in extra_columns]
-    concepts = [name for name in frame.columns if name not in kept]
+    own_columns = [name for name in frame.columns if name in _KNOWN or name in extra_columns]
+    concepts = [name for name in frame.columns if name not in own_columns]
     key = "text_id" if "text_id" in frame.columns else "_row"
     frame = frame.with_row_index("_row").cast({"_row": pl.Int64})
     columns = [_as_boolean(frame[name], path.name) for name in concepts]
@@ -52,7 +52,7 @@ def import_table(path: Path | str, *, extra_columns: Sequence[str] = ()) -> Corp
     )
     if not concepts:
         labels = pl.DataFrame(schema={"text_id": frame[key].dtype, "concept": pl.String, "is_concept": pl.Boolean})
-    return _named(path.name, frame.select(kept), labels)
+    return _named(path.name, frame.select(own_columns), labels)
 
 
 def _named(file: str, texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
@@ -158,8 +158,8 @@ def import_parallel(files: Mapping[str, Path | str], concepts: Mapping[str, str]
             pattern = re.compile(expression, re.IGNORECASE)
         except re.error as error:
             raise CorpusError(f"concept {concept!r}: {expression!r} is not a regular expression: {error}") from error
-        found = [pattern.search(row) is not None for row in lines[concept_language or ""]]
-        labels.append(pl.DataFrame({"concept": concept, "is_concept": found * len(lines)}).with_row_index("text_id"))
+        matches = [pattern.search(row) is not None for row in lines[concept_language or ""]]
+        labels.append(pl.DataFrame({"concept": concept, "is_concept": matches * len(lines)}).with_row_index("text_id"))
     schema = {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}
     return corpus_from_frames(texts, pl.concat(labels).cast({"text_id": pl.Int64}) if labels else pl.DataFrame(schema=schema))
 

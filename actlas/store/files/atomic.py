@@ -40,7 +40,7 @@ def create_once(path: Path, parts: Iterable[bytes | bytearray | memoryview], *, 
     same instant, each may believe to have been the first.
 
     Returns:
-        Whether it is ours.
+        Whether the file there is the one that this call wrote.
     """
     temporary = write_temporary(path, parts)
     try:
@@ -84,7 +84,7 @@ def put_in_place(temporary: Path, path: Path, *, sync: bool = True) -> None:
             _fsync(temporary)
         os.replace(temporary, path)
     except FileNotFoundError:
-        # temporaries are cleared where everything is in place: somebody else has written the same
+        # a run that found everything in place has cleared the temporaries: another one has written the same
         if not path.exists():
             raise
     if sync:

@@ -94,7 +94,7 @@ def as_stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     Raises:
         TypeError: If the array holds another dtype; bfloat16 is passed as its bits in uint16.
     """
-    wanted = np.dtype(dtype)
-    if values.dtype != wanted:
-        raise TypeError(f"values are {values.dtype}, the array on disk holds {wanted}; convert before writing")
+    stored = np.dtype(dtype)
+    if values.dtype != stored:
+        raise TypeError(f"values are {values.dtype}, the array on disk holds {stored}; convert before writing")
     return values

@@ -26,12 +26,12 @@ class Claim:
 
     @classmethod
     def take(cls, path: Path) -> Claim | None:
-        """The claim, or None where somebody else holds it."""
+        """The claim, or None where another owner holds it."""
         return cls._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @classmethod
     def hold(cls, path: Path) -> Claim:
-        """The claim, after waiting for whoever holds it."""
+        """The claim, after waiting for the owner that holds it."""
         claim = cls._lock(path, fcntl.LOCK_EX)
         assert claim is not None  # a blocking lock is granted or interrupted, never refused
         return claim
@@ -43,7 +43,7 @@ class Claim:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(fd, how)
-                # the former owner may have removed the file between our open and our lock
+                # the owner before us may have removed the file between our open and our lock
                 if os.path.exists(path) and os.fstat(fd).st_ino == os.stat(path).st_ino:
                     return cls(path, fd)
             except BlockingIOError:

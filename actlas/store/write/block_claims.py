@@ -45,11 +45,11 @@ class BlockClaims:
 
     @property
     def pending(self) -> list[TextBlock]:
-        """Blocks without a commit record, whoever works on them."""
+        """Blocks without a commit record, also those that another process works on."""
         added = in_states(self.folder)
-        found = [block for block in self.blocks if not (self.record(block).exists() or block.index in added)]
-        # asked for last: whoever completes the checkpoint removes states afterwards, maybe while they were read here
-        return [] if self.is_complete else found
+        missing = [block for block in self.blocks if not (self.record(block).exists() or block.index in added)]
+        # asked last: the process that completes the checkpoint then removes its states, maybe while they were read above
+        return [] if self.is_complete else missing
 
     def is_committed(self, block: TextBlock) -> bool:
         """Whether a block is written and will never be written again."""
@@ -57,10 +57,10 @@ class BlockClaims:
         return block.index in in_states(self.folder) or self.record(block).exists() or self.is_complete
 
     def reserve(self, part: tuple[int, int] | None = None) -> bool:
-        """Claim a block for the next `claim_next`, so that nobody loads a model who gets none.
+        """Claim a block for the next `claim_next`, so that no process loads a model and then finds no block left.
 
-        A block is not looked at but claimed: one that is free for a moment, while somebody looks, could be missed by all.
-        Blocks of an owner that dies are free for whoever comes after, be it the one that takes its place.
+        It is not enough to look whether a block is free: two processes that look at once could each leave the block to the
+        other. Blocks of an owner that dies are free again, also for the process that takes its place.
 
         Args:
             part: As in `claim_next`.
@@ -79,11 +79,11 @@ class BlockClaims:
             return not self.is_complete
 
     def finishing(self) -> Claim:
-        """The claim of whoever makes the checkpoint visible, after waiting for another one."""
+        """The claim of the process that makes the checkpoint visible, after waiting for another one."""
         return Claim.hold(self.folder / "finish.claim")
 
     def claim_next(self, part: tuple[int, int] | None = None) -> TextBlock | None:
-        """The next block without a commit record that nobody owns, now owned by us; None if there is none.
+        """The next block that has neither a commit record nor an owner, now owned by us; None if there is none.
 
         Args:
             part: (i, n): only blocks of the i-th of n parts, counted from 1.

@@ -183,7 +183,7 @@ class CheckpointWriter:
         if self.states is None:
             return self.context.threads.finisher.submit(self._commit_placed, block.index, record, placements)
         _wait_for(placements)
-        with self.context.times.during("fold"):
+        with self.context.times.during("accumulate"):
             self.states.add(block, values.cubes, record)
         if self.states.is_due:
             self.flush()
@@ -252,22 +252,22 @@ class CheckpointWriter:
         """Rows of the counts, thresholds times languages, whose language has tokens in a block."""
         return np.tile(n_counted > 0, len(self.context.recipe.count_thresholds))
 
-    def _write(self, path: str, plan: ArrayPlan, values: NDArray[Any], at: tuple[int, ...]) -> list[ShardRecord]:
+    def _write(self, path: str, plan: ArrayPlan, values: NDArray[Any], start: tuple[int, ...]) -> list[ShardRecord]:
         context = self.context
-        return write_shards(context.path, path, plan, context.codec, values, start=at, pool=context.pool, sync=context.sync)
+        return write_shards(context.path, path, plan, context.codec, values, start=start, pool=context.pool, sync=context.sync)
 
     def _check(self, block: TextBlock, values: BlockValues) -> None:
         n_tokens = self.context.block_tokens[block.index]
-        wanted = {("cube", site): (*plan.shape[:2], block.n_texts) for site, plan in self.cubes.items()}
+        announced = {("cube", site): (*plan.shape[:2], block.n_texts) for site, plan in self.cubes.items()}
         if self.states is not None:
-            wanted |= {("cube", site): (*shape, block.n_texts) for site, shape in self.states.plan.shapes.items()}
-        wanted |= {("tokens", site): (plan.shape[0], n_tokens, plan.shape[2]) for site, plan in self.token_cubes.items()}
-        wanted |= {("counts", site): (prod(plan.shape[:-2]), *plan.shape[-2:]) for site, plan in self.counts.items()}
+            announced |= {("cube", site): (*shape, block.n_texts) for site, shape in self.states.plan.shapes.items()}
+        announced |= {("tokens", site): (plan.shape[0], n_tokens, plan.shape[2]) for site, plan in self.token_cubes.items()}
+        announced |= {("counts", site): (prod(plan.shape[:-2]), *plan.shape[-2:]) for site, plan in self.counts.items()}
         given = {("cube", site): array.shape for site, array in values.cubes.items()}
         given |= {("tokens", site): array.shape for site, array in values.tokens.items() if self.token_cubes}
         given |= {("counts", site): array.shape for site, array in values.counts.items()}
-        if wanted != given:
-            differs = sorted({*wanted.items()} ^ {*given.items()})
+        if announced != given:
+            differs = sorted({*announced.items()} ^ {*given.items()})
             raise ValueError(f"block {block.index} of {self.checkpoint.id} has other arrays than announced: {differs}")
 
     def finish(self, extra: Mapping[str, Any] | None = None) -> bool:

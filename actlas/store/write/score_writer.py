@@ -57,21 +57,20 @@ class ScoreWriter:
 
     def _begin(self, about: dict[str, Any], overwrite: bool) -> None:
         settings = self._manifest / "settings.json"
-        # compared as written, so that a tuple and the list it was saved as do not differ
-        wanted = to_json(about)
-        if settings.is_file() and settings.read_bytes() != wanted:
-            there = read_json(settings)
+        # compared as written, so that a tuple and the list that it was saved as do not differ
+        content = to_json(about)
+        if settings.is_file() and settings.read_bytes() != content:
+            existing = read_json(settings)
             if not overwrite:
-                differs = ", ".join(name for name in about if there.get(name) != about[name]) or "settings"
+                differs = ", ".join(name for name in about if existing.get(name) != about[name]) or "settings"
                 raise RecipeMismatch(
-                    f"{self._path} holds scores made with other {differs}; "
-                    "score again with overwrite=True (--overwrite) to replace them"
+                    f"{self._path} holds scores made with other {differs}; score again with overwrite=True to replace them"
                 )
-            # the manifest goes first: without it the arrays are no longer there for anyone
+            # the manifest goes first: without it no reader sees the arrays any more
             shutil.rmtree(self._manifest)
             shutil.rmtree(self._root / self._path, ignore_errors=True)
         if not settings.is_file():
-            write_atomically(settings, [wanted])
+            write_atomically(settings, [content])
         if not self.is_complete:
             for stat, plan in self._plans.items():
                 create_array(self._root, f"{self._path}/{stat}", plan, self._codec, {})
@@ -105,8 +104,8 @@ class ScoreWriter:
             if values[stat].shape != (languages, concepts, neurons):
                 raise ValueError(f"{stat} has shape {values[stat].shape}, expected {(languages, concepts, neurons)}")
             block = values[stat].astype(plan.dtype, copy=False)[:, :, np.newaxis, :]
-            at = (0, 0, layer, 0)
-            shards += write_shards(self._root, f"{self._path}/{stat}", plan, self._codec, block, start=at, pool=self._pool)
+            start = (0, 0, layer, 0)
+            shards += write_shards(self._root, f"{self._path}/{stat}", plan, self._codec, block, start=start, pool=self._pool)
         write_atomically(self._record(layer), [to_json({"layer": layer, "shards": shards})])
 
     def finish(self) -> None:

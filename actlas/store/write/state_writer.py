@@ -52,7 +52,7 @@ class StateWriter:
         sets: Sets of texts, by language.
         codec: How arrays are compressed.
         pool: Threads that compress.
-        pooling: Of the recipe; part of the final arrays' names.
+        pooling: Pooling of the recipe, which is part of the arrays' names.
         sync: Whether files are flushed to disk.
     """
 
@@ -88,23 +88,23 @@ class StateWriter:
     # Ranges of the codes
 
     def _shared_ranges(self) -> Ranges:
-        """The ranges, computed by whoever comes first and then fixed: every block has to be coded alike."""
+        """The ranges, computed by the first process and then fixed: all blocks must be coded alike."""
         done = self.folder / "ranges.json"
         files = {site: self.folder / f"range.{site}.npy" for site in self.plan.shapes}
         if not done.exists():
             with Claim.hold(self.folder / "ranges.claim"):
                 if not done.exists():
-                    found = self.plan.find_ranges()
+                    ranges = self.plan.find_ranges()
                     for site, file in files.items():
-                        # the first one's stay: on a machine that no lock reaches somebody may compute them, too
-                        create_once(file, [npy_bytes(found[site])], sync=self._sync)
+                        # the first ones stay: a process on a machine that the lock does not reach may compute them, too
+                        create_once(file, [npy_bytes(ranges[site])], sync=self._sync)
                     write_atomically(done, [to_json({"sites": sorted(files)})], sync=self._sync)
         return {site: np.load(file, allow_pickle=False) for site, file in files.items()}
 
     # Adding blocks
 
     def add(self, block: TextBlock, values: Mapping[str, NDArray[Any]], record: BlockRecord) -> None:
-        """Add one block that nobody has added yet; it counts once `commit` returns.
+        """Add one block that is in no state yet; it counts once `commit` returns.
 
         Args:
             block: Its texts.
@@ -132,17 +132,17 @@ class StateWriter:
         for first in range(0, n_layers, step):
             layers = range(first, min(first + step, n_layers))
             keys = [StateKey(site, layer, language) for layer in layers]
-            # what was asked for last goes last: none of these makes room for another one
+            # states that are asked for last are written out last, so none of these has to make room for another one
             held = [self._hold(key) for key in keys]
             self._changed.update(key.name for key in keys)
             adding = [
                 self._pool.submit(self.plan.accumulator.add, arrays, sets, texts, values[layer], ranges[:, layer])
                 for arrays, layer in zip(held, layers, strict=True)
             ]
-            # all of them, also where one fails: nobody may go on adding behind our back
+            # all of them, also where one fails: no thread may go on adding after this returns
             wait(adding)
-            for one in adding:
-                one.result()
+            for addition in adding:
+                addition.result()
 
     @property
     def is_due(self) -> bool:
@@ -184,7 +184,7 @@ class StateWriter:
         self._added = {}
 
     def _take_slot(self) -> None:
-        """A slot that nobody holds, with whatever its last owner committed.
+        """Take a slot that is free, and go on from what its last owner committed.
 
         Machines have slots of their own: locks may not reach from one to another.
         """
@@ -197,9 +197,9 @@ class StateWriter:
         self._record = self.folder / f"{self._slot_name}.json"
         self._committed = read_json(self._record) if self._record.exists() else {"states": {}, "blocks": {}}
         self._files = dict(self._committed["states"])
-        kept = {self._file(name, at) for name, at in self._files.items()}
+        committed = {self._file(name, number) for name, number in self._files.items()}
         for file in (self.folder / self._slot_name).glob("*"):
-            if file not in kept:
+            if file not in committed:
                 file.unlink()
 
     def _file(self, name: str, number: int, slot: str | None = None) -> Path:
@@ -224,11 +224,11 @@ class StateWriter:
 
     def _write(self, name: str) -> None:
         """Write a changed state under a new number; the one that a commit counts on stays."""
-        was = self._files.get(name)
-        self._files[name] = 1 if was is None else was + 1
+        number = self._files.get(name)
+        self._files[name] = 1 if number is None else number + 1
         self._write_arrays(self._file(name, self._files[name]), self._held[name])
-        if was is not None and was != self._committed["states"].get(name):
-            self._file(name, was).unlink(missing_ok=True)
+        if number is not None and number != self._committed["states"].get(name):
+            self._file(name, number).unlink(missing_ok=True)
         self._changed.discard(name)
 
     # Files of states
@@ -251,7 +251,7 @@ class StateWriter:
         data = memoryview(file.read_bytes())
         ends = np.cumsum(np.frombuffer(data[: 8 * len(pieces)], "<u8")).tolist()
         if len(data) != 8 * len(pieces) + ends[-1]:
-            raise DamagedStore(f"{file} does not have the size that its index says; extract the checkpoint anew")
+            raise DamagedStore(f"{file} does not have the size that its index says; extract the checkpoint again")
         body = data[8 * len(pieces) :]
         for piece, start, stop in zip(pieces, [0, *ends[:-1]], ends, strict=True):
             decode(body[start:stop], piece)
@@ -289,7 +289,7 @@ class StateWriter:
         if not np.array_equal(total["count"], sets.n_texts):
             raise DamagedStore(
                 f"states of {self._checkpoint} {key.site} in {sets.language} have seen {total['count'].tolist()} texts of sets "
-                f"that hold {sets.n_texts.tolist()}; extract the checkpoint anew"
+                f"that hold {sets.n_texts.tolist()}; extract the checkpoint again"
             )
         return total
 

@@ -46,7 +46,7 @@ class StoreWriter:
         codec: Name in `codecs.CODECS`. An existing store keeps its own.
         sync: Whether every shard is flushed to disk before it is committed; without it a power cut can lose committed shards.
         n_threads: Threads that encode chunks; None for one per core.
-        times: Where the seconds of "transpose", "encode", "file", "sync", "commit" and, of states, "fold" are added up.
+        times: Where the seconds of "transpose", "encode", "file", "sync", "commit" and, of states, "accumulate" are added up.
 
     Raises:
         RecipeMismatch: If the store there was made by another recipe or from another corpus.
@@ -103,16 +103,16 @@ class StoreWriter:
         Where no lock keeps another machine from creating the same store, what the first one wrote down holds for both: from
         then on both write the same bytes.
         """
-        wanted = {"recipe": self.recipe.to_json(), "codec": codec, "texts_per_block": texts_per_block}
-        create_once(self._intention, [to_json(wanted)], sync=self._sync)
+        own = {"recipe": self.recipe.to_json(), "codec": codec, "texts_per_block": texts_per_block}
+        create_once(self._intention, [to_json(own)], sync=self._sync)
         try:
-            there = read_json(self._intention)
+            first = read_json(self._intention)
         except FileNotFoundError:
-            there = wanted  # the other one is done
+            first = own  # the other machine has created the store and removed the file
         if (existing := self._existing()) is not None:
             return existing
-        check_recipe(Recipe.from_json(there["recipe"]), self.recipe, self.path)
-        about = self._write_corpus(tokens, sample, there["texts_per_block"], there["codec"])
+        check_recipe(Recipe.from_json(first["recipe"]), self.recipe, self.path)
+        about = self._write_corpus(tokens, sample, first["texts_per_block"], first["codec"])
         clear_temporaries(self.path, is_deep=False)
         clear_temporaries(self.path / "corpus")
         clear_temporaries(self.path / "manifests", is_deep=False)

@@ -497,7 +497,7 @@ def test_the_command_line_says_where_the_time_went(tiny_models, small_corpus, tm
     assert run(["--quiet", "extract", str(tiny_models("llama")), *arguments, "--max-tokens", "60"]) == 0
     said = capsys.readouterr().out
     kept = Store(tmp_path / "s").checkpoint("llama")["profile"]
-    assert set(kept["seconds"]) == set(STAGES) - {"fold"}
+    assert set(kept["seconds"]) == set(STAGES) - {"accumulate"}
     assert set(kept["waits"]) == {name for name in kept["seconds"] if STAGES[name]}
     for name, spent in kept["seconds"].items():
         assert f"\n  {name:9} {spent:9.2f} s" in said
