@@ -185,9 +185,9 @@ def _write_checkpoint(
 
 def _state_plan(planting: Planting, values: Mapping[str, NDArray[Any]]) -> StatePlan:
     """States whose codes divide the range of the values and more, so that values on a grid of 1/4 do not share one."""
-    from actlas.extract.run.states import KernelFold, ranges_of
+    from actlas.extract.run.states import KernelAccumulator, ranges_of
 
-    return StatePlan(planting.sites, KernelFold(planting.states), lambda: ranges_of([values]), 1 << 30)
+    return StatePlan(planting.sites, KernelAccumulator(planting.states), lambda: ranges_of([values]), 1 << 30)
 
 
 def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sharing: float) -> NDArray[Any]:

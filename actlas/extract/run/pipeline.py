@@ -17,6 +17,46 @@ from actlas.store.values import BlockValues
 from actlas.store.write.checkpoint_writer import CheckpointWriter
 
 
+class _Writer:
+    """The thread that writes blocks in their order, none behind one that could not be written."""
+
+    def __init__(self, work: CheckpointWriter, profile: Profile) -> None:
+        self._work, self._profile = work, profile
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="actlas-write")
+        self._error: BaseException | None = None
+
+    def submit(self, block: TextBlock, values: Future[BlockValues]) -> Future[None]:
+        """Write a block once its values are there; what comes back is done when the block is committed."""
+        committed: Future[None] = Future()
+        self._thread.submit(self._write, block, values, committed)
+        return committed
+
+    def _write(self, block: TextBlock, values: Future[BlockValues], committed: Future[None]) -> None:
+        try:
+            if self._error is not None:
+                raise self._error
+            collected = values.result()
+            with self._profile.busy.during("write"):
+                written = self._work.start_block(block, collected)
+        except BaseException as error:
+            self._error = error
+            committed.set_exception(error)
+            return
+        written.add_done_callback(lambda done: _hand_on(done, committed))
+
+    def close(self) -> None:
+        """Write what was submitted, then end."""
+        self._thread.shutdown(wait=True)
+
+
+def _hand_on(done: Future[None], committed: Future[None]) -> None:
+    error = done.exception()
+    if error is None:
+        committed.set_result(None)
+    else:
+        committed.set_exception(error)
+
+
 def run_blocks(
     work: CheckpointWriter,
     session: ModelSession,
@@ -27,7 +67,7 @@ def run_blocks(
     part: tuple[int, int] | None = None,
     most_blocks: int = 2,
 ) -> None:
-    """Compute and write every block that nobody else has.
+    """Compute and write every block that no other process has.
 
     Every block goes through four threads: this one runs the model, one brings values to the host, one encodes and writes, one
     (the store's) brings files to the disk and commits. None waits for another one, unless `most_blocks` are on their way, or two
@@ -51,25 +91,16 @@ def run_blocks(
         with profile.busy.during("collect"):
             return run.collect()
 
-    def write(block: TextBlock, collected: Future[BlockValues], before: Future[Future[None]] | None) -> Future[None]:
-        if before is not None:
-            before.result()
-        values = collected.result()
-        with profile.busy.during("write"):
-            return work.start_block(block, values)
-
     began = time.perf_counter()
-    on_the_way: deque[Future[Future[None]]] = deque()
+    on_the_way: deque[Future[None]] = deque()
     collected: Future[BlockValues] | None = None
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="actlas-collect") as collector,
-        ThreadPoolExecutor(1, thread_name_prefix="actlas-write") as writer,
-    ):
+    writer = _Writer(work, profile)
+    with ThreadPoolExecutor(1, thread_name_prefix="actlas-collect") as collector:
         try:
             while True:
                 with profile.waits.during("forward"):
                     _wait_until(on_the_way, below=max(2, most_blocks))
-                # claimed only now: whoever has room first takes it
+                # claimed only now: the process that has room first takes it
                 if (block := work.claim_next(part)) is None:
                     break
                 with profile.busy.during("forward"):
@@ -79,12 +110,12 @@ def run_blocks(
                         collected.result()
                 collected = collector.submit(collect, run)
                 del run
-                on_the_way.append(writer.submit(write, block, collected, on_the_way[-1] if on_the_way else None))
+                on_the_way.append(writer.submit(block, collected))
             with profile.waits.during("forward"):
                 _wait_until(on_the_way, below=1)
         finally:
             # blocks that are computed are written, whatever stops the next one
-            writer.shutdown(wait=True)
+            writer.close()
             try:
                 work.flush()
             finally:
@@ -93,11 +124,7 @@ def run_blocks(
     profile.add_idle(began, threads | {"encode": (work.context.n_threads, ("transpose", "encode"))})
 
 
-def _wait_until(on_the_way: deque[Future[Future[None]]], *, below: int) -> None:
-    """Wait for the oldest blocks to be committed until there are fewer; raise what befell those that are done."""
-    while on_the_way and (len(on_the_way) >= below or _is_over(on_the_way[0])):
-        on_the_way.popleft().result().result()
-
-
-def _is_over(written: Future[Future[None]]) -> bool:
-    return written.done() and (written.exception() is not None or written.result().done())
+def _wait_until(on_the_way: deque[Future[None]], *, below: int) -> None:
+    """Wait for the oldest blocks to be committed until there are fewer; raise what stopped one of those that are done."""
+    while on_the_way and (len(on_the_way) >= below or on_the_way[0].done()):
+        on_the_way.popleft().result()

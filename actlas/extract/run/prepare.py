@@ -1,4 +1,4 @@
-"""From what was asked to a `Sweep` that can do it: recipe, tokens, engine."""
+"""From what was asked to a `Run`: recipe, tokens, backend."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.inputs.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.extract.options import ExtractOptions
 from actlas.extract.results import ExtractSummary, Progress, ProgressCallback
+from actlas.extract.run.checkpoint_run import Run
 from actlas.extract.run.sweep import Sweep, check_length
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus
 
-#: Longest token sequence where nobody says.
+#: Longest token sequence where none is asked for.
 _MAX_TOKENS = 128
 
 #: `tokens.tokenise`, or one that remembers.
@@ -57,15 +58,16 @@ def run_here(
 ) -> ExtractSummary:
     """Checkpoint after checkpoint, in this process; see `extract_activations`."""
     options = request.options
-    engine = get_backend(options.backend, engine_settings(options))
-    checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=engine.revisions)
+    backend = get_backend(options.backend, engine_settings(options))
+    checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=backend.revisions)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
-    run = prepare(request, len(checkpoints), corpus, engine.locate(checkpoints[0]), report, tokenise)
-    results = run.run(checkpoints)
+    first = backend.locate(checkpoints[0])
+    run = prepare(request, len(checkpoints), corpus, first, report, tokenise)
+    results = Sweep(run, first).extract(checkpoints)
     return ExtractSummary(
         store=str(request.store),
         checkpoints=tuple(results),
-        n_texts=run.texts.corpus.n_texts,
+        n_texts=run.n_texts,
         n_over_long=len(run.texts.over_long),
         warnings=tuple(run.warnings),
     )
@@ -78,75 +80,80 @@ def prepare(
     first: LocatedCheckpoint,
     report: ProgressCallback,
     tokenise: Tokenise,
-) -> Sweep:
-    """Settle the recipe by the first checkpoint and tokenise the corpus, while that checkpoint's weights are hashed.
+) -> Run:
+    """Fix the recipe by the first checkpoint and tokenise the corpus, while that checkpoint's weights are hashed.
 
     Raises:
         ActlasError: As `extract_activations` says; no model is loaded here.
     """
-    chosen = request.options
+    options = request.options
     # what "auto" means is decided once: one store holds one recipe
-    engine = get_backend(chosen.backend, replace(engine_settings(chosen), compute_dtype=first.compute_dtype))
-    tokenizer = engine.tokenizer(first)
-    site_names, by_hand = parse_sites(_without_auto(chosen.sites_or_default, engine, first))
-    token_sample = _token_sample(chosen.token_sample, first.architecture, by_hand)
-    count_sites = _count_sites(chosen.count_sites_or_default, first.architecture, by_hand)
-    states = None
-    if kinds := chosen.state_kinds:
-        states = _state_rules(kinds, site_names, chosen)
-        count_sites = tuple(sorted(chosen.count_sites_or_default or site_names)) if "counts" in kinds else ()
-        site_names, token_sample = (), TokenSample(per_text=0, sites=())
-    recipe = Recipe(
-        corpus="",
-        tokenizer=tokenizer.hash,
-        sites=tuple(sorted(site_names)),
-        pooling=chosen.pooling,
-        dtype=chosen.dtype,
-        max_tokens=min(_MAX_TOKENS, first.max_positions or _MAX_TOKENS) if chosen.max_tokens is None else chosen.max_tokens,
-        over_long=chosen.over_long,
-        special_tokens=chosen.special_tokens,
-        tokens=token_sample,
-        count_sites=count_sites,
-        count_thresholds=chosen.count_thresholds,
-        backend=chosen.backend,
-        compute_dtype=first.compute_dtype,
-        site_modules=tuple(sorted(by_hand.items())),
-        states=states,
-    )
+    backend = get_backend(options.backend, replace(engine_settings(options), compute_dtype=first.compute_dtype))
+    tokenizer = backend.tokenizer(first)
+    recipe = recipe_of(options, backend, first, tokenizer.hash)
     imported = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
     recipe = replace(recipe, corpus=imported.fingerprint)
     check_length(first, recipe)
-    rules = TokenRules(recipe.max_tokens, recipe.over_long, recipe.special_tokens, recipe.tokens, chosen.loss_texts)
+    rules = TokenRules(recipe.max_tokens, recipe.over_long, recipe.special_tokens, recipe.tokens, options.loss_texts)
     with ThreadPoolExecutor(1, thread_name_prefix="actlas-hash") as pool:
         hashed = pool.submit(lambda: first.weight_hash)
         texts = tokenise(imported, tokenizer, rules)
         hashed.result()
-    if states is not None and not any(part.n_sets for part in texts.corpus.text_sets):
+    if recipe.states is not None and not any(sets.n_sets for sets in texts.corpus.text_sets):
         raise CorpusError(
-            f"{' and '.join(states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "
+            f"{' and '.join(recipe.states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "
             "texts in one language; label some, or keep counts alone"
         )
-    return Sweep(request.store, recipe, texts, engine, chosen, report, n_checkpoints, first)
+    return Run(request.store, recipe, texts, backend, options, report, n_checkpoints)
 
 
-def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], chosen: ExtractOptions) -> StateRules | None:
-    kept = tuple(kind for kind in kinds if kind != "counts")
-    if not kept:
-        return None
-    has_codes = "histogram" in kept
-    return StateRules(
-        kept,
-        tuple(sorted(sites)),
-        threshold=chosen.active_threshold,
-        range_texts=chosen.range_texts if has_codes else 0,
-        range_seed=chosen.range_seed if has_codes else 0,
+def recipe_of(options: ExtractOptions, backend: Backend, first: LocatedCheckpoint, tokenizer_hash: str) -> Recipe:
+    """The recipe of a store, but for its corpus: what was asked for, and what the first checkpoint decides."""
+    sites, by_hand = parse_sites(_without_auto(options.sites_or_default, backend, first))
+    token_sample = _token_sample(options.token_sample, first.architecture, by_hand)
+    count_sites = _count_sites(options.count_sites_or_default, first.architecture, by_hand)
+    states = None
+    if kinds := options.state_kinds:
+        states = _state_rules(kinds, sites, options)
+        count_sites = tuple(sorted(options.count_sites_or_default or sites)) if "counts" in kinds else ()
+        sites, token_sample = (), TokenSample(per_text=0, sites=())
+    return Recipe(
+        corpus="",
+        tokenizer=tokenizer_hash,
+        sites=tuple(sorted(sites)),
+        pooling=options.pooling,
+        dtype=options.dtype,
+        max_tokens=options.max_tokens or min(_MAX_TOKENS, first.max_positions or _MAX_TOKENS),
+        over_long=options.over_long,
+        special_tokens=options.special_tokens,
+        tokens=token_sample,
+        count_sites=count_sites,
+        count_thresholds=options.count_thresholds,
+        backend=options.backend,
+        compute_dtype=first.compute_dtype,
+        site_modules=tuple(sorted(by_hand.items())),
+        states=states,
     )
 
 
-def _without_auto(sites: Sequence[str], engine: Backend, source: LocatedCheckpoint) -> list[str]:
+def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], options: ExtractOptions) -> StateRules | None:
+    state_kinds = tuple(kind for kind in kinds if kind != "counts")
+    if not state_kinds:
+        return None
+    has_codes = "histogram" in state_kinds
+    return StateRules(
+        state_kinds,
+        tuple(sorted(sites)),
+        threshold=options.active_threshold,
+        range_texts=options.range_texts if has_codes else 0,
+        range_seed=options.range_seed if has_codes else 0,
+    )
+
+
+def _without_auto(sites: Sequence[str], backend: Backend, source: LocatedCheckpoint) -> list[str]:
     if AUTO_LINEAR not in sites:
         return list(sites)
-    return [*(site for site in sites if site != AUTO_LINEAR), *engine.linear_sites(source)]
+    return [*(site for site in sites if site != AUTO_LINEAR), *backend.linear_sites(source)]
 
 
 def _token_sample(asked: TokenSample | None, architecture: str, by_hand: dict[str, str]) -> TokenSample:
@@ -155,7 +162,7 @@ def _token_sample(asked: TokenSample | None, architecture: str, by_hand: dict[st
     default = TokenSample()
     if family_of(architecture) is not None:
         return default
-    # what nobody asked for must not stop an architecture whose sites are named by hand
+    # a default must not stop an architecture whose sites are named by hand
     return replace(default, sites=tuple(site for site in default.sites if site in by_hand))
 
 

@@ -8,7 +8,7 @@ import pytest
 from actlas.errors import CorpusError, RecipeMismatch, StateTooLarge
 from actlas.extract import extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
-from actlas.extract.run.state_plan import drawn_texts
+from actlas.extract.run.states import drawn_texts
 from actlas.kernels import HistogramState, MomentState
 from actlas.store.store import Store
 from actlas.store.write import state_writer

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from actlas.compiled.bfloat16 import float32_to_bfloat16
-from actlas.extract.run.states import KernelFold, ranges_of
+from actlas.extract.run.states import KernelAccumulator, ranges_of
 from actlas.kernels import HistogramState
 from actlas.store.corpus.text_sets import LanguageSets
 
@@ -19,7 +19,7 @@ def empty(fold):
 
 @pytest.mark.parametrize("kinds", [("moments",), ("histogram",), ("moments", "histogram")])
 def test_parts_that_are_merged_are_the_whole(kinds):
-    fold = KernelFold(kinds, threshold=0.5)
+    fold = KernelAccumulator(kinds, threshold=0.5)
     values = np.array([[-1.25, 3.0, 0.75, 0.5]], np.float16)
     whole, first, second = empty(fold), empty(fold), empty(fold)
     fold.add(whole, SETS, slice(0, 4), values, ENDS)

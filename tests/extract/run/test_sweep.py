@@ -28,7 +28,7 @@ from actlas.errors import (
 from actlas.extract import extract_activations
 from actlas.extract.backends import agreement
 from actlas.extract.backends.hf import backend as backend_hf
-from actlas.extract.run import pipeline, sweep
+from actlas.extract.run import checkpoint_run, pipeline
 from actlas.extract.run.profile import STAGES
 from actlas.names import TokenSample
 from actlas.query import language_neurons, open_store
@@ -251,7 +251,7 @@ def test_texts_longer_than_allowed(tiny_models, small_corpus, tmp_path):
     np.testing.assert_allclose(dropped.cube("llama", "mlp_pre").read(), whole, rtol=1e-2, atol=1e-3)
     with pytest.raises(CorpusError, match="--over-long truncate or drop"):
         extract(folder, small_corpus, tmp_path / "no", max_tokens=9, over_long="error")
-    with pytest.raises(ExtractionError, match="reads at most 64 tokens and this run allows 65; --max-tokens 64"):
+    with pytest.raises(ExtractionError, match="reads at most 64 tokens and this run allows 65; lower max_tokens to 64"):
         extract(folder, small_corpus, tmp_path / "no", max_tokens=65)
     assert not (tmp_path / "no").exists()
 
@@ -286,7 +286,7 @@ def test_duplicates_are_known_before_they_are_loaded(tiny_models, model_writer, 
     seen, loaded = [], []
     load = backend_hf._load
     monkeypatch.setattr(backend_hf, "_load", lambda source, *rest: loaded.append(source.folder.name) or load(source, *rest))
-    with pytest.raises(ExtractionError, match="run-step2 has the same weights as run-step1; --duplicates skip leaves it out"):
+    with pytest.raises(ExtractionError, match="run-step2 has the same weights as run-step1; duplicates = skip leaves it out"):
         extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="refuse")
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="skip", progress=seen.append)
     assert loaded == ["step1", "step3"]
@@ -307,7 +307,7 @@ def test_broken_checkpoints_can_be_left_out_before_they_are_extracted(tiny_model
     scaled(tiny_models("qwen2"), tmp_path / "run" / "step1", "lm_head.weight", 30.0)
     scaled(tiny_models("qwen2"), tmp_path / "run" / "step2", "model.layers.1.mlp.gate_proj.weight", float("nan"))
     scaled(tiny_models("qwen2"), tmp_path / "run" / "step3", "lm_head.weight", 0.01)
-    with pytest.raises(ExtractionError, match="run-step1 does worse than guessing: .*; --broken skip leaves it out"):
+    with pytest.raises(ExtractionError, match="run-step1 does worse than guessing: .*; broken = skip leaves it out"):
         extract(tmp_path / "run", small_corpus, tmp_path / "s", broken="refuse")
     assert not (tmp_path / "s").exists()
     for fidelity_texts, name in ((4, "s"), (0, "unchecked")):
@@ -377,7 +377,7 @@ def test_nan_out_of_a_model_is_refused_by_name(tiny_models, small_corpus, tmp_pa
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tiny_models, small_corpus, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(sweep.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(checkpoint_run.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DiskTooSmall, match="before compression"):
         extract(tiny_models("llama"), small_corpus, tmp_path / "s")
     assert not (tmp_path / "s").exists()
