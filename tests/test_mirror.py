@@ -17,10 +17,7 @@ SOURCES = [
 #: Source file -> test files, below tests/, that cover it from elsewhere: protocols and records by what uses them, processes
 #: by those who start them, the command line by its verbs.
 COVERED_BY: dict[str, tuple[str, ...]] = {
-    "cli/arguments.py": ("cli/test_cli.py",),
-    "cli/extract.py": ("cli/test_cli.py", "test_docs.py"),
     "cli/questions.py": ("cli/test_cli.py", "test_docs.py"),
-    "cli/score.py": ("cli/test_cli.py", "test_docs.py"),
     "cli/stores.py": ("cli/test_cli.py", "demo/test_run.py"),
     "compiled/vectors.py": ("kernels/cpu/test_neuron.py", "kernels/cpu/test_rank.py", "kernels/cpu/test_sums.py"),
     "demo/settings.py": ("demo/test_run.py", "demo/test_condition.py"),
@@ -34,13 +31,11 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "extract/backends/vllm/block_files.py": ("extract/backends/vllm/test_hooks.py",),
     "extract/backends/vllm/link.py": ("extract/backends/vllm/test_engine.py",),
     "extract/backends/vllm/worker.py": ("extract/backends/vllm/test_engine.py", "extract/backends/vllm/test_hooks.py"),
-    "extract/options.py": ("extract/run/test_sweep.py", "cli/test_cli.py"),
     "extract/pooling/batch.py": ("extract/pooling/test_pool.py",),
     "extract/pooling/stage.py": ("extract/pooling/test_pool.py",),
-    "extract/results.py": ("extract/run/test_sweep.py",),
+    "extract/run/checkpoint_run.py": ("extract/run/test_sweep.py",),
     "extract/run/prepare.py": ("extract/run/test_sweep.py",),
     "extract/run/profile.py": ("extract/run/test_pipeline.py",),
-    "extract/run/state_plan.py": ("extract/run/test_state_runs.py",),
     "kernels/gpu/engine.py": ("parity/test_kernels_gpu.py",),
     "kernels/gpu/topk.py": ("parity/test_kernels_topk.py",),
     "kernels/gpu/triton_kernels.py": ("parity/test_kernels_gpu.py",),
