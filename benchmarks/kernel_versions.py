@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.harness import Timing, save
@@ -92,6 +93,9 @@ class Version:
         code = f"{path}; import actlas; {setup or 'pass'}\nsys.path[0] = {str(ROOT)!r}\n"
         code += "from benchmarks.kernel_versions import serve; serve()"
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        if setup:  # the cache knows sources and processors, but not what was changed in memory
+            self._cache = TemporaryDirectory()
+            environment["NUMBA_CACHE_DIR"] = self._cache.name
         command = [sys.executable, "-c", code]
         self._process = subprocess.Popen(
             command, cwd="/", env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

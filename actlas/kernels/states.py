@@ -121,6 +121,11 @@ def _as_int(digits: Ints) -> int:
 class CountState:
     """Active tokens per threshold, language and neuron: what LAPE and language activation probability are made from.
 
+    Attributes:
+        thresholds: A token is active above each of these, float64 "thresholds".
+        active: Active tokens, int64 "thresholds languages neurons".
+        n_tokens: Tokens that were seen, int64 "languages".
+
     Example:
         >>> state = CountState.init(n_languages=2, n_neurons=1, thresholds=(0.0, 1.0))
         >>> _ = state.update(np.array([[0.5, 2.0, -1.0]], np.float32), language=0)
@@ -129,17 +134,46 @@ class CountState:
     """
 
     thresholds: Floats
-    active: Ints  # "thresholds languages neurons"
+    active: Ints
     n_tokens: Ints
 
     @classmethod
     def init(cls, n_languages: int, n_neurons: int, thresholds: Iterable[float] = (0.0,)) -> CountState:
-        """A state that has seen nothing."""
+        """A state that has seen nothing.
+
+        Args:
+            n_languages: Languages of the tokens to come.
+            n_neurons: Neurons of a block.
+            thresholds: Values above which a token counts as active, each counted for itself.
+
+        Returns:
+            The state.
+
+        Example:
+            >>> CountState.init(n_languages=2, n_neurons=3).active.shape
+            (1, 2, 3)
+        """
         above = np.array([*thresholds], np.float64)
         return cls(above, np.zeros((above.size, n_languages, n_neurons), np.int64), np.zeros(n_languages, np.int64))
 
     def update(self, values: Any, language: int) -> CountState:
-        """Counts a block "neurons tokens" of one language; pads have to be left out before."""
+        """Counts a block of tokens of one language; pads have to be left out before.
+
+        Args:
+            values: Activations "neurons tokens": float16, bfloat16 or float32; numpy or torch.
+            language: Its number.
+
+        Returns:
+            The same state, changed.
+
+        Raises:
+            KernelInputError: If a value is NaN or infinite.
+
+        Example:
+            >>> state = CountState.init(n_languages=1, n_neurons=1)
+            >>> state.update(np.array([[0.5, -1.0]], np.float16), language=0).active.tolist()
+            [[[1]]]
+        """
         block = HostValues.of(values)
         block.refuse_not_finite()
         numbers = block.numbers()
@@ -150,11 +184,35 @@ class CountState:
         return self
 
     def merge(self, other: CountState) -> CountState:
-        """A state that has seen what either has."""
+        """A state that has seen what either has; neither of them changes.
+
+        Args:
+            other: With the same thresholds, languages and neurons.
+
+        Returns:
+            A new state.
+
+        Raises:
+            KernelInputError: If thresholds or shapes differ.
+
+        Example:
+            >>> block = np.array([[0.5, -1.0]], np.float16)
+            >>> one, two = (CountState.init(1, 1).update(block, 0) for _ in range(2))
+            >>> one.merge(two).n_tokens.tolist()
+            [4]
+        """
         return _merged(self, other, fixed=("thresholds",))
 
     def finish(self) -> Floats:
-        """Share of active tokens, "thresholds languages neurons"; NaN for a language without tokens."""
+        """What the counts say.
+
+        Returns:
+            Share of active tokens, float64 "thresholds languages neurons"; NaN for a language without tokens.
+
+        Example:
+            >>> CountState.init(1, 1).update(np.array([[0.5, -1.0]], np.float16), 0).finish().tolist()
+            [[[0.5]]]
+        """
         with np.errstate(invalid="ignore"):
             return self.active / self.n_tokens[:, None]
 
@@ -165,6 +223,14 @@ class MomentState:
 
     Concepts that are counted among the same texts can share a member set, which is then kept once.
 
+    Attributes:
+        threshold: A value above it is active.
+        member_set: Per concept the number of the member set that it is counted among, int64 "concepts".
+        count: Texts of each set, int64 "sets".
+        active: Of these the active ones, int64 "sets neurons".
+        total: Digits of the sum of values in steps of 2**-24, int64 "3 sets neurons".
+        squares: Digits of the sum of squares in squared steps, int64 "5 sets neurons".
+
     Example:
         >>> labels = np.array([[True], [True], [False]])
         >>> state = MomentState.init(n_neurons=1, n_concepts=1).update(np.array([[1.0, 3.0, -1.0]], np.float16), labels)
@@ -173,11 +239,11 @@ class MomentState:
     """
 
     threshold: Floats
-    member_set: Ints  # "concepts"
-    count: Ints  # "sets": texts
-    active: Ints  # "sets neurons"
-    total: Ints  # "3 sets neurons": digits of the sum, in steps
-    squares: Ints  # "5 sets neurons": digits of the sum of squares, in squared steps
+    member_set: Ints
+    count: Ints
+    active: Ints
+    total: Ints
+    squares: Ints
 
     @classmethod
     def init(cls, n_neurons: int, n_concepts: int, threshold: float = 0.0, member_set: Any | None = None) -> MomentState:
@@ -188,6 +254,16 @@ class MomentState:
             n_concepts: Concepts of its labels.
             threshold: A value above it is active.
             member_set: "concepts", from 0: concepts with one number have the same is_member. None: each has its own.
+
+        Returns:
+            The state.
+
+        Raises:
+            KernelInputError: If `member_set` is not one number per concept, counted from 0.
+
+        Example:
+            >>> MomentState.init(n_neurons=4, n_concepts=2, member_set=[0, 0]).count.tolist()
+            [0, 0, 0]
         """
         which = _member_sets(n_concepts, member_set)
         shape = (n_concepts + int(which.max(initial=-1)) + 1, n_neurons)
@@ -195,7 +271,25 @@ class MomentState:
         return cls(np.array(threshold, np.float64), which, *empty)
 
     def update(self, values: Any, is_concept: Any, is_member: Any | None = None) -> MomentState:
-        """Adds a block of texts: "neurons texts" with labels "texts concepts"."""
+        """Adds a block of texts.
+
+        Args:
+            values: Pooled activations "neurons texts": float16, bfloat16 or float32; numpy or torch.
+            is_concept: True where a text expresses a concept, bool "texts concepts".
+            is_member: Which texts take part per concept, same shape; None: all of them.
+
+        Returns:
+            The same state, changed.
+
+        Raises:
+            KernelInputError: If shapes do not fit, a value is not finite or not below 65536 in magnitude, or concepts of one
+                member set differ in their members.
+
+        Example:
+            >>> state = MomentState.init(n_neurons=1, n_concepts=1)
+            >>> state.update(np.array([[1.0, -2.0]], np.float16), np.array([[True], [False]])).count.tolist()
+            [1, 2]
+        """
         n_concepts = self.member_set.size
         block, positive, member = _checked(values, is_concept, is_member, (self.active.shape[1], n_concepts))
         sets = _text_sets(positive, member, self.member_set)
@@ -225,14 +319,46 @@ class MomentState:
         return self
 
     def merge(self, other: MomentState) -> MomentState:
-        """A state that has seen what either has."""
+        """A state that has seen what either has; neither of them changes.
+
+        Args:
+            other: With the same threshold, member sets, neurons and concepts.
+
+        Returns:
+            A new state.
+
+        Raises:
+            KernelInputError: If these differ.
+
+        Example:
+            >>> labels = np.array([[True], [False]])
+            >>> one, two = (MomentState.init(1, 1).update(np.array([[x, 0]], np.float16), labels) for x in (1, 2))
+            >>> one.merge(two).finish(("mean",))["mean"].tolist()
+            [[1.5]]
+        """
         both = _merged(self, other, fixed=("threshold", "member_set"))
         _carried(both.total)
         _carried(both.squares)
         return both
 
     def finish(self, stats: Iterable[str] = MOMENT_STATS) -> dict[str, Floats]:
-        """Statistics "neurons concepts"; NaN where a concept has no positive or no negative text."""
+        """What the state says.
+
+        Args:
+            stats: Any of `MOMENT_STATS`.
+
+        Returns:
+            Per statistic float64 "neurons concepts"; NaN where a concept has no positive or no negative text. The counts are
+            always numbers.
+
+        Raises:
+            KernelInputError: If this state cannot answer a statistic.
+
+        Example:
+            >>> values, labels = np.array([[3.0, 1.0, -1.0]], np.float16), np.array([[True], [True], [False]])
+            >>> MomentState.init(1, 1).update(values, labels).finish(("std",))["std"].tolist()
+            [[1.0]]
+        """
         names = checked_stats(stats)
         _refuse_others(names, MOMENT_STATS)
         n_concepts = self.member_set.size
@@ -276,6 +402,13 @@ class HistogramState:
     A neuron's codes divide `low`..`high` evenly into 256 levels; values outside fall into the outermost ones. Concepts that are
     counted among the same texts can share a member set, which is then kept once.
 
+    Attributes:
+        low: Lower end of each neuron's codes, float64 "neurons".
+        high: Their upper end.
+        member_set: Per concept the number of the member set that it is counted among, int64 "concepts".
+        count: Texts of each set, int64 "sets".
+        codes: Texts of each set that have each code, uint32 "sets neurons 256".
+
     Example:
         >>> state = HistogramState.init(low=np.array([0.0]), high=np.array([1.0]), n_concepts=1)
         >>> _ = state.update(np.array([[0.9, 0.8, 0.3, 0.1]], np.float32), np.array([[True], [False], [True], [False]]))
@@ -283,11 +416,11 @@ class HistogramState:
         [[0.8333]]
     """
 
-    low: Floats  # "neurons"
+    low: Floats
     high: Floats
-    member_set: Ints  # "concepts"
-    count: Ints  # "sets": texts
-    codes: NDArray[np.uint32]  # "sets neurons 256"
+    member_set: Ints
+    count: Ints
+    codes: NDArray[np.uint32]
 
     @classmethod
     def init(cls, low: Floats, high: Floats, n_concepts: int, member_set: Any | None = None) -> HistogramState:
@@ -298,6 +431,16 @@ class HistogramState:
             high: Their upper end.
             n_concepts: Concepts of the labels.
             member_set: "concepts", from 0: concepts with one number have the same is_member. None: each has its own.
+
+        Returns:
+            The state.
+
+        Raises:
+            KernelInputError: If a neuron's range is empty, or `member_set` is not one number per concept, counted from 0.
+
+        Example:
+            >>> HistogramState.init(np.array([-1.0]), np.array([1.0]), n_concepts=2).codes.shape
+            (4, 1, 256)
         """
         lowest, highest = np.asarray(low, np.float64), np.asarray(high, np.float64)
         if lowest.shape != highest.shape or lowest.ndim != 1 or not (lowest < highest).all():
@@ -307,13 +450,43 @@ class HistogramState:
         return cls(lowest, highest, which, np.zeros(n_sets, np.int64), np.zeros((n_sets, lowest.size, 256), np.uint32))
 
     def code(self, values: Any, neurons: slice = slice(None)) -> NDArray[np.uint8]:
-        """8-bit codes of values "neurons texts", of all neurons or some; a higher value never has a lower code."""
+        """8-bit codes of values; a higher value never has a lower code.
+
+        Args:
+            values: Pooled activations "neurons texts": float16, bfloat16 or float32; numpy or torch.
+            neurons: Which neurons these are of.
+
+        Returns:
+            uint8 "neurons texts".
+
+        Example:
+            >>> state = HistogramState.init(np.array([0.0]), np.array([1.0]), n_concepts=1)
+            >>> state.code(np.array([[-1.0, 0.0, 0.5, 1.0]], np.float16)).tolist()
+            [[0, 0, 128, 255]]
+        """
         low, high = self.low[neurons, None], self.high[neurons, None]
         level = (HostValues.of(values).numbers().astype(np.float64) - low) * (256.0 / (high - low))
         return np.clip(level, 0.0, 255.0).astype(np.uint8)
 
     def update(self, values: Any, is_concept: Any, is_member: Any | None = None) -> HistogramState:
-        """Adds a block of texts: "neurons texts" with labels "texts concepts"."""
+        """Adds a block of texts.
+
+        Args:
+            values: Pooled activations "neurons texts": float16, bfloat16 or float32; numpy or torch.
+            is_concept: True where a text expresses a concept, bool "texts concepts".
+            is_member: Which texts take part per concept, same shape; None: all of them.
+
+        Returns:
+            The same state, changed.
+
+        Raises:
+            KernelInputError: If shapes do not fit, a value is not finite, or concepts of one member set differ in their members.
+
+        Example:
+            >>> state = HistogramState.init(np.array([0.0]), np.array([1.0]), n_concepts=1)
+            >>> state.update(np.array([[0.5, 0.0]], np.float16), np.array([[True], [False]])).count.tolist()
+            [1, 2]
+        """
         n_neurons = self.low.size
         block, positive, member = _checked(values, is_concept, is_member, (n_neurons, self.member_set.size))
         sets = _text_sets(positive, member, self.member_set)
@@ -328,20 +501,51 @@ class HistogramState:
             places = self.code(values[neurons], neurons).T + 256 * np.arange(n_rows)
             for i, texts in enumerate(rows):
                 if texts.size:
-                    found = np.bincount(places[texts].ravel(), minlength=256 * n_rows)
-                    self.codes[i, neurons] += found.reshape(n_rows, 256).astype(np.uint32)
+                    counts = np.bincount(places[texts].ravel(), minlength=256 * n_rows)
+                    self.codes[i, neurons] += counts.reshape(n_rows, 256).astype(np.uint32)
         return self
 
     def merge(self, other: HistogramState) -> HistogramState:
-        """A state that has seen what either has."""
+        """A state that has seen what either has; neither of them changes.
+
+        Args:
+            other: With the same ranges, member sets, neurons and concepts.
+
+        Returns:
+            A new state.
+
+        Raises:
+            KernelInputError: If these differ, or a count leaves 32 bits.
+
+        Example:
+            >>> labels = np.array([[True], [False]])
+            >>> ranges = np.array([0.0]), np.array([1.0])
+            >>> one, two = (HistogramState.init(*ranges, 1).update(np.array([[x, 0]], np.float16), labels) for x in (1, 0.5))
+            >>> one.merge(two).count.tolist()
+            [2, 4]
+        """
         both = _merged(self, other, fixed=("low", "high", "member_set"))
         _refuse_too_many(both.count)
         return both
 
     def finish(self, stats: Iterable[str] = HISTOGRAM_STATS) -> dict[str, Floats]:
-        """Statistics of the codes, "neurons concepts"; NaN where a concept has no positive or no negative text.
+        """What the state says.
 
-        A quantile is given as the middle of its level.
+        Args:
+            stats: Any of `HISTOGRAM_STATS`, and quantiles such as "q0.25".
+
+        Returns:
+            Per statistic float64 "neurons concepts"; NaN where a concept has no positive or no negative text. A
+            quantile is given as the middle of its level.
+
+        Raises:
+            KernelInputError: If this state cannot answer a statistic.
+
+        Example:
+            >>> values, labels = np.array([[0.9, 0.2, 0.1]], np.float16), np.array([[True], [False], [True]])
+            >>> state = HistogramState.init(np.array([0.0]), np.array([1.0]), n_concepts=1).update(values, labels)
+            >>> state.finish(("auroc",))["auroc"].tolist()
+            [[0.5]]
         """
         names = checked_stats(stats)
         _refuse_others(names, HISTOGRAM_STATS)
@@ -367,50 +571,50 @@ class HistogramState:
 class _OfConcept:
     """Rank statistics of one concept out of texts per code; arrays "neurons 256", from the highest code to the lowest."""
 
-    at: Floats  # positives with the code
-    found: Floats  # positives with this code or a higher one
-    at_all: Floats
-    among: Floats
+    n_at: Floats  # positives with the code
+    n_found: Floats  # positives with this code or a higher one
+    n_members_at: Floats  # the same of members
+    n_members_found: Floats
 
     @classmethod
     def of(cls, positives: NDArray[np.uint32], members: NDArray[np.uint32]) -> _OfConcept:
-        at, at_all = (np.flip(codes, -1).astype(np.float64) for codes in (positives, members))
-        return cls(at, at.cumsum(-1), at_all, at_all.cumsum(-1))
+        n_at, n_members_at = (np.flip(codes, -1).astype(np.float64) for codes in (positives, members))
+        return cls(n_at, n_at.cumsum(-1), n_members_at, n_members_at.cumsum(-1))
 
     @property
     def n(self) -> Floats:
-        return self.found[:, -1:]
+        return self.n_found[:, -1:]
 
     def ap(self) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
-            precision: Floats = np.nansum(self.at * (self.found / self.among), -1) / self.n[:, 0]
+            precision: Floats = np.nansum(self.n_at * (self.n_found / self.n_members_found), -1) / self.n[:, 0]
         return precision
 
     def ap_anti(self) -> Floats:
-        found_up = self.n - self.found + self.at
-        among_up = self.among[:, -1:] - self.among + self.at_all
+        n_found_up = self.n - self.n_found + self.n_at
+        n_members_up = self.n_members_found[:, -1:] - self.n_members_found + self.n_members_at
         with np.errstate(divide="ignore", invalid="ignore"):
-            precision: Floats = np.nansum(self.at * (found_up / among_up), -1) / self.n[:, 0]
+            precision: Floats = np.nansum(self.n_at * (n_found_up / n_members_up), -1) / self.n[:, 0]
         return precision
 
     def auroc(self) -> Floats:
-        off = self.at_all - self.at
-        lost = (off * (self.n - self.found + 0.5 * self.at)).sum(-1)
-        n, n_member = self.n[:, 0], self.among[:, -1]
+        off = self.n_members_at - self.n_at
+        lost = (off * (self.n - self.n_found + 0.5 * self.n_at)).sum(-1)
+        n, n_member = self.n[:, 0], self.n_members_found[:, -1]
         area: Floats = 1.0 - lost / (n * (n_member - n))
         return area
 
     def best_f1(self) -> Floats:
-        best: Floats = (2.0 * (self.found / (self.n + self.among))).max(-1)
+        best: Floats = (2.0 * (self.n_found / (self.n + self.n_members_found))).max(-1)
         return best
 
     def quantile(self, q: float) -> Floats:
         """In codes, linear between order statistics."""
         place = q * (self.n - 1)
         below = np.floor(place)
-        upto = np.flip(self.at, -1).cumsum(-1)
-        low_code = (upto <= below).sum(-1)
-        high_code = (upto <= np.minimum(below + 1, self.n - 1)).sum(-1)
+        n_up_to = np.flip(self.n_at, -1).cumsum(-1)
+        low_code = (n_up_to <= below).sum(-1)
+        high_code = (n_up_to <= np.minimum(below + 1, self.n - 1)).sum(-1)
         code: Floats = low_code + (high_code - low_code) * (place - below)[:, 0]
         return code
 
