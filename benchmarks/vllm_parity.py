@@ -20,9 +20,9 @@ import zarr
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture
 from actlas.extract.backends.vllm.backend import VllmBackend
-from actlas.extract.backends.vllm.block_files import BlockFiles, capture_to_json, write_texts
 from actlas.extract.backends.vllm.link import EngineLink
 from actlas.extract.backends.vllm.settings import EngineSettings, engine_arguments
+from actlas.extract.backends.vllm.shared_block import SharedBlock, capture_to_json
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.tokens import TokenRules, tokenise
 from actlas.names import Checkpoint, TokenSample
@@ -87,8 +87,7 @@ def as_shipped(model: Path) -> tuple[np.ndarray, np.ndarray]:
     capture = Capture(sites=("mlp_hidden",), dtype="float32", n_languages=2, max_tokens=MAX_TOKENS)
     link = EngineLink(engine_arguments(EngineSettings(model, "float32", "cpu", MAX_TOKENS, 2048)))
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            ours = run_block(link, capture, block, Path(folder), forces_gelu=False)["mlp_hidden"]
+        ours = run_block(link, capture, block, forces_gelu=False)["mlp_hidden"]
     finally:
         link.close()
     session = backend.reference.open(source, capture)
@@ -97,16 +96,17 @@ def as_shipped(model: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array(ours), np.array(theirs)
 
 
-def run_block(link: EngineLink, capture: Capture, block: BlockTexts, folder: Path, *, forces_gelu: bool = True) -> Any:
+def run_block(link: EngineLink, capture: Capture, block: BlockTexts, *, forces_gelu: bool = True) -> Any:
     """One block through an engine, without the checks of a session: site -> "layers neurons texts"."""
-    shapes = link.call("actlas_attach", capture_to_json(capture), forces_gelu)[0]["shapes"]
-    files = BlockFiles(folder)
-    files.create(capture, shapes, block)
-    write_texts(folder, block)
-    link.call("actlas_begin", str(folder), "float32")
-    link.generate(folder, list(range(block.n_texts)))
-    answer = link.call("actlas_finish", str(folder))[0]
-    return files.read(capture, answer["n_tokens"], 0.0, 0).cubes
+    shapes = link.on_every_rank("actlas_attach", capture_to_json(capture), forces_gelu)[0]["shapes"]
+    shared = SharedBlock.create(capture, shapes, block)
+    try:
+        link.begin(shared, "float32")
+        link.generate(list(range(block.n_texts)))
+        totals = link.finish(shared)
+    finally:
+        shared.close()
+    return shared.values(capture, totals["n_tokens"], 0.0, 0).cubes
 
 
 def _without_fix_up(model: Path) -> dict[str, Any]:

@@ -417,7 +417,7 @@ def test_a_folder_without_a_tokenizer_says_so(tiny_models, small_corpus, tmp_pat
     folder = shutil.copytree(tiny_models("llama"), tmp_path / "m")
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(ModelNotLoaded, match="has no tokenizer; name one with --tokenizer"):
+    with pytest.raises(ModelNotLoaded, match="has no tokenizer; name a folder or hub id as the tokenizer"):
         extract(folder, small_corpus, tmp_path / "s")
 
 

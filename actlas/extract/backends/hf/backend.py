@@ -14,14 +14,11 @@ import transformers
 from actlas.errors import BackendUnavailable, ModelNotLoaded, ModelNotSupported
 from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.hooks import Hooks, describe_places
-from actlas.extract.backends.hf.hub import commit_on_hub, discard, list_revisions
-from actlas.extract.backends.hf.identify import identify, load_config
-from actlas.extract.backends.hf.tokenizer import HfTokenizer
+from actlas.extract.backends.hf.identify import CheckpointFiles, load_config
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import linear_patterns, site_map
-from actlas.names import Checkpoint
 
 #: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few and pads less, a GPU is not.
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
@@ -29,72 +26,48 @@ _LINEAR = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
 
 
 def make_backend(settings: BackendSettings) -> HfBackend:
-    """What `get_backend("hf", settings)` gives."""
+    """The backend; `registry.get_backend("hf", settings)` calls this."""
     return HfBackend(settings)
 
 
-class HfBackend:
+class HfBackend(CheckpointFiles):
     """Runs checkpoints with transformers."""
 
     name = "hf"
 
     def __init__(self, settings: BackendSettings) -> None:
         if settings.tensor_parallel != 1:
-            raise BackendUnavailable(f"backend hf runs a model on one device, not on {settings.tensor_parallel}; --backend vllm")
-        self.settings = settings
-        self.device = _device(settings.device)
+            raise BackendUnavailable(
+                f"backend hf runs a model on one device, not on {settings.tensor_parallel}; backend vllm divides it among several"
+            )
+        self.device = device_named(settings.device)
+        super().__init__(settings, "float32" if self.device.type == "cpu" else "auto")
 
-    def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
-        """See `backend.Backend`."""
-        asked = self.settings.compute_dtype
-        on_cpu = asked == "auto" and self.device.type == "cpu"
-        return identify(checkpoint, self.settings, "float32" if on_cpu else asked)
-
-    def commit(self, checkpoint: Checkpoint) -> str | None:
-        """See `backend.Backend`."""
-        return commit_on_hub(checkpoint.model, checkpoint.revision)
-
-    def discard(self, source: LocatedCheckpoint) -> None:
-        """See `backend.Backend`."""
-        discard(source)
-
-    def tokenizer(self, source: LocatedCheckpoint) -> HfTokenizer:
-        """See `backend.Backend`."""
-        if self.settings.tokenizer is not None:
-            return HfTokenizer.load(self.settings.tokenizer, self.settings)
-        if source.tokenizer_hash is None:
-            raise ModelNotLoaded(f"{source.folder} has no tokenizer; name one with --tokenizer")
-        return HfTokenizer.load(str(source.folder), self.settings)
-
-    def linear_sites(self, source: LocatedCheckpoint) -> list[str]:
-        """See `backend.Backend`."""
-        config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
+    def linear_sites(self, located: LocatedCheckpoint) -> list[str]:
+        """See `base.Backend`."""
+        config = load_config(located.folder, trust_remote_code=self.settings.trust_remote_code)
         with torch.device("meta"):
-            model = _auto_class(source.architecture).from_config(config, trust_remote_code=self.settings.trust_remote_code)
+            model = _auto_class(located.architecture).from_config(config, trust_remote_code=self.settings.trust_remote_code)
         n_layers = int(config.get_text_config().num_hidden_layers)
         for path, blocks in model.named_modules():
             if isinstance(blocks, torch.nn.ModuleList) and len(blocks) == n_layers:
-                found = [name for name, module in blocks[0].named_modules() if isinstance(module, _LINEAR)]
-                return linear_patterns(path, found)
-        raise ModelNotSupported(f"{source.architecture} has no list of {n_layers} blocks in which to look for linear maps")
+                modules = [name for name, module in blocks[0].named_modules() if isinstance(module, _LINEAR)]
+                return linear_patterns(path, modules)
+        raise ModelNotSupported(f"{located.architecture} has no list of {n_layers} blocks in which to look for linear maps")
 
-    def revisions(self, model: str) -> list[str]:
-        """See `backend.Backend`."""
-        return list_revisions(model)
-
-    def open(self, source: LocatedCheckpoint, capture: Capture) -> HfSession:
-        """See `backend.Backend`."""
-        config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
+    def open(self, located: LocatedCheckpoint, capture: Capture) -> HfSession:
+        """See `base.Backend`."""
+        config = load_config(located.folder, trust_remote_code=self.settings.trust_remote_code)
         n_layers = int(config.get_text_config().num_hidden_layers)
         # an unknown family is refused before its weights are read
-        site_map(source.architecture, n_layers, capture.all_sites, capture.site_modules)
-        model = _load(source, config, self.settings).to(self.device).eval()
+        site_map(located.architecture, n_layers, capture.all_sites, capture.site_modules)
+        model = _load(located, config, self.settings).to(self.device).eval()
         tokens = self.settings.tokens_per_batch or _TOKENS_PER_BATCH.get(self.device.type, 2048)
-        return HfSession(model, capture, self.device, tokens, source)
+        return HfSession(model, capture, self.device, tokens, located)
 
 
 class HfSession:
-    """One loaded model with its hooks; see `backend.ModelSession`."""
+    """One loaded model with its hooks; see `base.ModelSession`."""
 
     def __init__(
         self,
@@ -102,19 +75,19 @@ class HfSession:
         capture: Capture,
         device: torch.device,
         tokens_per_batch: int,
-        source: LocatedCheckpoint,
+        located: LocatedCheckpoint,
     ) -> None:
         architecture = type(model).__name__
         n_layers = int(model.config.get_text_config().num_hidden_layers)
         has_head = model.get_output_embeddings() is not None
-        named = architecture if family_of(architecture) else source.architecture
+        named = architecture if family_of(architecture) else located.architecture
         places = site_map(named, n_layers, capture.all_sites, capture.site_modules, has_head=has_head)
         self._model, self._base = model, model.base_model
         self._capture, self._device, self._tokens_per_batch = capture, device, tokens_per_batch
         self._hooks = Hooks(model, places, capture, device)
         self._pad_id = _pad_id(model)
         probe = torch.tensor([[self._pad_id] * 3] * 2, device=device)
-        self._cast = _arithmetic(source.compute_dtype)[1]
+        self._cast = _arithmetic(located.compute_dtype)[1]
         with _inference(device, self._cast):
             self._hooks.measure(lambda: self._base(input_ids=probe, use_cache=False), (2, 3))
             self._has_loss = has_head and self._head_is_plain(probe)
@@ -139,7 +112,7 @@ class HfSession:
         dtype: str | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> BlockStage:
-        """See `backend.ModelSession`."""
+        """See `base.ModelSession`."""
         stage = self._hooks.begin_block(block, dtype or self._capture.dtype)
         # a budget of one token leaves every text alone
         budget = 1 if is_alone else self._tokens_per_batch
@@ -152,10 +125,10 @@ class HfSession:
         return stage
 
     def calibrate(self, block: BlockTexts) -> None:
-        """See `backend.ModelSession`: this is what others are compared with."""
+        """See `base.ModelSession`: this is what others are compared with."""
 
     def close(self) -> None:
-        """See `backend.ModelSession`."""
+        """See `base.ModelSession`."""
         self._hooks.remove()
         del self._model, self._base
         if self._device.type == "cuda":
@@ -174,9 +147,9 @@ class HfSession:
         """Next-token losses of the chosen texts."""
         positions = np.arange(batch.token_ids.shape[1] - 1)
         is_predicted = (positions < batch.lengths[:, None] - 1) & has_loss[:, None]
-        rows, at = (torch.from_numpy(index).to(self._device) for index in np.nonzero(is_predicted))
-        targets = torch.from_numpy(batch.token_ids).to(self._device)[rows, at + 1]
-        stage.add_loss(lambda part: self._logits(last[rows[part], at[part]]), targets)
+        rows, columns = (torch.from_numpy(index).to(self._device) for index in np.nonzero(is_predicted))
+        targets = torch.from_numpy(batch.token_ids).to(self._device)[rows, columns + 1]
+        stage.add_loss(lambda part: self._logits(last[rows[part], columns[part]]), targets)
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
@@ -193,7 +166,7 @@ class HfSession:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """What a run has to tell goes through its progress callback; the library's own bars would garble a terminal."""
+    """A run reports through its progress callback; the library's own bars would garble a terminal."""
     was_on = transformers.logging.is_progress_bar_enabled()
     transformers.logging.disable_progress_bar()
     try:
@@ -216,7 +189,12 @@ def _arithmetic(compute_dtype: str) -> tuple[torch.dtype, torch.dtype | None]:
     return (torch.float32, named) if is_cast else (named, None)
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device that a name means; "auto" is CUDA where there is one.
+
+    Raises:
+        BackendUnavailable: If there is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -225,8 +203,8 @@ def _device(name: str) -> torch.device:
         raise BackendUnavailable(f"no device {name!r}; choose cpu, cuda, cuda:N or auto") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable(
-            f"device {name!r} needs CUDA, and torch.cuda.is_available() is False here; --device cpu gives the same values "
-            "up to rounding"
+            f"device {name!r} needs CUDA, and torch.cuda.is_available() is False here; device cpu gives the same values up to "
+            "rounding"
         )
     return device
 
@@ -242,20 +220,20 @@ def _auto_class(architecture: str) -> Any:
     return transformers.AutoModel if is_encoder else transformers.AutoModelForCausalLM
 
 
-def _load(source: LocatedCheckpoint, config: Any, settings: BackendSettings) -> Any:
+def _load(located: LocatedCheckpoint, config: Any, settings: BackendSettings) -> Any:
     """The model with its weights, every one of them out of the checkpoint.
 
     Raises:
         ModelNotLoaded: If a weight is missing or does not fit; transformers alone would make one up.
     """
-    auto = _auto_class(source.architecture)
+    auto = _auto_class(located.architecture)
     extra: dict[str, Any] = {"add_pooling_layer": False} if auto is transformers.AutoModel else {}
     try:
         with _no_progress_bars():
             model, info = auto.from_pretrained(
-                source.folder,
+                located.folder,
                 config=config,
-                dtype=_arithmetic(source.compute_dtype)[0],
+                dtype=_arithmetic(located.compute_dtype)[0],
                 use_safetensors=True,
                 trust_remote_code=settings.trust_remote_code,
                 local_files_only=True,
@@ -263,11 +241,11 @@ def _load(source: LocatedCheckpoint, config: Any, settings: BackendSettings) -> 
                 **extra,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelNotLoaded(f"{source.folder} could not be loaded: {error}") from error
+        raise ModelNotLoaded(f"{located.folder} could not be loaded: {error}") from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelNotLoaded(
-            f"the weights in {source.folder} lack {len(missing)} tensors of {type(model).__name__}: "
+            f"the weights in {located.folder} lack {len(missing)} tensors of {type(model).__name__}: "
             f"{', '.join(missing[:3])}; they would have been random"
         )
     return model

@@ -1,4 +1,4 @@
-"""What a checkpoint is, from its files alone: configuration, tokenizer, limits. No weights are read."""
+"""What a checkpoint is, from its files alone: configuration, tokenizer, limits. No weights are loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import transformers
 
 from actlas.errors import ModelNotLoaded, ModelNotSupported
 from actlas.extract.backends.base import BackendSettings, LocatedCheckpoint
-from actlas.extract.backends.hf.hub import fetch, snapshots
+from actlas.extract.backends.hf.hub import commit_on_hub, discard, fetch, list_revisions, snapshots
 from actlas.extract.backends.hf.tokenizer import HfTokenizer
 from actlas.extract.checkpoints.weight_hash import weight_files
 from actlas.names import Checkpoint
@@ -57,6 +57,44 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
         commit=folder.name if is_snapshot else None,
         is_download=is_snapshot and folder not in before,
     )
+
+
+class CheckpointFiles:
+    """The half of a `Backend` that is about files, which every backend shares that reads checkpoints as the hub has them.
+
+    Args:
+        settings: How models are run.
+        auto_dtype: Dtype that a model computes in where none was chosen; "auto" for the one that the checkpoint was saved in.
+    """
+
+    def __init__(self, settings: BackendSettings, auto_dtype: str) -> None:
+        self.settings = settings
+        self._auto_dtype = auto_dtype
+
+    def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
+        """See `base.Backend`."""
+        chosen = self.settings.compute_dtype
+        return identify(checkpoint, self.settings, self._auto_dtype if chosen == "auto" else chosen)
+
+    def commit(self, checkpoint: Checkpoint) -> str | None:
+        """See `base.Backend`."""
+        return commit_on_hub(checkpoint.model, checkpoint.revision)
+
+    def discard(self, located: LocatedCheckpoint) -> None:
+        """See `base.Backend`."""
+        discard(located)
+
+    def tokenizer(self, located: LocatedCheckpoint) -> HfTokenizer:
+        """See `base.Backend`."""
+        if self.settings.tokenizer is not None:
+            return HfTokenizer.load(self.settings.tokenizer, self.settings)
+        if located.tokenizer_hash is None:
+            raise ModelNotLoaded(f"{located.folder} has no tokenizer; name a folder or hub id as the tokenizer of the run")
+        return HfTokenizer.load(str(located.folder), self.settings)
+
+    def revisions(self, model: str) -> list[str]:
+        """See `base.Backend`."""
+        return list_revisions(model)
 
 
 def refuse_experts(config: Any) -> None:

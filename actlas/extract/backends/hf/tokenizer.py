@@ -44,11 +44,13 @@ class HfTokenizer:
                 folder, trust_remote_code=settings.trust_remote_code, local_files_only=True
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ModelNotLoaded(f"no usable tokenizer in {folder}: {error}; name one with --tokenizer") from error
+            raise ModelNotLoaded(
+                f"no usable tokenizer in {folder}: {error}; name another folder or hub id as the tokenizer of the run"
+            ) from error
         return cls(tokenizer)
 
     def encode(self, texts: Sequence[str], *, add_special: bool, max_tokens: int | None = None) -> Encoded:
-        """Token ids of texts; see `backend.TextTokenizer`."""
+        """Token ids of texts; see `base.TextTokenizer`."""
         token_ids, is_special, places = [], [], []
         is_fast = bool(getattr(self._tokenizer, "is_fast", False))
         for first in range(0, len(texts), _TEXTS_AT_ONCE):

