@@ -145,13 +145,13 @@ def measure_cell(
         name: neurons_for(lambda n, peer=peer, name=name: peer(given[name][:n], asked[name]), seconds, len(given[name]))
         for name, peer in peers.items()
     }
-    found = ours(n_ours)
+    scores = ours(n_ours)
     difference = {}
     for name, peer in peers.items():
         n = n_ours if name in kernel_peers.WHOLE else sizes[name]
         step = max(1, int(2e7) // cell.n_texts)
         theirs = np.concatenate([peer(given[name][start : min(start + step, n)], asked[name]) for start in range(0, n, step)])
-        difference[name] = float(np.abs(theirs - found[:n, : asked[name].shape[1]]).max())
+        difference[name] = float(np.abs(theirs - scores[:n, : asked[name].shape[1]]).max())
         if not difference[name] <= (FLOAT32_TOLERANCE if name in ranked else TOLERANCE):
             raise SystemExit(f"{cell}: differs from {name} by {difference[name]}; no figure is given")
     methods: dict[str, Callable[[], object]] = {"actlas": lambda: ours(n_ours)}
@@ -234,9 +234,9 @@ def statistics(options: argparse.Namespace) -> None:
         asked = {"nine defaults": DEFAULT_STATS, **{name: (name,) for name in NAMED_STATS}}
         difference = {}
         for name, stats in asked.items():
-            found = concept_scores(values, labels, stats, backend="cpu", threads=1)
+            scores = concept_scores(values, labels, stats, backend="cpu", threads=1)
             expected = concept_scores(values[:2], labels, stats, backend="reference")
-            difference[name] = max(float(np.abs(found[stat][:2] - expected[stat]).max()) for stat in stats)
+            difference[name] = max(float(np.abs(scores[stat][:2] - expected[stat]).max()) for stat in stats)
             if not difference[name] <= 1e-11:
                 raise SystemExit(f"{cell}: {name} differs from its definition by {difference[name]}; no figure is given")
         score = partial(concept_scores, values, labels, backend="cpu", threads=1)

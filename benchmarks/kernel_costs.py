@@ -43,9 +43,9 @@ def run(options: argparse.Namespace) -> None:
                 labels = kernel_peers.make_labels(N_TEXTS, N_CONCEPTS, prevalence)
                 plan = Plan.of(prepare_labels(labels), stats, 0.0)
                 plans = {"chosen": plan, "sparse": forced(plan, dense=False), "dense": forced(plan, dense=True)}
-                found = [score(host, each) for each in plans.values()]
+                scores_by_way = [score(host, each) for each in plans.values()]
                 expected = concept_scores(values[:2], labels, stats, backend="reference")
-                if any(not np.abs(one[stat][:2] - expected[stat]).max() <= 1e-12 for one in found for stat in stats):
+                if any(not np.abs(one[stat][:2] - expected[stat]).max() <= 1e-12 for one in scores_by_way for stat in stats):
                     raise SystemExit("the ways disagree; no figure is given")
                 methods = {name: partial(score, host, each) for name, each in plans.items()}
                 timings = interleave(methods, options.rounds, clock=time.thread_time)

@@ -99,8 +99,8 @@ def run(options: argparse.Namespace) -> None:
     n_neurons = 50 if options.quick else N_NEURONS
     values = kernel_peers.make_values("gaussian", n_neurons, N_TEXTS, "float16")
     is_concept = kernel_peers.make_labels(N_TEXTS, N_CONCEPTS, 0.05)
-    found = concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1)["ap"]
-    if not np.abs(found[:2] - kernel_peers.sklearn_loop(values[:2], is_concept)).max() <= 1e-12:
+    scores = concept_scores(values, is_concept, ("ap",), backend="cpu", threads=1)["ap"]
+    if not np.abs(scores[:2] - kernel_peers.sklearn_loop(values[:2], is_concept)).max() <= 1e-12:
         raise SystemExit("differs from scikit-learn; no figure is given")
     plan = Plan.of(prepare_labels(is_concept), ("ap",), 0.0)
     call = plan.call

@@ -76,16 +76,16 @@ def numpy_positives(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
     np.not_equal(ranked[:, 1:], ranked[:, :-1], out=is_end[:, :-1])
     end = np.where(is_end, np.arange(1, n_texts + 1, dtype=np.int32), np.int32(n_texts))
     end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1]
-    upto = np.empty(values.shape, np.int32)
-    np.put_along_axis(upto, text, end, axis=1)
+    n_at_least = np.empty(values.shape, np.int32)
+    np.put_along_axis(n_at_least, text, end, axis=1)
     scores = np.empty((n_neurons, is_concept.shape[1]))
     for concept, y in enumerate(is_concept.T):
-        n = np.sort(upto[:, np.flatnonzero(y)], axis=1)
+        n = np.sort(n_at_least[:, np.flatnonzero(y)], axis=1)
         is_last = np.ones(n.shape, bool)
         np.not_equal(n[:, 1:], n[:, :-1], out=is_last[:, :-1])
-        found = np.where(is_last, np.arange(1, n.shape[1] + 1), n.shape[1])
-        found = np.minimum.accumulate(found[:, ::-1], axis=1)[:, ::-1]
-        scores[:, concept] = (found / n).mean(1)
+        n_found = np.where(is_last, np.arange(1, n.shape[1] + 1), n.shape[1])
+        n_found = np.minimum.accumulate(n_found[:, ::-1], axis=1)[:, ::-1]
+        scores[:, concept] = (n_found / n).mean(1)
     return scores
 
 
@@ -99,12 +99,12 @@ def _torch_ends(sortable: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return text, end.flip(1).cummin(1).values.flip(1)
 
 
-def _torch_positives(upto: torch.Tensor, is_concept: np.ndarray) -> np.ndarray:
-    scores = torch.empty((upto.shape[0], is_concept.shape[1]), dtype=torch.float64)
+def _torch_positives(n_at_least: torch.Tensor, is_concept: np.ndarray) -> np.ndarray:
+    scores = torch.empty((n_at_least.shape[0], is_concept.shape[1]), dtype=torch.float64)
     for concept, y in enumerate(is_concept.T):
-        n = upto[:, torch.from_numpy(np.flatnonzero(y))].sort(dim=1).values
-        found = torch.searchsorted(n, n, right=True, out_int32=True)
-        scores[:, concept] = (found / n.double()).mean(1)
+        n = n_at_least[:, torch.from_numpy(np.flatnonzero(y))].sort(dim=1).values
+        n_found = torch.searchsorted(n, n, right=True, out_int32=True)
+        scores[:, concept] = (n_found / n.double()).mean(1)
     return scores.numpy()
 
 
@@ -140,8 +140,8 @@ def torch_dense(values: np.ndarray, is_concept: np.ndarray) -> np.ndarray:
     weight = 1.0 / end.double()
     for concept, y in enumerate(labels):
         ranked = y[text]
-        found = ranked.cumsum(1, dtype=torch.int32).gather(1, place)
-        scores[:, concept] = (ranked * found * weight).sum(1) / y.sum()
+        n_found = ranked.cumsum(1, dtype=torch.int32).gather(1, place)
+        scores[:, concept] = (ranked * n_found * weight).sum(1) / y.sum()
     return scores.numpy()
 
 
@@ -172,8 +172,8 @@ def torchmetrics_multilabel(ranks: np.ndarray, is_concept: np.ndarray, score: st
     scores = np.empty((len(ranks), is_concept.shape[1]))
     for concept in range(labels.shape[1]):
         target = labels[:, concept : concept + 1].expand(-1, len(ranks))
-        found = multilabel(predicted, target, num_labels=len(ranks), average="none", validate_args=False)
-        scores[:, concept] = found.numpy()
+        n_found = multilabel(predicted, target, num_labels=len(ranks), average="none", validate_args=False)
+        scores[:, concept] = n_found.numpy()
     return scores
 
 

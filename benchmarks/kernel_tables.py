@@ -110,8 +110,8 @@ def _full(result: Mapping[str, Any]) -> str:
         (*key, len(cells), over_cells(cells, "scikit-learn loop"), over_cells(cells, None), over_cells(cells, "numpy positives"))
         for key, cells in sorted(groups.items())
     ]
-    told = f"{len(result['rows'])} of {result['settings']['n_cells']} cells, chosen at random:\n\n"
-    return told + markdown(("dtype", "values", "cells", "scikit-learn loop", "best torch", "numpy"), rows)
+    heading = f"{len(result['rows'])} of {result['settings']['n_cells']} cells, chosen at random:\n\n"
+    return heading + markdown(("dtype", "values", "cells", "scikit-learn loop", "best torch", "numpy"), rows)
 
 
 def _costs(result: Mapping[str, Any]) -> str:
@@ -144,6 +144,19 @@ def _checkpoint(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _registers(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["name"],
+            f"{row['ns_per_cell']['with AVX-512']:.3f}",
+            f"{row['ns_per_cell']['without']:.3f}",
+            spread(row["ratio"], 2),
+        )
+        for row in result["rows"]
+    ]
+    return markdown(("what", "with: ns per value and concept", "without", "time without / with"), rows)
+
+
 def _gpu(result: Mapping[str, Any]) -> str:
     rows = [
         (
@@ -169,6 +182,7 @@ KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_threads": _threads,
     "kernels_costs": _costs,
     "kernels_checkpoint": _checkpoint,
+    "kernels_registers": _registers,
     "kernels_gpu": _gpu,
 }
 
@@ -184,8 +198,8 @@ def draw() -> Path:
     rows = json.loads((RESULTS / "kernels.json").read_text())["rows"]
     centre = {"n_concepts": 20, "dtype": "float16", "shape": "gaussian", "prevalence": 0.05}
     # one row for each number of texts: the first
-    found = {row["n_texts"]: row for row in reversed(rows) if all(row[key] == value for key, value in centre.items())}
-    line = [found[n_texts] for n_texts in sorted(found)]
+    row_of = {row["n_texts"]: row for row in reversed(rows) if all(row[key] == value for key, value in centre.items())}
+    line = [row_of[n_texts] for n_texts in sorted(row_of)]
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     for name in line[0]["ns_per_cell"]:
         points = [(row["n_texts"], row["ns_per_cell"][name]) for row in line if name in row["ns_per_cell"]]

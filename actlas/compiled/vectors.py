@@ -154,17 +154,17 @@ def filling_back(width: int) -> Callable[..., Any]:
 
             numbers = builder.add(filled(args[1]), ir.Constant(vector, list(range(1, width + 1))))
             marks = builder.bitcast(builder.trunc(args[0], ir.IntType(width)), ir.VectorType(ir.IntType(1), width))
-            found = builder.select(marks, numbers, most)
+            filled_in = builder.select(marks, numbers, most)
             step = 1
             while step < width:
-                # beyond the last entry it stands in for those that are not there: it too lies behind
+                # the last entry stands in for those beyond it, which there are none of
                 later = [min(i + step, width - 1) for i in range(width)]
-                shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(ir.IntType(32), width), later))
-                found, step = least(found, shifted), 2 * step
-            found = least(found, filled(args[3]))
+                shifted = builder.shuffle_vector(filled_in, undefined, ir.Constant(ir.VectorType(ir.IntType(32), width), later))
+                filled_in, step = least(filled_in, shifted), 2 * step
+            filled_in = least(filled_in, filled(args[3]))
             place = builder.bitcast(pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
-            builder.store(found, place, align=element.width // 8)
-            # what stands at `first`, found without waiting for the registers
+            builder.store(filled_in, place, align=element.width // 8)
+            # what stands at `first`, computed without waiting for the registers
             none = ir.Constant(ir.IntType(1), 0)
             place = builder.add(args[1], builder.zext(builder.cttz(args[0], none), args[1].type))
             is_empty = builder.icmp_unsigned("==", args[0], ir.Constant(args[0].type, 0))
@@ -199,19 +199,19 @@ def filling_on(width: int) -> Callable[..., Any]:
             numbers = builder.add(filled(args[1]), ir.Constant(vector, list(range(1, width + 1))))
             word = builder.and_(args[0], ir.Constant(index, (1 << width) - 1))
             marks = builder.bitcast(builder.trunc(word, ir.IntType(width)), ir.VectorType(ir.IntType(1), width))
-            found = builder.select(marks, numbers, nothing)
-            before = [width, *range(width - 1)]  # entry width: of `nothing`
-            found = builder.shuffle_vector(found, nothing, ir.Constant(ir.VectorType(index, width), before))
+            filled_in = builder.select(marks, numbers, nothing)
+            before = [width, *range(width - 1)]  # entry `width` of the two vectors is the first zero of `nothing`
+            filled_in = builder.shuffle_vector(filled_in, nothing, ir.Constant(ir.VectorType(index, width), before))
             step = 1
             while step < width:
-                # the first entry, which found nothing, stands in for those before it
+                # the first entry, which is still zero, stands in for those before it
                 before = [max(i - step, 0) for i in range(width)]
-                shifted = builder.shuffle_vector(found, undefined, ir.Constant(ir.VectorType(index, width), before))
-                found, step = greatest(found, shifted), 2 * step
-            found = greatest(found, filled(args[3]))
+                shifted = builder.shuffle_vector(filled_in, undefined, ir.Constant(ir.VectorType(index, width), before))
+                filled_in, step = greatest(filled_in, shifted), 2 * step
+            filled_in = greatest(filled_in, filled(args[3]))
             place = builder.bitcast(pointer(context, builder, signature.args[2], args[2], args[1]), vector.as_pointer())
-            builder.store(found, place, align=element.width // 8)
-            # what stands behind, found without waiting for the registers
+            builder.store(filled_in, place, align=element.width // 8)
+            # what stands behind, computed without waiting for the registers
             above = builder.ctlz(word, ir.Constant(ir.IntType(1), 0))
             last = builder.add(args[1], builder.zext(builder.sub(ir.Constant(index, 32), above), args[1].type))
             is_empty = builder.icmp_unsigned("==", word, ir.Constant(index, 0))
@@ -256,10 +256,10 @@ def sum_in_blocks(typing: Any, counts: Any, start: Any, sums: Any) -> Any:
         vector = ir.VectorType(element, 512 // element.width)
         place = builder.bitcast(pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         values = builder.load(place, align=element.width // 8)
-        upto = _running(builder, values, 16)
-        builder.store(builder.sub(upto, values), place, align=element.width // 8)
+        running = _running(builder, values, 16)
+        builder.store(builder.sub(running, values), place, align=element.width // 8)
         last = list(range(15, vector.count, 16))
-        whole = builder.shuffle_vector(upto, upto, ir.Constant(ir.VectorType(ir.IntType(32), len(last)), last))
+        whole = builder.shuffle_vector(running, running, ir.Constant(ir.VectorType(ir.IntType(32), len(last)), last))
         entry = ir.IntType(signature.args[2].dtype.bitwidth)
         if element.width < entry.width:
             whole = builder.zext(whole, ir.VectorType(entry, len(last)))
@@ -280,10 +280,10 @@ def sum_before(typing: Any, sums: Any, start: Any, carry: Any) -> Any:
         vector = ir.VectorType(entry, 32)
         place = builder.bitcast(pointer(context, builder, signature.args[0], args[0], args[1]), vector.as_pointer())
         values = builder.load(place, align=entry.width // 8)
-        upto = _running(builder, values, 32)
+        running = _running(builder, values, 32)
         carry = everywhere(builder, builder.trunc(args[2], entry), 32)
-        builder.store(builder.add(builder.sub(upto, values), carry), place, align=entry.width // 8)
-        return builder.add(args[2], builder.zext(builder.extract_element(upto, ir.Constant(index, 31)), args[2].type))
+        builder.store(builder.add(builder.sub(running, values), carry), place, align=entry.width // 8)
+        return builder.add(args[2], builder.zext(builder.extract_element(running, ir.Constant(index, 31)), args[2].type))
 
     return types.uint64(sums, types.int64, types.uint64), generate
 
@@ -315,12 +315,14 @@ def add_labelled(typing: Any, words: Any, numbers: Any, first: Any, last: Any, s
     return types.int64(words, numbers, types.int64, types.int64, sums), generate
 
 
+# Long: one loop, spelled out as LLVM instructions.
 def walking(n_vectors: int) -> Callable[..., Any]:
     """A walk over ranks first..last-1 for 8 * `n_vectors` concepts at once.
 
-    Per rank, in float64: found += label; tied = tied * carry + label; precision += (tied * weight) * found. `arrays` is (words,
-    weight, carry, state), where state holds found and precision, 32 of each. Bit 8 * `plane` + c of `words[rank]` is the label of
-    concept c of the walk.
+    Per rank, in float64: n_found += label; tied = tied * carry + label; precision += (tied * weight) * n_found.
+
+    `arrays` is (words, weight, carry, state), where state holds n_found and precision, 32 of each. Bit 8 * `plane` + c of
+    `words[rank]` is the label of concept c of the walk.
     """
 
     def walk(typing: Any, arrays: Any, plane: Any, first: Any, last: Any) -> Any:
@@ -366,10 +368,10 @@ def walking(n_vectors: int) -> Callable[..., Any]:
             for v in range(n_vectors):
                 byte = builder.trunc(builder.lshr(word, ir.Constant(word.type, 8 * v)), ir.IntType(8))
                 label = builder.select(builder.bitcast(byte, ir.VectorType(ir.IntType(1), 8)), ones, zeros)
-                found = plus(groups[0][v], label)
+                n_found = plus(groups[0][v], label)
                 tied = plus(times(groups[-1][v], keep), label)
-                after[0].append(found)
-                after[1].append(plus(groups[1][v], times(times(tied, w), found)))
+                after[0].append(n_found)
+                after[1].append(plus(groups[1][v], times(times(tied, w), n_found)))
                 after[-1].append(tied)
             rank.add_incoming(builder.add(rank, ir.Constant(index, 1)), builder.block)
             for phi, value in zip(phis, [value for row in after for value in row], strict=True):

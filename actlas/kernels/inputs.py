@@ -1,5 +1,7 @@
-"""What callers hand over, brought to one form: raw float bits in rows, boolean labels. numpy and torch arrays are told apart
-without torch."""
+"""What callers hand over, brought to one form: raw float bits in rows, boolean labels.
+
+numpy and torch arrays are distinguished without importing torch.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ BITS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32}
 
 
 def is_torch(array: Any) -> bool:
-    """Whether `array` is a torch tensor; importing torch is left to whoever made it."""
+    """Whether `array` is a torch tensor; torch is not imported for that."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)
 

@@ -132,7 +132,7 @@ class ConceptLabels:
 def prepare_labels(is_concept: Any, is_member: Any | None = None) -> ConceptLabels:
     """Labels that `concept_scores` takes in place of `is_concept`, for calls over many blocks of neurons.
 
-    What depends on the labels alone is computed by the first call that needs it and is there for the others.
+    What depends on the labels alone is computed by the first call that needs it, and kept for the others.
 
     Args:
         is_concept: True where a text expresses a concept, bool "texts concepts"; numpy, or torch on any device.

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from actlas.errors import KernelInputError
 
-#: What `concept_scores` returns when nothing is named.
+#: Statistics that `concept_scores` returns by default.
 DEFAULT_STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "std", "median", "p90", "best_f1")
-#: Every named statistic; `q0.25` and the like stand beside them.
+#: Every statistic that has a name of its own; other quantiles are called "q0.25" and the like.
 NAMED_STATS = (
     "ap",
     "ap_anti",
@@ -40,8 +40,8 @@ def quantile_of(stat: str) -> float | None:
     """
     if stat in _NAMED_QUANTILES:
         return _NAMED_QUANTILES[stat]
-    found = _QUANTILE.fullmatch(stat)
-    return float(found[1]) if found else None
+    match = _QUANTILE.fullmatch(stat)
+    return float(match[1]) if match else None
 
 
 def checked_stats(stats: Iterable[str]) -> tuple[str, ...]:

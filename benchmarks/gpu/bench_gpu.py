@@ -59,8 +59,8 @@ def torch_route(values: torch.Tensor, is_concept: torch.Tensor) -> torch.Tensor:
     scores = []
     for y in is_concept.T:
         label = y[text]
-        found = label.cumsum(1, dtype=torch.int32).gather(1, (end - 1).long())
-        scores.append((label * (found / end)).sum(1) / y.sum())
+        n_found = label.cumsum(1, dtype=torch.int32).gather(1, (end - 1).long())
+        scores.append((label * (n_found / end)).sum(1) / y.sum())
     return torch.stack(scores, dim=1)
 
 
@@ -122,13 +122,13 @@ def device_bytes(call: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def check(values: torch.Tensor, is_concept: torch.Tensor, found: dict[str, torch.Tensor]) -> float:
+def check(values: torch.Tensor, is_concept: torch.Tensor, scores: dict[str, torch.Tensor]) -> float:
     rows = torch.arange(0, len(values), max(1, len(values) // 64), device=values.device)
-    expected = concept_scores(values[rows].cpu(), is_concept.cpu(), tuple(found), backend="cpu")
+    expected = concept_scores(values[rows].cpu(), is_concept.cpu(), tuple(scores), backend="cpu")
     worst = 0.0
     for stat, numbers in expected.items():
         scale = max(1.0, float(np.abs(numbers).max()))
-        worst = max(worst, float(np.abs(found[stat][rows].cpu().numpy() - numbers).max()) / scale)
+        worst = max(worst, float(np.abs(scores[stat][rows].cpu().numpy() - numbers).max()) / scale)
     if not worst <= TOLERANCE:
         raise SystemExit(f"differs from the cpu backend by {worst}; no figure is given")
     return worst

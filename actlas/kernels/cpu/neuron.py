@@ -201,7 +201,7 @@ def _n_dense_groups(labels: Any, n_ranks: Any, needs_ends: Any) -> Any:
 
 @jit
 def _prepare_mid_ranks(zeros: Any, s: Any) -> None:
-    """Mid-ranks by text, doubled; the groups' starts and ends by rank are there."""
+    """Mid-ranks by text, doubled, from the starts and ends of the groups by rank."""
     n = s.x.shape[0]
     if zeros[1] > 0:
         for i in range(n):

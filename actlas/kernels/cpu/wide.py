@@ -27,7 +27,7 @@ _walk8, _walk16, _walk24, _walk32 = (walking(n) for n in (1, 2, 3, 4))
 
 
 def costs(narrow: Any) -> Any:
-    """`registers.Cost` of these loops, from that of the others, which what is not named here is taken to be the same as."""
+    """`registers.Cost` of these loops, from that of the others: where no number stands here it is taken to be the same."""
     return replace(narrow, walk=(1.4, 1.9, 2.8, 3.6), weigh=0.4, precision=0.4, half=1.0, end=0.3, add=1.0)
 
 

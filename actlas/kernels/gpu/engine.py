@@ -28,7 +28,7 @@ class Ranks:
     """Per neuron and text, int32: a rank of its own, the texts with at least its value, the texts with a higher one."""
 
     rank_of: torch.Tensor
-    upto: torch.Tensor
+    n_at_least: torch.Tensor
     first: torch.Tensor
 
 
@@ -46,7 +46,7 @@ def rank_texts(values: torch.Tensor) -> Ranks:
     counts = torch.zeros((programs, 65536), dtype=torch.int32, device=values.device)
     bits = values.view(torch.int16)
     rank16_kernel[(programs,)](
-        bits, counts, ranks.rank_of, ranks.upto, ranks.first, n_neurons, n_texts, *bits.stride(), programs, BN=1024
+        bits, counts, ranks.rank_of, ranks.n_at_least, ranks.first, n_neurons, n_texts, *bits.stride(), programs, BN=1024
     )
     return ranks
 
@@ -60,9 +60,10 @@ def _sorted_ranks(values: torch.Tensor) -> Ranks:
     differs = ranked[:, 1:] != ranked[:, :-1]
     edge = torch.ones_like(differs[:, :1])
     first = torch.where(torch.cat([edge, differs], 1), place, 0).cummax(1).values
-    upto = torch.where(torch.cat([differs, edge], 1), place + 1, n_texts).flip(1).cummin(1).values.flip(1)
+    n_at_least = torch.where(torch.cat([differs, edge], 1), place + 1, n_texts).flip(1).cummin(1).values.flip(1)
     by_text = (
-        torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(1, text, part) for part in (place, upto, first)
+        torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(1, text, part)
+        for part in (place, n_at_least, first)
     )
     return Ranks(*by_text)
 
@@ -80,12 +81,12 @@ def rank_sums(ranks: Ranks, labels: DeviceLabels) -> tuple[torch.Tensor, torch.T
     programs = n_programs(device, n_neurons)
     scratch = torch.zeros((programs, 4, n_words), dtype=torch.int32, device=device)
     out = torch.empty((4, n_neurons, n_concepts), dtype=torch.float64, device=device)
-    best_upto = torch.empty((n_neurons, n_concepts), dtype=torch.int32, device=device)
+    best_n_at_least = torch.empty((n_neurons, n_concepts), dtype=torch.int32, device=device)
     concepts_kernel[(programs,)](
-        ranks.rank_of, ranks.upto, ranks.first, labels.starts, labels.texts, labels.member_set, labels.member_starts,
-        labels.members, scratch, out, best_upto, n_texts, n_concepts, n_words, n_neurons, programs, BN=256, BW=512,
+        ranks.rank_of, ranks.n_at_least, ranks.first, labels.starts, labels.texts, labels.member_set, labels.member_starts,
+        labels.members, scratch, out, best_n_at_least, n_texts, n_concepts, n_words, n_neurons, programs, BN=256, BW=512,
     )  # fmt: skip
-    return out, best_upto
+    return out, best_n_at_least
 
 
 @dataclass(frozen=True)

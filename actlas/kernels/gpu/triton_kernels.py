@@ -64,7 +64,7 @@ def moments_kernel(
 
 @kernel
 def rank16_kernel(
-    bits: Any, counts: Any, rank_of: Any, upto: Any, first: Any, n_neurons: Any, n_texts: Any, neuron_stride: Any,
+    bits: Any, counts: Any, rank_of: Any, n_at_least: Any, first: Any, n_neurons: Any, n_texts: Any, neuron_stride: Any,
     text_stride: Any, n_programs: Any, BN: tl.constexpr,
 ) -> None:  # fmt: skip
     """Ranks of 16-bit values by counting each of the 65,536 possible ones; a program takes every n_programs-th neuron.
@@ -108,7 +108,7 @@ def rank16_kernel(
             n = start + tl.arange(0, BN).to(tl.int64)
             u = tl.load(bits + row * neuron_stride + n * text_stride, mask=n < n_texts, other=0).to(tl.int32) & 0xFFFF
             key = tl.where(u > 0x8000, u, 0x7FFF ^ (u & 0x7FFF))
-            tl.store(upto + row * n_texts + n, tl.load(base + key), mask=n < n_texts)
+            tl.store(n_at_least + row * n_texts + n, tl.load(base + key), mask=n < n_texts)
         tl.debug_barrier()
         for block in range(0, 65536, 4096):
             tl.store(base + block + tl.arange(0, 4096), tl.zeros((4096,), tl.int32))
@@ -142,18 +142,19 @@ def _index_marks(bits: Any, before: Any, n_words: Any, BW: tl.constexpr) -> None
         seen += tl.sum(count, 0)
 
 
+# Long: one Triton program, whose sums stay in registers from one loop to the next.
 @kernel
 def concepts_kernel(
-    rank_of: Any, upto: Any, first: Any, starts: Any, texts: Any, member_set: Any, member_starts: Any, members: Any, scratch: Any,
-    out: Any, best_upto: Any, n_texts: Any, n_concepts: Any, n_words: Any, n_neurons: Any, n_programs: Any,
+    rank_of: Any, n_at_least: Any, first: Any, starts: Any, texts: Any, member_set: Any, member_starts: Any, members: Any,
+    scratch: Any, out: Any, best_n_at_least: Any, n_texts: Any, n_concepts: Any, n_words: Any, n_neurons: Any, n_programs: Any,
     BN: tl.constexpr, BW: tl.constexpr,
 ) -> None:  # fmt: skip
     """Rank statistics of every concept for the neurons of a program, from the ranks of their texts.
 
     Per neuron and concept: the positives' ranks as a bitmap with prefix counts (`scratch`, int32 "programs 4 words", zero before
     and after), then per positive the positives and members up to the end of its group of ties. `out` is float64
-    "4 neurons concepts": average precision, that of the reversed order, AUROC, best F1; `best_upto` the texts that reach the
-    threshold of the last.
+    "4 neurons concepts": average precision, that of the reversed order, AUROC, best F1; `best_n_at_least` says how many
+    texts reach the threshold of the last.
     """
     program = tl.program_id(0).to(tl.int64)
     bits = scratch + program * 4 * n_words
@@ -197,16 +198,16 @@ def concepts_kernel(
             tl.debug_barrier()
             precision = tl.zeros((BN,), tl.float64)
             reversed_precision = tl.zeros((BN,), tl.float64)
-            middles = tl.zeros((BN,), tl.int64)
+            mid_rank_sum = tl.zeros((BN,), tl.int64)
             f1 = tl.zeros((BN,), tl.float64)
             at = tl.zeros((BN,), tl.int32)
             for offset in range(start, stop, BN):
                 j = offset + tl.arange(0, BN)
                 inside = j < stop
                 text = tl.load(texts + j, mask=inside, other=0).to(tl.int64)
-                e = tl.load(upto + row + text, mask=inside, other=1)
+                e = tl.load(n_at_least + row + text, mask=inside, other=1)
                 s = tl.load(first + row + text, mask=inside, other=0)
-                found = _before(bits, before, e, inside)
+                n_found = _before(bits, before, e, inside)
                 above = _before(bits, before, s, inside)
                 n = e
                 n_above = s
@@ -215,10 +216,10 @@ def concepts_kernel(
                     n_above = _before(member_bits, members_before, s, inside)
                 n = tl.where(inside, n, 1)
                 n_below = tl.where(inside, n_member - n_above, 1)
-                t = found.to(tl.float64)
+                t = n_found.to(tl.float64)
                 precision += tl.where(inside, t / n.to(tl.float64), 0.0)
                 reversed_precision += tl.where(inside, (p - above).to(tl.float64) / n_below.to(tl.float64), 0.0)
-                middles += tl.where(inside, (n + n_above).to(tl.int64), 0)
+                mid_rank_sum += tl.where(inside, (n + n_above).to(tl.int64), 0)
                 quality = tl.where(inside, 2.0 * (t / (n + p).to(tl.float64)), 0.0)
                 # of equally good thresholds the one that fewer texts reach
                 is_better = (quality > f1) | ((quality == f1) & (e < at))
@@ -226,13 +227,13 @@ def concepts_kernel(
                 f1 = tl.where(is_better, quality, f1)
             place = (program * 0 + m) * n_concepts + k
             size = p.to(tl.float64)
-            lost = 0.5 * (tl.sum(middles, 0).to(tl.float64) - size * size) / (size * (n_member - p).to(tl.float64))
+            lost = 0.5 * (tl.sum(mid_rank_sum, 0).to(tl.float64) - size * size) / (size * (n_member - p).to(tl.float64))
             best = tl.max(f1, 0)
             tl.store(out + place, tl.sum(precision, 0) / size)
             tl.store(out + total + place, tl.sum(reversed_precision, 0) / size)
             tl.store(out + 2 * total + place, 1.0 - lost)
             tl.store(out + 3 * total + place, best)
-            tl.store(best_upto + place, tl.min(tl.where(f1 == best, at, n_texts), 0))
+            tl.store(best_n_at_least + place, tl.min(tl.where(f1 == best, at, n_texts), 0))
             tl.debug_barrier()
             for block in range(0, n_words, BW):
                 w = block + tl.arange(0, BW)
