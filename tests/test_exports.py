@@ -154,7 +154,6 @@ NOT_YET = {
     "TokenCube.shape",
     "control_experts",
     "expert_overlap",
-    "extract_activations",
     "first_shared",
     "import_concept_files",
     "import_parallel",

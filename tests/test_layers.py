@@ -40,8 +40,8 @@ BOTTOM = {"names", "errors", "timing"}
 HOMES = {
     "zarr": ("store/", "testing/"),
     "numcodecs": ("store/",),
-    "transformers": ("extract/backends/hf/", "intervene/", "demo/"),
-    "tokenizers": ("extract/backends/hf/", "demo/"),
+    "transformers": ("extract/backends/hf/", "intervene/", "demo/", "testing/"),
+    "tokenizers": ("extract/backends/hf/", "demo/", "testing/"),
     "vllm": ("extract/backends/vllm/",),
     "triton": ("kernels/gpu/",),
     "torch": ("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "testing/"),

@@ -1,7 +1,34 @@
-"""A model runs here and nowhere else: texts to batches to a backend to pooled values to the store's writer."""
+"""A model runs here and nowhere else: texts to batches to a backend to pooled values to the store's writer.
 
-from actlas.extract.api import extract_activations
-from actlas.extract.options import ExtractOptions
-from actlas.extract.results import CheckpointResult, ExtractSummary, Progress
+The names below are loaded when first used, so that the options of a run can be read without the store.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "CheckpointResult": "actlas.extract.results",
+    "ExtractOptions": "actlas.extract.options",
+    "ExtractSummary": "actlas.extract.results",
+    "Progress": "actlas.extract.results",
+    "extract_activations": "actlas.extract.api",
+}
 
 __all__ = ["CheckpointResult", "ExtractOptions", "ExtractSummary", "Progress", "extract_activations"]
+
+if TYPE_CHECKING:
+    from actlas.extract.api import extract_activations
+    from actlas.extract.options import ExtractOptions
+    from actlas.extract.results import CheckpointResult, ExtractSummary, Progress
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'actlas.extract' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -36,7 +36,9 @@ def extract_activations(
         **options: Fields of `ExtractOptions`.
 
     Returns:
-        What was done, checkpoint by checkpoint.
+        What was done: `checkpoints`, a `CheckpointResult` each, by step, with its status, number of texts, sanity loss and
+        fidelity; `n_texts` of the text axis; `n_over_long`; and `warnings`, one line each. The store holds, per checkpoint and
+        site, a cube ``"layers neurons texts"``; see `open_store`.
 
     Raises:
         OptionError: If an option has no such value, or contradicts another one.
@@ -46,6 +48,19 @@ def extract_activations(
         FidelityError: If batched values differ from the same texts run alone, or another backend's from those of transformers.
         NotFiniteValues: If a model gives NaN or infinity, or a value outgrows `dtype`.
         ModelNotLoaded: If a checkpoint is not there or not in safetensors.
+        ExtractionError: If other processes are to read a corpus that is in memory alone.
+
+    Example:
+        >>> from actlas.testing import random_checkpoint
+        >>> texts = pl.DataFrame({"text": ["a cat sleeps", "two dogs", "ein Hund"], "language": ["en", "en", "de"]})
+        >>> labels = pl.DataFrame({"text_id": [0, 1], "concept": ["cat", "cat"], "is_concept": [True, False]})
+        >>> corpus = actlas.corpus_from_frames(texts, labels)
+        >>> model = random_checkpoint(folder / "tiny")
+        >>> summary = actlas.extract_activations(model, corpus, folder / "run.actlas", sites=["mlp_pre"], device="cpu")
+        >>> [(result.checkpoint, result.status, result.n_texts) for result in summary.checkpoints]
+        [('tiny', 'extracted', 3)]
+        >>> actlas.open_store(folder / "run.actlas").cube("tiny", "mlp_pre").read().shape
+        (2, 40, 3)
     """
     chosen = ExtractOptions(**options)
     # a misspelt site is refused before any file is hashed
