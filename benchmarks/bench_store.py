@@ -27,7 +27,8 @@ import zarr
 from actlas.store import layout
 from actlas.store.cube import Cube
 from actlas.store.files.codecs import CODECS
-from actlas.store.files.shard_writer import create_array, write_shards
+from actlas.store.files.group_writer import create_array
+from actlas.store.files.shard_writer import write_shards
 from benchmarks.harness import interleave, save
 
 

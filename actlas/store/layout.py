@@ -1,4 +1,4 @@
-"""Format v1: where everything lies in a store and in which shapes. Pure functions, no I/O.
+"""Format 2: where everything lies in a store and in which shapes. Pure functions, no I/O.
 
 docs/format.md is the specification for readers in other languages; this module is what actlas itself follows.
 """
@@ -11,7 +11,11 @@ from math import ceil, prod
 
 import numpy as np
 
-FORMAT_VERSION = 1
+#: The format that new stores have. A store of an older one is read, and goes on in its own.
+FORMAT_VERSION = 2
+
+#: The array of a group that has but one: a cube, token vectors, counts.
+VALUES = "value"
 
 CUBE_DIMS = ("layer", "neuron", "text")
 TOKEN_DIMS = ("layer", "token", "channel")
@@ -20,12 +24,12 @@ COUNT_DIMS = ("language", "layer", "neuron")
 #: Arrays of the states of one site: dimensions, dtype. A state of one layer and language has them without the layer.
 STATE_ARRAYS = {
     "active": (("set", "layer", "neuron"), "int64"),
-    "total": (("digit", "set", "layer", "neuron"), "int64"),
-    "squares": (("digit", "set", "layer", "neuron"), "int64"),
+    "total": (("total_digit", "set", "layer", "neuron"), "int64"),
+    "squares": (("squares_digit", "set", "layer", "neuron"), "int64"),
     "codes": (("set", "layer", "neuron", "code"), "uint32"),
     "range": (("end", "layer", "neuron"), "float64"),
 }
-_STATE_SIZES = {"total": 3, "squares": 5, "end": 2, "code": 256}
+_STATE_SIZES = {"total_digit": 3, "squares_digit": 5, "end": 2, "code": 256}
 
 CHUNK_NEURONS = 128
 CHUNK_TEXTS = 1024
@@ -43,6 +47,8 @@ EXACT_STATS = ("ap", "auroc", "ap_anti")
 #: Offset and length that the index of a shard names for a chunk that the shard does not hold.
 ABSENT = 2**64 - 1
 
+#: Folders whose files are not zarr's: Parquet and JSON.
+OTHER_FILES = ("corpus", "manifests", "tables")
 TEXTS = "corpus/texts.parquet"
 LABELS = "corpus/labels.parquet"
 TOKEN_IDS = "corpus/tokens.parquet"
@@ -81,6 +87,16 @@ def table_path(name: str, checkpoint: str, variant: str | None = None) -> str:
     """
     folder = f"tables/{name}" if variant is None else f"tables/{name}/settings={variant}"
     return f"{folder}/checkpoint={checkpoint}/part.parquet"
+
+
+def values_path(group: str, store_format: int) -> str:
+    """The array of a cube, of token vectors or of counts; in format 1 it stands where the group has stood since.
+
+    Example:
+        >>> values_path("cubes/model-step1/mlp_pre.max", 2), values_path("cubes/model-step1/mlp_pre.max", 1)
+        ('cubes/model-step1/mlp_pre.max/value', 'cubes/model-step1/mlp_pre.max')
+    """
+    return group if store_format == 1 else f"{group}/{VALUES}"
 
 
 def manifest_path(checkpoint: str) -> str:
@@ -261,7 +277,7 @@ def count_plan(n_languages: int, n_layers: int, n_neurons: int, n_thresholds: in
     return ArrayPlan(shape, chunk, shard=shape, dtype="int64", logical_dtype="int64", dims=dims)
 
 
-def state_array_plan(array: str, n_sets: int, n_layers: int, n_neurons: int) -> ArrayPlan:
+def state_array_plan(array: str, n_sets: int, n_layers: int, n_neurons: int, store_format: int = FORMAT_VERSION) -> ArrayPlan:
     """Grid of one array of `STATE_ARRAYS`: a set of texts at one layer is a chunk; a shard takes as many sets of a layer as fit.
 
     Example:
@@ -271,13 +287,16 @@ def state_array_plan(array: str, n_sets: int, n_layers: int, n_neurons: int) -> 
         (5, 1, 1, 4096)
     """
     dims, dtype = STATE_ARRAYS[array]
-    sizes = {"set": n_sets, "layer": n_layers, "neuron": n_neurons, "digit": _STATE_SIZES.get(array, 1), **_STATE_SIZES}
+    sizes = {"set": n_sets, "layer": n_layers, "neuron": n_neurons, **_STATE_SIZES}
     neurons = min(CHUNK_CODE_NEURONS, n_neurons) if "code" in dims else n_neurons
     chunk = {**sizes, "set": 1, "layer": 1, "neuron": neurons}
     shard = {**chunk, "neuron": _round_up(n_neurons, neurons)}
     per_set = prod(shard[dim] for dim in dims) * np.dtype(dtype).itemsize
     shard["set"] = max(1, min(n_sets, SHARD_BYTES // per_set))
     shape, chunks, shards = (tuple(part[dim] for dim in dims) for part in (sizes, chunk, shard))
+    if store_format == 1:
+        # digits of either array bore the same name there, whose size xarray could not make out
+        dims = tuple("digit" if dim.endswith("_digit") else dim for dim in dims)
     return ArrayPlan(shape, chunks, shards, dtype, dtype, dims)
 
 

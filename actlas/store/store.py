@@ -181,6 +181,9 @@ class Store:
     def _array(self, path: str) -> zarr.Array[Any]:
         return zarr.open_array(self.path / path, mode="r", zarr_format=3)
 
+    def _values(self, group: str) -> zarr.Array[Any]:
+        return self._array(layout.values_path(group, self.about["format"]))
+
     def cube(self, checkpoint: str, site: str, pooling: str | None = None) -> Cube:
         """Values of one checkpoint at one site.
 
@@ -197,7 +200,7 @@ class Store:
         record = self._records.checkpoint(safe_id(checkpoint))
         if record is None or site not in record.cubes or pooling not in (None, self.recipe.pooling):
             raise self._no_cube(checkpoint, site, pooling)
-        array = self._array(layout.cube_path(checkpoint, site, self.recipe.pooling))
+        array = self._values(layout.cube_path(checkpoint, site, self.recipe.pooling))
         return Cube(checkpoint, site, self.recipe.pooling, array, self.corpus.texts["text_id"].to_numpy())
 
     def _no_cube(self, checkpoint: str, site: str, pooling: str | None = None) -> CubeNotFound:
@@ -221,7 +224,7 @@ class Store:
         sites = self._checkpoint(checkpoint).token_cubes
         if site not in sites:
             raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
-        return TokenCube(checkpoint, site, self._array(layout.token_path(checkpoint, site)), self.sampled_tokens)
+        return TokenCube(checkpoint, site, self._values(layout.token_path(checkpoint, site)), self.sampled_tokens)
 
     @cached_property
     def sampled_tokens(self) -> pl.DataFrame:
@@ -255,7 +258,7 @@ class Store:
                 f"tokens of {checkpoint} at {site} were not counted above {chosen:g}; counted are those above "
                 f"{', '.join(f'{value:g}' for value in thresholds)}"
             )
-        array = self._array(layout.count_path(checkpoint, site))
+        array = self._values(layout.count_path(checkpoint, site))
         active = np.asarray(array[thresholds.index(chosen)] if len(thresholds) > 1 else array[:])
         n_tokens = np.array([record.n_tokens[language] for language in self.corpus.languages], dtype=np.int64)
         return TokenCounts(active, n_tokens, chosen, self.corpus.languages)
@@ -343,7 +346,9 @@ class Store:
         }
         folder = layout.score_path(checkpoint, site, self.recipe.pooling)
         manifest = score_manifest(self.path, checkpoint, site, self.recipe.pooling)
-        return ScoreWriter(self.path, folder, manifest, shape, about, self.codec, overwrite=overwrite)
+        return ScoreWriter(
+            self.path, folder, manifest, shape, about, self.codec, store_format=self.about["format"], overwrite=overwrite
+        )
 
     def _refuse_read_only(self, what: str) -> None:
         if self.mode != "a":

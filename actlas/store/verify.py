@@ -1,20 +1,24 @@
-"""Is a store what its commit records say? Sizes, checksums of every shard and chunk, and records that name each other."""
+"""Is a store what its commit records say? Checksums of every shard and chunk, records that name each other, coordinates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+import numpy as np
 import zarr
 
 from actlas.errors import DamagedStore
+from actlas.store import layout
+from actlas.store.files.atomic import read_json
 from actlas.store.files.shard_reader import damaged_chunks, plan_of
-from actlas.store.layout import ArrayPlan
-from actlas.store.records import ShardRecord, block_record, read_record
+from actlas.store.groups import ArrayGroup, Coordinate, count_group, cube_group, score_group, state_group, token_group
+from actlas.store.layout import VALUES, ArrayPlan
+from actlas.store.records import CheckpointRecord, ShardRecord, block_record, read_record, score_manifest, score_record
 from actlas.store.store import Store
 
 
@@ -34,7 +38,7 @@ class Verified:
 
 
 def verify(store: Store | Path | str, progress: Callable[[int, int], None] | None = None) -> Verified:
-    """Read every committed shard and compare it with its commit record.
+    """Read every committed shard and compare it with its commit record, and every coordinate with what it has to be.
 
     Args:
         store: The store, or its path.
@@ -70,6 +74,8 @@ def verify(store: Store | Path | str, progress: Callable[[int, int], None] | Non
         n_bytes += shard.n_bytes
         if progress is not None:
             progress(done, len(shards))
+    if store.about["format"] > 1:
+        damage.extend(_group_faults(store))
     return Verified(len(shards), n_bytes, tuple(dict.fromkeys(damage)))
 
 
@@ -108,3 +114,94 @@ def _plan_on_disk(root: Path, path: str) -> ArrayPlan | None:
     except (FileNotFoundError, ValueError, KeyError):
         return None
     return plan_of(array)
+
+
+def _group_faults(store: Store) -> Iterator[str]:
+    """Groups of committed cubes and scores that other libraries could not open, or would label wrongly."""
+    above: set[str] = set(layout.OTHER_FILES)
+    for group in _committed_groups(store):
+        above.update(map(str, PurePosixPath(group.path).parents[:-1]))
+        yield from _damaged_group(store.path, group)
+    for path in sorted(above):
+        if _metadata(store.path / path).get("node_type") != "group":
+            yield f"{path}: no readable zarr.json"
+
+
+def _committed_groups(store: Store) -> Iterator[ArrayGroup]:
+    """The groups of committed cubes and scores as they have to be; records that cannot be read are named with the shards."""
+    for marker in sorted((store.path / "manifests").glob("*/checkpoint.json")):
+        with suppress(DamagedStore):
+            record = read_record(marker, CheckpointRecord.from_json)
+            yield from _groups_of(store, record)
+            yield from _score_groups_of(store, record)
+
+
+def _groups_of(store: Store, record: CheckpointRecord) -> Iterator[ArrayGroup]:
+    checkpoint, recipe, corpus, tokens = record.checkpoint, store.recipe, store.corpus, store.sampled_tokens
+    for site in record.cubes:
+        path = layout.cube_path(checkpoint, site, recipe.pooling)
+        for plan in _plans_on_disk(store.path, path, [VALUES]).values():
+            yield cube_group(path, plan, corpus.texts["text_id"].to_numpy())
+    for site in record.token_cubes:
+        path = layout.token_path(checkpoint, site)
+        for plan in _plans_on_disk(store.path, path, [VALUES]).values():
+            yield token_group(path, plan, tokens["row"].to_numpy(), tokens["text_id"].to_numpy())
+    for site in record.counts:
+        path = layout.count_path(checkpoint, site)
+        for plan in _plans_on_disk(store.path, path, [VALUES]).values():
+            yield count_group(path, plan, corpus.languages, recipe.count_thresholds)
+    for site in record.states:
+        path = layout.state_path(checkpoint, site, recipe.pooling)
+        yield state_group(path, _plans_on_disk(store.path, path, list(layout.STATE_ARRAYS)))
+
+
+def _score_groups_of(store: Store, record: CheckpointRecord) -> Iterator[ArrayGroup]:
+    for site in record.sites:
+        manifest = score_manifest(store.path, record.checkpoint, site, store.recipe.pooling)
+        if (manifest / "done.json").is_file():
+            scores = read_record(manifest / "settings.json", score_record)
+            path = layout.score_path(record.checkpoint, site, store.recipe.pooling)
+            yield score_group(path, _plans_on_disk(store.path, path, scores.stats), scores.languages, scores.concepts)
+
+
+def _plans_on_disk(root: Path, group: str, arrays: Sequence[str]) -> dict[str, ArrayPlan]:
+    """Grids of those arrays of a group that can be read; the others are named with their shards."""
+    plans = {name: _plan_on_disk(root, f"{group}/{name}") for name in arrays}
+    return {name: plan for name, plan in plans.items() if plan is not None}
+
+
+def _damaged_group(root: Path, group: ArrayGroup) -> Iterator[str]:
+    folder = root / group.path
+    own = _metadata(folder)
+    if not own:
+        yield f"{group.path}: no readable zarr.json"
+    inline = own.get("consolidated_metadata", {}).get("metadata", {})
+    for name in (*(coordinate.name for coordinate in group.coordinates), *group.arrays):
+        metadata = _metadata(folder / name)
+        if not metadata:
+            yield f"{group.path}/{name}: no readable zarr.json"
+        elif own and metadata != inline.get(name):
+            yield f"{group.path}: what its zarr.json says of {name} differs from {name}/zarr.json"
+    for coordinate in group.coordinates:
+        fault = _damaged_coordinate(folder / coordinate.name, coordinate)
+        if fault:
+            yield f"{group.path}/{coordinate.name}: {fault}"
+
+
+def _damaged_coordinate(folder: Path, coordinate: Coordinate) -> str | None:
+    if not (folder / "c" / "0").is_file():
+        return "its values are missing"
+    try:
+        values = zarr.open_array(folder, mode="r", zarr_format=3)[:]
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        return f"its values cannot be read ({error})"
+    is_right = np.array_equal(np.asarray(values, dtype=coordinate.values.dtype), coordinate.values)
+    return None if is_right else f"other values than the {coordinate.name} of this store"
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    """What zarr.json says; empty where there is none, or none that can be read."""
+    try:
+        return read_json(folder / "zarr.json")
+    except (OSError, ValueError):
+        return {}

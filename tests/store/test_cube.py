@@ -42,7 +42,7 @@ def test_read_refuses_what_is_outside(store_path: Path, where: dict[str, object]
 
 
 def test_plain_zarr_reads_the_cube(store_path: Path, planted: Planted) -> None:
-    array = zarr.open_group(store_path, mode="r")["cubes/model-step1/mlp_hidden.max"]
+    array = zarr.open_group(store_path, mode="r")["cubes/model-step1/mlp_hidden.max/value"]
     assert array.metadata.dimension_names == ("layer", "neuron", "text")
     np.testing.assert_array_equal(array[:], planted.expected(planted.values["mlp_hidden"]))
 
@@ -65,6 +65,6 @@ def test_what_was_never_written_is_nan_not_zero(planted: Planted, tmp_path: Path
         assert block is not None
         run.write_block(block, planted.block(block.start, block.stop))
         run.release_claims()
-    array = zarr.open_array(tmp_path / "s" / "cubes/model-step1/resid.max", mode="r")
+    array = zarr.open_array(tmp_path / "s" / "cubes/model-step1/resid.max/value", mode="r")
     assert np.isnan(array[:, :, block.stop :]).all()
     assert not np.isnan(array[:, :, : block.stop]).any()

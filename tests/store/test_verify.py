@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from actlas.errors import StoreNotFound
+from actlas.query import open_store, score_neurons
 from actlas.store import Store, verify
+from actlas.testing import Planting, planted_store
 
 
 def a_shard(path: Path) -> Path:
@@ -66,3 +68,61 @@ def test_a_path_is_enough(store_path: Path) -> None:
     assert verify(store_path) == verify(str(store_path)) == verify(Store(store_path))
     with pytest.raises(StoreNotFound):
         verify(store_path.parent / "nothing")
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    """A store of one checkpoint with everything that has coordinates but states."""
+    path = planted_store(tmp_path / "scored", Planting(steps=(64,), sharing=(1.0,)))
+    score_neurons(path, stats=("ap",))
+    return path
+
+
+GROUPS = {
+    "cubes/planted-step64/mlp_pre.max": ("layer", "neuron", "text_id"),
+    "tokens/planted-step64/resid": ("layer", "channel", "text_id"),
+    "counts/planted-step64/mlp_hidden": ("language", "layer", "neuron"),
+    "scores/planted-step64/mlp_hidden.max": ("language", "concept", "layer", "neuron"),
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_coordinates_that_are_missing_damaged_or_of_another_store_are_named(scored: Path, group: str) -> None:
+    first, second, third = (f"{group}/{name}" for name in GROUPS[group][:3])
+    (scored / first / "c/0").unlink()
+    data = bytearray((scored / second / "c/0").read_bytes())
+    data[-1] ^= 1
+    (scored / second / "c/0").write_bytes(data)
+    (scored / third / "zarr.json").unlink()
+    damage = verify(Store(scored)).damage
+    assert len(damage) == 4
+    assert f"{first}: its values are missing" in damage
+    assert any(line.startswith(f"{second}: its values cannot be read") for line in damage)
+    assert f"{third}: no readable zarr.json" in damage
+
+
+def test_whole_coordinates_with_other_values_are_named(scored: Path, tmp_path: Path) -> None:
+    other = planted_store(tmp_path / "other", Planting(languages=("de", "en", "es"), steps=(64,), sharing=(1.0,)))
+    counts = "counts/planted-step64/mlp_hidden/language/c/0"
+    (scored / counts).write_bytes((other / counts).read_bytes())
+    assert verify(Store(scored)).damage == (
+        "counts/planted-step64/mlp_hidden/language: other values than the language of this store",
+    )
+
+
+def test_a_group_that_says_something_else_of_its_arrays_is_named(scored: Path) -> None:
+    group = scored / "cubes/planted-step64/mlp_pre.max"
+    text = (group / "zarr.json").read_text()
+    (group / "zarr.json").write_text(text.replace("float16", "float32"))
+    (scored / "tables/zarr.json").unlink()
+    assert verify(Store(scored)).damage == (
+        "cubes/planted-step64/mlp_pre.max: what its zarr.json says of value differs from value/zarr.json",
+        "tables: no readable zarr.json",
+    )
+
+
+def test_states_have_coordinates_that_are_verified(tmp_path: Path) -> None:
+    path = planted_store(tmp_path / "s", Planting(steps=(0,), sharing=(0.0,), states=("moments",)))
+    assert verify(open_store(path)).damage == ()
+    (path / "states/planted-step0/mlp_pre.max/set/c/0").unlink()
+    assert verify(open_store(path)).damage == ("states/planted-step0/mlp_pre.max/set: its values are missing",)

@@ -10,20 +10,18 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from math import ceil, prod
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
 
-from actlas.store.files.atomic import put_in_place, to_json, write_atomically, write_temporary
+from actlas.store.files.atomic import put_in_place, write_temporary
 from actlas.store.files.codecs import Codec, as_stored, crc_bytes
 from actlas.store.layout import ABSENT, ArrayPlan
 from actlas.store.records import ShardRecord
@@ -32,34 +30,6 @@ from actlas.timing import StageTimes
 #: Chunks that are encoded ahead of the one that is written.
 _AHEAD = 2 * (os.cpu_count() or 1) + 2
 _TILE = 64
-
-
-def create_array(root: Path, path: str, plan: ArrayPlan, codec: Codec, attributes: Mapping[str, Any]) -> None:
-    """Create an array's metadata, and the groups above it. Nothing is written where the array exists already.
-
-    zarr makes the metadata in memory; writing it is ours, so that a kill leaves neither half a file nor a temporary one of zarr.
-    """
-    if (root / path / "zarr.json").exists():
-        return
-    array = zarr.create_array(
-        zarr.storage.MemoryStore(),
-        shape=plan.shape,
-        chunks=plan.chunk,
-        shards=plan.shard,
-        dtype=plan.dtype,
-        compressors=codec.zarr_codecs(plan.itemsize),
-        fill_value=plan.fill_value,
-        dimension_names=plan.dims,
-        attributes={**attributes, "logical_dtype": plan.logical_dtype},
-        zarr_format=3,
-    )
-    metadata = array.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
-    # a run that begins at the same time writes the same bytes
-    for parent in reversed(PurePosixPath(path).parents[:-1]):
-        group = root / parent / "zarr.json"
-        if not group.exists():
-            write_atomically(group, [to_json({"zarr_format": 3, "node_type": "group", "attributes": {}})])
-    write_atomically(root / path / "zarr.json", [metadata])
 
 
 @dataclass(frozen=True)

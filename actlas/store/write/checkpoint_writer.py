@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from actlas.store.files.atomic import (
     write_atomically,
     write_temporary,
 )
+from actlas.store.files.group_writer import create_groups
 from actlas.store.files.locks import Claim
-from actlas.store.files.shard_writer import create_array, start_shards, write_shards
+from actlas.store.files.shard_writer import start_shards, write_shards
+from actlas.store.groups import ArrayGroup, count_group, cube_group, token_group
 from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.records import BlockRecord, ShardRecord, block_record, read_record
 from actlas.store.states import StatePlan
@@ -88,8 +91,9 @@ class CheckpointWriter:
             context.pool,
             pooling=context.recipe.pooling,
             sync=context.sync,
+            store_format=context.store_format,
         )
-        self._create_arrays(list(self.states.arrays()))
+        self._create(self.states.groups())
 
     def _begin(self, provenance: Mapping[str, Any], states: Shapes) -> None:
         record = {
@@ -111,18 +115,24 @@ class CheckpointWriter:
                         f"{record.get(name)}; extract it under another id or into a new store"
                     )
         if not self.is_complete:
-            self._create_arrays(self._arrays())
+            self._create(self._groups())
 
-    def _create_arrays(self, arrays: list[tuple[str, ArrayPlan]]) -> None:
-        for path, plan in arrays:
-            create_array(self.context.path, path, plan, self.context.codec, {"actlas_checkpoint": self.checkpoint.id})
+    def _create(self, groups: Iterable[ArrayGroup]) -> None:
+        context = self.context
+        named = [replace(group, attributes={"actlas_checkpoint": self.checkpoint.id}) for group in groups]
+        create_groups(context.path, named, context.codec, store_format=context.store_format, sync=context.sync)
 
-    def _arrays(self) -> list[tuple[str, ArrayPlan]]:
-        name, pooling = self.checkpoint.id, self.context.recipe.pooling
-        cubes = [(layout.cube_path(name, site, pooling), plan) for site, plan in self.cubes.items()]
-        tokens = [(layout.token_path(name, site), plan) for site, plan in self.token_cubes.items()]
-        counts = [(layout.count_path(name, site), plan) for site, plan in self.counts.items()]
-        return [*cubes, *tokens, *counts]
+    def _groups(self) -> Iterator[ArrayGroup]:
+        name, recipe, corpus = self.checkpoint.id, self.context.recipe, self.context.corpus
+        for site, plan in self.cubes.items():
+            yield cube_group(layout.cube_path(name, site, recipe.pooling), plan, corpus.texts["text_id"].to_numpy())
+        for site, plan in self.token_cubes.items():
+            yield token_group(layout.token_path(name, site), plan, *self.context.token_rows)
+        for site, plan in self.counts.items():
+            yield count_group(layout.count_path(name, site), plan, corpus.languages, recipe.count_thresholds)
+
+    def _values_path(self, group: str) -> str:
+        return layout.values_path(group, self.context.store_format)
 
     @property
     def is_complete(self) -> bool:
@@ -199,12 +209,12 @@ class CheckpointWriter:
         """
         name, pooling = self.checkpoint.id, self.context.recipe.pooling
         parts = [
-            (layout.cube_path(name, site, pooling), plan, values.cubes[site], (0, 0, block.start))
+            (self._values_path(layout.cube_path(name, site, pooling)), plan, values.cubes[site], (0, 0, block.start))
             for site, plan in self.cubes.items()
         ]
         if self.context.block_tokens[block.index]:
             parts += [
-                (layout.token_path(name, site), plan, values.tokens[site], (0, block.index * plan.shard[1], 0))
+                (self._values_path(layout.token_path(name, site)), plan, values.tokens[site], (0, block.index * plan.shard[1], 0))
                 for site, plan in self.token_cubes.items()
             ]
         shards: list[ShardRecord] = []
@@ -300,7 +310,7 @@ class CheckpointWriter:
             total = np.zeros((prod(plan.shape[:-2]), *plan.shape[-2:]), dtype=np.int64)
             for block, counted in zip(self.blocks, n_tokens, strict=True):
                 total[self._counted_rows(counted)] += np.load(self._part(block, site), allow_pickle=False)
-            path, start = layout.count_path(self.checkpoint.id, site), (0,) * len(plan.shape)
+            path, start = self._values_path(layout.count_path(self.checkpoint.id, site)), (0,) * len(plan.shape)
             shards += self._write(path, plan, total.reshape(plan.shape), start)
         if self.states is not None:
             shards += self.states.write_arrays()

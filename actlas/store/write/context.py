@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
 from actlas.names import Recipe
+from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.files.codecs import Codec
 from actlas.store.files.shard_writer import ShardThreads
@@ -27,6 +33,7 @@ class WriteContext:
         codec: How chunks are compressed.
         threads: Threads that encode and place shards.
         n_threads: How many of them encode.
+        store_format: Format of the store, which goes on in its own.
     """
 
     path: Path
@@ -37,6 +44,13 @@ class WriteContext:
     codec: Codec
     threads: ShardThreads
     n_threads: int
+    store_format: int
+
+    @cached_property
+    def token_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of a token array that sampled tokens own, and the text_id of each."""
+        sample = pl.read_parquet(self.path / layout.SAMPLED_TOKENS, columns=["row", "text_id"])
+        return sample["row"].to_numpy(), sample["text_id"].to_numpy()
 
     @property
     def pool(self) -> ThreadPoolExecutor:

@@ -17,8 +17,10 @@ from actlas.errors import RecipeMismatch
 from actlas.store import layout
 from actlas.store.files.atomic import clear_temporaries, read_json, to_json, write_atomically
 from actlas.store.files.codecs import Codec
+from actlas.store.files.group_writer import create_groups
 from actlas.store.files.locks import Claim
-from actlas.store.files.shard_writer import create_array, write_shards
+from actlas.store.files.shard_writer import write_shards
+from actlas.store.groups import score_group
 
 
 class ScoreWriter:
@@ -37,9 +39,11 @@ class ScoreWriter:
         about: Mapping[str, Any],
         codec: Codec,
         *,
+        store_format: int,
         overwrite: bool = False,
     ) -> None:
         self._root, self._path, self._manifest, self._codec = root, path, manifest, codec
+        self._store_format = store_format
         self.stats: tuple[str, ...] = tuple(about["stats"])
         self.n_layers, n_neurons = shape
         n_languages, n_concepts = len(about["languages"]), len(about["concepts"])
@@ -72,8 +76,8 @@ class ScoreWriter:
         if not settings.is_file():
             write_atomically(settings, [content])
         if not self.is_complete:
-            for stat, plan in self._plans.items():
-                create_array(self._root, f"{self._path}/{stat}", plan, self._codec, {})
+            group = score_group(self._path, self._plans, about["languages"], about["concepts"])
+            create_groups(self._root, [group], self._codec, store_format=self._store_format)
 
     @property
     def is_complete(self) -> bool:

@@ -30,6 +30,7 @@ from actlas.store.files.atomic import create_once, npy_bytes, read_json, to_json
 from actlas.store.files.codecs import Codec, decode
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import write_shards
+from actlas.store.groups import ArrayGroup, state_group
 from actlas.store.layout import TextBlock
 from actlas.store.records import BlockRecord, ShardRecord, block_record
 from actlas.store.states import Arrays, Ranges, StateKey, StatePlan
@@ -54,6 +55,7 @@ class StateWriter:
         pool: Threads that compress.
         pooling: Pooling of the recipe, which is part of the arrays' names.
         sync: Whether files are flushed to disk.
+        store_format: Format of the store.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class StateWriter:
         *,
         pooling: str,
         sync: bool,
+        store_format: int = layout.FORMAT_VERSION,
     ) -> None:
         plan.check(sets)
         self.folder = root / layout.manifest_path(checkpoint) / "states"
         self.plan, self.sets = plan, sets
         self._root, self._checkpoint, self._pooling = root, checkpoint, pooling
-        self._codec, self._pool, self._sync = codec, pool, sync
+        self._codec, self._pool, self._sync, self._store_format = codec, pool, sync, store_format
         self._slot: Claim | None = None
         self._committed: dict[str, Any] = {"states": {}, "blocks": {}}
         self._added: dict[int, BlockRecord] = {}
@@ -320,13 +323,14 @@ class StateWriter:
 
     def array_plan(self, site: str, name: str) -> layout.ArrayPlan:
         """Grid of one array of a site."""
-        return layout.state_array_plan(name, sum(part.n_sets for part in self.sets), *self.plan.shapes[site])
+        n_sets = sum(part.n_sets for part in self.sets)
+        return layout.state_array_plan(name, n_sets, *self.plan.shapes[site], self._store_format)
 
-    def arrays(self) -> Iterator[tuple[str, layout.ArrayPlan]]:
-        """Path and grid of every array that will be there."""
+    def groups(self) -> Iterator[ArrayGroup]:
+        """The arrays that will be there, a group per site."""
         for site, (_, n_neurons) in self.plan.shapes.items():
-            for name in ("range", *self.plan.accumulator.shapes(1, n_neurons)):
-                yield layout.state_path(self._checkpoint, site, self._pooling, name), self.array_plan(site, name)
+            plans = {name: self.array_plan(site, name) for name in ("range", *self.plan.accumulator.shapes(1, n_neurons))}
+            yield state_group(layout.state_path(self._checkpoint, site, self._pooling), plans)
 
 
 def in_states(manifest: Path) -> dict[int, BlockRecord]:

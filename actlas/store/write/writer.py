@@ -22,6 +22,7 @@ from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.atomic import clear_temporaries, create_once, read_json, to_json, write_atomically
 from actlas.store.files.codecs import CODECS, DEFAULT_CODEC
+from actlas.store.files.group_writer import create_leaf
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import ShardThreads
 from actlas.store.records import begun_checkpoints, read_about
@@ -80,7 +81,9 @@ class StoreWriter:
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         block_tokens = tuple(about["sampled_tokens_per_block"])
         its_codec = CODECS[about["codec"]]
-        self.context = WriteContext(self.path, recipe, corpus, self.blocks, block_tokens, its_codec, threads, n_threads)
+        self.context = WriteContext(
+            self.path, recipe, corpus, self.blocks, block_tokens, its_codec, threads, n_threads, about["format"]
+        )
 
     @property
     def _intention(self) -> Path:
@@ -140,6 +143,9 @@ class StoreWriter:
         self._write(layout.LABELS, [parquet_bytes(self.corpus.labels)])
         if self.recipe.states is not None:
             self._write(layout.STATE_SETS, [parquet_bytes(sets_frame(self.corpus.text_sets))])
+        for folder in layout.OTHER_FILES:
+            # readers that list what is in the store would warn of the files of a folder that is no group
+            create_leaf(self.path, folder, sync=self._sync)
         about = {
             "format": layout.FORMAT_VERSION,
             "recipe": self.recipe.to_json(),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from actlas.compiled.bfloat16 import bfloat16_to_float32, float32_to_bfloat16
 from actlas.store import layout
 from actlas.store.files.codecs import CODECS, chunk_is_whole
-from actlas.store.files.shard_writer import create_array, write_shards
+from actlas.store.files.group_writer import create_array
+from actlas.store.files.shard_writer import write_shards
 
 POOL = ThreadPoolExecutor(2)
 
