@@ -68,7 +68,8 @@ class ScoreWriter:
             if not overwrite:
                 differs = ", ".join(name for name in about if existing.get(name) != about[name]) or "settings"
                 raise RecipeMismatch(
-                    f"{self._path} holds scores made with other {differs}; score again with overwrite=True to replace them"
+                    f"{self._path} holds scores made with other {differs}; "
+                    "score again with overwrite=True (--overwrite) to replace them"
                 )
             # the manifest goes first: without it no reader sees the arrays any more
             shutil.rmtree(self._manifest)
