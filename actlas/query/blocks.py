@@ -17,6 +17,28 @@ from actlas.store.store import Store
 #: Called as (steps done, steps in all, what is being worked on).
 StepProgress = Callable[[int, int, str], None]
 
+
+@dataclass
+class Steps:
+    """Counts the steps of one piece of work, and reports each time that some are done.
+
+    Attributes:
+        progress: What to report to, if anything.
+        total: Steps in all.
+        done: Steps that are done.
+    """
+
+    progress: StepProgress | None
+    total: int
+    done: int = 0
+
+    def add(self, n: int, what: str) -> None:
+        """Some more steps are done, of what is named."""
+        self.done += n
+        if self.progress is not None and n:
+            self.progress(self.done, self.total, what)
+
+
 #: Values of one block of neurons, in bytes; two blocks are in memory at a time.
 BLOCK_BYTES = 64 << 20
 

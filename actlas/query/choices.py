@@ -64,11 +64,11 @@ def chosen_labels(
         QueryError: If one is not in the corpus, or none is left.
     """
     chosen = []
-    for what, asked, there in (("language", languages, store.corpus.languages), ("concept", concepts, store.corpus.concepts)):
-        unknown = [name for name in asked or () if name not in there]
+    for what, asked, existing in (("language", languages, store.corpus.languages), ("concept", concepts, store.corpus.concepts)):
+        unknown = [name for name in asked or () if name not in existing]
         if unknown or (asked is not None and not asked):
-            raise QueryError(f"no {what} {', '.join(map(repr, unknown))} in {store.path}; it has {', '.join(there)}")
-        chosen.append(tuple(name for name in there if asked is None or name in asked))
+            raise QueryError(f"no {what} {', '.join(map(repr, unknown))} in {store.path}; it has {', '.join(existing)}")
+        chosen.append(tuple(name for name in existing if asked is None or name in asked))
     return chosen[0], chosen[1]
 
 

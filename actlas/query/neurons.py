@@ -35,8 +35,8 @@ class NeuronAxis:
     @classmethod
     def of(cls, store: Store, checkpoint: str, sites: Sequence[str]) -> NeuronAxis:
         """The axis of some sites of a checkpoint."""
-        named = tuple(sorted(set(sites)))
-        return cls(named, tuple(store.shape(checkpoint, site) for site in named))
+        names = tuple(sorted(set(sites)))
+        return cls(names, tuple(store.shape(checkpoint, site) for site in names))
 
     @cached_property
     def starts(self) -> Indices:
@@ -67,8 +67,8 @@ class NeuronAxis:
 
     def index_of(self, site: str, layer: Any, neuron: Any) -> Any:
         """Index of neurons given by site, layer and coordinate."""
-        at = self.sites.index(site)
-        return self.starts[at] + np.asarray(layer) * self.shapes[at][1] + np.asarray(neuron)
+        position = self.sites.index(site)
+        return self.starts[position] + np.asarray(layer) * self.shapes[position][1] + np.asarray(neuron)
 
     def layer_sizes(self) -> Indices:
         """Neurons of each layer, all sites together."""
@@ -101,9 +101,9 @@ def check_neuron(store: Store, checkpoint: str, site: str, layer: int, neuron: i
         )
 
 
-def names_at(names: Sequence[str], at: Indices) -> pl.Series:
+def names_at(names: Sequence[str], positions: Indices) -> pl.Series:
     """Names by their positions."""
-    return pl.Series(names, dtype=pl.String).gather(at.astype(np.uint32))
+    return pl.Series(names, dtype=pl.String).gather(positions.astype(np.uint32))
 
 
 def top_indices(values: NDArray[Any], k: int) -> Indices:
@@ -118,14 +118,14 @@ def top_indices(values: NDArray[Any], k: int) -> Indices:
         >>> top_indices(np.array([0.5, 0.9, 0.5, np.nan, 0.5]), 3).tolist()
         [1, 0, 2]
     """
-    there = np.flatnonzero(~np.isnan(values))
+    candidates = np.flatnonzero(~np.isnan(values))
     rounded = np.round(values, RANK_DECIMALS)
-    if there.size > k:
-        ranked = rounded[there]
-        bar = np.partition(ranked, there.size - k)[there.size - k]
-        above, equal = there[ranked > bar], there[ranked == bar]
-        there = np.sort(np.concatenate([above, equal[: k - above.size]]))
-    return np.asarray(there[np.argsort(-rounded[there], kind="stable")])
+    if candidates.size > k:
+        ranked = rounded[candidates]
+        bar = np.partition(ranked, candidates.size - k)[candidates.size - k]
+        above, equal = candidates[ranked > bar], candidates[ranked == bar]
+        candidates = np.sort(np.concatenate([above, equal[: k - above.size]]))
+    return np.asarray(candidates[np.argsort(-rounded[candidates], kind="stable")])
 
 
 def top_columns(values: NDArray[Any], n: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -147,16 +147,16 @@ def top_columns(values: NDArray[Any], n: int) -> tuple[NDArray[np.int64], NDArra
     room = n - is_above.sum(axis=1, keepdims=True)
     chosen = is_above | (is_equal & (np.cumsum(is_equal, axis=1) <= room))
     columns = np.nonzero(chosen)[1].reshape(values.shape[0], n)
-    kept = np.take_along_axis(values, columns, axis=1)
-    order = np.argsort(-kept, axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(kept, order, axis=1)
+    largest = np.take_along_axis(values, columns, axis=1)
+    order = np.argsort(-largest, axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(largest, order, axis=1)
 
 
 class RunningBest:
     """The k best neurons of several questions, fed in ascending order of index.
 
     Since blocks come in the order of the axis, a later neuron with an equal score ranks behind, and is dropped once
-    k are there.
+    k are found.
     """
 
     def __init__(self, n_questions: int, k: int) -> None:

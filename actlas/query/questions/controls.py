@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
-from actlas.query.blocks import BLOCK_BYTES, StepProgress, language_slices, neuron_blocks, on_host
+from actlas.query.blocks import BLOCK_BYTES, StepProgress, Steps, language_slices, neuron_blocks, on_host
 from actlas.query.choices import Ranking, check_k, chosen_labels, linear_sites
 from actlas.query.keep import Keeper
 from actlas.query.neurons import NeuronAxis, RunningBest
@@ -129,7 +129,7 @@ def _stream(
         is_concept, is_member = (np.hstack(arrays) for arrays in zip(*variants, strict=True))
         stacked[language] = prepare_labels(is_concept, is_member)
     best = {language: RunningBest(prepared.n_concepts, k) for language, prepared in stacked.items()}
-    done = 0
+    steps = Steps(progress, axis.n_neurons)
     for site in axis.sites:
         for block in neuron_blocks(store.cube(checkpoint, site), block_bytes=block_bytes):
             first = int(axis.index_of(site, block.layer, block.start))
@@ -137,7 +137,5 @@ def _stream(
                 values = np.ascontiguousarray(block.values[:, rows[language]])
                 scores = concept_scores(values, prepared, stats=("ap",), backend=backend)
                 best[language].add(first, on_host(scores["ap"]))
-            done += block.values.shape[0]
-            if progress is not None:
-                progress(done, axis.n_neurons, f"{checkpoint} {site} halves")
+            steps.add(block.values.shape[0], f"{checkpoint} {site} halves")
     return best

@@ -49,7 +49,7 @@ class ExpertSets:
         return int(self.neurons.shape[2])
 
     @property
-    def is_there(self) -> NDArray[np.bool_]:
+    def has_experts(self) -> NDArray[np.bool_]:
         """Pairs ``"languages concepts"`` that have experts."""
         return np.asarray(self.neurons[:, :, 0] >= 0)
 
@@ -59,16 +59,16 @@ class ExpertSets:
 
     def frame(self) -> pl.DataFrame:
         """Columns checkpoint, language, concept, rank, site, layer, neuron, ap; one row per expert."""
-        at_language, at_concept = np.nonzero(self.is_there)
-        index = self.neurons[at_language, at_concept].reshape(-1)
+        language_of, concept_of = np.nonzero(self.has_experts)
+        index = self.neurons[language_of, concept_of].reshape(-1)
         return pl.DataFrame(
             {
                 "checkpoint": pl.repeat(self.checkpoint, index.size, dtype=pl.String, eager=True),
-                "language": names_at(self.languages, np.repeat(at_language, self.k)),
-                "concept": names_at(self.concepts, np.repeat(at_concept, self.k)),
-                "rank": pl.Series(np.tile(np.arange(1, self.k + 1), at_language.size), dtype=pl.Int32),
+                "language": names_at(self.languages, np.repeat(language_of, self.k)),
+                "concept": names_at(self.concepts, np.repeat(concept_of, self.k)),
+                "rank": pl.Series(np.tile(np.arange(1, self.k + 1), language_of.size), dtype=pl.Int32),
                 **self.axis.columns(index),
-                "ap": self.ap[at_language, at_concept].reshape(-1),
+                "ap": self.ap[language_of, concept_of].reshape(-1),
             }
         )
 
@@ -130,12 +130,12 @@ def sets_of_rows(
     placed = rows.join(place, on="site", how="left", maintain_order="left")
     index = placed.select(pl.col("start") + pl.col("layer").cast(pl.Int64) * pl.col("width") + pl.col("neuron")).to_series()
     pairs = rows.gather_every(k)
-    at_language = pairs["language"].replace_strict(languages, range(len(languages)), return_dtype=pl.Int64).to_numpy()
-    at_concept = pairs["concept"].replace_strict(concepts, range(len(concepts)), return_dtype=pl.Int64).to_numpy()
+    language_of = pairs["language"].replace_strict(languages, range(len(languages)), return_dtype=pl.Int64).to_numpy()
+    concept_of = pairs["concept"].replace_strict(concepts, range(len(concepts)), return_dtype=pl.Int64).to_numpy()
     shape = (len(languages), len(concepts), k)
     neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan)
-    neurons[at_language, at_concept] = index.to_numpy().reshape(-1, k)
-    ap[at_language, at_concept] = rows["ap"].to_numpy().reshape(-1, k)
+    neurons[language_of, concept_of] = index.to_numpy().reshape(-1, k)
+    ap[language_of, concept_of] = rows["ap"].to_numpy().reshape(-1, k)
     return ExpertSets(checkpoint, axis, tuple(languages), tuple(concepts), neurons, ap)
 
 
@@ -234,21 +234,21 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
 
 def _with_values(store: Store, sets: ExpertSets) -> pl.DataFrame:
     """The table `experts`: with the values that a forced neuron is set to."""
-    at_language, at_concept = np.nonzero(sets.is_there)
+    language_of, concept_of = np.nonzero(sets.has_experts)
     cubes = [store.scores(sets.checkpoint, site) for site in sets.axis.sites]
     columns: dict[str, NDArray[np.float32]] = {}
     for stat in ("median", "p90"):
-        values = np.full((at_language.size, sets.k), np.nan, dtype=np.float32)
+        values = np.full((language_of.size, sets.k), np.nan, dtype=np.float32)
         if all(stat in cube.stats for cube in cubes):
-            for at, (language, concept) in enumerate(zip(at_language, at_concept, strict=True)):
+            for pair, (language, concept) in enumerate(zip(language_of, concept_of, strict=True)):
                 index = sets.neurons[language, concept]
                 for site, cube in enumerate(cubes):
-                    here = sets.axis.site_at(index) == site
-                    if here.any():
+                    is_at_site = sets.axis.site_at(index) == site
+                    if is_at_site.any():
                         # only layers that hold an expert are decoded
-                        layers, row = np.unique(sets.axis.layer_at(index[here]), return_inverse=True)
+                        layers, row = np.unique(sets.axis.layer_at(index[is_at_site]), return_inverse=True)
                         slab = cube.read(stat, sets.languages[language], sets.concepts[concept], layers)
-                        values[at, here] = slab[row, sets.axis.neuron_at(index[here])]
+                        values[pair, is_at_site] = slab[row, sets.axis.neuron_at(index[is_at_site])]
         columns[stat] = values.reshape(-1)
     frame = sets.frame().with_columns(pl.Series(stat, values).fill_nan(None) for stat, values in columns.items())
     return TABLES["experts"].conform(frame)
@@ -272,7 +272,7 @@ def control_experts(
         store: With scores.
         checkpoint: Which.
         k: How many.
-        kind: "random" (drawn anew for each language and concept), or "next".
+        kind: "random" (a draw of its own for each language and concept), or "next".
         skip: For "next": how many best ones are left out.
         seed: For "random".
         languages: None for all.
@@ -294,12 +294,12 @@ def control_experts(
         return _with_values(store, sets).with_columns(pl.col("rank") + skip)
     rng = np.random.default_rng(seed)
     neurons, ap = sets.neurons.copy(), sets.ap.copy()
-    for at, language in enumerate(sets.languages):
+    for row, language in enumerate(sets.languages):
         for first, slab in _ap_slabs(store, checkpoint, sets.axis, language, sets.concepts):
             for offset, values in enumerate(slab):
                 drawn = rng.choice(sets.axis.n_neurons, size=k, replace=False)
-                if sets.is_there[at, first + offset]:
-                    neurons[at, first + offset], ap[at, first + offset] = drawn, values[drawn]
+                if sets.has_experts[row, first + offset]:
+                    neurons[row, first + offset], ap[row, first + offset] = drawn, values[drawn]
     return _with_values(store, dataclasses.replace(sets, neurons=neurons, ap=ap))
 
 
@@ -310,11 +310,11 @@ def expert_mask(sets: ExpertSets) -> pl.DataFrame:
     have word 0 only.
     """
     parts = []
-    for at, concept in enumerate(sets.concepts):
-        languages = np.flatnonzero(sets.is_there[:, at])
+    for column, concept in enumerate(sets.concepts):
+        languages = np.flatnonzero(sets.has_experts[:, column])
         if not languages.size:
             continue
-        index, row = np.unique(sets.neurons[languages, at], return_inverse=True)
+        index, row = np.unique(sets.neurons[languages, column], return_inverse=True)
         row = row.reshape(languages.size, sets.k)
         n_languages = np.bincount(row.reshape(-1), minlength=index.size)
         for word in range(-(-len(sets.languages) // LANGUAGES_PER_WORD)):
@@ -340,16 +340,16 @@ def layer_histogram(sets: ExpertSets) -> pl.DataFrame:
     cell_start = np.concatenate(
         [np.arange(layers) * n + start for start, (layers, n) in zip(axis.starts[:-1], axis.shapes, strict=True)]
     )
-    at_language, at_concept = np.nonzero(sets.is_there)
-    counts = np.zeros((at_language.size, len(cells)), dtype=np.int64)
-    for at, index in enumerate(sets.neurons[at_language, at_concept]):
-        counts[at] = np.bincount(np.searchsorted(cell_start, index, side="right") - 1, minlength=len(cells))
-    n_pairs = at_language.size
+    language_of, concept_of = np.nonzero(sets.has_experts)
+    counts = np.zeros((language_of.size, len(cells)), dtype=np.int64)
+    for pair, index in enumerate(sets.neurons[language_of, concept_of]):
+        counts[pair] = np.bincount(np.searchsorted(cell_start, index, side="right") - 1, minlength=len(cells))
+    n_pairs = language_of.size
     frame = pl.DataFrame(
         {
             "checkpoint": pl.repeat(sets.checkpoint, n_pairs * len(cells), dtype=pl.String, eager=True),
-            "concept": names_at(sets.concepts, np.repeat(at_concept, len(cells))),
-            "language": names_at(sets.languages, np.repeat(at_language, len(cells))),
+            "concept": names_at(sets.concepts, np.repeat(concept_of, len(cells))),
+            "language": names_at(sets.languages, np.repeat(language_of, len(cells))),
             "site": pl.Series([site for site, _, _ in cells] * n_pairs, dtype=pl.String),
             "layer": pl.Series([layer for _, layer, _ in cells] * n_pairs, dtype=pl.Int32),
             "n_experts": counts.reshape(-1),

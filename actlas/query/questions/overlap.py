@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
 from actlas.query.keep import Keeper
-from actlas.query.neurons import NeuronAxis
+from actlas.query.neurons import NeuronAxis, names_at
 from actlas.query.questions.controls import rescored_experts
 from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.schema import TABLES
@@ -25,42 +25,39 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Intersections:
-    """Intersections of the experts of two sets of languages for one concept: all layers, and each.
+    """Sizes of the intersections of the experts of two sets of languages.
 
     Attributes:
-        shared: ``"languages_a languages_b"``.
-        by_layer: ``"layers languages_a languages_b"``.
+        by_layer: ``"concepts layers languages_a languages_b"``.
     """
 
-    shared: Counts
     by_layer: Counts
 
+    @property
+    def shared(self) -> Counts:
+        """All layers together: ``"concepts languages_a languages_b"``."""
+        return np.asarray(self.by_layer.sum(axis=1))
 
-def intersections(a: ExpertSets, b: ExpertSets, concept: int) -> Intersections:
-    """Sizes of the intersections of each language's experts in `a` with each language's in `b`, for one concept.
+
+def intersections(a: ExpertSets, b: ExpertSets) -> Intersections:
+    """Sizes of the intersections of each language's experts in `a` with each language's in `b`, concept by concept.
 
     Languages without experts come out as 0; the caller knows which they are.
     """
-    n_layers, n_languages = a.axis.n_layers, len(a.languages)
-    present = [sets.neurons[:, concept] for sets in (a, b)]
-    index = np.unique(np.concatenate(present))
-    index = index[index >= 0]
-    order = np.argsort(a.axis.layer_at(index), kind="stable")
-    place = np.empty(index.size, dtype=np.int64)
-    place[order] = np.arange(index.size)
-    is_expert = []
-    for neurons in present:
-        matrix = np.zeros((n_languages, index.size), dtype=np.float32)
-        for language, row in enumerate(neurons):
-            if row[0] >= 0:
-                matrix[language, place[np.searchsorted(index, row)]] = 1
-        is_expert.append(matrix)
-    ends = np.cumsum(np.bincount(a.axis.layer_at(index), minlength=n_layers))
-    by_layer = np.zeros((n_layers, n_languages, n_languages), dtype=np.int64)
-    for layer in range(n_layers):
-        part = slice(ends[layer - 1] if layer else 0, ends[layer])
-        by_layer[layer] = np.rint(is_expert[0][:, part] @ is_expert[1][:, part].T)
-    return Intersections(by_layer.sum(axis=0), by_layer)
+    n_layers, n_languages, n_concepts = a.axis.n_layers, len(a.languages), len(a.concepts)
+    by_layer = np.zeros((n_concepts, n_layers, n_languages, n_languages), dtype=np.int64)
+    neurons = a.neurons if a is b else np.concatenate([a.neurons, b.neurons])
+    # in this order the experts of a layer stand together; -1 stays below every neuron
+    keys = np.where(neurons < 0, -1, a.axis.layer_at(neurons) * a.axis.n_neurons + neurons)
+    for concept in range(n_concepts):
+        key, position = np.unique(keys[:, concept], return_inverse=True)
+        is_expert = np.zeros((len(keys), key.size), dtype=np.float32)
+        np.put_along_axis(is_expert, position.reshape(len(keys), -1), 1, axis=1)
+        starts = np.searchsorted(key, np.arange(n_layers + 1) * a.axis.n_neurons)
+        for layer, (start, stop) in enumerate(pairwise(starts.tolist())):
+            part = is_expert[:, start:stop]
+            by_layer[concept, layer] = np.rint(part[:n_languages] @ part[-n_languages:].T)
+    return Intersections(by_layer)
 
 
 def expert_overlap(
@@ -80,7 +77,7 @@ def expert_overlap(
 ) -> pl.DataFrame:
     """Experts shared by every pair of languages, per concept and checkpoint, and the same layer by layer.
 
-    Every pair is there, those that share nothing included: leaving them out would raise the mean. A pair in which a
+    Every pair has a row, those that share nothing included: leaving them out would raise the mean. A pair in which a
     language has no experts for the concept has nulls. With A and B the k experts of two languages among N neurons:
 
     - ``overlap`` = \\|A ∩ B\\| / k, ``jaccard`` = \\|A ∩ B\\| / \\|A ∪ B\\|, ``chance`` = k / N, the overlap of two
@@ -178,91 +175,88 @@ def _overlap_tables(
 
 def overlap_of_sets(sets: ExpertSets, halves: tuple[ExpertSets, ExpertSets] | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Tables `overlap` and `overlap_by_layer` of one checkpoint."""
-    order = sorted(range(len(sets.languages)), key=lambda at: sets.languages[at])
-    pairs = list(combinations(order, 2))
-    a, b = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
-    totals, layers = [], []
-    for concept in range(len(sets.concepts)):
-        grid = intersections(sets, sets, concept)
-        is_there = sets.is_there[a, concept] & sets.is_there[b, concept]
-        ceiling, cross = _half_counts(halves, concept, a, b, sets.axis.n_layers)
-        totals.append(_total_rows(sets, concept, (a, b), grid.shared[a, b], is_there, ceiling.sum(axis=0), cross.sum(axis=0)))
-        layers.append(_layer_rows(sets, concept, (a, b), grid.by_layer, is_there, ceiling, cross))
-    return pl.concat(totals), pl.concat(layers)
+    order = sorted(range(len(sets.languages)), key=lambda position: sets.languages[position])
+    pairs = np.array(list(combinations(order, 2)), dtype=np.int64).reshape(-1, 2).T
+    by_layer = intersections(sets, sets).by_layer
+    ceiling, cross_half = _half_counts(halves, pairs, by_layer.shape[:2])
+    return _total_rows(sets, pairs, by_layer, ceiling, cross_half), _layer_rows(sets, pairs, by_layer, ceiling, cross_half)
 
 
 def _half_counts(
-    halves: tuple[ExpertSets, ExpertSets] | None, concept: int, a: Counts, b: Counts, n_layers: int
+    halves: tuple[ExpertSets, ExpertSets] | None, pairs: Counts, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean sizes ``"layers pairs"`` of same-language and cross-language intersections between the halves; NaN where
-    a half has no experts."""
+    """Mean sizes ``"concepts layers pairs"`` of same-language and cross-language intersections between the halves; NaN where
+    a half has no experts.
+
+    Args:
+        halves: Experts on each half; None leaves everything NaN.
+        pairs: Positions of the two languages of each pair, ``"2 pairs"``.
+        shape: Number of concepts, number of layers.
+    """
+    a, b = pairs
     if halves is None:
-        nothing = np.full((n_layers, a.size), np.nan)
+        nothing = np.full((*shape, a.size), np.nan)
         return nothing, nothing
     first, second = halves
-    grid = intersections(first, second, concept).by_layer.astype(np.float64)
-    same = np.einsum("lii->li", grid)
-    ceiling = (same[:, a] + same[:, b]) / 2
-    cross = (grid[:, a, b] + grid[:, b, a]) / 2
-    is_there = first.is_there[:, concept] & second.is_there[:, concept]
-    missing = ~(is_there[a] & is_there[b])
-    ceiling[:, missing] = cross[:, missing] = np.nan
-    return ceiling, cross
+    counts = intersections(first, second).by_layer.astype(np.float64)
+    same = np.einsum("clii->cli", counts)
+    ceiling = (same[:, :, a] + same[:, :, b]) / 2
+    cross_half = (counts[:, :, a, b] + counts[:, :, b, a]) / 2
+    is_missing = ~_has_experts(pairs, first, second)[:, np.newaxis].repeat(shape[1], axis=1)
+    ceiling[is_missing] = cross_half[is_missing] = np.nan
+    return ceiling, cross_half
 
 
-def _labels(sets: ExpertSets, concept: int, pairs: tuple[Counts, Counts], repeat: int = 1) -> dict[str, pl.Series]:
-    names = pl.Series(sets.languages, dtype=pl.String)
-    a, b = (names.gather(np.tile(side, repeat).astype(np.uint32)) for side in pairs)
-    n_rows = len(a)
+def _has_experts(pairs: Counts, *sets: ExpertSets) -> NDArray[np.bool_]:
+    """Whether both languages of a pair have experts, in all of the sets: ``"concepts pairs"``."""
+    has_experts = np.logical_and.reduce([one.has_experts for one in sets])
+    return np.asarray((has_experts[pairs[0]] & has_experts[pairs[1]]).T)
+
+
+def _labels(sets: ExpertSets, pairs: Counts, n_layers: int = 1) -> dict[str, pl.Series]:
+    """Columns that say what a row is about: concept by concept, in it layer by layer, in it pair by pair."""
+    n_concepts, n_pairs = len(sets.concepts), pairs.shape[1]
+    n_rows = n_concepts * n_layers * n_pairs
     return {
         "checkpoint": pl.repeat(sets.checkpoint, n_rows, dtype=pl.String, eager=True),
-        "concept": pl.repeat(sets.concepts[concept], n_rows, dtype=pl.String, eager=True),
-        "language_a": a,
-        "language_b": b,
+        "concept": names_at(sets.concepts, np.repeat(np.arange(n_concepts), n_layers * n_pairs)),
+        "language_a": names_at(sets.languages, np.tile(pairs[0], n_concepts * n_layers)),
+        "language_b": names_at(sets.languages, np.tile(pairs[1], n_concepts * n_layers)),
         "k": pl.repeat(sets.k, n_rows, dtype=pl.Int32, eager=True),
     }
 
 
-def _nulled(name: str, columns: dict[str, NDArray[np.float64]]) -> pl.DataFrame:
-    return pl.DataFrame(columns).fill_nan(None).cast({column: TABLES[name].columns[column] for column in columns})
+def _with_nulls(columns: dict[str, NDArray[np.float64]]) -> dict[str, pl.Series]:
+    return {name: pl.Series(name, values.reshape(-1)).fill_nan(None) for name, values in columns.items()}
 
 
 def _total_rows(
-    sets: ExpertSets,
-    concept: int,
-    pairs: tuple[Counts, Counts],
-    shared: Counts,
-    is_there: NDArray[np.bool_],
-    ceiling: NDArray[np.float64],
-    cross: NDArray[np.float64],
+    sets: ExpertSets, pairs: Counts, by_layer: Counts, ceiling: NDArray[np.float64], cross_half: NDArray[np.float64]
 ) -> pl.DataFrame:
+    """Table `overlap`; counts are ``"concepts layers pairs"``, those of `by_layer` over all languages."""
     k, n_neurons = sets.k, sets.axis.n_neurons
-    known = np.where(is_there, shared, np.nan)
+    shared = np.where(_has_experts(pairs, sets), by_layer.sum(axis=1)[:, pairs[0], pairs[1]], np.nan)
     numbers = {
-        "shared": known,
-        "overlap": known / k,
-        "jaccard": known / (2 * k - known),
-        "chance": np.full(known.size, k / n_neurons),
-        "ceiling": ceiling / k,
-        "cross_half": cross / k,
+        "shared": shared,
+        "overlap": shared / k,
+        "jaccard": shared / (2 * k - shared),
+        "chance": np.full(shared.shape, k / n_neurons),
+        "ceiling": ceiling.sum(axis=1) / k,
+        "cross_half": cross_half.sum(axis=1) / k,
     }
-    frame = pl.DataFrame(_labels(sets, concept, pairs)).hstack(_nulled("overlap", numbers))
+    frame = pl.DataFrame({**_labels(sets, pairs), **_with_nulls(numbers)})
     return TABLES["overlap"].conform(frame.with_columns(pl.lit(n_neurons).alias("n_neurons")))
 
 
 def _layer_rows(
-    sets: ExpertSets,
-    concept: int,
-    pairs: tuple[Counts, Counts],
-    by_layer: Counts,
-    is_there: NDArray[np.bool_],
-    ceiling: NDArray[np.float64],
-    cross: NDArray[np.float64],
+    sets: ExpertSets, pairs: Counts, by_layer: Counts, ceiling: NDArray[np.float64], cross_half: NDArray[np.float64]
 ) -> pl.DataFrame:
+    """Table `overlap_by_layer`; counts as in `_total_rows`."""
     k, sizes = sets.k, sets.axis.layer_sizes()[:, np.newaxis]
-    own = np.einsum("lii->li", by_layer)
-    n_a, n_b = (np.where(is_there, own[:, side], np.nan) for side in pairs)
-    shared = np.where(is_there, by_layer[:, pairs[0], pairs[1]], np.nan)
+    has_experts = _has_experts(pairs, sets)[:, np.newaxis]
+    own = np.einsum("clii->cli", by_layer)
+    n_a, n_b = (np.where(has_experts, own[:, :, side], np.nan) for side in pairs)
+    shared = np.where(has_experts, by_layer[:, :, pairs[0], pairs[1]], np.nan)
     union = n_a + n_b - shared
     numbers = {
         "shared": shared,
@@ -270,20 +264,17 @@ def _layer_rows(
         "jaccard": np.divide(shared, union, out=np.full_like(shared, np.nan), where=union > 0),
         "chance": n_a * n_b / np.maximum(sizes, 1) / k,
         "ceiling": ceiling / k,
-        "cross_half": cross / k,
+        "cross_half": cross_half / k,
         "n_a": n_a,
         "n_b": n_b,
     }
-    n_layers, n_pairs = shared.shape
-    frame = pl.DataFrame(_labels(sets, concept, pairs, repeat=n_layers)).hstack(
-        _nulled("overlap_by_layer", {name: values.reshape(-1) for name, values in numbers.items()})
-    )
-    return TABLES["overlap_by_layer"].conform(
-        frame.with_columns(
-            pl.Series("layer", np.repeat(np.arange(n_layers), n_pairs)),
-            pl.Series("n_neurons", np.repeat(sizes[:, 0], n_pairs)),
-        )
-    )
+    n_concepts, n_layers, n_pairs = shared.shape
+    places = {
+        "layer": pl.Series(np.tile(np.repeat(np.arange(n_layers), n_pairs), n_concepts)),
+        "n_neurons": pl.Series(np.tile(np.repeat(sizes[:, 0], n_pairs), n_concepts)),
+    }
+    frame = pl.DataFrame({**_labels(sets, pairs, n_layers), **places, **_with_nulls(numbers)})
+    return TABLES["overlap_by_layer"].conform(frame)
 
 
 def overlap_controls(
@@ -381,17 +372,15 @@ def other_concept_overlap(sets: ExpertSets) -> float | None:
     Counted neuron by neuron: a neuron that is an expert for m concepts in one language and n in another is shared by
     m n pairs of concepts.
     """
-    n_languages, n_concepts, _ = sets.neurons.shape
+    n_languages = len(sets.languages)
     kinds = np.zeros((n_languages, sets.axis.n_neurons), dtype=np.int32)
     for language in range(n_languages):
-        there = sets.neurons[language][sets.is_there[language]]
-        kinds[language] = np.bincount(there.reshape(-1), minlength=sets.axis.n_neurons)
-    same = sum(
-        (intersections(sets, sets, concept).shared for concept in range(n_concepts)), np.zeros((n_languages,) * 2, np.int64)
-    )
+        index = sets.neurons[language][sets.has_experts[language]]
+        kinds[language] = np.bincount(index.reshape(-1), minlength=sets.axis.n_neurons)
+    same = intersections(sets, sets).shared.sum(axis=0)
     shared = n_pairs = 0
     for a, b in combinations(range(n_languages), 2):
-        both = sets.is_there[a] & sets.is_there[b]
-        n_pairs += int(sets.is_there[a].sum()) * int(sets.is_there[b].sum()) - int(both.sum())
+        both = sets.has_experts[a] & sets.has_experts[b]
+        n_pairs += int(sets.has_experts[a].sum()) * int(sets.has_experts[b].sum()) - int(both.sum())
         shared += int(kinds[a].astype(np.int64) @ kinds[b]) - int(same[a, b])
     return shared / (n_pairs * sets.k) if n_pairs else None

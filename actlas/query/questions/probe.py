@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import StepProgress
+from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import chosen_checkpoints
 from actlas.query.keep import Keeper
 from actlas.query.schema import TABLES
@@ -86,18 +86,18 @@ def train_probes(
     )
     with Keeper(store, keep, replace) as keeper:
         parts = {name: keeper.find("probe", name, settings.to_json()) for name in names}
-        wanted = {name: _cubes(store, name, sites) for name in names if parts[name] is None}
-        if not any(wanted.values()) and not any(parts.values()):
+        cubes = {name: _cubes(store, name, sites) for name in names if parts[name] is None}
+        if not any(cubes.values()) and not any(parts.values()):
             raise QueryError(
                 f"{store.path} has no sampled token vectors; extract with tokens kept (actlas extract --tokens-per-text 4)"
             )
-        steps = _Steps(progress, sum(cube.shape[0] for cubes in wanted.values() for cube in cubes) * len(settings.seeds))
+        steps = Steps(progress, sum(cube.shape[0] for own in cubes.values() for cube in own) * len(settings.seeds))
         answers = [TABLES["probe"].empty()]
         for name, part in parts.items():
             if part is not None:
                 answers.append(TABLES["probe"].conform(part.scan().collect()))
                 continue
-            rows = [row for cube in wanted[name] for row in _probes(cube, settings, steps)]
+            rows = [row for cube in cubes[name] for row in _probes(cube, settings, steps)]
             answers.append(pl.DataFrame(rows, schema=dict(TABLES["probe"].columns), orient="row"))
             if rows:
                 keeper.put(name, {"probe": answers[-1]}, settings.to_json())
@@ -121,26 +121,12 @@ class ProbeSettings:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
-@dataclass
-class _Steps:
-    """Tells how many probes are done."""
-
-    progress: StepProgress | None
-    total: int
-    done: int = 0
-
-    def add(self, n: int, what: str) -> None:
-        self.done += n
-        if self.progress is not None:
-            self.progress(self.done, self.total, what)
-
-
 def _cubes(store: Store, checkpoint: str, sites: Sequence[str] | None) -> list[TokenCube]:
     chosen = store.checkpoint(checkpoint)["token_cubes"] if sites is None else sites
     return [store.token_cube(checkpoint, site) for site in chosen]
 
 
-def _probes(cube: TokenCube, settings: ProbeSettings, steps: _Steps) -> Iterator[tuple[Any, ...]]:
+def _probes(cube: TokenCube, settings: ProbeSettings, steps: Steps) -> Iterator[tuple[Any, ...]]:
     """Rows of table `probe` of one checkpoint and site."""
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; scikit-learn brings it

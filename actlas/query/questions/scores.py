@@ -10,16 +10,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.errors import QueryError, ScoresNotFound
+from actlas.errors import QueryError
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import BLOCK_BYTES, StepProgress, language_slices, neuron_blocks, on_host
+from actlas.query.blocks import BLOCK_BYTES, StepProgress, Steps, language_slices, neuron_blocks, on_host
 from actlas.query.choices import chosen_checkpoints
 from actlas.query.questions.state_scores import exactness_of, score_states, stats_of_states
 from actlas.store import layout
 from actlas.store.corpus.text_sets import has_answer
 from actlas.store.cube import Cube
+from actlas.store.store import Store
 from actlas.store.write.score_writer import ScoreWriter
 
 
@@ -52,12 +53,12 @@ def score_neurons(
         backend: Of the kernels: "auto", "cpu", "gpu" or "reference". Nothing is left to choose where there are states.
         overwrite: Replace scores made with other settings instead of refusing.
         block_bytes: Values in memory at a time.
-        progress: Told after every block.
+        progress: Called after every block.
 
     Returns:
         One row per cube: checkpoint, site, n_layers, n_neurons, n_languages, n_concepts, n_null (pairs of a language
-        and a concept without positives or without negatives, whose scores are null), n_scored (layers scored now;
-        the others were there).
+        and a concept without positives or without negatives, whose scores are null), n_scored (layers scored by this call;
+        the others were complete).
 
     Raises:
         ReadOnlyStore: If the store is open with mode "r".
@@ -65,54 +66,38 @@ def score_neurons(
         CheckpointNotFound, CubeNotFound: If one named is not there.
         QueryError: If states cannot answer a statistic that is not a default one, or were kept with another threshold.
 
+    Source: Suau et al. 2022, section 4.1, for average precision; docs/kernels.md defines every statistic.
+
     Example:
-        >>> score_neurons("run.actlas", sites=["mlp_pre"], stats=("ap", "median"))  # doctest: +SKIP
+        >>> from actlas.testing import planted_store
+        >>> path = planted_store(folder / "own.actlas")
+        >>> scored = score_neurons(path, checkpoints=["planted-step64"], stats=("ap", "median"))
+        >>> scored.select("site", "n_layers", "n_neurons", "n_null").rows()
+        [('attn_out', 2, 24, 1), ('mlp_hidden', 2, 40, 1), ('mlp_pre', 2, 40, 1)]
     """
     store = as_atlas(store, "a")
-    cubes = _wanted_cubes(store, checkpoints, sites)
-    total = sum(np.prod(store.shape(*cube), dtype=int) for cube in cubes)
+    cubes = _chosen_cubes(store, checkpoints, sites)
+    steps = Steps(progress, sum(int(np.prod(store.shape(*cube))) for cube in cubes))
     n_null = int(_null_pairs(store).sum())
-    rows, done = [], 0
+    rows = []
     for checkpoint, site in cubes:
         settings = _settings(store, checkpoint, site, stats, threshold, backend)
         n_layers, n_neurons = store.shape(checkpoint, site)
         n_scored = 0
-        if overwrite or not _are_there(store, checkpoint, site, settings):
-            with store.score_writer(
-                checkpoint,
-                site,
-                stats=settings["stats"],
-                languages=store.corpus.languages,
-                concepts=store.corpus.concepts,
-                settings=settings,
-                overwrite=overwrite,
-            ) as writer:
-                n_scored = len(writer.pending_layers())
-                done += (n_layers - n_scored) * n_neurons
-                tell = _counting(progress, done, total)
-                if "sources" in settings:
-                    assert store.recipe.states is not None  # only then are there states to have sources
-                    score_states(store, store.states(checkpoint, site), writer, store.recipe.states, tell)
-                else:
-                    _score_cube(store, store.cube(checkpoint, site), writer, block_bytes, settings, tell)
-                writer.finish()
-                done += n_scored * n_neurons
-        else:
-            done += n_layers * n_neurons
-            if progress is not None:
-                progress(done, total, f"{checkpoint} {site}")
-        rows.append(
-            (checkpoint, site, n_layers, n_neurons, len(store.corpus.languages), len(store.corpus.concepts), n_null, n_scored)
-        )
+        if overwrite or not _are_complete(store, checkpoint, site, settings):
+            n_scored = _score_site(store, checkpoint, site, settings, steps, overwrite=overwrite, block_bytes=block_bytes)
+        steps.add((n_layers - n_scored) * n_neurons, f"{checkpoint} {site}")
+        n_labels = (len(store.corpus.languages), len(store.corpus.concepts), n_null)
+        rows.append((checkpoint, site, n_layers, n_neurons, *n_labels, n_scored))
     columns = ["checkpoint", "site", "n_layers", "n_neurons", "n_languages", "n_concepts", "n_null", "n_scored"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def _wanted_cubes(store: Atlas, checkpoints: Sequence[str] | None, sites: Sequence[str] | None) -> list[tuple[str, str]]:
+def _chosen_cubes(store: Store, checkpoints: Sequence[str] | None, sites: Sequence[str] | None) -> list[tuple[str, str]]:
     cubes = []
     for checkpoint in chosen_checkpoints(store, checkpoints):
-        there = [*store.sites(checkpoint), *store.state_sites(checkpoint)]
-        for site in there if sites is None else sites:
+        existing = [*store.sites(checkpoint), *store.state_sites(checkpoint)]
+        for site in existing if sites is None else sites:
             store.shape(checkpoint, site)
             cubes.append((checkpoint, site))
     if not cubes:
@@ -122,8 +107,33 @@ def _wanted_cubes(store: Atlas, checkpoints: Sequence[str] | None, sites: Sequen
     return cubes
 
 
+def _score_site(
+    store: Store,
+    checkpoint: str,
+    site: str,
+    settings: dict[str, Any],
+    steps: Steps,
+    *,
+    overwrite: bool,
+    block_bytes: int,
+) -> int:
+    """Score the layers of a site that are not scored yet; how many that were."""
+    labels = {"languages": store.corpus.languages, "concepts": store.corpus.concepts}
+    with store.score_writer(
+        checkpoint, site, stats=settings["stats"], **labels, settings=settings, overwrite=overwrite
+    ) as writer:
+        n_scored = len(writer.pending_layers())
+        if "sources" in settings:
+            assert store.recipe.states is not None  # only then are there states to have sources
+            score_states(store, store.states(checkpoint, site), writer, store.recipe.states, steps.add)
+        else:
+            _score_cube(store, store.cube(checkpoint, site), writer, block_bytes, settings, steps.add)
+        writer.finish()
+    return n_scored
+
+
 def _settings(
-    store: Atlas, checkpoint: str, site: str, stats: Sequence[str], threshold: float | None, backend: str
+    store: Store, checkpoint: str, site: str, stats: Sequence[str], threshold: float | None, backend: str
 ) -> dict[str, Any]:
     settings = {
         "threshold": threshold or 0.0,
@@ -140,42 +150,33 @@ def _settings(
             f"states of {site} count values above {rules.threshold:g} as active, and what is above {threshold:g} can not be told "
             "from them; leave the threshold out"
         )
-    kept = stats_of_states(rules, stats, is_default=tuple(stats) == DEFAULT_STATS)
-    exactness = exactness_of(rules, kept, store.recipe.dtype)
-    return {**settings, "threshold": rules.threshold, "stats": list(kept), "backend": "states", "sources": exactness}
+    answered = stats_of_states(rules, stats, is_default=tuple(stats) == DEFAULT_STATS)
+    exactness = exactness_of(rules, answered, store.recipe.dtype)
+    return {**settings, "threshold": rules.threshold, "stats": list(answered), "backend": "states", "sources": exactness}
 
 
-def _are_there(store: Atlas, checkpoint: str, site: str, settings: dict[str, Any]) -> bool:
+def _are_complete(store: Store, checkpoint: str, site: str, settings: dict[str, Any]) -> bool:
     """Whether scores are complete and made with the same settings; another version of a package is no reason to
     compute them again."""
-    try:
-        there = store.scores(checkpoint, site)
-    except ScoresNotFound:
+    record = store.score_record(checkpoint, site)
+    if record is None:
         return False
-    same = {**there.settings, "versions": None} == {**settings, "versions": None}
-    return same and there.concepts == store.corpus.concepts and there.languages == store.corpus.languages
+    same = {**record.settings, "versions": None} == {**settings, "versions": None}
+    return same and record.concepts == store.corpus.concepts and record.languages == store.corpus.languages
 
 
-def _counting(progress: StepProgress | None, before: int, total: int) -> Callable[[int, str], None]:
-    def tell(done: int, what: str) -> None:
-        if progress is not None:
-            progress(before + done, total, what)
-
-    return tell
-
-
-def _null_pairs(store: Atlas) -> NDArray[np.bool_]:
+def _null_pairs(store: Store) -> NDArray[np.bool_]:
     """Pairs ``"languages concepts"`` without a positive or without a negative text."""
     return np.array([~has_answer(*store.corpus.concept_matrix(language)) for language in store.corpus.languages])
 
 
 def _score_cube(
-    store: Atlas,
+    store: Store,
     cube: Cube,
     writer: ScoreWriter,
     block_bytes: int,
     settings: dict[str, Any],
-    tell: Callable[[int, str], None],
+    finish: Callable[[int, str], None],
 ) -> None:
     from actlas.kernels import concept_scores, prepare_labels
 
@@ -188,11 +189,10 @@ def _score_cube(
     _, n_neurons, _ = cube.shape
     shape = (len(corpus.languages), len(corpus.concepts), n_neurons)
     layer_scores: dict[str, NDArray[Any]] = {}
-    done = 0
     for block in neuron_blocks(cube, writer.pending_layers(), block_bytes=block_bytes):
         if block.start == 0:
             layer_scores = {stat: np.full(shape, np.nan, layout.score_dtype(stat)) for stat in writer.stats}
-        for at, language in enumerate(corpus.languages):
+        for row, language in enumerate(corpus.languages):
             scores = concept_scores(
                 np.ascontiguousarray(block.values[:, rows[language]]),
                 labels[language],
@@ -201,8 +201,7 @@ def _score_cube(
                 backend=settings["backend"],
             )
             for stat, values in scores.items():
-                layer_scores[stat][at, :, block.neurons] = on_host(values).T
-        done += block.values.shape[0]
+                layer_scores[stat][row, :, block.neurons] = on_host(values).T
         if block.neurons.stop == n_neurons:
             writer.write_layer(block.layer, layer_scores)
-        tell(done, f"{cube.checkpoint} {cube.site}")
+        finish(block.values.shape[0], f"{cube.checkpoint} {cube.site}")

@@ -11,7 +11,7 @@ import polars as pl
 
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import BLOCK_BYTES, NeuronBlock, StepProgress, neuron_blocks
+from actlas.query.blocks import BLOCK_BYTES, NeuronBlock, StepProgress, Steps, neuron_blocks
 from actlas.query.choices import chosen_checkpoints
 from actlas.query.keep import Keeper, KeptPart, part_with
 from actlas.query.neurons import check_neuron, top_columns
@@ -63,7 +63,7 @@ def top_texts(
     names, sites = chosen_checkpoints(store, checkpoints), sorted(set(sites))
     parts = {(name, site): _kept_site(store, name, site, n) for name in names for site in sites}
     n_neurons = sum(int(np.prod(store.shape(*cube))) for cube, part in parts.items() if part is None)
-    done, answers = 0, [TABLES["top_texts"].empty()]
+    steps, answers = Steps(progress, n_neurons), [TABLES["top_texts"].empty()]
     with Keeper(store, keep) as keeper:
         for name in names:
             computed = {}
@@ -76,9 +76,7 @@ def top_texts(
                 frames = []
                 for block in neuron_blocks(cube, block_bytes=block_bytes):
                     frames.append(_best_of_block(cube, block, n))
-                    done += block.values.shape[0]
-                    if progress is not None:
-                        progress(done, n_neurons, f"{name} {site}")
+                    steps.add(block.values.shape[0], f"{name} {site}")
                 computed[site] = pl.concat(frames)
                 answers.append(computed[site])
             if computed:
@@ -161,9 +159,9 @@ def neuron_texts(store: Atlas | str | Path, checkpoint: str, site: str, layer: i
     """
     store = as_atlas(store)
     check_neuron(store, checkpoint, site, layer, neuron)
-    kept = _kept_site(store, checkpoint, site, n)
-    if kept is not None:
-        rows = kept.filter(pl.col("layer") == layer, pl.col("neuron") == neuron, pl.col("rank") <= n)
+    site_rows = _kept_site(store, checkpoint, site, n)
+    if site_rows is not None:
+        rows = site_rows.filter(pl.col("layer") == layer, pl.col("neuron") == neuron, pl.col("rank") <= n)
         best = rows.sort("rank").select("text_id", "value").collect()
     else:
         cube = store.cube(checkpoint, site)

@@ -160,8 +160,8 @@ def _kept_by_checkpoint(keeper: Keeper, name: str, checkpoints: Sequence[str], r
 
 def _expert_counts(sets: ExpertSets, concept: int) -> NDArray[np.int64]:
     """Languages in which each neuron of the axis is an expert for a concept."""
-    there = sets.neurons[sets.is_there[:, concept], concept]
-    return np.bincount(there.reshape(-1), minlength=sets.axis.n_neurons)
+    index = sets.neurons[sets.has_experts[:, concept], concept]
+    return np.bincount(index.reshape(-1), minlength=sets.axis.n_neurons)
 
 
 def _ever_shared(sets: Sequence[ExpertSets], min_languages: int) -> list[NDArray[np.int64]]:
@@ -192,12 +192,12 @@ def _followed_rows(store: Store, sets: ExpertSets, followed: Sequence[NDArray[np
         if not index.size:
             continue
         ap = np.full((len(sets.languages), index.size), np.nan)
-        for at, cube in enumerate(cubes):
-            here = sets.axis.site_at(index) == at
-            if here.any():
-                layers, row = np.unique(sets.axis.layer_at(index[here]), return_inverse=True)
+        for position, cube in enumerate(cubes):
+            is_at_site = sets.axis.site_at(index) == position
+            if is_at_site.any():
+                layers, row = np.unique(sets.axis.layer_at(index[is_at_site]), return_inverse=True)
                 slab = cube.read("ap", sets.languages, sets.concepts[concept], layers)
-                ap[:, here] = slab[:, row, sets.axis.neuron_at(index[here])]
+                ap[:, is_at_site] = slab[:, row, sets.axis.neuron_at(index[is_at_site])]
         ap = ap[~np.isnan(ap).any(axis=1)]
         columns: dict[str, Any] = {
             **sets.axis.columns(index),
@@ -290,7 +290,7 @@ def rank_stability(
 def _stability_rows(experts: ExpertSets, previous: ExpertSets | None, last: ExpertSets, step: int | None) -> pl.DataFrame:
     """Table `rank_stability` of one checkpoint."""
     rows = []
-    for language, concept in np.argwhere(experts.is_there):
+    for language, concept in np.argwhere(experts.has_experts):
         own = experts.neurons[language, concept]
         shares = [
             None if other is None else np.isin(own, other.neurons[language, concept]).sum() / experts.k

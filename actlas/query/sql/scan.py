@@ -110,9 +110,9 @@ def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasErro
         columns = list(grid.schema) if with_columns is None else with_columns
         if n_rows == 0:
             return
-        wanted = grid.n_rows(box)
-        if wanted > max_rows and (n_rows is None or n_rows > max_rows):
-            error = QueryError(_too_many(grid, wanted, max_rows))
+        n_wanted = grid.n_rows(box)
+        if n_wanted > max_rows and (n_rows is None or n_rows > max_rows):
+            error = QueryError(_too_many(grid, n_wanted, max_rows))
             if refusals is not None:
                 refusals.append(error)
             raise error
@@ -131,12 +131,12 @@ def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasErro
     return register_io_source(source, schema=grid.schema, is_pure=True)
 
 
-def _too_many(grid: Grid, wanted: int, max_rows: int) -> str:
+def _too_many(grid: Grid, n_wanted: int, max_rows: int) -> str:
     bounds = "checkpoint = '...' AND site = '...' AND layer = 7 AND neuron IN (1, 2, 3)"
     if grid.name == "scores":
         bounds = "checkpoint = '...' AND concept = '...' AND language = '...'"
     return (
-        f"this query would read {wanted:,} rows of {grid.name}, the limit is {max_rows:,}; bound it by constants: {bounds}. "
+        f"this query would read {n_wanted:,} rows of {grid.name}, the limit is {max_rows:,}; bound it by constants: {bounds}. "
         "Keys of a JOIN or of IN (SELECT ...) bound nothing; a list does: "
         "SET VARIABLE keys = (SELECT list(DISTINCT neuron) FROM ...); SELECT ... WHERE neuron IN getvariable('keys')"
     )
@@ -257,10 +257,11 @@ class ScoreGrid:
         return sum(sizes) * box["language"].size * box["concept"].size
 
     def batches(self, box: Box, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        languages = [self.languages[at] for at in box["language"]]
+        asked = [self.concepts[position] for position in box["concept"]]
+        languages = [self.languages[position] for position in box["language"]]
         for checkpoint, site, layers, neurons in _cubes_in(self.cubes, box):
             scores = self.store.scores(checkpoint, site)
-            concepts = [self.concepts[at] for at in box["concept"] if self.concepts[at] in scores.concepts]
+            concepts = [name for name in asked if name in scores.concepts]
             slab = layers.size * neurons.size
             per_batch = max(1, _BATCH_ROWS // max(1, slab))
             for language in (language for language in languages if language in scores.languages):

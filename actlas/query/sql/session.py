@@ -51,14 +51,14 @@ class Macro:
 @cache
 def macros() -> Mapping[str, Macro]:
     """The macros that every store has, by name."""
-    found = {}
+    by_name = {}
     for file in sorted((Path(__file__).parent / "macros").glob("*.sql")):
         text, name = file.read_text(encoding="utf-8"), file.stem
         header = _HEADER.match(text)
         assert header is not None, f"{file.name} needs a header line and a reads line"
         reads = tuple(part.strip() for part in header["reads"].split(","))
-        found[name] = Macro(name, header["call"], header["about"], reads, text[header.end() :])
-    return found
+        by_name[name] = Macro(name, header["call"], header["about"], reads, text[header.end() :])
+    return by_name
 
 
 #: Sessions to close before the interpreter goes: DuckDB's binding prints a page of warnings about a connection that outlives it.
@@ -249,5 +249,5 @@ def _identifier(name: str) -> str:
 
 def _first_lines(error: Exception) -> str:
     lines: Iterator[str] = (line.strip() for line in str(error).splitlines())
-    kept = [line for line in lines if line and not line.startswith(("^", "LINE"))]
-    return re.sub(r"^\w+ Error: ", "", " ".join(kept[:2]))
+    telling = [line for line in lines if line and not line.startswith(("^", "LINE"))]
+    return re.sub(r"^\w+ Error: ", "", " ".join(telling[:2]))

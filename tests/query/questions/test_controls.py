@@ -42,7 +42,7 @@ def test_labels_of_all_variants_are_prepared_once_per_language(scored: Atlas, mo
 
     make, plans, blocks = Plan.of.__func__, [], []  # type: ignore[attr-defined]
     monkeypatch.setattr(Plan, "of", classmethod(lambda *args, **kwargs: plans.append(1) or make(*args, **kwargs)))
-    rescored_experts(scored, CHECKPOINT, k=5, progress=lambda *args: blocks.append(1))
+    rescored_experts(Keeper(scored), CHECKPOINT, Ranking(5), progress=lambda *args: blocks.append(1))
     assert len(blocks) > 1
     assert len(plans) <= len(scored.corpus.languages) + 1  # one more where the loops are compiled now
 

@@ -98,9 +98,9 @@ AXIS = NeuronAxis(("a", "b"), ((2, 5), (3, 4)))
 
 def test_intersections_of_small_sets() -> None:
     sets = sets_of({"q": [[0, 6, 21]], "p": [[6, 0, 7]], "r": [[20, 19, 18]], "s": [[]]}, AXIS)
-    grid = intersections(sets, sets, 0)
-    assert grid.shared.tolist() == [[3, 2, 0, 0], [2, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
-    assert grid.by_layer[:, 0, 1].tolist() == [1, 1, 0]
+    sizes = intersections(sets, sets)
+    assert sizes.shared[0].tolist() == [[3, 2, 0, 0], [2, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
+    assert sizes.by_layer[0, :, 0, 1].tolist() == [1, 1, 0]
     total, layers = overlap_of_sets(sets, None)
     assert total.select("language_a", "language_b", "shared").rows() == [
         ("p", "q", 2), ("p", "r", 0), ("p", "s", None), ("q", "r", 0), ("q", "s", None), ("r", "s", None),
