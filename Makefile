@@ -14,7 +14,7 @@ VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: venv demo test check bench bench-peers docs audit check-install torture test-vllm bench-vllm clean
+.PHONY: venv demo test check coverage bench bench-peers docs audit check-install torture test-vllm bench-vllm clean
 
 venv: $(STAMP)
 
@@ -29,14 +29,27 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/python -m actlas demo --out demo-out
 
+# Tests run in two processes, which halves the time; make test WORKERS=0 runs them in one.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
 test: venv
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
+	@$(MAKE) --no-print-directory coverage
+
+# Counting lines doubles the time of Python code, so it is done for the folders whose own tests are quick.
+COVERED := store query report cli
+
+coverage: venv
+	@$(PYTEST) -m "not slow" --cov-report= $(COVERED:%=--cov=actlas.%) $(COVERED:%=tests/%) > $(VENV)/coverage.log 2>&1 \
+		|| { cat $(VENV)/coverage.log; exit 1; }
+	@echo "coverage of $(COVERED) by their own tests: $$($(BIN)/coverage report --format=total)%"
 
 # What benchmarks compare with and tests do not need.
 BENCH_STAMP := $(VENV)/.bench

@@ -17,7 +17,7 @@ def table(name: str) -> str:
     Raises:
         KeyError: If no table has that name.
     """
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{name.removesuffix('_brief')}.json"
     if not path.is_file():
         return f"Not measured yet: `{path.name}` is missing."
     result = json.loads(path.read_text())
@@ -38,6 +38,31 @@ def _store(result: Mapping[str, Any]) -> str:
         for row in result["rows"]
     ]
     return markdown(("codec", "what", "peer", "speed / peer's", "compression"), rows)
+
+
+_CELL = ("n_texts", "n_concepts", "dtype", "shape", "prevalence")
+#: Rows of the short tables in the README: 4,000 texts are the size of a language, lz4 is the default codec.
+_BRIEF_KERNELS = (
+    (4000, 20, "float16", "gaussian", 0.05),
+    (4000, 1, "float16", "gaussian", 0.05),
+    (4000, 200, "float16", "gaussian", 0.05),
+)
+_BRIEF_STORE = ("write, text-major in memory", "read everything", "read one neuron")
+
+
+def _kernels_brief(result: Mapping[str, Any]) -> str:
+    rows = []
+    for wanted in _BRIEF_KERNELS:
+        row = next(row for row in result["rows"] if tuple(row[name] for name in _CELL) == wanted)
+        ratios = row["peer_over_actlas"]
+        peers = (spread(ratios[name], digits) for name, digits in (("scikit-learn loop", 0), (row["best_torch"], 1)))
+        rows.append((row["n_texts"], row["n_concepts"], f"{row['ns_per_cell']['actlas']:.2f}", *peers))
+    return markdown(("texts", "concepts", "ns per value and concept", "scikit-learn loop / ours", "best torch / ours"), rows)
+
+
+def _store_brief(result: Mapping[str, Any]) -> str:
+    rows = [row for row in result["rows"] if row["codec"] == "lz4" and row["what"] in _BRIEF_STORE]
+    return _store({"rows": rows})
 
 
 def _extract(result: Mapping[str, Any]) -> str:
@@ -88,7 +113,9 @@ def _vllm_parity(result: Mapping[str, Any]) -> str:
 
 
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "kernels_brief": _kernels_brief,
     "store": _store,
+    "store_brief": _store_brief,
     "extract": _extract,
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,

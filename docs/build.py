@@ -27,7 +27,7 @@ TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: Documents with recorded commands -> whether they run in the checkout, whose demo-out they use, or in an empty folder.
 RECORDED = {"README.md": True, "docs/tutorial.md": False}
 PICTURE = "docs/figures/report.png"
-TABLED = ("README.md", "docs/kernels.md", "docs/extraction.md", "docs/decisions/0011-avx512.md")
+TABLED = ("README.md", "docs/benchmarks.md", "docs/kernels.md", "docs/extraction.md", "docs/decisions/0011-avx512.md")
 
 
 def environment() -> dict[str, str]:
@@ -86,15 +86,18 @@ def reference() -> None:
 
 
 def picture() -> None:
-    """The head of the demo's report as a picture, drawn by Chromium without a screen and without a network."""
+    """Headings and the first two figures of the demo's report, drawn by Chromium without a screen and without a network."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     report = ROOT / "demo-out" / "report.html"
     if browser is None or not report.is_file():
         raise SystemExit("the picture needs Chromium and demo-out/report.html: make demo")
-    with tempfile.TemporaryDirectory() as profile:
+    hidden = "p, ul, details, section:nth-of-type(n+3) { display: none } h2 { margin-top: 1rem } main { padding-top: 1rem }"
+    with tempfile.TemporaryDirectory() as folder:
+        shown = Path(folder) / "report.html"
+        shown.write_text(report.read_text().replace("</style>", f"{hidden}</style>"))
         quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
-        quiet += ["--disable-sync", "--disable-quic", "--hide-scrollbars", "--no-sandbox", f"--user-data-dir={profile}"]
-        drawn = [f"--screenshot={ROOT / PICTURE}", "--window-size=960,1120", report.as_uri()]
+        quiet += ["--disable-sync", "--disable-quic", "--hide-scrollbars", "--no-sandbox", f"--user-data-dir={folder}/profile"]
+        drawn = [f"--screenshot={ROOT / PICTURE}", "--window-size=960,900", shown.as_uri()]
         subprocess.run([browser, "--headless", *quiet, *drawn], check=True, capture_output=True, timeout=120)
 
 
