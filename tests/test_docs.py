@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import actlas
-from actlas.cli import parser
+from actlas.cli import parser, run
+from actlas.testing import Planting, planted_store
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -60,18 +62,75 @@ def test_every_verb_is_documented() -> None:
     assert not missing
 
 
-def test_every_command_in_the_documents_is_one_that_the_parser_takes() -> None:
-    known = verbs()
-    for path in DOCS:
-        for block in re.findall(r"```(?:console|sh|bash)?\n(.*?)```", path.read_text(), re.DOTALL):
-            for command in build.commands(block):
-                for verb, rest in re.findall(r"\bactlas (?:--quiet )?([a-z-]+)((?:[^|\n\"']|\\\n|'[^']*'|\"[^\"]*\")*)", command):
-                    if verb in known:
-                        options = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest))
-                        helped = known[verb].format_help()
-                        for sub in (a for a in known[verb]._actions if getattr(a, "choices", None) and a.dest == "kind"):
-                            helped += "".join(choice.format_help() for choice in sub.choices.values())
-                        assert all(option in helped for option in options), f"{path.name}: {command}: {options}"
+class DemoPlanting(Planting):
+    """The names that the demo's store has, around planted values."""
+
+    def checkpoint(self, step: int) -> str:
+        return f"multi-step{step}"
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a planted `demo-out`."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "demo-out").mkdir()
+    planting = DemoPlanting(sites={"attn_qkv": (2, 288), "mlp_pre": (2, 12)}, steps=(0, 512, 1024), token_sites={})
+    store = actlas.open_store(planted_store(folder / "demo-out" / "store.actlas", planting), "a")
+    actlas.score_neurons(store, stats=("ap", "median", "p90"))
+    actlas.top_experts(store, k=50)
+    actlas.expert_overlap(store, k=50)
+    store.close()
+    return folder
+
+
+def test_the_session_of_the_readme_works_on_a_store_with_the_demo_s_names(
+    demo_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(demo_folder)
+    text = (ROOT / "README.md").read_text()
+    shown = [command for block in build.CONSOLE.findall(text) for command in build.commands(block)]
+    assert len(shown) >= 3
+    for command in shown:
+        program, *arguments = shlex.split(command)
+        assert program == "actlas"
+        assert run(arguments) == 0, capfd.readouterr().err
+        assert capfd.readouterr().out.count("\n") > 1, command
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+
+
+def commands_of(path: Path) -> list[list[str]]:
+    """Every `actlas` command of a document as a list of words, out of code blocks of any kind."""
+    found = []
+    for block in re.findall(r"```(?:console|sh|bash)?\n(.*?)```", path.read_text(), re.DOTALL):
+        shown = build.commands(block) or block.replace("\\\n", " ").splitlines()
+        for command in shown:
+            for part in re.split(r"\s(?:\||&&)\s", command.replace("\\\n", " ")):
+                try:
+                    words = shlex.split(part, comments=True)
+                except ValueError:  # not a shell's line
+                    continue
+                if words[:1] == ["actlas"] and not {"VERB", "[options]"} & set(words):
+                    found.append(words[1:])
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DOCS if "docs/cli" not in str(path)], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
+def test_every_command_in_the_documents_is_one_that_the_parser_takes(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in commands_of(path):
+        if "..." in words or "…" in words:
+            continue
+        try:
+            parser().parse_args(words)
+        except SystemExit as stop:
+            assert stop.code == 0, f"{path.name}: actlas {' '.join(words)}: {capsys.readouterr().err}"
+
+
+def test_there_are_commands_in_the_documents() -> None:
+    assert len(commands_of(ROOT / "README.md")) >= 8
+    assert len(commands_of(ROOT / "docs/tutorial.md")) >= 15
 
 
 def test_every_public_name_is_in_the_reference() -> None:
