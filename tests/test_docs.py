@@ -102,7 +102,10 @@ def test_the_session_of_the_readme_works_on_a_store_with_the_demo_s_names(
 def commands_of(path: Path) -> list[list[str]]:
     """Every `actlas` command of a document as a list of words, out of code blocks of any kind."""
     found = []
-    for block in re.findall(r"```(?:console|sh|bash)?\n(.*?)```", path.read_text(), re.DOTALL):
+    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+        if kind not in ("", "console", "sh"):
+            continue
+        block = re.sub(r"\$\w+", "1", block)  # a variable of the shell
         shown = build.commands(block) or block.replace("\\\n", " ").splitlines()
         for command in shown:
             for part in re.split(r"\s(?:\||&&)\s", command.replace("\\\n", " ")):
@@ -125,7 +128,8 @@ def test_every_command_in_the_documents_is_one_that_the_parser_takes(path: Path,
         try:
             parser().parse_args(words)
         except SystemExit as stop:
-            assert stop.code == 0, f"{path.name}: actlas {' '.join(words)}: {capsys.readouterr().err}"
+            if stop.code:
+                pytest.fail(f"{path.name}: actlas {' '.join(words)}: {capsys.readouterr().err}")
 
 
 def test_there_are_commands_in_the_documents() -> None:
