@@ -1,20 +1,22 @@
-"""Reading shards: parts of an array straight from them: only the chunks that hold something wanted, decoded side by side.
+"""Reading parts of an array straight from its shards: only the chunks that hold something of them, decoded on every core.
 
-zarr-python reads the same files; this exists because a question often reads every value of a cube, and its general path takes
-several times as long there.
+zarr-python reads the same files. A question often reads every value of a cube, and its general path takes several times as long
+there (docs/decisions/0010-own-shard-reader.md).
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import google_crc32c
 import numpy as np
@@ -27,20 +29,60 @@ from actlas.store.layout import ABSENT, ArrayPlan
 from actlas.store.records import ShardRecord
 
 Selector = slice | NDArray[np.int64]
+Index = tuple[slice | NDArray[np.int64], ...]
+_T = TypeVar("_T")
+
+
+class _Scratch(threading.local):
+    """Memory of one encoded and one decoded chunk per thread, kept because fresh memory costs as much as reading."""
+
+    def __init__(self) -> None:
+        self._encoded = np.empty(0, dtype=np.uint8)
+        self._decoded = np.empty(0, dtype=np.uint8)
+
+    def encoded(self, n_bytes: int) -> NDArray[np.uint8]:
+        if self._encoded.size < n_bytes:
+            self._encoded = np.empty(n_bytes, dtype=np.uint8)
+        return self._encoded[:n_bytes]
+
+    def decoded(self, plan: ArrayPlan) -> NDArray[Any]:
+        n_bytes = prod(plan.chunk) * plan.itemsize
+        if self._decoded.size < n_bytes:
+            self._decoded = np.empty(n_bytes, dtype=np.uint8)
+        chunk: NDArray[Any] = self._decoded[:n_bytes].view(plan.dtype).reshape(plan.chunk)
+        return chunk
+
+
+_scratch = _Scratch()
+
+
+def _n_cores() -> int:
+    return os.cpu_count() or 1
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-decode")
+    return ThreadPoolExecutor(_n_cores(), thread_name_prefix="actlas-decode")
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """What one axis wants of one chunk along it."""
+    """What one axis needs of one chunk along it."""
 
-    chunk: int
+    shard: int
+    chunk: int  # within the shard
     inside: Selector  # positions within the chunk
     target: Selector  # positions in the result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One chunk of a shard and the part of the result that comes from it."""
+
+    chunk: tuple[int, ...]
+    inside: Index
+    target: Index
+    is_view: bool  # whether both are slices alone
 
 
 def plan_of(array: zarr.Array[Any]) -> ArrayPlan:
@@ -64,65 +106,109 @@ def read_part(folder: Path, plan: ArrayPlan, selectors: Sequence[Selector]) -> N
     Raises:
         DamagedStore: If a checksum disagrees.
     """
-    axes = [_pieces(s, size, step) for s, size, step in zip(selectors, plan.shape, plan.chunk, strict=True)]
+    axes = [_pieces(*axis) for axis in zip(selectors, plan.shape, plan.chunk, plan.chunks_per_shard, strict=True)]
     shape = tuple(_length(s, size) for s, size in zip(selectors, plan.shape, strict=True))
     out = np.empty(shape, dtype=plan.dtype)
-    per_shard = plan.chunks_per_shard
-    jobs: dict[tuple[int, ...], list[tuple[_Piece, ...]]] = {}
+    is_view = all(isinstance(piece.target, slice) for axis in axes for piece in axis)
+    shards: dict[tuple[int, ...], list[_Job]] = {}
     for pieces in itertools.product(*axes):
-        shard = tuple(piece.chunk // n for piece, n in zip(pieces, per_shard, strict=True))
-        jobs.setdefault(shard, []).append(pieces)
-    for shard, wanted in jobs.items():
-        _read_shard(folder.joinpath("c", *map(str, shard)), plan, wanted, out)
+        inside, target = _index([piece.inside for piece in pieces]), _index([piece.target for piece in pieces])
+        job = _Job(tuple(piece.chunk for piece in pieces), inside, target, is_view)
+        shards.setdefault(tuple(piece.shard for piece in pieces), []).append(job)
+
+    def read_shard(shard: tuple[int, ...], order: _Order) -> None:
+        _read_shard(folder.joinpath("c", *map(str, shard)), plan, shards[shard], out, order)
+
+    if max(map(len, shards.values()), default=0) < _n_cores():
+        # one neuron has a chunk in each of many shards
+        _on_every_core(lambda shard: read_shard(shard, _in_turn), list(shards))
+    else:
+        _in_turn(lambda shard: read_shard(shard, _on_every_core), list(shards))
     return out
 
 
-def _read_shard(path: Path, plan: ArrayPlan, wanted: list[tuple[_Piece, ...]], out: NDArray[Any]) -> None:
+def _read_shard(path: Path, plan: ArrayPlan, jobs: list[_Job], out: NDArray[Any], order: _Order) -> None:
     try:
         fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        for pieces in wanted:
-            out[np.ix_(*(_positions(piece.target) for piece in pieces))] = plan.fill_value
+        for job in jobs:
+            out[job.target] = plan.fill_value
         return
     try:
-        size = os.fstat(fd).st_size
         n_index = index_bytes(plan)
-        index = read_index(os.pread(fd, n_index, max(0, size - n_index)), plan)
-
-        def fill(pieces: tuple[_Piece, ...]) -> None:
-            inside = tuple(piece.chunk % n for piece, n in zip(pieces, index.shape, strict=False))
-            _fill(fd, index[inside], plan, pieces, out)
-
-        if len(wanted) == 1:
-            fill(wanted[0])
-        else:
-            for _ in _pool().map(fill, wanted):
-                pass
+        index = read_index(os.pread(fd, n_index, max(0, os.fstat(fd).st_size - n_index)), plan)
+        order(lambda job: _decode_chunk(fd, index[job.chunk], plan, job, out), jobs)
     except (ValueError, RuntimeError) as error:
         raise DamagedStore(f"{path}: {error}") from error
     finally:
         os.close(fd)
 
 
-def _fill(fd: int, entry: NDArray[np.uint64], plan: ArrayPlan, pieces: tuple[_Piece, ...], out: NDArray[Any]) -> None:
-    """Decode one chunk and copy what is wanted of it."""
-    target = tuple(piece.target for piece in pieces)
-    inside = tuple(piece.inside for piece in pieces)
-    plain = all(isinstance(where, slice) for where in (*target, *inside))
-    offset, size = (int(number) for number in entry)
+class _Order(Protocol):
+    """How work is done on items: one after the other, or on every core."""
+
+    def __call__(self, work: Callable[[_T], None], items: list[_T], /) -> None: ...
+
+
+def _in_turn(work: Callable[[_T], None], items: list[_T]) -> None:
+    for item in items:
+        work(item)
+
+
+def _on_every_core(work: Callable[[_T], None], items: list[_T]) -> None:
+    """Work on all items, in this thread and in others, which take item after item until none is left.
+
+    Returns, or raises the first error, only when no thread works on any item.
+    """
+    left = deque(items)
+
+    def drain() -> None:
+        while True:
+            try:
+                item = left.popleft()
+            except IndexError:
+                return
+            try:
+                work(item)
+            except BaseException:
+                left.clear()
+                raise
+
+    # to wake a thread for a single chunk takes longer than to decode it
+    n_helpers = min(_n_cores(), len(items) // 2) - 1
+    helpers = [_pool().submit(drain) for _ in range(n_helpers)]
+    try:
+        drain()
+    finally:
+        # a helper that has not begun, because the pool is busy with other reads, finds nothing to do any more
+        running = [helper for helper in helpers if not helper.cancel()]
+        wait(running)
+    for helper in running:
+        helper.result()
+
+
+def _decode_chunk(fd: int, entry: NDArray[np.uint64], plan: ArrayPlan, job: _Job, out: NDArray[Any]) -> None:
+    """Decode one chunk straight into the result where it fills a contiguous part of it, else by way of the thread's scratch."""
+    offset, size = entry.tolist()
     if offset == ABSENT:
-        out[np.ix_(*map(_positions, target))] = plan.fill_value
+        out[job.target] = plan.fill_value
         return
-    encoded = os.pread(fd, size, offset)
-    if plain and out[target].flags.c_contiguous and out[target].shape == plan.chunk:
-        decode(encoded, out[target])
+    encoded = _scratch.encoded(size)
+    if os.preadv(fd, [encoded.data], offset) != size:
+        raise DamagedStore("the file ends inside a chunk")
+    if job.is_view and (part := out[job.target]).shape == plan.chunk and part.flags.c_contiguous:
+        decode(encoded, part)
         return
-    chunk = np.empty(plan.chunk, dtype=plan.dtype)
+    chunk = _scratch.decoded(plan)
     decode(encoded, chunk)
-    if plain:
-        out[target] = chunk[inside]
-    else:
-        out[np.ix_(*map(_positions, target))] = chunk[np.ix_(*map(_positions, inside))]
+    out[job.target] = chunk[job.inside]
+
+
+def _index(selectors: list[Selector]) -> Index:
+    """What numpy takes to pick these positions along each axis, independently of the other axes."""
+    if all(isinstance(selector, slice) for selector in selectors):
+        return tuple(selectors)
+    return np.ix_(*map(_positions, selectors))
 
 
 def _positions(where: Selector) -> NDArray[np.int64]:
@@ -133,24 +219,21 @@ def _length(selector: Selector, size: int) -> int:
     return len(range(*selector.indices(size))) if isinstance(selector, slice) else len(selector)
 
 
-def _pieces(selector: Selector, size: int, step: int) -> list[_Piece]:
-    """The chunks along one axis that a selector touches."""
+def _pieces(selector: Selector, size: int, step: int, per_shard: int) -> list[_Piece]:
+    """The chunks of `step` along one axis that a selector touches."""
     if isinstance(selector, slice):
         start, stop, stride = selector.indices(size)
         if stride == 1:
-            return [
-                _Piece(
-                    chunk,
-                    slice(max(start, chunk * step) - chunk * step, min(stop, (chunk + 1) * step) - chunk * step),
-                    slice(max(start, chunk * step) - start, min(stop, (chunk + 1) * step) - start),
-                )
-                for chunk in range(start // step, -(-stop // step))
-                if stop > start
-            ]
+            pieces = []
+            for chunk in range(start // step, -(-stop // step) if stop > start else 0):
+                begin, end = max(start, chunk * step), min(stop, (chunk + 1) * step)
+                inside, target = slice(begin - chunk * step, end - chunk * step), slice(begin - start, end - start)
+                pieces.append(_Piece(*divmod(chunk, per_shard), inside, target))
+            return pieces
         selector = np.arange(start, stop, stride)
     chunks = selector // step
     return [
-        _Piece(int(chunk), selector[chunks == chunk] - int(chunk) * step, np.flatnonzero(chunks == chunk))
+        _Piece(*divmod(int(chunk), per_shard), selector[chunks == chunk] - int(chunk) * step, np.flatnonzero(chunks == chunk))
         for chunk in np.unique(chunks)
     ]
 

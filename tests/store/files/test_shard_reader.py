@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actlas.errors import DamagedStore
+from actlas.store import layout
+from actlas.store.files import shard_reader
+from actlas.store.files.codecs import CODECS
+from actlas.store.files.shard_writer import create_array, write_shards
+from actlas.store.layout import ArrayPlan
+
+SHAPE = (3, 40, 50)
+PLAN = ArrayPlan(SHAPE, (1, 16, 20), (2, 48, 20), "float16", "float16", ("layer", "neuron", "text"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six shards with edges that end inside chunks; one of them was never written."""
+    root = tmp_path_factory.mktemp("reader")
+    write(root, PLAN, np.random.default_rng(0).standard_normal(SHAPE).astype(np.float16))
+    (root / "array/c/1/0/1").unlink()
+    return root / "array"
+
+
+def write(root: Path, plan: ArrayPlan, values: np.ndarray) -> None:
+    create_array(root, "array", plan, CODECS["lz4"], {})
+    with ThreadPoolExecutor(2) as pool:
+        write_shards(root, "array", plan, CODECS["lz4"], values, start=(0, 0, 0), pool=pool, sync=False)
+
+
+@st.composite
+def selectors(draw: st.DrawFn) -> list[slice | np.ndarray]:
+    chosen: list[slice | np.ndarray] = []
+    for size in SHAPE:
+        if draw(st.booleans()):
+            start, stop = sorted((draw(st.integers(0, size)), draw(st.integers(0, size))))
+            chosen.append(slice(start, stop, draw(st.sampled_from([1, 1, 3]))))
+        else:
+            chosen.append(np.array(draw(st.lists(st.integers(0, size - 1), max_size=12)), dtype=np.int64))
+    return chosen
+
+
+@pytest.mark.parametrize("n_cores", [1, 2, 7])
+@settings(max_examples=60, deadline=None)
+@given(selectors=selectors())
+def test_any_part_equals_what_zarr_reads(folder: Path, n_cores: int, selectors: list[slice | np.ndarray]) -> None:
+    whole = zarr.open_array(folder, mode="r")[:]
+    assert np.isnan(whole[2, 0, 25])
+    rows = [np.arange(size)[selector] for size, selector in zip(SHAPE, selectors, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard_reader, "_n_cores", lambda: n_cores)
+        part = shard_reader.read_part(folder, PLAN, selectors)
+    np.testing.assert_array_equal(part, whole[np.ix_(*rows)])
+    assert part.flags.c_contiguous
+
+
+def test_whole_chunks_are_decoded_straight_into_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = layout.cube_plan(2, 256, 32, 32, "float16")
+    values = np.random.default_rng(0).standard_normal((2, 256, 32)).astype(np.float16)
+    write(tmp_path, plan, values)
+    monkeypatch.setattr(shard_reader._Scratch, "decoded", lambda *_: pytest.fail("by way of the scratch"))
+    np.testing.assert_array_equal(shard_reader.read_part(tmp_path / "array", plan, [slice(None)] * 3), values)
+
+
+def test_a_thread_keeps_no_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = layout.cube_plan(1, 256, 64, 32, "float16")
+    create_array(tmp_path, "array", plan, CODECS["lz4"], {})
+    values = np.random.default_rng(0).standard_normal((1, 256, 32)).astype(np.float16)
+    with ThreadPoolExecutor(2) as pool:
+        for start in (0, 32):
+            write_shards(tmp_path, "array", plan, CODECS["lz4"], values, start=(0, 0, start), pool=pool, sync=False)
+    scratch = shard_reader._Scratch()
+    monkeypatch.setattr(shard_reader, "_scratch", scratch)
+    monkeypatch.setattr(shard_reader, "_n_cores", lambda: 1)
+    for _ in range(3):
+        shard_reader.read_part(tmp_path / "array", plan, [slice(None)] * 3)
+    assert scratch._decoded.nbytes == 128 * 32 * 2
+    assert scratch._encoded.nbytes < 2 * scratch._decoded.nbytes
+
+
+@pytest.fixture
+def open_files() -> Iterator[None]:
+    """A failed read leaves no file open."""
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    yield
+    assert not before or len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.usefixtures("open_files")
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:500] + bytes([data[500] ^ 1]) + data[501:], "crc32c"),
+        (lambda data: data[:-30] + bytes([data[-30] ^ 1]) + data[-29:], "index"),
+        (lambda data: data[: len(data) // 2], "index"),
+        (lambda data: data[-16 * 6 - 4 :], "ends inside a chunk|crc32c"),
+        (lambda data: b"", "index"),
+    ],
+    ids=["chunk", "index", "cut", "index alone", "empty"],
+)
+def test_damage_is_named_with_its_file(tmp_path: Path, damage: object, message: str) -> None:
+    write(tmp_path, PLAN, np.random.default_rng(0).standard_normal(SHAPE).astype(np.float16))
+    file = tmp_path / "array/c/0/0/0"
+    file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(DamagedStore, match=f"c/0/0/0: .*({message})"):
+        shard_reader.read_part(tmp_path / "array", PLAN, [slice(None)] * 3)
+
+
+def test_an_error_of_any_thread_ends_the_work_and_is_raised() -> None:
+    done = []
+
+    def work(item: int) -> None:
+        if item == 3:
+            raise IndexError("three")
+        done.append(item)
+
+    with pytest.raises(IndexError, match="three"):
+        shard_reader._on_every_core(work, list(range(1000)))
+    assert len(done) < 1000
+    shard_reader._on_every_core(done.append, list(range(1000, 1100)))
+    assert set(range(1000, 1100)) <= set(done)
