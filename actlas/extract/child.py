@@ -1,4 +1,4 @@
-"""Child processes that answer commands: lines of JSON there and back, one protocol for all of them. Standard library only.
+"""Child processes that answer commands: lines of JSON in both directions, one protocol for all of them. Standard library only.
 
 The parent writes ``{"do": NAME, ...arguments}``. The child writes any number of ``{"report": ...}`` while it works, then
 ``{"value": ...}``, or ``{"error": ...}`` with the class, the text and the traceback of what went wrong. A child ends when its
@@ -30,7 +30,7 @@ Report = Callable[[Any], None]
 Command = Callable[..., Any]
 Message = dict[str, Any]
 
-#: Seconds in which a child may end by itself once it is told to, and in which what is killed has to be gone.
+#: Seconds that a child has to end by itself, and that killed processes have to be gone.
 _SECONDS_TO_END = 10.0
 
 

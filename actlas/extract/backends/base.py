@@ -22,8 +22,8 @@ class Capture:
     """What to read from a model: the same for every checkpoint of a run.
 
     Attributes:
-        sites: Sites whose pooled values are wanted.
-        token_sites: Sites whose sampled token vectors are wanted.
+        sites: Sites whose pooled values are kept.
+        token_sites: Sites whose sampled token vectors are kept.
         count_sites: Sites whose active tokens are counted.
         pooling: Tokens to one value per text.
         dtype: Dtype of the values handed over.
@@ -59,7 +59,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class BackendSettings:
-    """How to run the models; nothing here says what is read.
+    """How to run the models; what is read of them is said by `Capture`.
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
@@ -90,7 +90,7 @@ class LocatedCheckpoint:
         max_positions: Longest sequence it can read; None without a limit.
         compute_dtype: Dtype it will compute in.
         commit: Commit of a checkpoint from the hub; None for a local folder.
-        is_download: Whether `locate` downloaded it, and nothing of it was here before.
+        is_download: Whether `locate` downloaded it, of which nothing was on this machine before.
     """
 
     checkpoint: Checkpoint
@@ -104,7 +104,7 @@ class LocatedCheckpoint:
 
     @cached_property
     def weight_hash(self) -> str:
-        """Hash of its tensors; whoever asks first waits while all of them are read.
+        """Hash of its tensors, all of which are read when it is first asked for.
 
         Raises:
             ModelNotLoaded: If a file is damaged.
@@ -119,7 +119,8 @@ class Encoded:
     Attributes:
         token_ids: Per text.
         is_special: Per text, which of them the tokenizer added.
-        places: Per text, int64 ``"tokens 2"``: first and last character (exclusive) of each token; -1 where nobody knows.
+        places: Per text, int64 ``"tokens 2"``: first and last character (exclusive) of each token; -1 where that
+            is not known.
     """
 
     token_ids: list[NDArray[np.int32]]
@@ -198,7 +199,7 @@ class Backend(Protocol):
     name: str
 
     def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
-        """Bring the checkpoint's files here and identify them; loads no weights."""
+        """Bring the checkpoint's files to this machine and identify them; loads no weights."""
         ...
 
     def commit(self, checkpoint: Checkpoint) -> str | None:
@@ -214,7 +215,7 @@ class Backend(Protocol):
         ...
 
     def linear_sites(self, located: LocatedCheckpoint) -> list[str]:
-        """`--site` arguments for every linear map of the repeated block; loads no weights."""
+        """Sites named by hand, as `parse_sites` takes them, for every linear map of the repeated block; loads no weights."""
         ...
 
     def revisions(self, model: str) -> list[str]:

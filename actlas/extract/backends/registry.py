@@ -16,7 +16,7 @@ _BACKENDS = {
 
 
 def get_backend(name: str, settings: BackendSettings) -> Backend:
-    """A backend by name; only here is its library imported.
+    """A backend by name; its library is imported by this call and not before.
 
     Raises:
         BackendUnavailable: If there is no such backend, or its library is not installed.

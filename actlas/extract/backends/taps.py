@@ -22,7 +22,7 @@ class Taps:
     Args:
         model: The model that they lie in.
         keys: Path and side of each.
-        read: Gets the key and whatever stands there, a tensor or a tuple, every time a module runs.
+        read: Gets the key and the value on that side, a tensor or a tuple, every time a module runs.
         advice: What to do about a module that is not there, as the end of a sentence.
 
     Raises:
@@ -126,7 +126,7 @@ def tensor_of(value: Any, key: TapKey, rule: TupleRule = "only") -> torch.Tensor
         # at once, because the next block may overwrite both
         return torch.add(value[0], value[1])
     if rule == "no_bias" and is_tuple and (len(value) != 2 or value[1] is not None):
-        raise ModelNotSupported(f"the {side} of {path} keeps its bias apart, so the values of its neurons are not there")
+        raise ModelNotSupported(f"the {side} of {path} keeps its bias apart, so the values of its neurons are incomplete")
     # never the first entry of a tensor: that is the first text of the batch
     if is_tuple and (rule != "only" or len(value) == 1):
         value = value[0]

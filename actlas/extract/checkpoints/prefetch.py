@@ -1,4 +1,4 @@
-"""Files of the next checkpoint are brought here while the one before it is worked on."""
+"""Files of the next checkpoint are fetched while the one before it is worked on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 
 from actlas.names import Checkpoint
 
-Found = TypeVar("Found")
+Located = TypeVar("Located")
 
 
-class Prefetch(Generic[Found]):
+class Prefetch(Generic[Located]):
     """Locates checkpoints in order, each before it is asked for, in one thread of its own.
 
     What goes wrong with a checkpoint is raised when its turn comes, not before. The thread does one thing at a time, so files are
@@ -21,13 +21,13 @@ class Prefetch(Generic[Found]):
 
     Args:
         checkpoints: All of them, in the order in which they will be asked for.
-        locate: Brings a checkpoint's files here and says what they are.
+        locate: Fetches a checkpoint's files and says what they are.
         n_ahead: Checkpoints that are located beyond the one that was asked for last.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], locate: Callable[[Checkpoint], Found], *, n_ahead: int = 1) -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint], locate: Callable[[Checkpoint], Located], *, n_ahead: int = 1) -> None:
         self._checkpoints, self._locate, self._n_ahead = checkpoints, locate, n_ahead
-        self._found: list[Future[Found]] = []
+        self._futures: list[Future[Located]] = []
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="actlas-prefetch", daemon=True)
         self._thread.start()
@@ -36,13 +36,13 @@ class Prefetch(Generic[Found]):
         while (step := self._work.get()) is not None:
             step()
 
-    def start(self, number: int) -> Future[Found]:
+    def start(self, number: int) -> Future[Located]:
         """What `locate` will have given for checkpoint `number`, from 0; those after it are under way from now on, too."""
-        for at in range(len(self._found), min(number + 1 + self._n_ahead, len(self._checkpoints))):
-            self._found.append(self._later(lambda at=at: self._locate(self._checkpoints[at])))  # type: ignore[misc]
-        return self._found[number]
+        for place in range(len(self._futures), min(number + 1 + self._n_ahead, len(self._checkpoints))):
+            self._futures.append(self._later(lambda place=place: self._locate(self._checkpoints[place])))  # type: ignore[misc]
+        return self._futures[number]
 
-    def take(self, number: int) -> Found:
+    def take(self, number: int) -> Located:
         """What `locate` gave for checkpoint `number`, from 0, after waiting for it.
 
         Raises:
@@ -54,8 +54,8 @@ class Prefetch(Generic[Found]):
         """Do something in the thread, when nothing is being located."""
         return self._later(step)
 
-    def _later(self, step: Callable[[], Found | None]) -> Future:  # type: ignore[type-arg]
-        done: Future[Found | None] = Future()
+    def _later(self, step: Callable[[], Located | None]) -> Future:  # type: ignore[type-arg]
+        done: Future[Located | None] = Future()
 
         def run() -> None:
             if not done.set_running_or_notify_cancel():
@@ -70,6 +70,6 @@ class Prefetch(Generic[Found]):
 
     def close(self) -> None:
         """Begin nothing more; what is under way ends with the program at the latest."""
-        for found in self._found:
-            found.cancel()
+        for future in self._futures:
+            future.cancel()
         self._work.put(None)

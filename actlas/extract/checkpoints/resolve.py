@@ -45,25 +45,29 @@ def resolve_models(
     """
     arguments = [models] if isinstance(models, (str, Path, Checkpoint)) else list(models)
     reads_steps = steps is None
-    found = [found for argument in arguments for found in _resolve(argument, revisions, list_revisions, reads_steps=reads_steps)]
-    if not found:
+    checkpoints = [
+        checkpoint
+        for argument in arguments
+        for checkpoint in _resolve(argument, revisions, list_revisions, reads_steps=reads_steps)
+    ]
+    if not checkpoints:
         raise ModelNotLoaded("no model was named; give a local folder, or a hub id such as org/model@revision")
     if steps is not None:
-        if len(steps) != len(found):
-            names = ", ".join(_source(checkpoint) for checkpoint in found)
-            raise ModelNotLoaded(f"{len(steps)} steps were given for {len(found)} checkpoints ({names}); give one each")
-        found = [_with_step(checkpoint, step) for checkpoint, step in zip(found, steps, strict=True)]
-    for checkpoint_id, times in Counter(checkpoint.id for checkpoint in found).items():
+        if len(steps) != len(checkpoints):
+            names = ", ".join(_full_name(checkpoint) for checkpoint in checkpoints)
+            raise ModelNotLoaded(f"{len(steps)} steps were given for {len(checkpoints)} checkpoints ({names}); give one each")
+        checkpoints = [_with_step(checkpoint, step) for checkpoint, step in zip(checkpoints, steps, strict=True)]
+    for checkpoint_id, times in Counter(checkpoint.id for checkpoint in checkpoints).items():
         if times > 1:
-            sources = [_source(checkpoint) for checkpoint in found if checkpoint.id == checkpoint_id]
+            alike = [_full_name(checkpoint) for checkpoint in checkpoints if checkpoint.id == checkpoint_id]
             raise ModelNotLoaded(
-                f"{times} checkpoints would be stored as {checkpoint_id!r}: {', '.join(sources)}; "
-                "name their steps with --steps, or rename the folders"
+                f"{times} checkpoints would be stored as {checkpoint_id!r}: {', '.join(alike)}; "
+                "give their steps by the option steps, or rename the folders"
             )
-    return sorted(found, key=lambda checkpoint: checkpoint.order)
+    return sorted(checkpoints, key=lambda checkpoint: checkpoint.order)
 
 
-def _source(checkpoint: Checkpoint) -> str:
+def _full_name(checkpoint: Checkpoint) -> str:
     return checkpoint.model if checkpoint.revision is None else f"{checkpoint.model}@{checkpoint.revision}"
 
 
@@ -77,19 +81,19 @@ def _resolve(
         return _local(folder, revisions, reads_steps=reads_steps)
     if isinstance(argument, Path) or str(argument).startswith((".", "/", "~")):
         raise ModelNotLoaded(f"no model folder at {argument}")
-    model, at, pattern = str(argument).partition("@")
-    if at and revisions:
-        raise ModelNotLoaded(f"{argument} names a revision already, and --revisions {' '.join(revisions)} names others")
-    patterns = [pattern] if at else list(revisions)
+    model, separator, pattern = str(argument).partition("@")
+    if separator and revisions:
+        raise ModelNotLoaded(f"{argument} names a revision already, and the option revisions names others: {' '.join(revisions)}")
+    patterns = [pattern] if separator else list(revisions)
     if not any(letter in pattern for pattern in patterns for letter in "*?[") or list_revisions is None:
-        named = [f"{model}@{name}" for name in revisions] or [str(argument)]
-        return [_on_hub(name, reads_steps=reads_steps) for name in named]
+        full_names = [f"{model}@{name}" for name in revisions] or [str(argument)]
+        return [_on_hub(name, reads_steps=reads_steps) for name in full_names]
     names = sorted(set(list_revisions(model)), key=_by_numbers)
     matching = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
     # a run of checkpoints often has branches beside its steps (main, float16); a step is what a sweep is about
     stepped = [name for name in matching if not reads_steps or find_step(name) is not None]
     if not stepped:
-        some = f"; it matches {', '.join(matching[:5])}, whose steps --steps can give" if matching else ""
+        some = f"; it matches {', '.join(matching[:5])}, whose steps the option steps can give" if matching else ""
         what = " or ".join(repr(pattern) for pattern in patterns)
         raise ModelNotLoaded(f"{model} has no revision that matches {what} and carries a step{some}")
     return [_on_hub(f"{model}@{name}", reads_steps=reads_steps) for name in stepped]
@@ -104,7 +108,7 @@ def _local(folder: Path, patterns: Sequence[str], *, reads_steps: bool) -> list[
     if (folder / "config.json").is_file():
         if patterns:
             raise ModelNotLoaded(
-                f"{folder} is one checkpoint; --revisions chooses among the revisions or step folders of a model"
+                f"{folder} is one checkpoint; the option revisions chooses among the revisions or step folders of a model"
             )
         return [_local_checkpoint(folder, reads_steps=reads_steps)]
     models = [child for child in folder.iterdir() if (child / "config.json").is_file()]
@@ -113,33 +117,35 @@ def _local(folder: Path, patterns: Sequence[str], *, reads_steps: bool) -> list[
     models.sort(key=lambda child: _by_numbers(child.name))
     stepped = [child for child in models if not reads_steps or find_step(child.name) is not None]
     if not stepped:
-        unnamed = f"; the steps of {', '.join(child.name for child in models[:5])} can be given with --steps" if models else ""
+        unnamed = (
+            f"; the steps of {', '.join(child.name for child in models[:5])} can be given by the option steps" if models else ""
+        )
         asked = f" that match {' or '.join(patterns)}" if patterns else ""
         raise ModelNotLoaded(
-            f"{folder} is no model (no config.json there) and holds no step folders (such as step64/) with one{asked}{unnamed}"
+            f"{folder} is no model (it has no config.json) and holds no step folders (such as step64/) with one{asked}{unnamed}"
         )
     return [_local_checkpoint(child, reads_steps=reads_steps) for child in stepped]
 
 
 def _local_checkpoint(folder: Path, *, reads_steps: bool) -> Checkpoint:
     name = folder.resolve().name
-    found = find_step(name) if reads_steps else None
-    if found is None:
+    step_name = find_step(name) if reads_steps else None
+    if step_name is None:
         return Checkpoint(safe_id(name), str(folder))
     # a folder that is called step64 and nothing more is named after the run it lies in
-    base = found.base or folder.resolve().parent.name
-    return Checkpoint(safe_id(f"{base}-step{found.step}"), str(folder), found.step)
+    base = step_name.base or folder.resolve().parent.name
+    return Checkpoint(safe_id(f"{base}-step{step_name.step}"), str(folder), step_name.step)
 
 
 def _on_hub(argument: str, *, reads_steps: bool) -> Checkpoint:
-    model, at, revision = argument.partition("@")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?", model) or (at and not revision):
-        raise ModelNotLoaded(f"{argument!r} is neither a folder here nor a hub id such as org/model or org/model@revision")
+    model, separator, revision = argument.partition("@")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?", model) or (separator and not revision):
+        raise ModelNotLoaded(f"{argument!r} is neither a local folder nor a hub id such as org/model or org/model@revision")
     name = model.rpartition("/")[2]
-    found = find_step(revision or name) if reads_steps else None
-    if found is not None:
-        base = name if revision else (found.base or name)
-        return Checkpoint(safe_id(f"{base}-step{found.step}"), model, found.step, revision or None)
+    step_name = find_step(revision or name) if reads_steps else None
+    if step_name is not None:
+        base = name if revision else (step_name.base or name)
+        return Checkpoint(safe_id(f"{base}-step{step_name.step}"), model, step_name.step, revision or None)
     return Checkpoint(safe_id(f"{name}@{revision}" if revision else name), model, None, revision or None)
 
 
@@ -152,9 +158,9 @@ def _with_step(checkpoint: Checkpoint, step: int) -> Checkpoint:
 def _base(checkpoint: Checkpoint) -> str:
     """The name without the step it carries; as it is, if it could carry several."""
     try:
-        found = find_step(checkpoint.id)
+        step_name = find_step(checkpoint.id)
     except ModelNotLoaded:
         return checkpoint.id
     # a folder that is called 100 is named after the run it lies in, like one that is called step100
-    base = found.base if found is not None else re.sub(r"^\d+$", "", checkpoint.id)
+    base = step_name.base if step_name is not None else re.sub(r"^\d+$", "", checkpoint.id)
     return base or Path(checkpoint.model).resolve().parent.name

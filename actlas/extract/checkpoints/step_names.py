@@ -72,16 +72,16 @@ def find_step(name: str) -> NamedStep | None:
         (NamedStep(step=500, base='xglm'), NamedStep(step=64, base=''), None)
     """
     last = name.rstrip("/").rpartition("/")[2]
-    found = [match for scheme in SCHEMES for match in re.finditer(scheme.pattern, last, re.IGNORECASE)]
-    steps = sorted({_step(match) for match in found})
+    matches = [match for scheme in SCHEMES for match in re.finditer(scheme.pattern, last, re.IGNORECASE)]
+    steps = sorted({_step(match) for match in matches})
     if not steps:
         return None
     if len(steps) > 1:
         raise ModelNotLoaded(
             f"{name!r} carries more than one number that could be its training step ({', '.join(map(str, steps))}); "
-            "say which with --steps, one per checkpoint"
+            "say which by the option steps, one per checkpoint"
         )
-    start, stop = min(match.start() for match in found), max(match.end() for match in found)
+    start, stop = min(match.start() for match in matches), max(match.end() for match in matches)
     is_ending = re.fullmatch(_TOKENS, last[stop:], re.IGNORECASE) is not None
     base = _STAGE.sub("", last[:start].rstrip("-_.")) if is_ending else last
     return NamedStep(steps[0], base)

@@ -30,8 +30,8 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     others = sorted(path.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(suffix))
-    found = f" (it has {', '.join(others[:3])}, which can run code when loaded)" if others else ""
-    raise ModelNotLoaded(f"no safetensors weights in {folder}{found}; convert the checkpoint to safetensors first")
+    instead = f" (it has {', '.join(others[:3])}, which can run code when loaded)" if others else ""
+    raise ModelNotLoaded(f"no safetensors weights in {folder}{instead}; convert the checkpoint to safetensors first")
 
 
 def weight_hash(folder: Path) -> str:

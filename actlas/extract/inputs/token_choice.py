@@ -40,19 +40,20 @@ def choose_tokens(
         corpus: The texts.
         tokens: Their token ids.
         is_special: Which of these the tokenizer added.
-        places: int64 ``"tokens 2"``: first and last character (exclusive) of each token in its text; -1 where nobody knows.
-        sample: Which are wanted.
-        is_cut: Texts that were truncated: a span that ends behind the cut has no last token. None: none were.
+        places: int64 ``"tokens 2"``: first and last character (exclusive) of each token in its text; -1 where that
+            is not known.
+        sample: Which are kept.
+        is_cut: Texts that were truncated: a span that ends after the cut has no last token. None: none were.
 
     Returns:
         In text order and by position: text_id, position, token_id, n_tokens (how many tokens from `position` on the vector is the
         mean of), surface (what they are in the text), word (number in its text of the word they belong to, whitespace between
         words), span (name of the span whose last token it is; null for choices other than "span"). Surface and word are null
-        where nobody knows places. None if nothing is to be kept.
+        where places are not known. None if nothing is to be kept.
 
     Raises:
-        CorpusError: If spans are wanted and the corpus marks none, or marks one outside of its text.
-        ExtractionError: If spans or words are wanted and the tokenizer does not say where its tokens stand in the text.
+        CorpusError: If spans are asked for and the corpus marks none, or marks one outside of its text.
+        ExtractionError: If spans or words are asked for and the tokenizer does not say where its tokens stand in the text.
     """
     if not sample.sites or (sample.choice == "sample" and sample.per_text < 1):
         return None
@@ -109,9 +110,9 @@ def _span_ends(
     if not names:
         raise CorpusError(
             "token choice 'span' needs columns NAME_start and NAME_end in the corpus, for instance span_start and span_end; "
-            f"it has {', '.join(corpus.texts.columns)} (actlas corpus import --keep span_start --keep span_end)"
+            f"it has {', '.join(corpus.texts.columns)} (kept by the import of a corpus that is told to keep them)"
         )
-    found, of = [], []
+    ends_by_name, numbers = [], []
     for number, name in enumerate(names):
         start, end = (_characters(corpus, name + side) for side in SPAN_ENDS)
         _refuse_outside(corpus, name, start, end)
@@ -123,9 +124,9 @@ def _span_ends(
             marked = [line[:stop].rstrip() if stop > 0 else "" for line, stop in zip(corpus.texts["text"], end, strict=True)]
             reaches = places[ends, 1] >= np.array([len(line) for line in marked], dtype=np.int64)[text[ends]]
             ends = ends[reaches | ~is_cut[text[ends]]]
-        found.append(ends)
-        of.append(np.full(len(ends), number, dtype=np.uint32))
-    chosen, number_of = np.concatenate(found), np.concatenate(of)
+        ends_by_name.append(ends)
+        numbers.append(np.full(len(ends), number, dtype=np.uint32))
+    chosen, number_of = np.concatenate(ends_by_name), np.concatenate(numbers)
     order = np.lexsort((number_of, chosen))
     return chosen[order], pl.Series(names, dtype=pl.String).gather(number_of[order])
 
@@ -143,9 +144,9 @@ def _refuse_outside(corpus: Corpus, name: str, start: NDArray[np.int64], end: ND
     is_marked = (start != -1) | (end != -1)
     wrong = np.flatnonzero(is_marked & ~((start >= 0) & (start < end) & (end <= lengths)))
     if len(wrong):
-        at = int(wrong[0])
+        row = int(wrong[0])
         raise CorpusError(
-            f"span {name} of text {corpus.texts['text_id'][at]} is [{start[at]}:{end[at]}] and its text has {lengths[at]} "
+            f"span {name} of text {corpus.texts['text_id'][row]} is [{start[row]}:{end[row]}] and its text has {lengths[row]} "
             "characters; 0 <= start < end <= length, or both empty"
         )
 
@@ -154,23 +155,23 @@ def _words(
     corpus: Corpus, is_special: NDArray[np.bool_], places: NDArray[np.int64], text: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First token and number of tokens of every word."""
-    kept = np.flatnonzero(~is_special)
-    if not len(kept):
-        return kept, kept
-    word = _word_numbers(corpus, places[kept, 1], text[kept])
-    is_first = np.append(True, (text[kept][1:] != text[kept][:-1]) | (word[1:] != word[:-1]) | (np.diff(kept) != 1))
-    at = np.flatnonzero(is_first)
-    return kept[at], np.diff(np.append(at, len(kept)))
+    plain = np.flatnonzero(~is_special)
+    if not len(plain):
+        return plain, plain
+    word = _word_numbers(corpus, places[plain, 1], text[plain])
+    is_first = np.append(True, (text[plain][1:] != text[plain][:-1]) | (word[1:] != word[:-1]) | (np.diff(plain) != 1))
+    first = np.flatnonzero(is_first)
+    return plain[first], np.diff(np.append(first, len(plain)))
 
 
 def _word_numbers(corpus: Corpus, stops: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number in its text of the word that each token belongs to, by the character behind the token and the text it stands in."""
+    """Number in its text of the word that each token belongs to, by the character after the token and the text it stands in."""
     lines = corpus.texts["text"].to_list()
     starts = [[match.start() for match in re.finditer(r"\S+", line)] for line in lines]
-    # all texts in one row, a gap between them
+    # as if all texts stood one after the other, a gap between them
     base = np.concatenate([[0], np.cumsum([len(line) + 1 for line in lines])]).astype(np.int64)
     first = np.concatenate([[0], np.cumsum([len(part) for part in starts])]).astype(np.int64)
-    places = np.concatenate([np.array(part, dtype=np.int64) + at for part, at in zip(starts, base, strict=False)])
+    places = np.concatenate([np.array(part, dtype=np.int64) + offset for part, offset in zip(starts, base, strict=False)])
     # the last character decides, for many tokenizers count the space before a word as part of its first token
     number = np.searchsorted(places, base[text] + stops - 1, side="right") - 1 - first[text]
     # blanks before the first word go with it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -41,34 +42,53 @@ class TokenisedCorpus:
     has_loss: NDArray[np.bool_]
 
     def block(self, rows: NDArray[np.integer], *, is_check: bool = False) -> BlockTexts:
-        """Some rows of the text axis, ascending, for a backend. `is_check` leaves out token samples and losses."""
+        """Some rows of the text axis for a backend; costs what these rows have, whatever the size of the corpus.
+
+        Args:
+            rows: Rows, ascending.
+            is_check: Leave out token samples and losses.
+        """
         rows = np.asarray(rows, dtype=np.int64)
-        offsets = self.tokens.offsets
-        where = np.concatenate([np.arange(offsets[row], offsets[row + 1]) for row in rows])
-        text_ids = self.corpus.texts["text_id"].to_numpy()[rows]
+        tokens = _ranges(self.tokens.offsets[rows], self.tokens.offsets[rows + 1])
         sampled_rows = sampled_positions = sampled_lengths = np.zeros(0, dtype=np.int64)
         if self.sample is not None and not is_check:
-            at = np.searchsorted(text_ids, self.sample["text_id"].to_numpy())
-            is_here = (at < len(rows)) & (text_ids[np.minimum(at, len(rows) - 1)] == self.sample["text_id"].to_numpy())
-            sampled_rows = at[is_here].astype(np.int64)
-            sampled_positions = self.sample["position"].to_numpy()[is_here].astype(np.int64)
-            sampled_lengths = self.sample["n_tokens"].to_numpy()[is_here].astype(np.int64)
+            first, last = self._sample_offsets[rows], self._sample_offsets[rows + 1]
+            sampled = _ranges(first, last)
+            sampled_rows = np.repeat(np.arange(len(rows)), last - first)
+            sampled_positions = self.sample["position"].to_numpy()[sampled].astype(np.int64)
+            sampled_lengths = self.sample["n_tokens"].to_numpy()[sampled].astype(np.int64)
         return BlockTexts(
-            token_ids=self.tokens.ids[where],
+            token_ids=self.tokens.ids[tokens],
             offsets=np.concatenate([[0], np.cumsum(self.tokens.lengths[rows])]).astype(np.int64),
-            is_special=None if self.pools_special else self.is_special[where],
+            is_special=None if self.pools_special else self.is_special[tokens],
             language=self._language[rows],
             sampled_rows=sampled_rows,
             sampled_positions=sampled_positions,
             sampled_lengths=sampled_lengths,
             has_loss=np.zeros(len(rows), dtype=bool) if is_check else self.has_loss[rows],
-            text_ids=text_ids,
+            text_ids=self.corpus.texts["text_id"].to_numpy()[rows],
         )
 
-    @property
+    @cached_property
     def _language(self) -> NDArray[np.int64]:
+        """Number of each text's language."""
         number = {language: i for i, language in enumerate(self.corpus.languages)}
         return self.corpus.texts["language"].replace_strict(number, return_dtype=pl.Int64).to_numpy()
+
+    @cached_property
+    def _sample_offsets(self) -> NDArray[np.int64]:
+        """Where the sampled tokens of each text begin in `sample`; one longer than there are texts."""
+        assert self.sample is not None, "asked for only where tokens are sampled"
+        text_ids = self.corpus.texts["text_id"].to_numpy()
+        rows = np.searchsorted(text_ids, self.sample["text_id"].to_numpy())
+        return np.searchsorted(rows, np.arange(len(text_ids) + 1)).astype(np.int64)
+
+
+def _ranges(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The whole numbers of several ranges, one range after the other."""
+    lengths = last - first
+    ends = np.cumsum(lengths)
+    return np.repeat(first - (ends - lengths), lengths) + np.arange(int(lengths.sum()))
 
 
 @dataclass(frozen=True)
@@ -98,7 +118,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
             worst = int(lengths.argmax())
             raise CorpusError(
                 f"{int(is_over.sum()):,} of {len(ids):,} texts have more than {rules.max_tokens} tokens (text {ids[worst]} "
-                f"has {lengths[worst]:,}); --over-long truncate or drop, or a larger --max-tokens"
+                f"has {lengths[worst]:,}); let over_long truncate or drop them, or allow more with max_tokens"
             )
         if rules.over_long == "truncate":
             encoded = _truncated(encoded, texts, np.flatnonzero(is_over), tokenizer, rules)
@@ -107,8 +127,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
             corpus = corpus.keep(~is_over)
             if corpus.n_texts == 0:
                 raise CorpusError(f"every text has more than {rules.max_tokens} tokens; nothing is left to extract")
-            kept = np.flatnonzero(~is_over)
-            encoded = encoded.keep(kept)
+            encoded = encoded.keep(np.flatnonzero(~is_over))
     counts = np.array([len(tokens) for tokens in encoded.token_ids])
     is_special = np.concatenate(encoded.is_special)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -137,7 +156,7 @@ class TokenCache:
         key = (corpus.fingerprint, tokenizer.hash, rules)
         with self._lock:
             if self._last is None or self._last[0] != key:
-                self._last = None  # two of them need not fit into memory
+                self._last = None  # memory may not hold two of them
                 self._last = key, tokenise(corpus, tokenizer, rules)
             return self._last[1]
 
@@ -148,7 +167,7 @@ def _truncated(
     """Only the long texts are cut, by the tokenizer itself, which keeps its closing tokens."""
     cut = tokenizer.encode([texts[row] for row in rows], add_special=rules.special_tokens != "none", max_tokens=rules.max_tokens)
     if any(len(ids) > rules.max_tokens for ids in cut.token_ids):
-        raise ExtractionError(f"the tokenizer did not cut a text to {rules.max_tokens} tokens; --over-long drop")
+        raise ExtractionError(f"the tokenizer did not cut a text to {rules.max_tokens} tokens; let over_long drop such texts")
     whole = Encoded(list(encoded.token_ids), list(encoded.is_special), list(encoded.places))
     for i, row in enumerate(rows):
         whole.token_ids[row], whole.is_special[row], whole.places[row] = cut.token_ids[i], cut.is_special[i], cut.places[i]
@@ -175,14 +194,14 @@ def _refuse_empty(
         )
 
 
-def evenly_spaced(n_texts: int, wanted: int | None) -> NDArray[np.bool_]:
-    """Flags of `wanted` texts spread over the text axis; all of them for None.
+def evenly_spaced(n_texts: int, n_chosen: int | None) -> NDArray[np.bool_]:
+    """Flags of `n_chosen` texts spread over the text axis; all of them for None.
 
     Example:
         >>> evenly_spaced(5, 2).tolist()
         [False, False, True, False, True]
     """
-    if wanted is None or wanted >= n_texts:
+    if n_chosen is None or n_chosen >= n_texts:
         return np.ones(n_texts, dtype=bool)
-    steps = np.arange(n_texts + 1) * wanted // n_texts
+    steps = np.arange(n_texts + 1) * n_chosen // n_texts
     return np.diff(steps) > 0

@@ -73,7 +73,7 @@ def check_folders(client: Any, store: Path, corpus: Path) -> None:
         ExtractionError: Naming the workers that do not, and what they miss.
     """
     folder = next(folder for folder in store.parents if folder.exists())
-    # a folder of that name may be another one there; a file with a drawn name is not
+    # another machine may have another folder of that name, but no file with a name drawn at random
     mark = folder / f".actlas-{secrets.token_hex(6)}"
     mark.touch()
     try:
@@ -84,7 +84,7 @@ def check_folders(client: Any, store: Path, corpus: Path) -> None:
         blind = sorted(worker for worker, paths in missing.items() if str(path) in paths)
         if blind:
             raise ExtractionError(
-                f"{len(blind)} of {len(missing)} Dask workers do not see the {what} that is here: {', '.join(blind)}. Store and "
+                f"{len(blind)} of {len(missing)} Dask workers do not see the {what}: {', '.join(blind)}. Store and "
                 "corpus must be on a file system that all of them share, under the same name"
             )
 
@@ -140,7 +140,7 @@ def _run_tasks(client: Any, tasks: Sequence[Sequence[str]]) -> list[list[str]]:
         answers: list[list[str]] = client.gather(futures)
     except distributed.KilledWorker as error:
         raise ExtractionError(
-            f"a part was given up, for workers died at it again and again ({error}). What was committed stays; the same call "
+            f"a part was given up, because workers died at it again and again ({error}). What was committed stays; the same call "
             "goes on from there"
         ) from error
     finally:

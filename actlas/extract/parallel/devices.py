@@ -1,4 +1,4 @@
-"""One call on several devices of this machine: a process each, all on one store, every block by whoever claims it first."""
+"""One call on several devices of this machine: a process each on one store, every block by the one that claims it first."""
 
 from __future__ import annotations
 

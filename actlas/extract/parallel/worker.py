@@ -41,7 +41,7 @@ class RemoteRequest:
         return msgspec.json.decode(text, type=cls, dec_hook=lambda kind, value: kind(value))
 
     def run(self, progress: ProgressCallback, tokenise: Tokenise = tokenise) -> ExtractSummary:
-        """Do it here."""
+        """Do it in this process."""
         return run_here(self.models, self.corpus, self.request, progress, tokenise)
 
 

@@ -54,7 +54,7 @@ class BatchPooler:
     """Fills the stage of a block, batch by batch; every backend's hooks hand their activations to one.
 
     Args:
-        capture: What is wanted.
+        capture: What is kept.
         device: Where the activations are.
     """
 
@@ -70,7 +70,7 @@ class BatchPooler:
         Args:
             block: Its texts.
             dtype: Dtype of the values.
-            shapes: Site -> (layers, neurons) of what the hooks give here.
+            shapes: Site -> (layers, neurons) that the hooks of this process read.
         """
         kind, n_sampled = TORCH_DTYPES[dtype], len(block.sampled_rows)
 
@@ -119,12 +119,12 @@ class BatchPooler:
         if column.site in stage.tokens and batch.sampled is not None:
             self._put(stage, column, batch.sampled.places, batch.sampled.vectors(value), is_pooled=False)
         if column.site in stage.counts:
-            for at, threshold in enumerate(capture.count_thresholds):
+            for number, threshold in enumerate(capture.count_thresholds):
                 if batch.is_pooled is None:
                     active = count_active(value, batch.spans, threshold)
                 else:
                     active = count_active_masked(value, batch.is_pooled, threshold)
-                rows = batch.language + at * capture.n_languages
+                rows = batch.language + number * capture.n_languages
                 stage.counts[column.site][:, column.layer, part].index_add_(0, rows, active.long())
 
     def _put(self, stage: BlockStage, column: Column, rows: torch.Tensor, values: torch.Tensor, *, is_pooled: bool) -> None:

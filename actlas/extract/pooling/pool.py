@@ -43,8 +43,8 @@ def pool(activations: torch.Tensor, is_pooled: torch.Tensor, pooling: str) -> to
     if pooling == "max":
         return activations.masked_fill(~mask, -torch.inf).amax(dim=1)
     if pooling == "mean":
-        kept = activations.float().masked_fill(~mask, 0.0) if activations.dtype != torch.float64 else activations * mask
-        return (kept.sum(dim=1) / mask.sum(dim=1)).to(activations.dtype)
+        values = activations.float().masked_fill(~mask, 0.0) if activations.dtype != torch.float64 else activations * mask
+        return (values.sum(dim=1) / mask.sum(dim=1)).to(activations.dtype)
     positions = torch.arange(activations.shape[1], device=activations.device)
     last = torch.where(is_pooled, positions, -1).amax(dim=1)
     return activations[torch.arange(len(last), device=activations.device), last]

@@ -85,7 +85,7 @@ class BlockStage:
         """
         if self.ready is None:
             return self._on_host()
-        # copies run beside the next block's batches instead of behind them
+        # copies run while the next block's batches are computed, not after them
         stream = torch.cuda.Stream(device=self.loss_sum.device)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(stream):
             stream.wait_event(self.ready)
@@ -114,19 +114,19 @@ class BlockStage:
     def _refuse(self, check: Check, ends: torch.Tensor) -> None:
         column = check.column
         layer = self._values(check)[column.layer, check.rows, column.first : column.last]
-        at, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
-        row = int(check.rows[at]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[at])])
+        place, neuron = (int(i) for i in (~torch.isfinite(layer)).nonzero()[0])
+        row = int(check.rows[place]) if check.is_pooled else int(self.block.sampled_rows[int(check.rows[place])])
         number = column.first + neuron
         if column.site in self.neurons:
             number = int(self.neurons[column.site][number])
-        place = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {number}"
+        where = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {number}"
         if bool(torch.isfinite(ends).all()):
             limit = torch.finfo(layer.dtype).max
             raise NotFiniteValues(
-                f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {place}; "
-                "store another dtype: --dtype float32 or --dtype bfloat16"
+                f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {where}; "
+                "store another dtype, float32 or bfloat16"
             )
-        raise NotFiniteValues(f"the model gave NaN or infinity: {place}; the checkpoint may be broken")
+        raise NotFiniteValues(f"the model gave NaN or infinity: {where}; the checkpoint may be broken")
 
 
 def _to_numpy(values: torch.Tensor) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from actlas.names import SINGLE_SITES, SITES, CapturePoint
 
 #: Instead of a site: every linear map of the repeated block, under the name of its module.
 AUTO_LINEAR = "auto-linear"
-_HAND_NAMED = "Name the module yourself: --site 'mlp_hidden=transformer.h.{layer}.mlp.dense_4h_to_h:input'"
+_HAND_NAMED = "Name the module yourself, as in the site 'mlp_hidden=transformer.h.{layer}.mlp.dense_4h_to_h:input'"
 
 
 def site_shape(site: str, widths: Sequence[int]) -> tuple[int, int]:
@@ -62,8 +62,8 @@ def site_map(
         CapturePointNotFound: If a site is neither named by hand nor known for this architecture.
 
     Example:
-        >>> found = site_map("GPT2LMHeadModel", 2, ["mlp_hidden"])
-        >>> [(point.modules, point.side) for point in found.points["mlp_hidden"]]
+        >>> places = site_map("GPT2LMHeadModel", 2, ["mlp_hidden"])
+        >>> [(point.modules, point.side) for point in places.points["mlp_hidden"]]
         [(('transformer.h.0.mlp.c_proj',), 'input'), (('transformer.h.1.mlp.c_proj',), 'input')]
     """
     by_hand = dict(site_modules or {})
@@ -113,7 +113,7 @@ def _from_family(site: str, family: Family, architecture: str, n_layers: int, ha
 
 
 def parse_sites(arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Splits what `--site` takes into site names and the modules named by hand.
+    """Split sites as a caller writes them into site names and the modules named by hand.
 
     Raises:
         CapturePointNotFound: If a name is neither a known site nor given a module.
@@ -139,7 +139,7 @@ def parse_sites(arguments: Sequence[str]) -> tuple[tuple[str, ...], dict[str, st
 
 
 def linear_patterns(blocks: str, modules: Sequence[str]) -> list[str]:
-    """`--site` arguments that name linear modules of a block by hand.
+    """Sites named by hand, as `parse_sites` takes them, for linear modules of a block by hand.
 
     Example:
         >>> linear_patterns("transformer.h", ["attn.q_proj"])

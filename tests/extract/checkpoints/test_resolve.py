@@ -100,21 +100,21 @@ def test_patterns_can_be_given_apart_from_the_models(tmp_path):
     assert [c.revision for c in asked] == ["step2", "step10"]
     with pytest.raises(ModelNotLoaded, match="names a revision already"):
         resolve_models("org/a@step2", revisions=["step*"], list_revisions=lambda _: names)
-    with pytest.raises(ModelNotLoaded, match="it matches main, whose steps --steps can give"):
+    with pytest.raises(ModelNotLoaded, match="it matches main, whose steps the option steps can give"):
         resolve_models("org/a", revisions=["ma*"], list_revisions=lambda _: names)
     for name in ("step1", "step12", "step3"):
         make(tmp_path / "run" / name)
     assert [c.step for c in resolve_models(tmp_path / "run", revisions=["step1*"])] == [1, 12]
     with pytest.raises(ModelNotLoaded, match=r"no step folders .* that match nothing"):
         resolve_models(tmp_path / "run", revisions=["nothing"])
-    with pytest.raises(ModelNotLoaded, match="is one checkpoint; --revisions chooses among"):
+    with pytest.raises(ModelNotLoaded, match="is one checkpoint; the option revisions chooses among"):
         resolve_models(tmp_path / "run" / "step1", revisions=["step*"])
 
 
 def test_steps_given_by_hand_settle_what_names_leave_open(tmp_path):
     for name in ("100", "20"):
         make(tmp_path / "run" / name)
-    with pytest.raises(ModelNotLoaded, match="the steps of 20, 100 can be given with --steps"):
+    with pytest.raises(ModelNotLoaded, match="the steps of 20, 100 can be given by the option steps"):
         resolve_models(tmp_path / "run")
     assert [(c.id, c.step) for c in resolve_models(tmp_path / "run", [20, 100])] == [("run-step20", 20), ("run-step100", 100)]
     revisions = ["step2-iter_7", "step1-iter_9"]
@@ -128,5 +128,5 @@ def test_steps_given_by_hand_settle_what_names_leave_open(tmp_path):
 
 def test_one_step_in_two_stages_is_refused():
     revisions = ["stage1-step1000-tokens4B", "stage2-step1000-tokens4B"]
-    with pytest.raises(ModelNotLoaded, match="2 checkpoints would be stored as 'm-step1000'.*--steps"):
+    with pytest.raises(ModelNotLoaded, match="2 checkpoints would be stored as 'm-step1000'.*option steps"):
         resolve_models("org/m@stage*", list_revisions=lambda _: revisions)

@@ -46,5 +46,5 @@ def test_a_number_that_is_no_step_is_none(name):
 
 @pytest.mark.parametrize("name", ["step1000-checkpoint-3", "step10-20k-steps", "iter_5_step6"])
 def test_a_name_that_could_mean_several_steps_is_refused(name):
-    with pytest.raises(ModelNotLoaded, match="more than one number that could be its training step .* --steps"):
+    with pytest.raises(ModelNotLoaded, match="more than one number that could be its training step .* option steps"):
         find_step(name)

@@ -127,6 +127,33 @@ def test_a_block_is_some_rows_with_their_sample_and_flags():
     assert not len(check.sampled_rows)
 
 
+def test_blocks_are_those_of_any_rows():
+    found = run(["ab", "cde", "f", "ghij", "kl"], sample=TokenSample(per_text=3))
+    whole = found.block(np.arange(5))
+    for rows in ([0], [4], [1, 2], [0, 3, 4], [2]):
+        block = found.block(np.array(rows))
+        is_chosen = np.isin(whole.sampled_rows, rows)
+        assert np.array(rows)[block.sampled_rows].tolist() == whole.sampled_rows[is_chosen].tolist()
+        assert block.sampled_positions.tolist() == whole.sampled_positions[is_chosen].tolist()
+        assert block.sampled_lengths.tolist() == whole.sampled_lengths[is_chosen].tolist()
+        assert block.token_ids.tolist() == [
+            token for row in rows for token in whole.token_ids[whole.offsets[row] : whole.offsets[row + 1]]
+        ]
+
+
+def test_the_corpus_is_gone_through_once_however_many_blocks_there_are(monkeypatch):
+    found, calls = run(["ab", "cde", "f", "gh"]), []
+    for owner, name in ((pl.Series, "replace_strict"), (np, "searchsorted")):
+        original = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *args, original=original, name=name, **rest: calls.append(name) or original(*args, **rest)
+        )
+    for row in range(4):
+        block = found.block(np.array([row]))
+        assert len(block.sampled_rows) == min(2, len(block.token_ids) - 2)
+    assert sorted(calls) == ["replace_strict", "searchsorted", "searchsorted"]
+
+
 def test_what_was_tokenised_last_is_remembered():
     class Counting(LetterTokenizer):
         calls = 0

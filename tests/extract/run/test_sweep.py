@@ -249,7 +249,7 @@ def test_texts_longer_than_allowed(tiny_models, small_corpus, tmp_path):
     ids = dropped.corpus.texts["text_id"].to_numpy()
     whole = Store(tmp_path / "cut").cube("llama", "mlp_pre").read(texts=ids)
     np.testing.assert_allclose(dropped.cube("llama", "mlp_pre").read(), whole, rtol=1e-2, atol=1e-3)
-    with pytest.raises(CorpusError, match="--over-long truncate or drop"):
+    with pytest.raises(CorpusError, match="let over_long truncate or drop"):
         extract(folder, small_corpus, tmp_path / "no", max_tokens=9, over_long="error")
     with pytest.raises(ExtractionError, match="reads at most 64 tokens and this run allows 65; lower max_tokens to 64"):
         extract(folder, small_corpus, tmp_path / "no", max_tokens=65)

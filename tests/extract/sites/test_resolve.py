@@ -40,7 +40,7 @@ def test_an_unknown_architecture_is_refused_with_the_way_out():
     with pytest.raises(CapturePointNotFound, match="no sites known for architecture 'MambaForCausalLM'") as caught:
         site_map("MambaForCausalLM", 2, ["mlp_pre"])
     assert "BloomForCausalLM" in str(caught.value)
-    assert "--site 'mlp_hidden=transformer.h.{layer}.mlp.dense_4h_to_h:input'" in str(caught.value)
+    assert "as in the site 'mlp_hidden=transformer.h.{layer}.mlp.dense_4h_to_h:input'" in str(caught.value)
     assert family_of("MambaForCausalLM") is None
 
 

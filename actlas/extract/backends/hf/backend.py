@@ -80,8 +80,9 @@ class HfSession:
         architecture = type(model).__name__
         n_layers = int(model.config.get_text_config().num_hidden_layers)
         has_head = model.get_output_embeddings() is not None
-        named = architecture if family_of(architecture) else located.architecture
-        places = site_map(named, n_layers, capture.all_sites, capture.site_modules, has_head=has_head)
+        # a base model without its head has another class name than its checkpoint
+        known = architecture if family_of(architecture) else located.architecture
+        places = site_map(known, n_layers, capture.all_sites, capture.site_modules, has_head=has_head)
         self._model, self._base = model, model.base_model
         self._capture, self._device, self._tokens_per_batch = capture, device, tokens_per_batch
         self._hooks = Hooks(model, places, capture, device)
@@ -185,15 +186,15 @@ def _inference(device: torch.device, cast: torch.dtype | None) -> Iterator[None]
 def _arithmetic(compute_dtype: str) -> tuple[torch.dtype, torch.dtype | None]:
     """Dtype of the weights, and the one that matrix products are taken in where that is another."""
     is_cast = compute_dtype.startswith("autocast-")
-    named = TORCH_DTYPES[compute_dtype.removeprefix("autocast-")]
-    return (torch.float32, named) if is_cast else (named, None)
+    dtype = TORCH_DTYPES[compute_dtype.removeprefix("autocast-")]
+    return (torch.float32, dtype) if is_cast else (dtype, None)
 
 
 def device_named(name: str) -> torch.device:
     """The device that a name means; "auto" is CUDA where there is one.
 
     Raises:
-        BackendUnavailable: If there is no such device here.
+        BackendUnavailable: If this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -203,8 +204,8 @@ def device_named(name: str) -> torch.device:
         raise BackendUnavailable(f"no device {name!r}; choose cpu, cuda, cuda:N or auto") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable(
-            f"device {name!r} needs CUDA, and torch.cuda.is_available() is False here; device cpu gives the same values up to "
-            "rounding"
+            f"device {name!r} needs CUDA, and torch.cuda.is_available() is False on this machine; device cpu gives the same "
+            "values up to rounding"
         )
     return device
 

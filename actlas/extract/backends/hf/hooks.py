@@ -22,7 +22,7 @@ class Hooks:
     Args:
         model: The loaded model.
         places: Where the sites are.
-        capture: What is wanted of them.
+        capture: What is read of them.
         device: Where the model is.
     """
 

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from actlas.errors import ModelNotLoaded
 from actlas.extract.backends.base import LocatedCheckpoint
 
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def fetch(model: str, revision: str | None, *, with_code: bool = False) -> Path:
@@ -23,11 +23,11 @@ def fetch(model: str, revision: str | None, *, with_code: bool = False) -> Path:
     if Path(model).is_dir():
         return Path(model)
     try:
-        wanted = [*_WANTED, "*.py"] if with_code else _WANTED
-        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+        patterns = [*_PATTERNS, "*.py"] if with_code else _PATTERNS
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise ModelNotLoaded(f"{model}{at} is no local folder and could not be had from the hub: {error}") from error
+        which = f" at revision {revision!r}" if revision else ""
+        raise ModelNotLoaded(f"{model}{which} is no local folder and could not be had from the hub: {error}") from error
 
 
 def snapshots(model: str) -> set[Path]:

@@ -43,7 +43,7 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
     is_snapshot = folder.parent.name == "snapshots" and not Path(checkpoint.model).is_dir()
     config = load_config(folder, trust_remote_code=settings.trust_remote_code)
     refuse_experts(config)
-    weight_files(folder)  # says so where there are none
+    weight_files(folder)  # raises where there are none
     if compute_dtype == "auto":
         compute_dtype = str(config.dtype or "float32").removeprefix("torch.")
     own = next((name for name in _TOKENIZER_FILES if (folder / name).is_file()), None)

@@ -21,7 +21,7 @@ _TEXTS_AT_ONCE = 1000
 class HfTokenizer:
     """A transformers tokenizer that gives ids as arrays and knows its own hash.
 
-    Its padding side and its own length limit are of no consequence here: batches are padded by `batches`, cut by the run.
+    Its padding side and its own length limit have no effect: `inputs.batches` pads, and the run cuts.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -72,7 +72,7 @@ class HfTokenizer:
         if not is_fast:
             places = [np.full((len(ids), 2), -1, dtype=np.int64) for ids in token_ids]
         if not add_special:
-            # some tokenizers flag a special token that stands in the text itself; nothing was added here
+            # some tokenizers flag a special token that stands in the text itself, and none was added
             is_special = [np.zeros(len(ids), dtype=bool) for ids in token_ids]
         return Encoded(token_ids, is_special, places)
 

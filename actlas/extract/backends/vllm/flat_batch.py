@@ -49,12 +49,14 @@ def segments(positions: NDArray[np.integer]) -> list[tuple[int, int]]:
     if not len(starts) or starts[0] != 0:
         begins = f"position {int(positions[0])}" if len(positions) else "no token"
         raise ExtractionError(f"a pass of vLLM began with {begins}, so tokens are missing before it: {_CAUSES}")
-    found = list(pairwise([*starts.tolist(), len(positions)]))
-    expected = np.concatenate([np.arange(last - first) for first, last in found])
+    texts = list(pairwise([*starts.tolist(), len(positions)]))
+    expected = np.concatenate([np.arange(last - first) for first, last in texts])
     if not np.array_equal(positions, expected):
-        at = int(np.flatnonzero(positions != expected)[0])
-        raise ExtractionError(f"a pass of vLLM jumps from position {int(positions[at - 1])} to {int(positions[at])}: {_CAUSES}")
-    return found
+        token = int(np.flatnonzero(positions != expected)[0])
+        raise ExtractionError(
+            f"a pass of vLLM jumps from position {int(positions[token - 1])} to {int(positions[token])}: {_CAUSES}"
+        )
+    return texts
 
 
 class PromptLedger:

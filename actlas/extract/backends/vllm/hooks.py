@@ -93,7 +93,7 @@ class FlatReader:
     Args:
         model: The rank's part of the model.
         points: Where the sites are.
-        capture: What is wanted of them.
+        capture: What is read of them.
         hidden_size: Width of the residual stream.
         rank: Which rank this is.
         n_ranks: How many there are.
@@ -152,7 +152,7 @@ class FlatReader:
         if sites is not None:
             capture = replace(capture, sites=tuple(sites), token_sites=(), count_sites=())
         pooler = BatchPooler(capture, self.device)
-        # parts are texts of one length: pooling them span by span reads what is there and nothing else
+        # parts are texts of one length: pooling them span by span reads no padding and builds no mask
         pooler.pools_at_once = False
         stage = pooler.begin_block(block, dtype, self._own)
         stage.neurons = self.neurons

@@ -181,7 +181,7 @@ def site_shapes(points: Iterable[EnginePoint], widths: Mapping[tuple[str, int], 
     Raises:
         ModelNotSupported: If one is not.
     """
-    found: dict[str, list[int]] = {}
+    sizes: dict[str, list[int]] = {}
     for point in points:
-        found.setdefault(point.site, []).append(widths[point.site, point.layer])
-    return {site: site_shape(site, sizes) for site, sizes in found.items()}
+        sizes.setdefault(point.site, []).append(widths[point.site, point.layer])
+    return {site: site_shape(site, of_layers) for site, of_layers in sizes.items()}

@@ -1,4 +1,4 @@
-"""What an engine must be told so that hooks see every token once, and the proof that it listened. Standard library only."""
+"""Settings under which hooks in an engine see every token once, and the check that they are in force. Standard library only."""
 
 from __future__ import annotations
 

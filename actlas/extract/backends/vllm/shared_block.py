@@ -1,4 +1,4 @@
-"""A block in memory that the run shares with the ranks of an engine: its texts there, its values back. numpy only.
+"""A block in memory that the run shares with the ranks of an engine: they read its texts and write its values. numpy only.
 
 Only a line of JSON travels between the processes, which says where the memory is. Ranks write their neurons into it and the
 store encodes from it, so that no value is copied on the way and nothing is left of it when its processes are gone.
@@ -74,7 +74,7 @@ class SharedBlock:
         """Memory that holds the texts and has room for their values.
 
         Args:
-            capture: What is wanted of them.
+            capture: What is kept of them.
             shapes: Site -> (layers, neurons) over all ranks.
             block: The texts.
         """

@@ -14,7 +14,7 @@ from actlas.extract.child import error_to_json
 class ActlasWorker:
     """The `worker_extension_cls`: vLLM adds it to the bases of its worker class.
 
-    Every method gives {"value": what it is there for} or {"error": as `error_to_json` writes it}.
+    Every method gives {"value": its answer} or {"error": as `error_to_json` writes it}.
     """
 
     # these three are the worker's own
