@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,27 @@ def example_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def example_writers(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """`store_writer` of a store for twelve texts and a site, `checkpoint_writer` of its checkpoint, and `score_writer`."""
+    import numpy as np
+
+    from actlas.names import Checkpoint, Recipe
+    from actlas.store import Store, StoreWriter, TokenIds
+    from actlas.testing import Planting, planted_corpus, planted_store
+
+    corpus = planted_corpus(Planting(n_groups=4))
+    tokens = TokenIds(np.zeros(12, dtype=np.int32), np.arange(13))
+    recipe = Recipe(corpus.fingerprint, "tokenizer", ("mlp_pre",), dtype="float16")
+    scored = Store(planted_store(tmp_path / "planted.actlas"), "a")
+    names: dict[str, Any] = {"stats": ["mean"], "languages": ["en"], "concepts": ["water"], "settings": {}}
+    with StoreWriter(tmp_path / "new.actlas", recipe, corpus, tokens, sync=False) as store_writer:
+        begun = store_writer.checkpoint(Checkpoint("tiny-step1", "tiny", 1), {"weight_hash": "a1"}, {"mlp_pre": (1, 8)})
+        with scored.score_writer("planted-step64", "mlp_pre", **names) as score_writer:
+            yield {"store_writer": store_writer, "checkpoint_writer": begun, "score_writer": score_writer}
+        begun.claims.release_all()
+
+
 @pytest.fixture(autouse=True)
 def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
     """What every example finds: `store` (the one above, open for reading), `folder` (empty, its own), `np`, `pl` and `actlas`."""
@@ -48,3 +70,5 @@ def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[s
     store = actlas.open_store(request.getfixturevalue("example_store"))
     folder = request.getfixturevalue("tmp_path")
     doctest_namespace.update(store=store, folder=folder, np=np, pl=pl, actlas=actlas)
+    if any("_writer" in example.source for example in request.node.dtest.examples):
+        doctest_namespace.update(request.getfixturevalue("example_writers"))

@@ -50,12 +50,16 @@ class Atlas(Store):
         Args:
             query: DuckDB SQL. Tables and macros are listed in docs/sql.md.
 
+        Returns:
+            The rows, in the columns of the query.
+
         Raises:
             QueryError: If the query is refused or wrong.
             TableNotFound: If it names a table that was not computed; the message says what is there and what computes it.
 
         Example:
-            >>> store.sql("SELECT checkpoint, avg(overlap) FROM overlap GROUP BY checkpoint")  # doctest: +SKIP
+            >>> store.sql("SELECT language, count(*) AS n FROM experts WHERE rank = 1 GROUP BY language ORDER BY language").rows()
+            [('en', 12), ('es', 9), ('fr', 12)]
         """
         return self._open_session().run(query)
 
@@ -65,18 +69,30 @@ class Atlas(Store):
         Args:
             name: A table of docs/sql.md, or any that was published.
 
+        Returns:
+            The table; nothing of it is read before ``collect``.
+
         Raises:
             TableNotFound: If it was not computed; the message says what is there and what computes it.
 
         Example:
-            >>> store.scan("experts").filter(pl.col("rank") <= 10).collect()  # doctest: +SKIP
+            >>> store.scan("experts").filter(pl.col("rank") == 1).collect().height
+            33
         """
         from actlas.query.sql.sources import table_sources
 
         return table_sources(self, max_rows=self.max_rows).scan(name)
 
     def close(self) -> None:
-        """Free what `sql` opened."""
+        """Free what `sql` opened.
+
+        Example:
+            >>> from actlas.testing import planted_store
+            >>> opened = open_store(planted_store(folder / "run.actlas"))
+            >>> opened.sql("SELECT count(*) AS n FROM texts").item()
+            144
+            >>> opened.close()
+        """
         with self._opening:
             if self._session is not None:
                 self._session.close()
@@ -85,15 +101,38 @@ class Atlas(Store):
     def table(self, name: str, checkpoint: str) -> pl.DataFrame:
         """One checkpoint's part of a stored table.
 
+        Args:
+            name: A stored table, such as "experts".
+            checkpoint: Id, as in `checkpoints`.
+
+        Returns:
+            Its rows, in the columns of docs/sql.md.
+
         Raises:
             TableNotFound: If it was not computed for this checkpoint.
+
+        Example:
+            >>> store.table("experts", "planted-step64").height
+            66
         """
         self.table_settings(name, checkpoint)
         frame = self.scan(name).filter(pl.col("checkpoint") == checkpoint).collect()
         return TABLES[name].conform(frame) if name in TABLES else frame
 
     def score_stats(self, checkpoint: str, site: str) -> tuple[str, ...]:
-        """Statistics that the scores of a cube have; none where they are not computed."""
+        """Statistics that the scores of a cube have; none where they are not computed.
+
+        Args:
+            checkpoint: Id, as in `checkpoints`.
+            site: As in `sites`.
+
+        Returns:
+            Names of statistics.
+
+        Example:
+            >>> store.score_stats("planted-step64", "mlp_pre")[:2]
+            ('ap', 'auroc')
+        """
         from actlas.query.sql.sources import score_stats
 
         return score_stats(self, checkpoint, site)
@@ -124,13 +163,16 @@ def open_store(path: Path | str, mode: str = "r") -> Atlas:
         path: Its folder.
         mode: "r", or "a" to keep scores and tables in it.
 
+    Returns:
+        The store.
+
     Raises:
         StoreNotFound: If there is none at `path`.
 
     Example:
-        >>> store = open_store("run.actlas")  # doctest: +SKIP
-        >>> store.checkpoints  # doctest: +SKIP
-        ['xglm-step0', 'xglm-step64']
+        >>> from actlas.testing import planted_store
+        >>> open_store(planted_store(folder / "run.actlas")).checkpoints
+        ['planted-step0', 'planted-step64', 'planted-step128']
     """
     return Atlas(path, mode)
 

@@ -64,8 +64,19 @@ class Table:
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`frame` with exactly these columns and types, in this order.
 
+        Args:
+            frame: At least the columns of the table; others are dropped.
+
+        Returns:
+            The frame.
+
         Raises:
             QueryError: If a column is missing.
+
+        Example:
+            >>> frame = pl.DataFrame({"n_texts": [5], "language": ["en"], "more": [0]})
+            >>> Table("sizes", {"language": pl.String(), "n_texts": pl.Int64()}, "Texts per language.").conform(frame).row(0)
+            ('en', 5)
         """
         missing = [name for name in self.columns if name not in frame.columns]
         if missing:
@@ -73,6 +84,15 @@ class Table:
         return frame.select(pl.col(name).cast(dtype) for name, dtype in self.columns.items())
 
     def empty(self) -> pl.DataFrame:
+        """The table without rows.
+
+        Returns:
+            A frame of its columns.
+
+        Example:
+            >>> TABLES["experts"].empty().columns[:4]
+            ['checkpoint', 'language', 'concept', 'rank']
+        """
         return pl.DataFrame(schema=dict(self.columns))
 
 

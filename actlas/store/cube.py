@@ -75,6 +75,7 @@ class Cube:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(layers, neurons, texts)."""
         layers, neurons, texts = self.array.shape
         return (layers, neurons, texts)
 
@@ -98,8 +99,9 @@ class Cube:
             IndexError: If an index is outside the cube.
 
         Example:
-            >>> cube.read(layer=3, neurons=slice(0, 128)).shape  # doctest: +SKIP
-            (128, 1997)
+            >>> cube = store.cube("planted-step64", "mlp_pre")
+            >>> cube.read(layer=1, neurons=[7, 3]).shape
+            (2, 144)
         """
         values = _select(self.array, (layer, neurons, texts))
         return bfloat16_to_float32(values) if self.dtype == "bfloat16" else values
@@ -109,8 +111,16 @@ class Cube:
 
         bfloat16 cubes are wrapped by dask, which turns bits into float32 when a part is computed.
 
+        Returns:
+            Array with dimensions layer, neuron and text.
+
         Raises:
             ImportError: If xarray (or dask, for bfloat16) is not installed: ``pip install 'actlas[xarray]'``.
+
+        Example:
+            >>> array = store.cube("planted-step64", "mlp_pre").to_xarray()
+            >>> array.sel(layer=1, neuron=7).shape
+            (144,)
         """
         try:
             import xarray as xr
@@ -156,11 +166,23 @@ class TokenCube:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(layers, tokens, channels)."""
         layers, _, channels = self.array.shape
         return (layers, self.table.height, channels)
 
     def read(self, layer: int) -> NDArray[np.float32]:
-        """Vectors of one layer, ``"tokens channels"``, as float32, in the order of `table`."""
+        """Vectors of one layer, in the order of `table`.
+
+        Args:
+            layer: Which one, from 0.
+
+        Returns:
+            float32 ``"tokens channels"``.
+
+        Example:
+            >>> store.token_cube("planted-step64", "resid").read(layer=1).shape
+            (288, 6)
+        """
         values = _select(self.array, (layer, None, None))[self.table["row"].to_numpy()]
         if self.array.attrs["logical_dtype"] == "bfloat16":
             return bfloat16_to_float32(values)
@@ -230,10 +252,12 @@ class ScoreCube:
 
     @property
     def stats(self) -> tuple[str, ...]:
+        """Statistics that were computed."""
         return tuple(self.arrays)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """(languages, concepts, layers, neurons)."""
         languages, concepts, layers, neurons = next(iter(self.arrays.values())).shape
         return (languages, concepts, layers, neurons)
 
@@ -249,8 +273,23 @@ class ScoreCube:
 
         NaN stands for null: the concept has no positive or no negative text in that language.
 
+        Args:
+            stat: One of `stats`.
+            language: One name (dimension dropped), names in the wanted order, or None for all.
+            concept: Likewise.
+            layer: One layer (dimension dropped), a slice, a sequence, or None for all.
+            neurons: Likewise.
+
+        Returns:
+            ``"languages concepts layers neurons"`` less the dropped dimensions, in the dtype of the statistic.
+
         Raises:
             KeyError: If the statistic, a language or a concept is not there; the message lists what is.
+
+        Example:
+            >>> scores = store.scores("planted-step64", "mlp_pre")
+            >>> scores.read("ap", language="en", concept="water", layer=1).shape
+            (40,)
         """
         if stat not in self.arrays:
             raise KeyError(f"statistic {stat!r} was not computed; there are {', '.join(self.stats)}")

@@ -105,7 +105,13 @@ def manifest_path(checkpoint: str) -> str:
 
 @dataclass(frozen=True)
 class TextBlock:
-    """Consecutive rows of the text axis: one unit of extraction, commit and resume. `stop` is exclusive."""
+    """Consecutive rows of the text axis: one unit of extraction, commit and resume.
+
+    Attributes:
+        index: Number of the block, from 0.
+        start: Its first row.
+        stop: The row after its last one.
+    """
 
     index: int
     start: int
@@ -113,10 +119,12 @@ class TextBlock:
 
     @property
     def n_texts(self) -> int:
+        """Texts in the block."""
         return self.stop - self.start
 
     @property
     def rows(self) -> slice:
+        """Its rows of the text axis."""
         return slice(self.start, self.stop)
 
 

@@ -284,6 +284,13 @@ def control_experts(
 
     Raises:
         QueryError: If `kind` is another word, or there are not that many neurons.
+
+    Source: Random neurons and the next best ones as controls: arXiv 2506.01629.
+
+    Example:
+        >>> drawn = control_experts(store, "planted-step64", k=3, languages=["en"], concepts=["water"])
+        >>> drawn["rank"].to_list()
+        [1, 2, 3]
     """
     store = as_atlas(store)
     if kind not in ("random", "next"):

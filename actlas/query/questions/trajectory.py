@@ -51,6 +51,11 @@ def neuron_trajectory(
         QueryError: If the site has no such neuron, or a language or concept is unknown.
         ScoresNotFound: If a checkpoint was not scored there.
         KeyError: If a statistic was not computed.
+
+    Example:
+        >>> followed = neuron_trajectory(store, "mlp_pre", 1, 1, languages=["en"], concepts=["water"])
+        >>> followed.columns, followed["step"].to_list()
+        (['checkpoint', 'step', 'language', 'concept', 'ap'], [0, 64, 128])
     """
     store = as_atlas(store)
     named_languages, named_concepts = chosen_labels(store, languages, concepts)
@@ -223,6 +228,11 @@ def first_shared(trajectory: pl.DataFrame, min_languages: int) -> pl.DataFrame:
 
     Returns:
         Columns concept, site, layer, neuron, checkpoint, step, n_languages; neurons that never get there are left out.
+
+    Example:
+        >>> followed = shared_trajectory(store, k=6, concepts=["water"])
+        >>> first_shared(followed, 3)["step"].unique().to_list()
+        [128]
     """
     order = trajectory["checkpoint"].unique(maintain_order=True)
     position = pl.col("checkpoint").replace_strict(order, pl.Series(range(len(order))), return_dtype=pl.Int64)

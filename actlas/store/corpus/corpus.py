@@ -46,6 +46,7 @@ class Corpus:
 
     @property
     def n_texts(self) -> int:
+        """Number of texts."""
         return self.texts.height
 
     @cached_property
@@ -70,8 +71,18 @@ class Corpus:
     def language_slice(self, language: str) -> slice:
         """Rows of the text axis that hold a language.
 
+        Args:
+            language: One of `languages`.
+
+        Returns:
+            The slice; the texts of a language are consecutive.
+
         Raises:
             KeyError: If the corpus has no text in that language.
+
+        Example:
+            >>> store.corpus.languages, store.corpus.language_slice("en")
+            (('fr', 'en', 'es'), slice(48, 96, None))
         """
         if language not in self._slices:
             raise KeyError(f"no texts in language {language!r}; the corpus has {', '.join(self.languages)}")
@@ -104,6 +115,11 @@ class Corpus:
 
         Raises:
             KeyError: If a language or concept is not in the corpus.
+
+        Example:
+            >>> is_concept, is_member = store.corpus.concept_matrix("en", ["water", "salt"])
+            >>> is_concept.shape, bool((is_concept & ~is_member).any())
+            ((48, 2), False)
         """
         rows = slice(None) if language is None else self.language_slice(language)
         is_concept, is_member = (matrix[rows] for matrix in self._matrices)
@@ -165,13 +181,33 @@ class Corpus:
         return tuple(lines)
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Corpus:
-        """The corpus without some texts; text_ids and the fingerprint of what was imported stay."""
+        """The corpus without some texts; text_ids and the fingerprint of what was imported stay.
+
+        Args:
+            is_kept: bool ``"texts"``, in the order of the text axis.
+
+        Returns:
+            The smaller corpus.
+
+        Example:
+            >>> store.corpus.keep(np.arange(144) < 48).languages
+            ('fr',)
+        """
         texts = self.texts.filter(pl.Series(is_kept))
         labels = self.labels.join(texts.select("text_id"), on="text_id", how="semi", maintain_order="left")
         return Corpus(texts, labels, self.fingerprint)
 
     def write(self, folder: Path) -> None:
-        """Write texts.parquet, labels.parquet and corpus.json; the last makes the folder a corpus."""
+        """Write texts.parquet, labels.parquet and corpus.json; the last makes the folder a corpus.
+
+        Args:
+            folder: Made where it is not there.
+
+        Example:
+            >>> store.corpus.write(folder)
+            >>> sorted(path.name for path in folder.iterdir())
+            ['corpus.json', 'labels.parquet', 'texts.parquet']
+        """
         write_atomically(folder / "texts.parquet", [parquet_bytes(self.texts)])
         write_atomically(folder / "labels.parquet", [parquet_bytes(self.labels)])
         about = {
@@ -188,8 +224,19 @@ class Corpus:
     def read(cls, folder: Path | str) -> Corpus:
         """The corpus that `write` left in a folder.
 
+        Args:
+            folder: Where `write` left it.
+
+        Returns:
+            The same corpus, with the same fingerprint.
+
         Raises:
             CorpusError: If the folder holds none.
+
+        Example:
+            >>> store.corpus.write(folder)
+            >>> Corpus.read(folder).fingerprint == store.corpus.fingerprint
+            True
         """
         folder = Path(folder)
         if not (folder / "corpus.json").is_file():

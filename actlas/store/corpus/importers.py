@@ -28,9 +28,19 @@ def import_table(path: Path | str, *, extra_columns: Sequence[str] = ()) -> Corp
         path: The file; its ending says what it is.
         extra_columns: Columns to keep with the texts although they are neither known nor concepts (span columns, say).
 
+    Returns:
+        The corpus, its texts ordered by language.
+
     Raises:
         CorpusError: If the file is not valid UTF-8 (file and line), a column is neither known nor boolean, or what
             `corpus_from_frames` refuses.
+
+    Example:
+        >>> file = folder / "texts.csv"
+        >>> _ = file.write_text("text,language,water\\nThe sea,en,1\\nA house,en,0\\nEl mar,es,1\\n")
+        >>> corpus = import_table(file)
+        >>> corpus.n_texts, corpus.languages, corpus.concepts
+        (3, ('en', 'es'), ('water',))
     """
     path = Path(path)
     frame = _read_table(path)
@@ -132,6 +142,13 @@ def import_parallel(files: Mapping[str, Path | str], concepts: Mapping[str, str]
 
     Raises:
         CorpusError: If files differ in their number of lines, a line is empty, or an expression does not compile.
+
+    Example:
+        >>> for name, lines in {"en": "The sea\\nA house\\n", "es": "El mar\\nUna casa\\n"}.items():
+        ...     _ = (folder / name).write_text(lines)
+        >>> corpus = import_parallel({"en": folder / "en", "es": folder / "es"}, {"water": r"\\bsea\\b"}, "en")
+        >>> corpus.concept_matrix("es")[0][:, 0].tolist()
+        [True, False]
     """
     if not files:
         raise CorpusError("no files; give them as language=file")
@@ -178,8 +195,21 @@ def import_concept_files(folders: Mapping[str, Path | str]) -> Corpus:
     A file holds ``{"concept", "group", "source", "sentences": {"positive": [...], "negative": [...]}}``. A text that several
     files of a language share is stored once.
 
+    Args:
+        folders: language -> folder; JSON files are searched in folders below it, too.
+
+    Returns:
+        The corpus; concepts bear the names that their files give.
+
     Raises:
         CorpusError: If a file has another form, or calls one text both positive and negative.
+
+    Example:
+        >>> content = {"concept": "water", "group": "nature", "source": "own"}
+        >>> content["sentences"] = {"positive": ["The sea"], "negative": ["A house", "A dog"]}
+        >>> _ = (folder / "water.json").write_text(json.dumps(content))
+        >>> import_concept_files({"en": folder}).n_texts
+        3
     """
     texts: list[dict[str, str]] = []
     labels: list[dict[str, Any]] = []

@@ -148,11 +148,30 @@ class CheckpointWriter:
         return self.claims.pending
 
     def claim_next(self, part: tuple[int, int] | None = None) -> TextBlock | None:
-        """See `BlockClaims.claim_next`."""
+        """Reserve a block that is neither committed nor reserved by another process.
+
+        Args:
+            part: (i, n): only block numbers of part i of n; None for all.
+
+        Returns:
+            The block, or None when none is left to reserve.
+
+        Example:
+            >>> block = checkpoint_writer.claim_next()
+            >>> block.index, block.n_texts, checkpoint_writer.claim_next() is None
+            (0, 12, True)
+        """
         return self.claims.claim_next(part)
 
     def release_claims(self) -> None:
-        """Give back the blocks that were claimed and not committed, once nothing is written any more."""
+        """Give back the blocks that were claimed and not committed, once nothing is written any more.
+
+        Example:
+            >>> _ = checkpoint_writer.claim_next()
+            >>> checkpoint_writer.release_claims()
+            >>> checkpoint_writer.claim_next().index
+            0
+        """
         self._wait()
         self.claims.release_all()
         if self.states is not None:
@@ -163,9 +182,19 @@ class CheckpointWriter:
 
         Where states are kept, several blocks are committed together: this one counts once `flush` returns.
 
+        Args:
+            block: One that `claim_next` gave.
+            values: Everything of it: an array for each site that was announced.
+
         Raises:
             ValueError: If the block is not claimed by us, or an array has another shape than was announced.
             TypeError: If an array has another dtype than the store keeps.
+
+        Example:
+            >>> block = checkpoint_writer.claim_next()
+            >>> checkpoint_writer.write_block(block, BlockValues({"mlp_pre": np.zeros((1, 8, 12), np.float16)}))
+            >>> checkpoint_writer.pending
+            []
         """
         self.start_block(block, values).result()
 
@@ -174,12 +203,23 @@ class CheckpointWriter:
 
         Shards reach the disk, and then the block is committed, in a thread of the store; one block after the other.
 
+        Args:
+            block: One that `claim_next` gave.
+            values: Everything of it: an array for each site that was announced.
+
         Returns:
             Done when the block is committed; raises what went wrong.
 
         Raises:
             ValueError: If the block is not claimed by us, or an array has another shape than was announced.
             TypeError: If an array has another dtype than the store keeps.
+
+        Example:
+            >>> block = checkpoint_writer.claim_next()
+            >>> written = checkpoint_writer.start_block(block, BlockValues({"mlp_pre": np.zeros((1, 8, 12), np.float16)}))
+            >>> written.result()
+            >>> checkpoint_writer.pending
+            []
         """
         if not self.claims.owns(block):
             raise ValueError(f"block {block.index} of {self.checkpoint.id} is not claimed here; only its owner may write it")
@@ -247,7 +287,15 @@ class CheckpointWriter:
         self.context.threads.finisher.submit(lambda: None).result()
 
     def flush(self) -> None:
-        """Commit the blocks that were written and wait for it. A block that could not be raises where its future is asked."""
+        """Commit the blocks that were written and wait for it. A block that could not be raises where its future is asked.
+
+        Example:
+            >>> block = checkpoint_writer.claim_next()
+            >>> _ = checkpoint_writer.start_block(block, BlockValues({"mlp_pre": np.zeros((1, 8, 12), np.float16)}))
+            >>> checkpoint_writer.flush()
+            >>> checkpoint_writer.pending
+            []
+        """
         self._wait()
         if self.states is not None:
             with self.context.times.during("commit"):
@@ -288,6 +336,14 @@ class CheckpointWriter:
 
         Returns:
             True if the checkpoint is complete, False if other owners still have blocks to write.
+
+        Example:
+            >>> checkpoint_writer.finish()
+            False
+            >>> block = checkpoint_writer.claim_next()
+            >>> checkpoint_writer.write_block(block, BlockValues({"mlp_pre": np.zeros((1, 8, 12), np.float16)}))
+            >>> checkpoint_writer.finish({"backend": "by hand"})
+            True
         """
         with self.claims.finishing():
             if not self.is_complete:

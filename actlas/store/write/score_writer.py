@@ -82,13 +82,22 @@ class ScoreWriter:
 
     @property
     def is_complete(self) -> bool:
+        """Whether the scores are visible."""
         return (self._manifest / "done.json").exists()
 
     def _record(self, layer: int) -> Path:
         return self._manifest / f"layer-{layer:04d}.json"
 
     def pending_layers(self) -> list[int]:
-        """Layers whose scores are not committed yet."""
+        """Layers whose scores are not committed yet.
+
+        Returns:
+            Numbers of layers, ascending.
+
+        Example:
+            >>> score_writer.pending_layers()
+            [0, 1]
+        """
         return [] if self.is_complete else [n for n in range(self.n_layers) if not self._record(n).exists()]
 
     def write_layer(self, layer: int, values: Mapping[str, NDArray[Any]]) -> None:
@@ -100,6 +109,11 @@ class ScoreWriter:
 
         Raises:
             ValueError: If a statistic is missing or has another shape.
+
+        Example:
+            >>> score_writer.write_layer(0, {"mean": np.zeros((1, 1, 40), np.float32)})
+            >>> score_writer.pending_layers()
+            [1]
         """
         if set(values) != set(self.stats):
             raise ValueError(f"expected statistics {', '.join(self.stats)}, got {', '.join(values)}")
@@ -118,6 +132,13 @@ class ScoreWriter:
 
         Raises:
             ValueError: If layers are missing.
+
+        Example:
+            >>> for layer in score_writer.pending_layers():
+            ...     score_writer.write_layer(layer, {"mean": np.zeros((1, 1, 40), np.float32)})
+            >>> score_writer.finish()
+            >>> score_writer.is_complete
+            True
         """
         missing = self.pending_layers()
         if missing:
@@ -132,7 +153,11 @@ class ScoreWriter:
         self.close()
 
     def close(self) -> None:
-        """Give the claim back; what is committed stays."""
+        """Give the claim back; what is committed stays.
+
+        Example:
+            >>> score_writer.close()
+        """
         self._pool.shutdown()
         self._claim.release()
 

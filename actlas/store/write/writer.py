@@ -183,18 +183,43 @@ class StoreWriter:
             states: What is kept of the pooled values in place of cubes.
             claims: Claims of its blocks, where one may be reserved already.
 
+        Returns:
+            Its writer.
+
         Raises:
             RecipeMismatch: If it was begun with other weights or other shapes.
+
+        Example:
+            >>> begun = store_writer.checkpoint(Checkpoint("tiny-step2", "tiny", 2), {"weight_hash": "b2"}, {"mlp_pre": (1, 8)})
+            >>> begun.is_complete, len(begun.pending)
+            (False, 1)
         """
         token_cubes = (token_cubes or {}) if any(self.context.block_tokens) else {}
         return CheckpointWriter(self.context, checkpoint, provenance, cubes, token_cubes, counts or {}, states, claims)
 
     def same_weights(self, checkpoint_id: str, weight_hash: str) -> list[str]:
-        """Other checkpoints of the store, begun or complete, that hold the very same weights."""
+        """Other checkpoints of the store, begun or complete, that hold the very same weights.
+
+        Args:
+            checkpoint_id: The checkpoint that is not looked for.
+            weight_hash: Hash of its weights.
+
+        Returns:
+            Ids of checkpoints.
+
+        Example:
+            >>> _ = store_writer.checkpoint(Checkpoint("tiny-step2", "tiny", 2), {"weight_hash": "b2"}, {"mlp_pre": (1, 8)})
+            >>> store_writer.same_weights("tiny-step3", "b2")
+            ['tiny-step2']
+        """
         return same_weights(self.path, checkpoint_id, weight_hash)
 
     def close(self) -> None:
-        """Stop the threads, once what was started is done."""
+        """Stop the threads, once what was started is done.
+
+        Example:
+            >>> store_writer.close()
+        """
         self.context.pool.shutdown()
         self.context.threads.finisher.shutdown()
 
