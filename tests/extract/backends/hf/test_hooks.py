@@ -67,6 +67,7 @@ def test_values_are_those_of_the_model_text_by_text(blocks):
     hooks = measured(model)
     assert hooks.shapes == {"embed": (1, 4), "gate": (2, 6), "mlp_hidden": (2, 6)}
     values = run(model, hooks, blocks(LISTS))
+    hooks.remove()
     for row, ids in enumerate(LISTS):
         embedded = model.words(torch.tensor(ids))
         gate = model.blocks[0].gate(embedded)
