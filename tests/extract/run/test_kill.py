@@ -1,11 +1,11 @@
 """kill -9 at random moments of an extraction, then the same call again: nothing lost, nothing torn, the same bytes."""
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +13,9 @@ import pytest
 
 from actlas.extract import extract_activations
 from actlas.store.store import Store
+from tests.extract.run.slow_run import run_slowly
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
-
-# the loop of a real run with a pause in it, so that there are moments to be killed in
-CHILD = """
-import sys, time
-from actlas.extract import extract_activations
-from actlas.extract.backends.hf.backend import HfSession
-from actlas.store.write import state_writer
-state_writer.COMMIT_SECONDS, state_writer._COMMIT_SHARE = 0.05, 0.0
-run_block = HfSession.run_block
-def slowly(self, block, **kwargs):
-    time.sleep(0.02)
-    return run_block(self, block, **kwargs)
-HfSession.run_block = slowly
-print("ready", flush=True)
-extract_activations(sys.argv[1], sys.argv[2], sys.argv[3], sites=["mlp_pre", "resid"], device="cpu", max_tokens=60,
-                    texts_per_block=4, fidelity_texts=0, progress=lambda p: print(p.stage, flush=True),
-                    stats_only=tuple(sys.argv[4:]))
-"""
 
 #: A cube, and states of every kind.
 KEPT = {"cube": (), "states": ("counts", "moments", "histogram")}
@@ -48,19 +31,46 @@ def contents(store: Path) -> dict[str, bytes]:
     }
 
 
-def start(model, corpus, store, kinds):
-    command = [sys.executable, "-c", CHILD, str(model), str(corpus), str(store), *kinds]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert child.stdout is not None
-    return child
+@pytest.fixture(scope="module")
+def processes():
+    """Where runs start: copies of a process that has loaded torch and the rest once, and computes with one thread as here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.extract.run.slow_run"])
+        forkserver.ensure_running()
+    yield context
+    forkserver._forkserver._stop()
 
 
-def wait_for(child, line):
-    for text in child.stdout:
-        if text.strip() == line:
-            return
-    raise AssertionError(f"the run ended before {line!r}: {child.stderr.read()}")
+class Run:
+    """A run in a process of its own, which may be killed at any moment."""
+
+    def __init__(self, processes, model, corpus, store, kinds):
+        self.reports, theirs = processes.Pipe(duplex=False)
+        self.process = processes.Process(target=run_slowly, args=(theirs, str(model), str(corpus), str(store), tuple(kinds)))
+        self.process.start()
+        theirs.close()
+
+    def wait_for(self, stage):
+        try:
+            while self.reports.recv() != stage:
+                pass
+        except EOFError:
+            raise AssertionError(f"the run ended before {stage!r}, with status {self.process.exitcode}") from None
+
+    def kill(self):
+        os.kill(self.process.pid, signal.SIGKILL)
+
+    def end(self):
+        """Wait until it is over."""
+        # a pipe that is full would keep it from going on
+        try:
+            while True:
+                self.reports.recv()
+        except EOFError:
+            self.process.join()
+        return self.process.exitcode
 
 
 def readable(store, whole):
@@ -77,7 +87,7 @@ def readable(store, whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", sorted(KEPT))
-def test_kills_lose_nothing_and_tear_nothing(kept, tiny_models, small_corpus, tmp_path):
+def test_kills_lose_nothing_and_tear_nothing(kept, processes, tiny_models, small_corpus, tmp_path):
     folder, corpus, kinds = tiny_models("llama"), tmp_path / "corpus", KEPT[kept]
     small_corpus.write(corpus)
     options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "stats_only": kinds}
@@ -87,15 +97,15 @@ def test_kills_lose_nothing_and_tear_nothing(kept, tiny_models, small_corpus, tm
     killed_midway = 0
     store, kills = tmp_path / "store-0", 0
     while kills < N_KILLS:
-        child = start(folder, corpus, store, kinds)
-        wait_for(child, "ready")
+        child = Run(processes, folder, corpus, store, kinds)
+        child.wait_for("ready")
         if chance.random() < 0.8:
-            wait_for(child, "extract")
+            child.wait_for("extract")
             time.sleep(chance.uniform(0, 0.15))
         else:
-            time.sleep(chance.uniform(0, 3))
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
+            time.sleep(chance.uniform(0, 1))
+        child.kill()
+        child.end()
         kills += 1
         readable(store, whole)
         is_complete = (store / "zarr.json").exists() and Store(store).checkpoints == ["llama"]
@@ -111,7 +121,7 @@ def test_kills_lose_nothing_and_tear_nothing(kept, tiny_models, small_corpus, tm
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_runs", "kept"), [(2, "cube"), (2, "states"), (4, "cube"), (4, "states")])
-def test_kills_among_several_runs_at_once(n_runs, kept, tiny_models, small_corpus, tmp_path):
+def test_kills_among_several_runs_at_once(n_runs, kept, processes, tiny_models, small_corpus, tmp_path):
     """Runs that share a store take blocks from one another's hands; some are killed, the rest and a last call finish."""
     folder, corpus, store, kinds = tiny_models("llama"), tmp_path / "corpus", tmp_path / "s", KEPT[kept]
     small_corpus.write(corpus)
@@ -119,15 +129,15 @@ def test_kills_among_several_runs_at_once(n_runs, kept, tiny_models, small_corpu
     extract_activations(folder, corpus, tmp_path / "whole", **options)
     whole, chance = Store(tmp_path / "whole"), random.Random(n_runs)
     for _ in range(max(1, N_KILLS // 4)):
-        children = [start(folder, corpus, store, kinds) for _ in range(n_runs)]
+        children = [Run(processes, folder, corpus, store, kinds) for _ in range(n_runs)]
         for child in children:
-            wait_for(child, "ready")
-        time.sleep(chance.uniform(0.5, 3))
+            child.wait_for("ready")
+        time.sleep(chance.uniform(0.1, 1))
         for child in children[1:]:
-            child.send_signal(signal.SIGKILL)
+            child.kill()
         readable(store, whole)
-        outputs = [child.communicate()[1] for child in children]
-        assert children[0].returncode == 0, outputs[0]
+        statuses = [child.end() for child in children]
+        assert statuses[0] == 0
     summary = extract_activations(folder, corpus, store, **options)
     assert summary.checkpoints[0].status in ("there", "extracted")
     assert contents(store) == contents(tmp_path / "whole")

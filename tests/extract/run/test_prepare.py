@@ -1,0 +1,67 @@
+"""What is fixed before the first checkpoint: lengths of texts, and what is kept."""
+
+import numpy as np
+import pytest
+import transformers
+
+from actlas.errors import (
+    CorpusError,
+    ExtractionError,
+)
+from actlas.extract import extract_activations
+from actlas.extract.backends.hf import backend as backend_hf
+from actlas.store.store import Store
+from tests.extract.runs import extract
+
+
+def test_texts_longer_than_allowed(tiny_models, small_corpus, tmp_path):
+    folder = tiny_models("llama")
+    n_long = sum(
+        len(ids) > 9 for ids in transformers.AutoTokenizer.from_pretrained(folder)(small_corpus.texts["text"].to_list()).input_ids
+    )
+    summary = extract(folder, small_corpus, tmp_path / "cut", max_tokens=9)
+    assert (summary.n_over_long, summary.n_texts) == (n_long, 44)
+    assert Store(tmp_path / "cut").corpus.texts["n_tokens"].max() == 9
+    summary = extract(folder, small_corpus, tmp_path / "drop", max_tokens=9, over_long="drop")
+    dropped = Store(tmp_path / "drop")
+    assert summary.n_texts == dropped.corpus.n_texts == 44 - n_long
+    assert dropped.cube("llama", "mlp_pre").shape[2] == 44 - n_long
+    ids = dropped.corpus.texts["text_id"].to_numpy()
+    whole = Store(tmp_path / "cut").cube("llama", "mlp_pre").read(texts=ids)
+    np.testing.assert_allclose(dropped.cube("llama", "mlp_pre").read(), whole, rtol=1e-2, atol=1e-3)
+    with pytest.raises(CorpusError, match="let over_long truncate or drop"):
+        extract(folder, small_corpus, tmp_path / "no", max_tokens=9, over_long="error")
+    with pytest.raises(ExtractionError, match="reads at most 64 tokens and this run allows 65; lower max_tokens to 64"):
+        extract(folder, small_corpus, tmp_path / "no", max_tokens=65)
+    assert not (tmp_path / "no").exists()
+
+
+def test_without_a_length_the_model_s_own_limit_holds(tiny_models, small_corpus, tmp_path):
+    extract_activations(tiny_models("llama"), small_corpus, tmp_path / "s", device="cpu")
+    assert Store(tmp_path / "s").recipe.max_tokens == 64
+
+
+def test_counting_alone_keeps_no_cube_and_can_be_stopped(tiny_models, small_corpus, tmp_path, monkeypatch):
+    folder = tiny_models("llama")
+    extract(folder, small_corpus, tmp_path / "whole", sites=["mlp_hidden"])
+    expected = Store(tmp_path / "whole").token_counts("llama")
+    run_block, blocks = backend_hf.HfSession.run_block, []
+
+    def stops(self, block, **kwargs):
+        blocks.append(block)
+        if len(blocks) == 3:  # the texts that a checkpoint is tried on, a block that is written, then this
+            raise KeyboardInterrupt
+        return run_block(self, block, **kwargs)
+
+    options = {"sites": ["mlp_hidden", "mlp_up"], "stats_only": True}
+    monkeypatch.setattr(backend_hf.HfSession, "run_block", stops)
+    with pytest.raises(KeyboardInterrupt):
+        extract(folder, small_corpus, tmp_path / "s", **options)
+    monkeypatch.setattr(backend_hf.HfSession, "run_block", run_block)
+    summary = extract(folder, small_corpus, tmp_path / "s", **options)
+    assert summary.checkpoints[0].n_texts == 28
+    store = Store(tmp_path / "s")
+    assert store.sites("llama") == []
+    np.testing.assert_array_equal(store.token_counts("llama").active, expected.active)
+    assert store.token_counts("llama", "mlp_up").active.shape == (2, 2, 40)
+    assert not (tmp_path / "s" / "cubes").exists()
