@@ -19,7 +19,7 @@ from actlas.store import layout
 from actlas.store.store import Store
 from actlas.store.write.block_claims import BlockClaims
 from actlas.store.write.state_writer import remove_parts
-from actlas.store.write.writer import check_recipe, same_weights
+from actlas.store.write.writer import existing_store, same_weights
 
 
 def check_length(source: LocatedCheckpoint, recipe: Recipe) -> None:
@@ -43,14 +43,13 @@ class Sweep:
         first: The first one, whose files are here already.
 
     Raises:
-        RecipeMismatch: If the store there was made by another recipe; no model is loaded for that.
+        RecipeMismatch: If the store there was made by another recipe, or not by actlas; no model is loaded for that.
     """
 
     def __init__(self, run: Run, first: LocatedCheckpoint) -> None:
         self.run, self.first = run, first
         self._hashes: dict[str, str] = {}
-        if (store := Store.at(run.path)) is not None:
-            check_recipe(store.recipe, run.recipe, run.path)
+        existing_store(run.path, run.recipe)
 
     def extract(self, checkpoints: Sequence[Checkpoint]) -> list[CheckpointResult]:
         """Extract checkpoint after checkpoint, while the files of the next one arrive."""

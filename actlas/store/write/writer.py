@@ -76,7 +76,9 @@ class StoreWriter:
             StageTimes() if times is None else times,
         )
         with Claim.hold(self.path / "manifests" / "create.claim"):
-            about = self._existing() or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
+            about = existing_store(self.path, self.recipe) or self._create(
+                tokens, sample, min(texts_per_block, corpus.n_texts), codec
+            )
             self._intention.unlink(missing_ok=True)
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         block_tokens = tuple(about["sampled_tokens_per_block"])
@@ -90,16 +92,6 @@ class StoreWriter:
         """What is to be created, while it is created."""
         return self.path / "manifests" / "create.json"
 
-    def _existing(self) -> dict[str, Any] | None:
-        """What the store there says of itself; None if there is none."""
-        if not (self.path / "zarr.json").exists():
-            return None
-        about = read_about(self.path)
-        if about is None:
-            raise RecipeMismatch(f"{self.path} is a zarr hierarchy that actlas did not make; extract into a new folder")
-        check_recipe(Recipe.from_json(about["recipe"]), self.recipe, self.path)
-        return about
-
     def _create(self, tokens: TokenIds, sample: pl.DataFrame | None, texts_per_block: int, codec: str) -> dict[str, Any]:
         """Corpus first; the root's zarr.json comes last and makes the folder a store.
 
@@ -112,7 +104,7 @@ class StoreWriter:
             first = read_json(self._intention)
         except FileNotFoundError:
             first = own  # the other machine has created the store and removed the file
-        if (existing := self._existing()) is not None:
+        if (existing := existing_store(self.path, self.recipe)) is not None:
             return existing
         check_recipe(Recipe.from_json(first["recipe"]), self.recipe, self.path)
         about = self._write_corpus(tokens, sample, first["texts_per_block"], first["codec"])
@@ -237,6 +229,21 @@ def same_weights(path: Path, checkpoint_id: str, weight_hash: str) -> list[str]:
         for record in begun_checkpoints(path)
         if record.checkpoint != checkpoint_id and record.weight_hash == weight_hash
     ]
+
+
+def existing_store(path: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """What the store at `path` says of itself; None if there is none.
+
+    Raises:
+        RecipeMismatch: If it was made by another recipe, or not by actlas.
+    """
+    if not (path / "zarr.json").exists():
+        return None
+    about = read_about(path)
+    if about is None:
+        raise RecipeMismatch(f"{path} is a zarr hierarchy that actlas did not make; extract into a new folder")
+    check_recipe(Recipe.from_json(about["recipe"]), recipe, path)
+    return about
 
 
 def check_recipe(existing: Recipe, asked: Recipe, path: Path) -> None:

@@ -1,5 +1,7 @@
 """What is fixed before the first checkpoint: lengths of texts, and what is kept."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import transformers
@@ -10,6 +12,8 @@ from actlas.errors import (
 )
 from actlas.extract import extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
+from actlas.extract.options import ExtractOptions
+from actlas.extract.run.prepare import recipe_of
 from actlas.store.store import Store
 from tests.extract.runs import extract
 
@@ -65,3 +69,28 @@ def test_counting_alone_keeps_no_cube_and_can_be_stopped(tiny_models, small_corp
     np.testing.assert_array_equal(store.token_counts("llama").active, expected.active)
     assert store.token_counts("llama", "mlp_up").active.shape == (2, 2, 40)
     assert not (tmp_path / "s" / "cubes").exists()
+
+
+def recipe(architecture="LlamaForCausalLM", **options):
+    """Of a checkpoint of that architecture that reads 64 tokens."""
+    backend = SimpleNamespace(linear_sites=lambda source: ["attn_k=h.{layer}.k:output"])
+    first = SimpleNamespace(architecture=architecture, max_positions=64, compute_dtype="float32")
+    return recipe_of(ExtractOptions(**options), backend, first, "hash")
+
+
+def test_the_recipe_is_what_was_asked_and_what_the_first_checkpoint_decides():
+    assert (recipe().sites, recipe().count_sites, recipe().max_tokens) == (("mlp_pre",), ("mlp_hidden",), 64)
+    assert recipe(max_tokens=10).max_tokens == 10
+    counted = recipe(stats_only=True)
+    assert (counted.sites, counted.count_sites, counted.states, counted.tokens.per_text) == ((), ("mlp_hidden",), None, 0)
+    summed = recipe(stats_only=("counts", "moments"), sites=["resid", "mlp_up"], range_texts=9)
+    assert (summed.states.kinds, summed.states.sites) == (("moments",), ("mlp_up", "resid"))
+    assert summed.count_sites == ("mlp_up", "resid")
+    assert summed.states.range_texts == 0
+    assert recipe(stats_only=("histogram",), range_texts=9).states.range_texts == 9
+
+
+def test_an_architecture_that_is_not_known_keeps_what_is_named_alone():
+    named = recipe("Unknown", sites=["resid=h.{layer}:output"])
+    assert (named.sites, named.count_sites, named.tokens.sites) == (("resid",), (), ("resid",))
+    assert recipe("Unknown", sites=["auto-linear"]).sites == ("attn_k",)

@@ -104,3 +104,14 @@ def test_another_tokenizer_does_not_fit(model_writer, tokenizer_writer, small_co
         extract(tmp_path / "run", small_corpus, tmp_path / "s")
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "one", tokenizer=str(tmp_path / "run" / "step1"))
     assert len(summary.checkpoints) == 2
+
+
+def test_what_does_not_fit_the_store_is_refused_before_a_model_is_loaded(tiny_models, small_corpus, tmp_path, monkeypatch):
+    extract(tiny_models("llama"), small_corpus, tmp_path / "s")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    monkeypatch.setattr(backend_hf, "_load", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(RecipeMismatch, match="pooling 'max' there, 'mean' asked"):
+        extract(tiny_models("llama"), small_corpus, tmp_path / "s", pooling="mean")
+    with pytest.raises(RecipeMismatch, match="a zarr hierarchy that actlas did not make"):
+        extract(tiny_models("llama"), small_corpus, tmp_path / "other")
