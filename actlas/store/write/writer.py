@@ -76,9 +76,8 @@ class StoreWriter:
             StageTimes() if times is None else times,
         )
         with Claim.hold(self.path / "manifests" / "create.claim"):
-            about = existing_store(self.path, self.recipe) or self._create(
-                tokens, sample, min(texts_per_block, corpus.n_texts), codec
-            )
+            about = existing_store(self.path, recipe)
+            about = about or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
             self._intention.unlink(missing_ok=True)
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         block_tokens = tuple(about["sampled_tokens_per_block"])
