@@ -17,7 +17,6 @@ SOURCES = [
 #: Source file -> test files, below tests/, that cover it from elsewhere: protocols and records by what uses them, processes
 #: by those who start them, the command line by its verbs.
 COVERED_BY: dict[str, tuple[str, ...]] = {
-    "cli/questions.py": ("cli/test_cli.py", "test_docs.py"),
     "cli/stores.py": ("cli/test_cli.py", "demo/test_run.py"),
     "compiled/vectors.py": ("kernels/cpu/test_neuron.py", "kernels/cpu/test_rank.py", "kernels/cpu/test_sums.py"),
     "demo/settings.py": ("demo/test_run.py", "demo/test_condition.py"),
@@ -25,9 +24,6 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "kernels/gpu/engine.py": ("parity/test_kernels_gpu.py",),
     "kernels/gpu/topk.py": ("parity/test_kernels_topk.py",),
     "kernels/gpu/triton_kernels.py": ("parity/test_kernels_gpu.py",),
-    "query/choices.py": ("query/questions/test_experts.py",),
-    "query/splits.py": ("query/test_blocks.py",),
-    "query/sql/sources.py": ("query/sql/test_session.py",),
     "store/files/codecs.py": ("store/files/test_shard_writer.py",),
     "store/files/shard_reader.py": ("store/test_cube.py", "store/files/test_shard_writer.py"),
     "store/records.py": ("store/test_store.py",),

@@ -1,17 +1,14 @@
-"""Blocks of neurons, halves of texts."""
+"""Blocks of neurons."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 from actlas.query import open_store
-from actlas.query.blocks import neuron_blocks, on_host
-from actlas.query.splits import split_halves, text_groups
+from actlas.query.blocks import Steps, neuron_blocks, on_host
 from actlas.testing.planted import Planting, planted_store
 
 
@@ -42,28 +39,6 @@ def test_some_layers_and_some_texts(path: Path) -> None:
     assert list(neuron_blocks(cube, [])) == []
 
 
-def test_halves_do_not_share_content(plain: Any) -> None:
-    texts = plain.corpus.texts
-    second = split_halves(texts, seed=3)
-    halves = texts.with_columns(pl.Series("half", second))
-    linked = halves.filter(pl.col("parallel_id").is_not_null()).group_by("parallel_id").agg(pl.col("half").n_unique())
-    assert (linked["half"] == 1).all()
-    alone = halves.filter(pl.col("parallel_id").is_null())
-    assert alone.height == 6
-    assert abs(second.mean() - 0.5) < 0.05
-    assert (split_halves(texts, seed=3) == second).all()
-    assert (split_halves(texts, seed=4) != second).any()
-
-
-def test_groups_do_not_depend_on_the_order_of_rows() -> None:
-    texts = pl.DataFrame({"text_id": [5, 6, 7, 8], "parallel_id": ["a", None, "a", "6"]})
-    groups = text_groups(texts)
-    assert groups[0] == groups[2]
-    assert len(set(groups.tolist())) == 3
-    shuffled = texts[[3, 1, 0, 2]]
-    assert text_groups(shuffled).tolist() == groups[[3, 1, 0, 2]].tolist()
-
-
 def test_answers_come_to_the_host() -> None:
     class Tensor:
         def cpu(self) -> np.ndarray:
@@ -71,3 +46,13 @@ def test_answers_come_to_the_host() -> None:
 
     assert on_host(Tensor()).tolist() == [1.0]
     assert on_host(np.array([2.0])).tolist() == [2.0]
+
+
+def test_steps_are_counted_and_reported() -> None:
+    calls: list[tuple[int, int, str]] = []
+    steps = Steps(lambda *call: calls.append(call), 5)
+    steps.add(2, "a")
+    steps.add(0, "nothing")
+    steps.add(3, "b")
+    assert calls == [(2, 5, "a"), (5, 5, "b")]
+    Steps(None, 1).add(1, "without a listener")

@@ -1,0 +1,101 @@
+"""Verbs that ask: what they keep, what they say of it, and that they answer where nothing can be kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from actlas.cli import run
+from actlas.query import open_store, score_neurons, top_experts
+from actlas.testing.planted import planted_store
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = planted_store(tmp_path_factory.mktemp("cli") / "s.actlas")
+    score_neurons(path, stats=("ap", "median"))
+    return path
+
+
+@pytest.fixture
+def own(scored: Path, tmp_path: Path) -> Path:
+    shutil.copytree(scored, tmp_path / "own.actlas")
+    return tmp_path / "own.actlas"
+
+
+def test_an_answer_is_kept_and_that_is_said(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run(["experts", str(own), "--k", "5", "--rows", "1"]) == 0
+    assert f"kept in {own}: table experts of 3 checkpoints" in caplog.text
+    caplog.clear()
+    assert run(["experts", str(own), "--k", "3", "--rows", "1"]) == 0
+    assert "kept" not in caplog.text
+    store = open_store(own)
+    assert [store.table_settings("experts", checkpoint)["k"] for checkpoint in store.checkpoints] == [5, 5, 5]
+
+
+def test_nothing_is_kept_where_that_is_asked_for_or_the_answer_is_a_part(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run(["experts", str(own), "--k", "5", "--rows", "1", "--no-keep"]) == 0
+    assert run(["overlap", str(own), "--k", "5", "--rows", "1", "--no-halves", "--concept", "water"]) == 0
+    assert "nothing is kept: an answer for some" in caplog.text
+    assert open_store(own).table_names() == []
+
+
+def test_other_settings_stand_beside_until_they_replace(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    linear = top_experts(own, k=4, keep=True)
+    assert run(["experts", str(own), "--k", "4", "--site", "mlp_hidden", "--rows", "1"]) == 0
+    assert "beside those that SQL shows as experts" in caplog.text
+    assert open_store(own).sql("FROM experts").equals(linear)
+    assert run(["--quiet", "experts", str(own), "--k", "4", "--site", "mlp_hidden", "--rows", "1", "--replace"]) == 0
+    assert open_store(own).sql("SELECT DISTINCT site FROM experts")["site"].to_list() == ["mlp_hidden"]
+    assert open_store(own).table_variants("experts") == []
+
+
+def test_controls_answer_and_keep_both_tables(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--quiet", "overlap", str(own), "--k", "5", "--controls", "--format", "json"]) == 0
+    controls = json.loads(capfd.readouterr().out)
+    means = open_store(own).sql(
+        "SELECT checkpoint, avg(overlap) AS overlap FROM overlap JOIN checkpoints USING (checkpoint) "
+        "GROUP BY checkpoint, position ORDER BY position"
+    )
+    assert [row["overlap"] for row in controls] == pytest.approx(means["overlap"].to_list())
+    assert open_store(own).sql("SELECT count(*) AS n FROM overlap_controls")["n"].item() == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["experts", "--k", "4"],
+        ["overlap", "--k", "4", "--controls"],
+        ["trajectory", "--k", "4"],
+        ["trajectory", "--k", "4", "--stability"],
+        ["lape", "--share", "0.1"],
+        ["probe", "--seeds", "1"],
+        ["top-texts", "--site", "attn_out", "--n", "2"],
+        ["top-texts", "--neuron", "mlp_pre/0/4"],
+    ],
+)
+@pytest.mark.parametrize("seen_before", [True, False], ids=["by its permissions", "by the first write"])
+def test_a_folder_that_cannot_be_written_to_answers(
+    arguments: list[str],
+    seen_before: bool,
+    scored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    verb, *rest = arguments
+    monkeypatch.setattr(os, "access", lambda *_: not seen_before)
+    monkeypatch.setattr("actlas.store.store.write_atomically", refuse)
+    assert run([verb, str(scored), *rest, "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)
+    if "--neuron" not in rest:  # which keeps nothing anyway
+        assert "nothing is kept" in caplog.text
+        assert ("cannot be written to" if seen_before else "Read-only file system") in caplog.text
+    assert open_store(scored).table_names() == []
