@@ -39,22 +39,28 @@ _OPTIONS: dict[str, Any] = {
     # Sums may be reordered for vector instructions and multiply-adds fused; no float is NaN or told by its zero's sign.
     "fastmath": {"reassoc", "contract", "nsz", "nnan"},
 }
+#: A way in from Python is compiled for kernels alone: for every loop that they call it would take a fifth of all the time.
+_NO_WAY_IN = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 #: Versions of the compiled loops that stay on disk; the ones that were not used for longest are deleted.
 KEPT_VERSIONS = 8
 
 
 def jit(function: F) -> F:
     """`function`, compiled into the kernels that call it: passing working memory on costs more than many of these loops."""
-    return cast(F, numba.njit(forceinline=True, **_OPTIONS)(function))
+    return cast(F, numba.njit(forceinline=True, **_NO_WAY_IN, **_OPTIONS)(function))
 
 
 def jit_apart(function: F) -> F:
-    """`function`, compiled as one of its own.
+    """`function`, compiled as one of its own, for loops that scatter.
 
-    For kernels, and for loops that scatter: a large caller may leave a pointer on the stack and read it again after every store,
-    and then they take twice as long.
+    A large caller may leave a pointer on the stack and read it again after every store, and then they take twice as long.
     """
-    return cast(F, numba.njit(**_OPTIONS)(function))
+    return cast(F, numba.njit(**_NO_WAY_IN, **_OPTIONS)(function))
+
+
+def jit_kernel(function: F) -> F:
+    """`function`, which Python calls, after `compiled_now`."""
+    return cast(F, numba.njit(no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,7 +134,7 @@ class _Announcement(event.Listener):  # type: ignore[misc]
 
 
 def compiled_now(kernel: F, signature: tuple[Any, ...]) -> F:
-    """`kernel`, a function of `jit_apart`, once its machine code for `signature` is there: from the cache, or compiled here.
+    """`kernel`, made by `jit_kernel`, once its machine code for `signature` is there: from the cache, or compiled here.
 
     What is not in the cache is compiled by one process while others wait for it. Where the cache's folder cannot be written or
     locked, every process compiles for itself.

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from actlas.compiled.jit import compiled_now, intrinsic, jit_apart, pointer
+from actlas.compiled.jit import compiled_now, intrinsic, jit_kernel, pointer
 
 #: Values along one side of the tile that is transposed in registers.
 _TILE = 8
@@ -50,7 +50,7 @@ def _transpose_tile(typing: Any, source: Any, first: Any, step: Any, target: Any
     return types.void(source, types.int64, types.int64, target, types.int64, types.int64), generate
 
 
-@jit_apart
+@jit_kernel
 def _transpose_plane(source: Any, target: Any) -> None:
     """target[i, j] = source[j, i]; the last dimension of both has unit stride."""
     rows, columns = target.shape

@@ -22,7 +22,7 @@ def new_kernel():
     def add(a, b):
         return a + b
 
-    return jit.jit_apart(add)
+    return jit.jit_kernel(add)
 
 
 def messages(caplog):
@@ -76,7 +76,7 @@ from actlas.compiled import jit
 def add(a, b):
     return a + b
 
-kernel = jit.jit_apart(add)
+kernel = jit.jit_kernel(add)
 compile = type(kernel._compiler).compile
 
 def slowly(self, *arguments):

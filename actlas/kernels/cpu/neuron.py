@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.compiled.jit import jit, jit_apart
+from actlas.compiled.jit import jit, jit_apart, jit_kernel
 from actlas.compiled.vectors import LANES
 from actlas.kernels.cpu.rank import find_ties, magnitudes_of, place_zeros, rank
 from actlas.kernels.cpu.registers import walk
@@ -378,7 +378,7 @@ def _score_neuron(bits: Any, magnitude: Any, zeros: Any, call: Any, s: Any, row:
             _score_moments(k, members, call, s, row)
 
 
-@jit_apart
+@jit_kernel
 def score_block(rows: Any, form: Any, call: Any, work: Any, s: Any, out: Any) -> Any:
     """Scores the neurons of a block of floats, given as their bits, into `out` "neurons slots concepts".
 

@@ -1,11 +1,25 @@
 """Ranking alone: keys, sorting by counting, zeros set apart, ends of ties."""
 
+import numba
 import numpy as np
 import pytest
 
+from actlas.kernels.cpu import rank as loops
 from actlas.kernels.cpu.engine import new_scratch
-from actlas.kernels.cpu.rank import find_ties, magnitudes_of, place_zeros, rank
 from actlas.kernels.cpu.sums import start_groups
+
+
+@numba.njit
+def rank(row, work, text_at):
+    return loops.rank(row, loops.magnitudes_of(row), work, text_at)
+
+
+@numba.njit
+def find_groups(row, magnitude, zeros, work, s):
+    if zeros[1] > 0:
+        loops.place_zeros(row, magnitude, zeros[0], s.text_at)
+    loops.find_ties(row.shape[0], work.packed, s)
+    start_groups(row.shape[0], s.ends, s.first_at)
 
 
 @pytest.mark.parametrize(("dtype", "wide"), [(np.float16, False), (np.float16, True), (np.float32, True)])
@@ -25,11 +39,8 @@ def test_ranks_are_those_of_a_sort(n_texts, shape, dtype, wide):
     x = x.astype(dtype)
     work, s = new_scratch(n_texts, wide)
     bits = x.view(np.uint32 if dtype == np.float32 else np.uint16)
-    n_above, n_zero = rank(bits, magnitudes_of(bits), work, s.text_at)
-    if n_zero:
-        place_zeros(bits, bits.dtype.type(0x7FFFFFFF if dtype == np.float32 else 0x7FFF), n_above, s.text_at)
-    find_ties(n_texts, work.packed, s)
-    start_groups(n_texts, s.ends, s.first_at)
+    zeros = rank(bits, work, s.text_at)
+    find_groups(bits, bits.dtype.type(0x7FFFFFFF if dtype == np.float32 else 0x7FFF), zeros, work, s)
     texts = s.text_at[:n_texts]
     assert sorted(texts.tolist()) == list(range(n_texts))
     ranked = x[texts].astype(float)
@@ -50,5 +61,5 @@ def test_short_counters_that_overflow_change_nothing(n_same, wide):
     x = rng.permutation(x)
     work, s = new_scratch(2000, wide)
     for neuron in range(3):  # the counters are left alone for a while once they were too short
-        rank(x.view(np.uint16), magnitudes_of(x.view(np.uint16)), work, s.text_at)
+        rank(x.view(np.uint16), work, s.text_at)
         assert s.text_at[:2000].tolist() == np.argsort(-x.astype(float), kind="stable").tolist(), neuron
