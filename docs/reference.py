@@ -129,7 +129,8 @@ def api_page(name: str) -> str:
         parts.append(
             "In the examples, `store` is a planted store (`actlas.testing.planted_store`) with scores, experts and overlap, "
             "opened for reading, `folder` an empty folder, `np` numpy and `pl` polars. `store_writer` writes a store for twelve "
-            "texts, `checkpoint_writer` its first checkpoint, `score_writer` the scores of a planted store; `conftest.py` makes them.\n"
+            "texts, `checkpoint_writer` its first checkpoint, and `score_writer` the scores of a planted store; `conftest.py` "
+            "makes them.\n"
         )
     for part, thing in things.items():
         parts += _thing(part, thing)

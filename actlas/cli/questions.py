@@ -21,11 +21,27 @@ _LOG = logging.getLogger(__name__)
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the top parser."""
+    computing = [add(verbs) for add in (_add_experts, _add_overlap, _add_lape, _add_trajectory, _add_probe)]
+    texts, sql = _add_top_texts(verbs), _add_sql(verbs)
+    for verb in (*computing, texts, sql):
+        add_output(verb)
+    for verb in (*computing, texts):
+        verb.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
+    for verb in computing:
+        verb.add_argument(
+            "--replace", action="store_true", help="replace a kept table of other settings (default: stand beside it)"
+        )
+
+
+def _add_experts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     experts = verbs.add_parser("experts", help="the k best neurons per concept, language and checkpoint")
     add_store(experts)
     add_choice(experts)
     experts.set_defaults(run=_experts)
+    return experts
 
+
+def _add_overlap(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     overlap = verbs.add_parser("overlap", help="how far languages share their experts, beside chance and the split-half ceiling")
     add_store(overlap)
     add_choice(overlap)
@@ -35,7 +51,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--controls", action="store_true", help="means per checkpoint beside another concept and shuffled labels"
     )
     overlap.set_defaults(run=_overlap)
+    return overlap
 
+
+def _add_lape(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     lape = verbs.add_parser("lape", help="language-specific neurons, from counts of active tokens")
     add_store(lape)
     add_checkpoints(lape)
@@ -44,7 +63,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     lape.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
     lape.add_argument("--threshold", type=float, help="a token is active above it (default: the lowest that was counted)")
     lape.set_defaults(run=_lape)
+    return lape
 
+
+def _add_trajectory(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     trajectory = verbs.add_parser(
         "trajectory", help="neurons that several languages share, step by step; or the scores of one neuron (--neuron)"
     )
@@ -56,7 +78,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     trajectory.add_argument("--neuron", type=neuron, metavar="SITE/LAYER/NEURON", help="one neuron, such as mlp_pre/3/117")
     trajectory.add_argument("--stat", action="append", dest="stats", metavar="STAT", help="with --neuron; default: ap")
     trajectory.set_defaults(run=_trajectory)
+    return trajectory
 
+
+def _add_probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     probe = verbs.add_parser("probe", help="how well each layer's token vectors tell languages apart")
     add_store(probe)
     add_checkpoints(probe)
@@ -66,7 +91,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     probe.add_argument("--c", type=float, default=1.0, help="inverse strength of the L2 penalty")
     probe.add_argument("--summary", action="store_true", help="mean and spread over layers instead of every probe")
     probe.set_defaults(run=_probe)
+    return probe
 
+
+def _add_top_texts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     texts = verbs.add_parser("top-texts", help="texts with the highest values of a neuron, or of all of a site")
     add_store(texts)
     add_checkpoints(texts)
@@ -74,19 +102,15 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     texts.add_argument("--site", action="append", dest="sites", metavar="SITE", help="compute and keep the table for these sites")
     texts.add_argument("--n", type=int, help="texts per neuron (default: 10 for one neuron, 64 for a table)")
     texts.set_defaults(run=_top_texts)
+    return texts
 
+
+def _add_sql(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     sql = verbs.add_parser("sql", help="one read-only SQL query over the tables of a store")
     add_store(sql)
     sql.add_argument("query")
     sql.set_defaults(run=_sql)
-    for verb in (experts, overlap, lape, trajectory, probe, texts, sql):
-        add_output(verb)
-    for verb in (experts, overlap, lape, trajectory, probe, texts):
-        verb.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
-    for verb in (experts, overlap, lape, trajectory, probe):
-        verb.add_argument(
-            "--replace", action="store_true", help="replace a kept table of other settings (default: stand beside it)"
-        )
+    return sql
 
 
 def _opened(options: argparse.Namespace) -> Atlas:

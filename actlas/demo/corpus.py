@@ -78,7 +78,7 @@ class Meaning:
         concept: The one concept that the sentence expresses.
         frame: Index into `FRAMES`.
         opener: Index into `OPENERS` of the frame's kind.
-        name: Who is named; empty where the frame names nobody.
+        name: Who is named; empty where the frame names no person.
 
     Example:
         >>> meaning = Meaning("river", frame=8, opener=3)

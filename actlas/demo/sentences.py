@@ -79,7 +79,7 @@ class Frame:
 
     @property
     def has_person(self) -> bool:
-        """Whether the sentence names somebody."""
+        """Whether the sentence names a person."""
         return "{P}" in self.texts["en"]
 
 

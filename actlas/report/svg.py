@@ -284,8 +284,8 @@ def _step_axis(box: Box, steps: Sequence[str], places: Sequence[float], *, is_de
     for step in range(0, len(steps), every):
         x = places[step]
         if is_dense:
-            turn = f' transform="rotate(-90 {x + 3:.1f} {bottom + 6:.1f})"'
-            parts.append(text(x + 3, bottom + 6, steps[step], anchor="end", size=8, more=turn))
+            upright = f' transform="rotate(-90 {x + 3:.1f} {bottom + 6:.1f})"'
+            parts.append(text(x + 3, bottom + 6, steps[step], anchor="end", size=8, more=upright))
         else:
             parts.append(text(x, bottom + 15, steps[step], anchor="middle", size=10))
     below = 44 if is_dense else 30

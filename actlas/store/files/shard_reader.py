@@ -121,9 +121,9 @@ def read_part(folder: Path, plan: ArrayPlan, selectors: Sequence[Selector]) -> N
 
     if max(map(len, shards.values()), default=0) < _n_cores():
         # one neuron has a chunk in each of many shards
-        _on_every_core(lambda shard: read_shard(shard, _in_turn), list(shards))
+        _on_every_core(lambda shard: read_shard(shard, _one_after_another), list(shards))
     else:
-        _in_turn(lambda shard: read_shard(shard, _on_every_core), list(shards))
+        _one_after_another(lambda shard: read_shard(shard, _on_every_core), list(shards))
     return out
 
 
@@ -150,7 +150,7 @@ class _Order(Protocol):
     def __call__(self, work: Callable[[_T], None], items: list[_T], /) -> None: ...
 
 
-def _in_turn(work: Callable[[_T], None], items: list[_T]) -> None:
+def _one_after_another(work: Callable[[_T], None], items: list[_T]) -> None:
     for item in items:
         work(item)
 
