@@ -25,7 +25,6 @@ Dtype = Literal["float16", "bfloat16", "float32"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
 #: What a model can compute in; "autocast-": weights in float32, matrix products in the dtype named.
 ComputeDtype = Literal[Dtype, "autocast-float16", "autocast-bfloat16"]
-COMPUTE_DTYPES: tuple[str, ...] = get_args(ComputeDtype)
 #: Which tokens have their vectors kept: a draw, all of them, the last one of a marked span, every word (mean of its tokens).
 TokenChoice = Literal["sample", "all", "span", "word"]
 TOKEN_CHOICES: tuple[str, ...] = get_args(TokenChoice)

@@ -63,7 +63,7 @@ class BackendSettings:
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one.
-        compute_dtype: One of `names.COMPUTE_DTYPES`, or "auto": float32 on the CPU, the checkpoint's own elsewhere.
+        compute_dtype: A `names.ComputeDtype`, or "auto": float32 on the CPU, the checkpoint's own elsewhere.
         tokens_per_batch: Most tokens of a batch, padding included; None leaves it to the device.
         trust_remote_code: Whether code that a checkpoint brings along may run.
         tokenizer: Folder or hub id of the tokenizer, where the checkpoints have none of their own.
