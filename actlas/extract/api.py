@@ -43,6 +43,7 @@ def extract_activations(
     Raises:
         OptionError: If an option has no such value, or contradicts another one.
         CapturePointNotFound: If a site is not known for an architecture.
+        ModelNotSupported: If a model has no one value per token and neuron, such as a mixture of experts.
         RecipeMismatch: If the store was made by another recipe.
         DiskTooSmall: If what is to be written could outgrow the disk.
         FidelityError: If batched values differ from the same texts run alone, or another backend's from those of transformers.
