@@ -85,7 +85,7 @@ def linear_sites(store: Store, checkpoint: str, sites: Sequence[str] | None) -> 
                 store.shape(checkpoint, site)
                 raise ScoresNotFound(
                     f"scores of {checkpoint} at {site} are not computed; scored are {', '.join(scored) or 'none'}. "
-                    f"Compute them with: actlas score {store.path} --site {site}"
+                    f"Compute them with score_neurons(sites=['{site}']), or: actlas score {store.path} --site {site}"
                 )
         return tuple(sorted(set(sites)))
     linear = tuple(site for site in scored if site in LINEAR_SITES)

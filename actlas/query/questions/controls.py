@@ -83,7 +83,7 @@ def rescored_experts(
     if without_cube := [site for site in axis.sites if site in store.state_sites(checkpoint)]:
         raise QueryError(
             f"halves of the texts and shuffled labels need the value of every text, and of {', '.join(without_cube)} "
-            f"{store.path} keeps states alone; leave them out: halves=False (--no-halves)"
+            f"{store.path} keeps states alone; leave them out: halves=False, on the command line --no-halves"
         )
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
     settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "seed": seed}

@@ -89,7 +89,7 @@ def train_probes(
         cubes = {name: _cubes(store, name, sites) for name in names if parts[name] is None}
         if not any(cubes.values()) and not any(parts.values()):
             raise QueryError(
-                f"{store.path} has no sampled token vectors; extract with tokens kept (actlas extract --tokens-per-text 4)"
+                f"{store.path} has no sampled token vectors; extract with a token_sample, on the command line --tokens-per-text 4"
             )
         steps = Steps(progress, sum(cube.shape[0] for own in cubes.values() for cube in own) * len(settings.seeds))
         answers = [TABLES["probe"].empty()]

@@ -39,7 +39,7 @@ def stats_of_states(rules: StateRules, asked: Sequence[str], *, is_default: bool
         needed = "a histogram" if "histogram" not in rules.kinds else "moments"
         raise QueryError(
             f"{', '.join(lacking)} does not come out of {' and '.join(rules.kinds)}, all that is kept of "
-            f"{', '.join(rules.sites)}; extract with {needed} too (--stats-only), or keep cubes"
+            f"{', '.join(rules.sites)}; extract with {needed} too (stats_only), or keep cubes"
         )
     return answered
 
