@@ -14,7 +14,7 @@ VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: venv demo test check coverage bench bench-peers docs audit check-install torture test-vllm bench-vllm clean
+.PHONY: venv demo test check coverage bench bench-peers bench-store docs audit check-install torture test-vllm bench-vllm clean
 
 venv: $(STAMP)
 
@@ -75,6 +75,15 @@ $(PEERS): .venv-%/.installed: constraints.txt
 
 bench-peers: venv $(PEERS)
 	$(BIN)/python -m benchmarks.extract_peers --save $(if $(TEXT),--text $(TEXT))
+
+# Other readers of the same files. zarr-python's newest release needs Python 3.12: make bench-store PYTHON=python3.13
+.venv-store/.installed: pyproject.toml constraints.txt
+	test -x .venv-store/bin/python || $(PYTHON) -m venv .venv-store
+	.venv-store/bin/python $(PIP_INSTALL) -c constraints.txt -e . zarrs==0.2.3 tensorstore==0.1.86
+	touch $@
+
+bench-store: .venv-store/.installed
+	.venv-store/bin/python -m benchmarks.bench_store
 
 docs: venv
 	$(BIN)/python docs/build.py

@@ -24,6 +24,8 @@ PACKAGES = (
     "torchmetrics",
     "zarr",
     "numcodecs",
+    "zarrs",
+    "tensorstore",
     "polars",
     "duckdb",
     "transformers",

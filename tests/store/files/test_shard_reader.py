@@ -15,7 +15,8 @@ from actlas.errors import DamagedStore
 from actlas.store import layout
 from actlas.store.files import shard_reader
 from actlas.store.files.codecs import CODECS
-from actlas.store.files.shard_writer import create_array, write_shards
+from actlas.store.files.group_writer import create_array
+from actlas.store.files.shard_writer import write_shards
 from actlas.store.layout import ArrayPlan
 
 SHAPE = (3, 40, 50)
