@@ -36,7 +36,14 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 test: venv
 	$(PYTEST)
 
-check: venv
+# Other libraries that stores are opened with in tests; without them those tests are skipped.
+INTEROP_STAMP := $(VENV)/.interop
+
+$(INTEROP_STAMP): $(STAMP)
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e ".[interop]"
+	touch $@
+
+check: $(INTEROP_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy

@@ -112,10 +112,35 @@ def _vllm_parity(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _open(result: Mapping[str, Any]) -> str:
+    rows = [
+        (row["what"], f"{row['ms']:.2f}", spread(row["time_over_format_1"]), spread(row["time_over_before"]))
+        for row in result["rows"]
+        if "time_over_before" in row
+    ]
+    return markdown(("what", "ms", "time / format 1's, same code", "time / that of the code before, format 1"), rows)
+
+
+def _open_files(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["group"],
+            f"{row['files_format_1']} -> {row['files_format_2']}",
+            f"{row['bytes_format_1']:,} -> {row['bytes_format_2']:,}",
+            f"{row['bytes_in_a_list_at_the_root']:,}",
+        )
+        for row in result["rows"]
+    ]
+    head = ("one of", "files beside the shards, format 1 -> 2", "their bytes", "of these, in a list of everything at the root")
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_brief": _kernels_brief,
     "store": _store,
     "store_brief": _store_brief,
+    "open": _open,
+    "open_files": _open_files,
     "extract": _extract,
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,

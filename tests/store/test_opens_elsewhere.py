@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,25 @@ def test_xarray_sql_asks_scores_as_one_table(store: Atlas, context: Any) -> None
     context.from_dataset("scores", xr.open_zarr(store.path / group(store, "scores", "mlp_hidden")))
     answer = context.sql("SELECT max(ap) AS best FROM scores WHERE language = 'en' AND concept = 'salt'").to_pandas()
     assert answer["best"].tolist() == [scores.read("ap", "en", "salt").max()]
+
+
+FORMAT = Path(__file__).resolve().parents[2] / "docs/format.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split()[1].rstrip(","))
+def test_the_examples_of_the_specification_run(
+    store: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: str
+) -> None:
+    for library in ("tensorstore", "xarray_sql"):
+        if library in example:
+            pytest.importorskip(library, reason=f"{library} is not installed: pip install -e '.[interop]'")
+    (tmp_path / "run.actlas").symlink_to(store.path)
+    monkeypatch.chdir(tmp_path)
+    *lines, last = example.strip().splitlines()
+    scope: dict[str, Any] = {}
+    exec("\n".join(lines), scope)
+    assert eval(last, scope) is not None  # noqa: S307 - our own document
 
 
 def test_duckdb_reads_the_tables(store: Atlas) -> None:
