@@ -6,13 +6,14 @@ Both stores hold the same planted values; the older one is written by today's co
 counts that are read from either are compared before anything is timed. With a checkout of an older commit (`--before`), its code
 takes turns with today's, each in a process of its own that times every method and gives the median.
 
-Times are those of the processor, of all threads together: files are in the page cache, and other processes do not count.
+Times of reading are those of the processor, of all threads together: files are cached, and other processes do not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import json
 import os
 import subprocess
@@ -29,6 +30,9 @@ import numpy as np
 
 from actlas.query import open_store, score_neurons
 from actlas.store import layout
+from actlas.store.files.codecs import CODECS
+from actlas.store.files.group_writer import create_groups
+from actlas.store.groups import cube_group
 from actlas.testing import Planting, planted_store
 from benchmarks.harness import Timing, interleave, save
 
@@ -155,6 +159,19 @@ def in_turn(codes: dict[str, tuple[Path, Path]], rounds: int) -> dict[str, dict[
     return {method: {name: Timing(tuple(of)) for name, of in parts.items()} for method, parts in seconds.items()}
 
 
+def creation(folder: Path, rounds: int) -> dict[str, Any]:
+    """Creating the group of a cube of 20,000 texts, every file flushed to disk: time on the clock, which is what it waits for."""
+    numbers = itertools.count()
+    group = cube_group("cubes/c/s.max", layout.cube_plan(24, 4096, 20_000, 1024, "float16"), np.arange(20_000))
+
+    def create(store_format: int) -> None:
+        create_groups(folder / f"group-{next(numbers)}", [group], CODECS["lz4"], store_format=store_format)
+
+    times = interleave({"old": lambda: create(1), "new": lambda: create(2)}, rounds)
+    ms = round(1000 * times["new"].median, 3)
+    return {"what": "create a group, flushed to disk", "ms": ms, "time_over_format_1": ratio(times["new"], times["old"])}
+
+
 def ratio(new: Timing, old: Timing) -> dict[str, float]:
     return {name: round(value, 3) for name, value in new.ratio_to(old).items()}
 
@@ -179,6 +196,7 @@ def main() -> None:
             for row in rows:
                 of = turns[row["what"]]
                 row["time_over_before"] = ratio(of["now"], of["before"])
+        rows.append(creation(Path(folder), 3 * options.rounds))
         groups = sizes(old, new)
         for row in (*rows, *groups):
             print(row)

@@ -114,9 +114,13 @@ def _vllm_parity(result: Mapping[str, Any]) -> str:
 
 def _open(result: Mapping[str, Any]) -> str:
     rows = [
-        (row["what"], f"{row['ms']:.2f}", spread(row["time_over_format_1"]), spread(row["time_over_before"]))
+        (
+            row["what"],
+            f"{row['ms']:.2f}",
+            spread(row["time_over_format_1"]),
+            spread(row["time_over_before"]) if "time_over_before" in row else "",
+        )
         for row in result["rows"]
-        if "time_over_before" in row
     ]
     return markdown(("what", "ms", "time / format 1's, same code", "time / that of the code before, format 1"), rows)
 
