@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -52,35 +51,6 @@ def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
         Store(tmp_path)
     with pytest.raises(FileNotFoundError):
         Store(tmp_path / "nothing")
-
-
-def test_scores_resume_by_layer_and_show_when_done(store_path: Path) -> None:
-    store = Store(store_path, "a")
-    rng = np.random.default_rng(1)
-    scores = {stat: rng.random((LAYERS, 2, 1, NEURONS)) for stat in ("ap", "mean")}
-    scores["ap"][:, 1] = np.nan
-    about = {"stats": ("ap", "mean"), "languages": ("en", "es"), "concepts": ("water",), "settings": {"threshold": 0.0}}
-    with store.score_writer("model-step1", "mlp_hidden", **about) as writer:
-        writer.write_layer(1, {stat: values[1] for stat, values in scores.items()})
-        with pytest.raises(ValueError, match="not written yet"):
-            writer.finish()
-    with pytest.raises(ScoresNotFound, match="not finished"):
-        store.scores("model-step1", "mlp_hidden")
-    with store.score_writer("model-step1", "mlp_hidden", **about) as writer:
-        assert writer.pending_layers() == [0, 2]
-        for layer in writer.pending_layers():
-            writer.write_layer(layer, {stat: values[layer] for stat, values in scores.items()})
-        writer.finish()
-    cube = store.scores("model-step1", "mlp_hidden")
-    assert store.scored_sites("model-step1") == ["mlp_hidden"]
-    np.testing.assert_array_equal(cube.read("ap"), scores["ap"].transpose(1, 2, 0, 3))
-    np.testing.assert_array_equal(cube.read("mean", "en", "water", 2, [5, 1]), scores["mean"][2, 0, 0, [5, 1]].astype(np.float32))
-    with pytest.raises(KeyError, match="there are en, es"):
-        cube.read("ap", language="de")
-    with pytest.raises(RecipeMismatch, match="--overwrite"):
-        store.score_writer("model-step1", "mlp_hidden", **{**about, "settings": {"threshold": 1.0}})
-    with store.score_writer("model-step1", "mlp_hidden", **{**about, "settings": {"threshold": 1.0}}, overwrite=True) as writer:
-        assert writer.pending_layers() == [0, 1, 2]
 
 
 def test_two_score_runs_exclude_each_other(store_path: Path) -> None:

@@ -9,9 +9,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actlas.compiled.bfloat16 import bfloat16_to_float32, float32_to_bfloat16
 from actlas.store import layout
-from actlas.store.files.codecs import CODECS, chunk_is_whole
+from actlas.store.files.codecs import CODECS
 from actlas.store.files.group_writer import create_array
 from actlas.store.files.shard_writer import write_shards
 
@@ -44,19 +43,3 @@ def test_a_misaligned_write_raises(tmp_path: Path) -> None:
     plan = layout.cube_plan(1, 8, 100, 32, "float16")
     with pytest.raises(ValueError, match="not on the shard grid"):
         write_shards(tmp_path, "a", plan, CODECS["lz4"], np.zeros((1, 8, 32), np.float16), start=(0, 0, 16), pool=POOL)
-
-
-def test_chunks_know_when_they_are_damaged() -> None:
-    encoded = bytearray(CODECS["lz4"].encode(np.arange(1000, dtype=np.float32)))
-    assert chunk_is_whole(encoded)
-    encoded[20] ^= 4
-    assert not chunk_is_whole(encoded)
-
-
-@given(st.lists(st.floats(width=32), min_size=1))
-def test_bfloat16_rounds_to_the_nearest(numbers: list[float]) -> None:
-    torch = pytest.importorskip("torch")
-    values = np.array(numbers, dtype=np.float32)
-    ours = bfloat16_to_float32(float32_to_bfloat16(values))
-    theirs = torch.from_numpy(values).to(torch.bfloat16).to(torch.float32).numpy()
-    np.testing.assert_array_equal(ours, theirs)
