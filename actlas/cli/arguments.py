@@ -46,19 +46,19 @@ def add_output(verb: argparse.ArgumentParser) -> None:
 def add_declared(verb: argparse.ArgumentParser, options: type) -> None:
     """A flag for every option that a dataclass declares; `declared_values` reads them back."""
     for name, hint, about in declared(options):
-        for dest, kind, said in _flags(name, hint, about):
-            _add_flag(verb, dest, kind, said, getattr(options, name) if dest == name else None)
+        for dest, kind, note in _flags(name, hint, about):
+            _add_flag(verb, dest, kind, note, getattr(options, name) if dest == name else None)
 
 
 def declared_values(given: argparse.Namespace, options: type) -> dict[str, Any]:
     """Keyword arguments for the options that were given."""
     values: dict[str, Any] = {}
-    for name, hint, said in declared(options):
+    for name, hint, note in declared(options):
         kind: Any = alternatives(hint)[0]
-        if not said.parts:
+        if not note.parts:
             values |= {name: getattr(given, name)} if hasattr(given, name) else {}
             continue
-        parts = {part: getattr(given, f"{name}.{part}") for part in said.parts if hasattr(given, f"{name}.{part}")}
+        parts = {part: getattr(given, f"{name}.{part}") for part in note.parts if hasattr(given, f"{name}.{part}")}
         parts = {part: tuple(value) if isinstance(value, list) else value for part, value in parts.items()}
         # one that is given its default is as if it was not given
         if parts and kind(**parts) != kind():
@@ -71,7 +71,7 @@ def _flags(name: str, hint: Any, about: About) -> list[tuple[str, Any, About]]:
     if not about.parts:
         return [(name, hint, about)]
     hints = get_type_hints(alternatives(hint)[0])
-    return [(f"{name}.{part}", hints[part], said) for part, said in about.parts.items()]
+    return [(f"{name}.{part}", hints[part], note) for part, note in about.parts.items()]
 
 
 def _add_flag(verb: argparse.ArgumentParser, dest: str, hint: Any, about: About, default: Any) -> None:

@@ -79,8 +79,8 @@ def _elsewhere(models: Models, corpus: Corpus | Path | str, request: Request, pr
     if isinstance(corpus, Corpus):
         raise ExtractionError("other processes read the corpus from its folder; write it with Corpus.write and name that")
     given = [models] if isinstance(models, str | Path | Checkpoint) else models
-    named = tuple(model if isinstance(model, Checkpoint) else str(model) for model in given)
-    call = RemoteRequest(named, str(corpus), request)
+    names = tuple(model if isinstance(model, Checkpoint) else str(model) for model in given)
+    call = RemoteRequest(names, str(corpus), request)
     if chosen.dask:
         from actlas.extract.parallel.dask_cluster import run_on_dask
 

@@ -60,7 +60,7 @@ def about(help: str, **rest: Any) -> dict[str, About]:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
-    """What a run of `extract_activations` does; nothing but `models`, `corpus` and `store` has to be said.
+    """What a run of `extract_activations` does; nothing but `models`, `corpus` and `store` has to be note.
 
     Sequences may be given as any sequence and are kept as tuples, so that options can be compared.
 
@@ -248,11 +248,11 @@ class ExtractOptions:
     )
 
     def __post_init__(self) -> None:
-        for name, hint, said in declared(type(self)):
-            value = _checked(name, getattr(self, name), hint, said.minimum)
+        for name, hint, note in declared(type(self)):
+            value = _checked(name, getattr(self, name), hint, note.minimum)
             object.__setattr__(self, name, value)
             if value is not None:
-                for part, inner in said.parts.items():
+                for part, inner in note.parts.items():
                     _checked(f"{name}.{part}", getattr(value, part), object, inner.minimum)
         self._check_together()
 
@@ -352,8 +352,8 @@ def declared(options: type) -> list[tuple[str, Any, About]]:
     """Name, type and `About` of every option of a dataclass.
 
     Example:
-        >>> name, hint, said = declared(ExtractOptions)[2]
-        >>> name, said.help
+        >>> name, hint, note = declared(ExtractOptions)[2]
+        >>> name, note.help
         ('dtype', 'stored dtype; a value beyond its range is refused, never clipped')
     """
     hints = get_type_hints(options)
@@ -406,10 +406,10 @@ def takes_options(function: F) -> F:
 def _described() -> str:
     """One line of a docstring per option."""
     lines = []
-    for name, _, said in declared(ExtractOptions):
-        lines.append(f"        {name}: {said.help}{f' (unset: {said.unset})' if said.unset else ''}.\n")
+    for name, _, note in declared(ExtractOptions):
+        lines.append(f"        {name}: {note.help}{f' (unset: {note.unset})' if note.unset else ''}.\n")
     return "".join(lines)
 
 
-# said once, in the fields
+# written once, in the fields
 ExtractOptions.__doc__ = f"{ExtractOptions.__doc__}\n    Attributes:\n{_described()}    "

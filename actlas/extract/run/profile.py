@@ -25,7 +25,7 @@ STAGES = {
 }
 #: What a run is bound by -> the part of its time that says so. These follow one another in the thread that runs the model, and
 #: together they are the whole: a stage that waits there waits for what is named.
-_IN_TURN = {
+_ONE_AFTER_ANOTHER = {
     "the files of the checkpoint": ("waits", "load"),
     "loading": ("seconds", "load"),
     "checks": ("seconds", "check"),
@@ -74,7 +74,7 @@ def bound_by(seconds: Mapping[str, float], waits: Mapping[str, float]) -> str:
         'writing'
     """
     given = {"seconds": seconds, "waits": waits}
-    longest = max(_IN_TURN, key=lambda name: given[_IN_TURN[name][0]].get(_IN_TURN[name][1], 0.0))
+    longest = max(_ONE_AFTER_ANOTHER, key=lambda name: given[_ONE_AFTER_ANOTHER[name][0]].get(_ONE_AFTER_ANOTHER[name][1], 0.0))
     if longest == "writing" and seconds.get("collect", 0.0) > seconds.get("write", 0.0) + seconds.get("sync", 0.0):
         return "copies from the device"
     return longest

@@ -72,13 +72,13 @@ class KernelAccumulator:
 
     def _states(self, arrays: Arrays, sets: LanguageSets, ends: NDArray[np.float64]) -> list[MomentState | HistogramState]:
         """States whose counters are `arrays`, updated in place; each has a count of texts of its own."""
-        found: list[MomentState | HistogramState] = []
+        states: list[MomentState | HistogramState] = []
         if "moments" in self.kinds:
             sums = (arrays[name] for name in ("active", "total", "squares"))
-            found.append(MomentState(np.array(self.threshold), sets.member_set, arrays["count"].copy(), *sums))
+            states.append(MomentState(np.array(self.threshold), sets.member_set, arrays["count"].copy(), *sums))
         if "histogram" in self.kinds:
-            found.append(HistogramState(ends[0], ends[1], sets.member_set, arrays["count"].copy(), arrays["codes"]))
-        return found
+            states.append(HistogramState(ends[0], ends[1], sets.member_set, arrays["count"].copy(), arrays["codes"]))
+        return states
 
 
 def ranges_of(parts: Iterable[Mapping[str, NDArray[Any]]]) -> Ranges:
@@ -94,18 +94,18 @@ def ranges_of(parts: Iterable[Mapping[str, NDArray[Any]]]) -> Ranges:
         >>> ranges_of([{"mlp_pre": np.array([[[0.0, 1.0]]])}, {"mlp_pre": np.array([[[4.0]]])}])["mlp_pre"].ravel().tolist()
         [-1.0, 5.0]
     """
-    found: Ranges = {}
+    ranges: Ranges = {}
     for part in parts:
         for site, values in part.items():
             numbers = bfloat16_to_float32(values) if values.dtype == np.uint16 else values
             ends = np.stack([numbers.min(axis=2), numbers.max(axis=2)]).astype(np.float64)
-            low, high = found.get(site, ends)
-            found[site] = np.stack([np.minimum(low, ends[0]), np.maximum(high, ends[1])])
-    for low, high in found.values():
+            low, high = ranges.get(site, ends)
+            ranges[site] = np.stack([np.minimum(low, ends[0]), np.maximum(high, ends[1])])
+    for low, high in ranges.values():
         margin = np.maximum(RANGE_MARGIN * (high - low), 1e-3 * np.maximum(np.abs(high), 2.0**-10))
         low -= margin
         high += margin
-    return found
+    return ranges
 
 
 def drawn_texts(corpus: Corpus, n_texts: int, seed: int) -> NDArray[np.int64]:
