@@ -34,6 +34,7 @@ from actlas.query import (
     train_probes,
 )
 from actlas.query.keep import kept_parts
+from actlas.query.questions.controls import _stream
 from actlas.store.cube import ScoreCube
 
 CHECKPOINT = "planted-step64"
@@ -310,7 +311,11 @@ def test_followed_neurons_come_out_of_the_kept_table(own: Path, count_score_read
     assert count_score_reads == []
 
 
-def test_controls_keep_the_overlap_that_they_are_the_mean_of(own: Path) -> None:
+def test_controls_keep_the_overlap_that_they_are_the_mean_of(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("actlas.query.questions.controls._stream", lambda *args: calls.append(1) or _stream(*args))
+    overlap_controls(own, k=5)
+    assert len(calls) == 3  # one pass over the cubes of each checkpoint
     controls = overlap_controls(own, k=5, keep=True)
     store = open_store(own)
     assert store.table_names() == ["control_experts", "overlap", "overlap_by_layer", "overlap_controls"]

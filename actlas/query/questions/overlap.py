@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -147,6 +147,7 @@ def _overlap_tables(
     halves: bool,
     seed: int,
     progress: StepProgress | None,
+    variants: Mapping[str, ExpertSets] | None = None,
 ) -> dict[str, pl.DataFrame]:
     """Table `name` of one checkpoint where it is kept, otherwise both tables, computed."""
     store = keeper.store
@@ -165,7 +166,7 @@ def _overlap_tables(
         return {name: TABLES[name].conform(rows.collect())}
     sets, parts = expert_sets(store, checkpoint, ranking), None
     if halves:
-        variants = rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
+        variants = variants or rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
         parts = (variants["half_0"], variants["half_1"])
     total, layered = overlap_of_sets(sets, parts)
     tables = {"overlap": total, "overlap_by_layer": layered}
@@ -344,7 +345,9 @@ def _control_row(keeper: Keeper, checkpoint: str, ranking: Ranking, seed: int, p
         return TABLES["overlap_controls"].conform(part.scan().collect())
     sets = expert_sets(store, checkpoint, ranking)
     variants = rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
-    total = _overlap_tables(keeper, checkpoint, ranking, "overlap", halves=True, seed=seed, progress=progress)["overlap"]
+    total = _overlap_tables(keeper, checkpoint, ranking, "overlap", halves=True, seed=seed, progress=progress, variants=variants)[
+        "overlap"
+    ]
     shuffled, _ = overlap_of_sets(variants["shuffled"], None)
     ceiling, cross = total["ceiling"].mean(), total["cross_half"].mean()
     row = {

@@ -250,4 +250,4 @@ def _identifier(name: str) -> str:
 def _first_lines(error: Exception) -> str:
     lines: Iterator[str] = (line.strip() for line in str(error).splitlines())
     telling = [line for line in lines if line and not line.startswith(("^", "LINE"))]
-    return re.sub(r"^\w+ Error: ", "", " ".join(telling[:2]))
+    return re.sub(r"^[\w ]+ Error: ", "", " ".join(telling[:2]))
