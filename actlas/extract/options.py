@@ -60,7 +60,7 @@ def about(help: str, **rest: Any) -> dict[str, About]:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
-    """What a run of `extract_activations` does; nothing but `models`, `corpus` and `store` has to be note.
+    """What a run of `extract_activations` does; nothing but `models`, `corpus` and `store` has to be named.
 
     Sequences may be given as any sequence and are kept as tuples, so that options can be compared.
 
