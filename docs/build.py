@@ -45,15 +45,15 @@ def environment() -> dict[str, str]:
 
 def commands(block: str) -> list[str]:
     """Commands of a console block; a line that ends in a backslash goes on."""
-    found: list[str] = []
+    shown: list[str] = []
     lines = iter(block.splitlines())
     for line in lines:
         if line.startswith("$ "):
             command = line[2:]
             while command.endswith("\\"):
                 command += "\n" + next(lines)
-            found.append(command)
-    return found
+            shown.append(command)
+    return shown
 
 
 def run(command: str, folder: Path) -> str:
@@ -115,10 +115,10 @@ def build(name: str) -> None:
     path = ROOT / name
     text = path.read_text()
     if name in RECORDED:
-        here = ROOT if RECORDED[name] else Path(tempfile.mkdtemp(prefix="actlas-docs-"))
-        text = recorded(text, here)
+        folder = ROOT if RECORDED[name] else Path(tempfile.mkdtemp(prefix="actlas-docs-"))
+        text = recorded(text, folder)
         if not RECORDED[name]:
-            shutil.rmtree(here)
+            shutil.rmtree(folder)
     if name in TABLED:
         text = tabled(text)
     path.write_text(text)

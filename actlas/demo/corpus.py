@@ -188,11 +188,11 @@ class DocumentSampler:
         first = self._random.choice(self._meanings)
         if kind == "para":
             return [(first, language) for language in self._random.sample(self._languages, self.SENTENCES)]
-        said = [first, *self._random.choices(self._by_concept[first.concept], k=self.SENTENCES - 1)]
+        meanings = [first, *self._random.choices(self._by_concept[first.concept], k=self.SENTENCES - 1)]
         if kind == "mono":
             language = self._random.choice(self._languages)
-            return [(meaning, language) for meaning in said]
-        return [(meaning, self._random.choice(self._languages)) for meaning in said]
+            return [(meaning, language) for meaning in meanings]
+        return [(meaning, self._random.choice(self._languages)) for meaning in meanings]
 
 
 def demo_corpus(languages: Sequence[str] = DEMO_LANGUAGES, seed: int = 0) -> Corpus:

@@ -140,10 +140,10 @@ def _shape_of_layers(label: str, frame: pl.DataFrame) -> str:
         return ""
     inner = min(accuracy[1:-1])
     ends = min(accuracy[0], accuracy[-1])
-    at = _at(last.row(0, named=True))
+    checkpoint = _at(last.row(0, named=True))
     if inner < ends - _ACCURACY_MARGIN:
-        return f"{label}: at {at} the middle layers lie {_points(ends - inner)} below both ends."
-    return f"{label}: at {at} no layer lies clearly below both the first and the last: there is no dip in the middle."
+        return f"{label}: at {checkpoint} the middle layers lie {_points(ends - inner)} below both ends."
+    return f"{label}: at {checkpoint} no layer lies clearly below both the first and the last: there is no dip in the middle."
 
 
 def _above_chance(frame: pl.DataFrame) -> float:

@@ -262,7 +262,7 @@ def colour_bar(name: str, box: Box, limits: tuple[float, float], label: str) -> 
     Returns:
         Elements of an SVG.
     """
-    stops = "".join(f'<stop offset="{at / (len(SCALE) - 1):g}" stop-color="{colour}"/>' for at, colour in enumerate(SCALE))
+    stops = "".join(f'<stop offset="{place / (len(SCALE) - 1):g}" stop-color="{colour}"/>' for place, colour in enumerate(SCALE))
     parts = [
         f'<defs><linearGradient id="{name}-scale" x1="0" y1="1" x2="0" y2="0">{stops}</linearGradient></defs>',
         f'<rect x="{box.left:.1f}" y="{box.top:.1f}" width="{box.width:g}" height="{box.height:g}" fill="url(#{name}-scale)"/>',

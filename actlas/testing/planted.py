@@ -91,10 +91,10 @@ def planted_corpus(planting: Planting) -> Corpus:
     n_languages = len(planting.languages)
     is_concept = rng.random((planting.n_groups, len(planting.concepts))) < 0.25
     texts, labels = [], []
-    for at, language in enumerate(planting.languages):
+    for language_index, language in enumerate(planting.languages):
         for group in range(planting.n_groups):
             alone = group >= planting.n_groups - 2
-            text_id = at * planting.n_groups + group
+            text_id = language_index * planting.n_groups + group
             texts.append(
                 {
                     "text_id": text_id,
@@ -106,7 +106,7 @@ def planted_corpus(planting: Planting) -> Corpus:
             )
             for number, concept in enumerate(planting.concepts):
                 is_positive = bool(is_concept[group, number])
-                if number == len(planting.concepts) - 1 and at == n_languages - 1:
+                if number == len(planting.concepts) - 1 and language_index == n_languages - 1:
                     is_positive = False
                 if rng.random() < 0.9:
                     labels.append({"text_id": text_id, "concept": concept, "is_concept": is_positive})
@@ -152,10 +152,10 @@ def planted_store(path: Path | str, planting: Planting | None = None) -> Path:
 
 def _sample(corpus: Corpus, tokens: TokenIds, rng: np.random.Generator) -> pl.DataFrame:
     rows = []
-    for at, text_id in enumerate(corpus.texts["text_id"]):
-        length = int(tokens.lengths[at])
+    for row, text_id in enumerate(corpus.texts["text_id"]):
+        length = int(tokens.lengths[row])
         for position in sorted(rng.choice(length, size=2, replace=False).tolist()):
-            rows.append((text_id, position, int(tokens.ids[tokens.offsets[at] + position])))
+            rows.append((text_id, position, int(tokens.ids[tokens.offsets[row] + position])))
     return pl.DataFrame(rows, schema={"text_id": pl.Int64, "position": pl.Int32, "token_id": pl.Int32}, orient="row")
 
 
@@ -214,8 +214,8 @@ def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sha
     for concept in planting.concepts:
         order = rng.permutation(n_layers * n_neurons)
         n_shared = round(sharing * planting.n_planted)
-        for at, language in enumerate(planting.languages):
-            own = planting.n_planted * (at + 1)
+        for language_index, language in enumerate(planting.languages):
+            own = planting.n_planted * (language_index + 1)
             neurons = np.concatenate([order[:n_shared], order[own : own + planting.n_planted - n_shared]])
             rows = corpus.language_slice(language)
             is_concept, _ = corpus.concept_matrix(language, [concept])
@@ -251,10 +251,12 @@ def _vectors(corpus: Corpus, sample: pl.DataFrame, planting: Planting, site: str
     language_of = sample.join(corpus.texts.select("text_id", "language"), on="text_id", how="left", maintain_order="left")[
         "language"
     ]
-    at = language_of.replace_strict(planting.languages, range(len(planting.languages)), return_dtype=pl.Int64).to_numpy()
+    language_index = language_of.replace_strict(
+        planting.languages, range(len(planting.languages)), return_dtype=pl.Int64
+    ).to_numpy()
     centres = rng.standard_normal((len(planting.languages), n_channels))
     noise = rng.standard_normal((n_layers, sample.height, n_channels))
-    return stored(noise + np.arange(1, n_layers + 1)[:, None, None] * centres[at], planting.dtype)
+    return stored(noise + np.arange(1, n_layers + 1)[:, None, None] * centres[language_index], planting.dtype)
 
 
 def _block_values(
