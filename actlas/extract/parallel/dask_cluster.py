@@ -84,8 +84,8 @@ def check_folders(client: Any, store: Path, corpus: Path) -> None:
         blind = sorted(worker for worker, paths in missing.items() if str(path) in paths)
         if blind:
             raise ExtractionError(
-                f"{len(blind)} of {len(missing)} Dask workers do not see the {what} on this machine: {', '.join(blind)}. Store and "
-                "corpus must be on a file system that all of them share, under the same name"
+                f"{len(blind)} of {len(missing)} Dask workers do not see the {what} on this machine: {', '.join(blind)}. Store "
+                "and corpus must be on a file system that all of them share, under the same name"
             )
 
 
