@@ -22,10 +22,6 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "errors.py": ("test_exports.py",),
     "kernels/cpu/wide.py": ("kernels/cpu/test_neuron.py", "kernels/cpu/test_sums.py"),
     "kernels/gpu/triton_kernels.py": ("parity/test_kernels_gpu.py",),
-    "store/files/codecs.py": ("store/files/test_shard_writer.py",),
-    "store/values.py": ("store/write/test_writer.py",),
-    "store/write/checkpoint_writer.py": ("store/write/test_writer.py",),
-    "store/write/score_writer.py": ("query/questions/test_scores.py",),
     "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),
 }
 
