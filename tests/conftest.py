@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -15,6 +16,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # machines that run tests are shared: no deadline can be trusted there
 settings.register_profile("actlas", deadline=None)
 settings.load_profile("actlas")
+
+
+@pytest.fixture(autouse=True)
+def _every_message_is_logged() -> None:
+    """The command line sets the level of messages for its process (`--quiet`), which here is that of all tests."""
+    logging.getLogger("actlas").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
