@@ -21,6 +21,10 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "demo/settings.py": ("demo/test_run.py", "demo/test_condition.py"),
     "errors.py": ("test_exports.py",),
     "kernels/cpu/wide.py": ("kernels/cpu/test_neuron.py", "kernels/cpu/test_sums.py"),
+    "kernels/states/counts.py": ("kernels/test_states.py",),
+    "kernels/states/histogram.py": ("kernels/test_states.py",),
+    "kernels/states/moments.py": ("kernels/test_states.py",),
+    "kernels/states/texts.py": ("kernels/test_states.py",),
     "kernels/gpu/triton_kernels.py": ("parity/test_kernels_gpu.py",),
     "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),
 }

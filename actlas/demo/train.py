@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +16,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from actlas.demo.corpus import DEMO_LANGUAGES, DocumentKind, DocumentSampler, Meaning, split_meanings
-from actlas.demo.settings import Condition
+from actlas.demo.settings import CONDITIONS, Condition
 
 #: What tells the model from its control: the documents, and nothing else.
 DOCUMENT_SHARES: Mapping[Condition, dict[DocumentKind, float]] = {
@@ -213,3 +217,21 @@ def _write_summary(folder: Path, settings: TrainingSettings, model: XGLMForCausa
     partial = folder / f"{SUMMARY_FILE}.partial"
     partial.write_text(json.dumps(summary, indent=1))
     os.replace(partial, folder / SUMMARY_FILE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m actlas.demo.train``: one model, with one thread, its progress as lines on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m actlas.demo.train", description="Train one model of the demo.")
+    parser.add_argument("--condition", "--kind", choices=CONDITIONS, required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    disable_progress_bar()  # a bar per written file would hide the lines of progress
+    train(options.out, TrainingSettings(condition=options.condition, seed=options.seed), logging.getLogger("actlas.demo").info)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

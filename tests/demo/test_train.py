@@ -92,3 +92,12 @@ def test_settings_are_checked():
         TrainingSettings(condition="both")
     with pytest.raises(ValueError, match="rising steps"):
         TrainingSettings(checkpoints=(8, 4))
+
+
+def test_a_model_is_trained_by_a_module_of_its_own(tmp_path, monkeypatch, capsys):
+    trained = []
+    monkeypatch.setattr(train_module, "train", lambda folder, settings, progress: trained.append((folder, settings, progress)))
+    assert train_module.main(["--condition", "mono", "--out", str(tmp_path), "--seed", "3"]) == 0
+    ((folder, settings, progress),) = trained
+    assert (folder, settings.condition, settings.seed) == (tmp_path, "mono", 3)
+    assert callable(progress)
