@@ -35,7 +35,7 @@ from actlas.names import Checkpoint
 from actlas.query import Atlas, open_store
 from actlas.query.schema import TABLES
 from actlas.store import verify
-from actlas.store.layout import cube_path
+from actlas.store.layout import cube_path, values_path
 from actlas.store.values import BlockValues
 
 
@@ -294,7 +294,8 @@ class StoreTests(Contract):
         for site in store.sites(checkpoint):
             cube = store.cube(checkpoint, site)
             if cube.dtype != "bfloat16":
-                array = zarr.open_array(store.path / cube_path(checkpoint, site, cube.pooling), mode="r")
+                path = values_path(cube_path(checkpoint, site, cube.pooling), store.about["format"])
+                array = zarr.open_array(store.path / path, mode="r")
                 np.testing.assert_array_equal(np.asarray(array[:]), cube.read())
 
     def test_xarray_names_every_axis(self, store: Atlas, checkpoint: str) -> None:

@@ -46,12 +46,13 @@ def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_mo
             extract_activations(tmp_path / "no", corpus_folder, tmp_path / "n", **OPTIONS, dask=here.scheduler_address)
 
 
+# Run where the worker's own names are: `time` is one of them.
 SLOWLY = """
-import time
+from time import sleep as really_sleep
 from actlas.extract.results import CheckpointProgress
 once = CheckpointProgress.add
 def add(self, *arguments):
-    time.sleep(0.5)
+    really_sleep(0.5)
     once(self, *arguments)
 CheckpointProgress.add = add
 """
