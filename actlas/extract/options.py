@@ -398,7 +398,9 @@ def takes_options(function: F) -> F:
             inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
         )
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    before, line, after = (function.__doc__ or "").partition("        **options: Fields of `ExtractOptions`.\n")
+    # Python 3.13 takes the indentation off docstrings, earlier ones keep it
+    text = inspect.cleandoc(function.__doc__ or "")
+    before, line, after = text.partition("    **options: Fields of `ExtractOptions`.\n")
     function.__doc__ = before + line + _described() + after
     return function
 
@@ -407,9 +409,9 @@ def _described() -> str:
     """One line of a docstring per option."""
     lines = []
     for name, _, note in declared(ExtractOptions):
-        lines.append(f"        {name}: {note.help}{f' (unset: {note.unset})' if note.unset else ''}.\n")
+        lines.append(f"    {name}: {note.help}{f' (unset: {note.unset})' if note.unset else ''}.\n")
     return "".join(lines)
 
 
 # written once, in the fields
-ExtractOptions.__doc__ = f"{ExtractOptions.__doc__}\n    Attributes:\n{_described()}    "
+ExtractOptions.__doc__ = f"{inspect.cleandoc(ExtractOptions.__doc__ or '')}\n\nAttributes:\n{_described()}"
