@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -349,23 +350,29 @@ def _control_row(keeper: Keeper, checkpoint: str, ranking: Ranking, seed: int, p
         "overlap"
     ]
     shuffled, _ = overlap_of_sets(variants["shuffled"], None)
-    ceiling, cross = total["ceiling"].mean(), total["cross_half"].mean()
+    ceiling, cross = _mean(total["ceiling"]), _mean(total["cross_half"])
     row = {
         "checkpoint": checkpoint,
         "step": store.checkpoint(checkpoint)["step"],
         "k": k,
-        "overlap": total["overlap"].mean(),
+        "overlap": _mean(total["overlap"]),
         "other_concept": other_concept_overlap(sets),
-        "shuffled": shuffled["overlap"].mean(),
+        "shuffled": _mean(shuffled["overlap"]),
         "chance": k / sets.axis.n_neurons,
         "ceiling": ceiling,
         "cross_half": cross,
-        "ratio": cross / ceiling if ceiling and cross is not None else None,  # type: ignore[operator]
+        "ratio": cross / ceiling if ceiling and cross is not None else None,
         "n_pairs": total["overlap"].count(),
     }
     frame = pl.DataFrame([row], schema=dict(TABLES["overlap_controls"].columns))
     keeper.put(checkpoint, {"overlap_controls": frame}, settings)
     return frame
+
+
+def _mean(values: pl.Series) -> float | None:
+    """Mean without nulls, the same in whatever order the rows come: those of a kept table have another than computed ones."""
+    known = values.drop_nulls()
+    return math.fsum(known) / len(known) if len(known) else None
 
 
 def other_concept_overlap(sets: ExpertSets) -> float | None:

@@ -11,6 +11,7 @@ import pytest
 
 from actlas.query import TABLES, Atlas, expert_overlap, overlap_controls
 from actlas.query.neurons import NeuronAxis
+from actlas.query.questions import overlap
 from actlas.query.questions.experts import ExpertSets
 from actlas.query.questions.overlap import intersections, other_concept_overlap, overlap_of_sets
 from actlas.query.splits import split_halves
@@ -160,3 +161,11 @@ def test_without_halves_there_is_no_ceiling(scored: Atlas) -> None:
 def test_no_checkpoints_no_rows(scored: Atlas) -> None:
     assert expert_overlap(scored, checkpoints=[]).is_empty()
     assert overlap_controls(scored, checkpoints=[]).is_empty()
+
+
+def test_a_mean_does_not_depend_on_the_order_of_rows() -> None:
+    values = np.random.default_rng(0).integers(0, 51, 240) / 50
+    means = {overlap._mean(pl.Series(np.random.default_rng(seed).permutation(values))) for seed in range(50)}
+    assert len(means) == 1
+    assert overlap._mean(pl.Series([0.5, None, 0.25])) == 0.375
+    assert overlap._mean(pl.Series([None], dtype=pl.Float64)) is None
