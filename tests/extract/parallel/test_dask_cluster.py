@@ -46,23 +46,23 @@ def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_mo
             extract_activations(tmp_path / "no", corpus_folder, tmp_path / "n", **OPTIONS, dask=here.scheduler_address)
 
 
-# Run where the worker's own names are: `time` is one of them.
 SLOWLY = """
-from time import sleep as really_sleep
+import time
 from actlas.extract.results import CheckpointProgress
 once = CheckpointProgress.add
 def add(self, *arguments):
-    really_sleep(0.5)
+    time.sleep(1.5)
     once(self, *arguments)
 CheckpointProgress.add = add
 """
 
 
+# A client takes seconds to go: whatever is left of the work by then has to take longer.
 def test_interrupted_tasks_do_not_run_on(contents, tiny_models, corpus_folder, tmp_path):
     extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as here:
         with distributed.Client(here) as client:
-            client.run(exec, SLOWLY)
+            client.run(exec, SLOWLY, {})
 
         def interrupt(report):
             if report.stage == "extract":
