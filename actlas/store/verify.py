@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
 from actlas.store import layout
 from actlas.store.files.atomic import read_json
 from actlas.store.files.shard_reader import damaged_chunks, plan_of
-from actlas.store.groups import ArrayGroup, Coordinate, count_group, cube_group, score_group, state_group, token_group
+from actlas.store.groups import ArrayGroup, count_group, cube_group, score_group, state_group, token_group
 from actlas.store.layout import VALUES, ArrayPlan
 from actlas.store.records import CheckpointRecord, ShardRecord, block_record, read_record, score_manifest, score_record
 from actlas.store.store import Store
@@ -61,12 +62,10 @@ def verify(store: Store | Path | str, progress: Callable[[int, int], None] | Non
     shards = list(_shards(store, damage))
     damage.extend(_uncovered_texts(store))
     n_bytes = 0
-    plans: dict[str, ArrayPlan | None] = {}
+    metadata = _KnownMetadata(store.path)
     for done, shard in enumerate(shards, start=1):
         path = shard.path.partition("/c/")[0]
-        if path not in plans:
-            plans[path] = _plan_on_disk(store.path, path)
-        plan = plans[path]
+        plan = metadata.plan(path)
         if plan is None:
             damage.append(f"{path}: no readable zarr.json")
         else:
@@ -75,7 +74,7 @@ def verify(store: Store | Path | str, progress: Callable[[int, int], None] | Non
         if progress is not None:
             progress(done, len(shards))
     if store.about["format"] > 1:
-        damage.extend(_group_faults(store))
+        damage.extend(_group_faults(store, metadata))
     return Verified(len(shards), n_bytes, tuple(dict.fromkeys(damage)))
 
 
@@ -108,70 +107,100 @@ def _uncovered_texts(store: Store) -> Iterator[str]:
             covered = stop
 
 
-def _plan_on_disk(root: Path, path: str) -> ArrayPlan | None:
-    try:
-        array = zarr.open_array(root / path, mode="r", zarr_format=3)
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
-    return plan_of(array)
+class _KnownMetadata:
+    """Metadata and coordinates of a store as they are read. What has the bytes of something that was read before says the same:
+    most arrays share theirs with those of other checkpoints, and opening one with zarr takes longer than reading its shards.
+
+    Args:
+        root: Folder of the store.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._plans: dict[bytes, ArrayPlan | None] = {}
+        self._values: dict[tuple[bytes, bytes], NDArray[Any] | str] = {}
+
+    def plan(self, path: str) -> ArrayPlan | None:
+        """Grid of an array; None where its metadata cannot be read."""
+        try:
+            written = (self.root / path / "zarr.json").read_bytes()
+        except OSError:
+            return None
+        if written not in self._plans:
+            try:
+                self._plans[written] = plan_of(zarr.open_array(self.root / path, mode="r", zarr_format=3))
+            except (FileNotFoundError, ValueError, KeyError):
+                self._plans[written] = None
+        return self._plans[written]
+
+    def plans(self, group: str, arrays: Sequence[str]) -> dict[str, ArrayPlan]:
+        """Grids of those arrays of a group that can be read; the others are named with their shards."""
+        plans = {name: self.plan(f"{group}/{name}") for name in arrays}
+        return {name: plan for name, plan in plans.items() if plan is not None}
+
+    def coordinate(self, folder: Path) -> NDArray[Any] | str:
+        """Values of a coordinate, which are one file; what is wrong, where they cannot be read."""
+        if not (folder / "c" / "0").is_file():
+            return "its values are missing"
+        try:
+            written = ((folder / "zarr.json").read_bytes(), (folder / "c" / "0").read_bytes())
+            if written not in self._values:
+                self._values[written] = np.asarray(zarr.open_array(folder, mode="r", zarr_format=3)[:])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            return f"its values cannot be read ({error})"
+        return self._values[written]
 
 
-def _group_faults(store: Store) -> Iterator[str]:
+def _group_faults(store: Store, known: _KnownMetadata) -> Iterator[str]:
     """Groups of committed cubes and scores that other libraries could not open, or would label wrongly."""
     above: set[str] = set(layout.OTHER_FILES)
-    for group in _committed_groups(store):
+    for group in _committed_groups(store, known):
         above.update(map(str, PurePosixPath(group.path).parents[:-1]))
-        yield from _damaged_group(store.path, group)
+        yield from _damaged_group(known, group)
     for path in sorted(above):
         if _metadata(store.path / path).get("node_type") != "group":
             yield f"{path}: no readable zarr.json"
 
 
-def _committed_groups(store: Store) -> Iterator[ArrayGroup]:
+def _committed_groups(store: Store, known: _KnownMetadata) -> Iterator[ArrayGroup]:
     """The groups of committed cubes and scores as they have to be; records that cannot be read are named with the shards."""
     for marker in sorted((store.path / "manifests").glob("*/checkpoint.json")):
         with suppress(DamagedStore):
             record = read_record(marker, CheckpointRecord.from_json)
-            yield from _groups_of(store, record)
-            yield from _score_groups_of(store, record)
+            yield from _groups_of(store, known, record)
+            yield from _score_groups_of(store, known, record)
 
 
-def _groups_of(store: Store, record: CheckpointRecord) -> Iterator[ArrayGroup]:
+def _groups_of(store: Store, known: _KnownMetadata, record: CheckpointRecord) -> Iterator[ArrayGroup]:
     checkpoint, recipe, corpus, tokens = record.checkpoint, store.recipe, store.corpus, store.sampled_tokens
     for site in record.cubes:
         path = layout.cube_path(checkpoint, site, recipe.pooling)
-        for plan in _plans_on_disk(store.path, path, [VALUES]).values():
+        for plan in known.plans(path, [VALUES]).values():
             yield cube_group(path, plan, corpus.texts["text_id"].to_numpy())
     for site in record.token_cubes:
         path = layout.token_path(checkpoint, site)
-        for plan in _plans_on_disk(store.path, path, [VALUES]).values():
+        for plan in known.plans(path, [VALUES]).values():
             yield token_group(path, plan, tokens["row"].to_numpy(), tokens["text_id"].to_numpy())
     for site in record.counts:
         path = layout.count_path(checkpoint, site)
-        for plan in _plans_on_disk(store.path, path, [VALUES]).values():
+        for plan in known.plans(path, [VALUES]).values():
             yield count_group(path, plan, corpus.languages, recipe.count_thresholds)
     for site in record.states:
         path = layout.state_path(checkpoint, site, recipe.pooling)
-        yield state_group(path, _plans_on_disk(store.path, path, list(layout.STATE_ARRAYS)))
+        yield state_group(path, known.plans(path, list(layout.STATE_ARRAYS)))
 
 
-def _score_groups_of(store: Store, record: CheckpointRecord) -> Iterator[ArrayGroup]:
+def _score_groups_of(store: Store, known: _KnownMetadata, record: CheckpointRecord) -> Iterator[ArrayGroup]:
     for site in record.sites:
         manifest = score_manifest(store.path, record.checkpoint, site, store.recipe.pooling)
         if (manifest / "done.json").is_file():
             scores = read_record(manifest / "settings.json", score_record)
             path = layout.score_path(record.checkpoint, site, store.recipe.pooling)
-            yield score_group(path, _plans_on_disk(store.path, path, scores.stats), scores.languages, scores.concepts)
+            yield score_group(path, known.plans(path, scores.stats), scores.languages, scores.concepts)
 
 
-def _plans_on_disk(root: Path, group: str, arrays: Sequence[str]) -> dict[str, ArrayPlan]:
-    """Grids of those arrays of a group that can be read; the others are named with their shards."""
-    plans = {name: _plan_on_disk(root, f"{group}/{name}") for name in arrays}
-    return {name: plan for name, plan in plans.items() if plan is not None}
-
-
-def _damaged_group(root: Path, group: ArrayGroup) -> Iterator[str]:
-    folder = root / group.path
+def _damaged_group(known: _KnownMetadata, group: ArrayGroup) -> Iterator[str]:
+    folder = known.root / group.path
     own = _metadata(folder)
     if not own:
         yield f"{group.path}: no readable zarr.json"
@@ -183,20 +212,11 @@ def _damaged_group(root: Path, group: ArrayGroup) -> Iterator[str]:
         elif own and metadata != inline.get(name):
             yield f"{group.path}: what its zarr.json says of {name} differs from {name}/zarr.json"
     for coordinate in group.coordinates:
-        fault = _damaged_coordinate(folder / coordinate.name, coordinate)
-        if fault:
-            yield f"{group.path}/{coordinate.name}: {fault}"
-
-
-def _damaged_coordinate(folder: Path, coordinate: Coordinate) -> str | None:
-    if not (folder / "c" / "0").is_file():
-        return "its values are missing"
-    try:
-        values = zarr.open_array(folder, mode="r", zarr_format=3)[:]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        return f"its values cannot be read ({error})"
-    is_right = np.array_equal(np.asarray(values, dtype=coordinate.values.dtype), coordinate.values)
-    return None if is_right else f"other values than the {coordinate.name} of this store"
+        values = known.coordinate(folder / coordinate.name)
+        if isinstance(values, str):
+            yield f"{group.path}/{coordinate.name}: {values}"
+        elif not np.array_equal(np.asarray(values, dtype=coordinate.values.dtype), coordinate.values):
+            yield f"{group.path}/{coordinate.name}: other values than the {coordinate.name} of this store"
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
