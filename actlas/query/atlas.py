@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,8 +147,8 @@ class Atlas(Store):
         with self._opening:
             sources = table_sources(self, max_rows=self.max_rows, refusals=refusals)
             state = (
-                self.snapshot(),
-                tuple((path, path.stat().st_mtime_ns) for path in sources.paths),
+                sources.snapshot,
+                tuple((path, os.stat(path).st_mtime_ns) for path in map(str, sources.paths)),
                 (self.max_rows, self.threads, self.memory_limit),
             )
             if self._session is None or state != self._state:

@@ -209,14 +209,16 @@ class Records:
     """
 
     def __init__(self, root: Path, pooling: str) -> None:
-        self._root, self._pooling = root, pooling
-        self._known: dict[Path, tuple[_Stamp, Any]] = {}
+        self._pooling = pooling
+        # names of files as text: a question asks for hundreds of them, and joining and hashing paths would take most of its time
+        self._manifests = str(root / "manifests")
+        self._known: dict[str, tuple[_Stamp, Any]] = {}
         self._snapshot = Snapshot({}, {})
         self._lock = threading.Lock()
 
     def checkpoint(self, checkpoint: str) -> CheckpointRecord | None:
         """A checkpoint that is committed; None for any other."""
-        path = self._root / layout.manifest_path(checkpoint) / "checkpoint.json"
+        path = f"{self._manifests}/{checkpoint}/checkpoint.json"
         return self._current(path, path, CheckpointRecord.from_json)
 
     def checkpoints(self) -> dict[str, CheckpointRecord]:
@@ -226,9 +228,9 @@ class Records:
 
     def scores(self, checkpoint: str, site: str) -> ScoreRecord | None:
         """Scores that are complete; None for any other."""
-        folder = score_manifest(self._root, checkpoint, site, self._pooling)
+        folder = f"{self._manifests}/{checkpoint}/scores/{site}.{self._pooling}"
         # the settings are those of complete scores as long as the mark of completion is the same file
-        return self._current(folder / "done.json", folder / "settings.json", score_record)
+        return self._current(f"{folder}/done.json", f"{folder}/settings.json", score_record)
 
     def snapshot(self) -> Snapshot:
         """What the store holds now: the snapshot that was given before, if nothing has changed since."""
@@ -247,12 +249,12 @@ class Records:
 
     def _folders(self) -> list[str]:
         try:
-            with os.scandir(self._root / "manifests") as entries:
+            with os.scandir(self._manifests) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
         except FileNotFoundError:
             return []
 
-    def _current(self, mark: Path, path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R | None:
+    def _current(self, mark: str, path: str, kind: Callable[[Mapping[str, Any]], R]) -> R | None:
         """The record in `path`, read again only if the file `mark` has changed; None where either is not there."""
         stamp = _stamp(mark)
         if stamp is None:
@@ -261,7 +263,7 @@ class Records:
             known = self._known.get(mark)
             if known is None or known[0] != stamp:
                 try:
-                    known = self._known[mark] = (stamp, read_record(path, kind))
+                    known = self._known[mark] = (stamp, read_record(Path(path), kind))
                 except FileNotFoundError:
                     return None
             record: R = known[1]
@@ -272,7 +274,7 @@ class Records:
 _Stamp = tuple[int, int, int]
 
 
-def _stamp(path: Path) -> _Stamp | None:
+def _stamp(path: str) -> _Stamp | None:
     try:
         status = os.stat(path)
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -543,6 +544,28 @@ class Store:
         """
         return sorted({path.parent.parent.name for path in (self.path / "tables").glob("*/checkpoint=*/part.parquet")})
 
+    def table_parts(self) -> dict[str, dict[str | None, list[Path]]]:
+        """The files of all tables, found in one walk.
+
+        Returns:
+            Name of a table -> variant as in `table_variants`, None for the table itself -> its files, as in `table_files`.
+
+        Example:
+            >>> [path.parent.name for path in store.table_parts()["experts"][None]]
+            ['checkpoint=planted-step0', 'checkpoint=planted-step64', 'checkpoint=planted-step128']
+        """
+        root, order = str(self.path / "tables"), [f"checkpoint={checkpoint}" for checkpoint in self.checkpoints]
+        found: dict[str, dict[str | None, list[Path]]] = {}
+        for name in sorted(_folder_names(root)):
+            within = _folder_names(f"{root}/{name}")
+            variants = sorted(one for one in within if one.startswith("settings="))
+            for variant, folder in ((None, f"{root}/{name}"), *((one, f"{root}/{name}/{one}") for one in variants)):
+                existing = within if variant is None else _folder_names(folder)
+                parts = [f"{folder}/{one}/part.parquet" for one in order if one in existing]
+                if files := [Path(part) for part in parts if os.path.isfile(part)]:
+                    found.setdefault(name, {})[variant and variant.removeprefix("settings=")] = files
+        return found
+
     def table_variants(self, name: str) -> list[str]:
         """The settings, other than those of the table itself, with which a table is kept too.
 
@@ -608,3 +631,11 @@ def _texts_of_unfinished(folder: Path) -> int | None:
     if (folder / "checkpoint.json").exists() or not (folder / "begun.json").exists():
         return None
     return sum(read_record(path, block_record).n_texts for path in (folder / "blocks").glob("*.json"))
+
+
+def _folder_names(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_dir()}
+    except FileNotFoundError:
+        return set()

@@ -33,6 +33,7 @@ class TableSources:
         frames: name -> a small frame.
         scans: name -> a frame that reads lazily.
         label: How messages call the store.
+        snapshot: The records that all of it was made of.
     """
 
     files: Mapping[str, tuple[Path, ...]]
@@ -42,6 +43,7 @@ class TableSources:
     frames: Mapping[str, Callable[[], pl.DataFrame]]
     scans: Mapping[str, Callable[[], pl.LazyFrame]]
     label: str
+    snapshot: Snapshot
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,12 +105,11 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
         files["sampled_tokens"] = (store.path / SAMPLED_TOKENS,)
         joined["tokens"] = (_token_select(store.path / SAMPLED_TOKENS), partial(_token_frame, store))
     beside = {}
-    for name in store.table_names():
-        if paths := tuple(store.table_files(name)):
-            files[name] = paths
+    for name, parts in store.table_parts().items():
+        if None in parts:
+            files[name] = tuple(parts[None])
             if name in TABLES:
-                variants = store.table_variants(name)
-                beside[name] = tuple(path for variant in variants for path in store.table_files(name, variant))
+                beside[name] = tuple(path for variant, paths in parts.items() if variant is not None for path in paths)
     snapshot = store.snapshot()
     frames = {
         "settings": partial(_settings_frame, store),
@@ -120,7 +121,7 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
     if any((store.path / "scores").glob("*")):
         frames["score_sources"] = partial(_exactness_frame, snapshot)
         scans["scores"] = lambda: scan_grid(score_grid(store, snapshot), max_rows=max_rows, refusals=refusals)
-    return TableSources(files, beside, partial(kept_parts, store), joined, frames, scans, str(store.path))
+    return TableSources(files, beside, partial(kept_parts, store), joined, frames, scans, str(store.path), snapshot)
 
 
 def score_stats(store: Store, checkpoint: str, site: str) -> tuple[str, ...]:
