@@ -273,13 +273,13 @@ class Store:
         known = self.checkpoints
         asked = f"no cube of {checkpoint}, site {site}" + (f", pooling {pooling}" if pooling else "")
         if checkpoint not in known:
-            there = f"the store has checkpoints {', '.join(known) or 'none yet'}"
+            existing = f"the store has checkpoints {', '.join(known) or 'none yet'}"
         else:
             cubes = ", ".join(self.sites(checkpoint)) or "none"
-            there = f"at this checkpoint the store has {cubes}, pooled with {self.recipe.pooling}"
+            existing = f"at this checkpoint the store has {cubes}, pooled with {self.recipe.pooling}"
             if states := self.state_sites(checkpoint):
-                there += f", and states alone, without the values of single texts, of {', '.join(states)}"
-        return CubeNotFound(f"{asked}; {there} (list: actlas info {self.path})")
+                existing += f", and states alone, without the values of single texts, of {', '.join(states)}"
+        return CubeNotFound(f"{asked}; {existing} (list: actlas info {self.path})")
 
     def token_cube(self, checkpoint: str, site: str) -> TokenCube:
         """Sampled token vectors.
@@ -555,7 +555,7 @@ class Store:
             ['checkpoint=planted-step0', 'checkpoint=planted-step64', 'checkpoint=planted-step128']
         """
         root, order = str(self.path / "tables"), [f"checkpoint={checkpoint}" for checkpoint in self.checkpoints]
-        found: dict[str, dict[str | None, list[Path]]] = {}
+        tables: dict[str, dict[str | None, list[Path]]] = {}
         for name in sorted(_folder_names(root)):
             within = _folder_names(f"{root}/{name}")
             variants = sorted(one for one in within if one.startswith("settings="))
@@ -563,8 +563,8 @@ class Store:
                 existing = within if variant is None else _folder_names(folder)
                 parts = [f"{folder}/{one}/part.parquet" for one in order if one in existing]
                 if files := [Path(part) for part in parts if os.path.isfile(part)]:
-                    found.setdefault(name, {})[variant and variant.removeprefix("settings=")] = files
-        return found
+                    tables.setdefault(name, {})[variant and variant.removeprefix("settings=")] = files
+        return tables
 
     def table_variants(self, name: str) -> list[str]:
         """The settings, other than those of the table itself, with which a table is kept too.
