@@ -74,11 +74,11 @@ def serve(make_commands: Callable[[Report], Mapping[str, Command]], *, at_end: C
     os.dup2(2, 1)
     writing = threading.Lock()
 
-    def send(kind: str, data: Any) -> None:
+    def send(line: str) -> None:
         with writing:
-            answers.write(json.dumps({kind: data}) + "\n")
+            answers.write(line + "\n")
 
-    commands = make_commands(lambda data: send("report", data))
+    commands = make_commands(lambda data: send(json.dumps({"report": data})))
     lines: SimpleQueue[str | None] = SimpleQueue()
     is_busy, is_over = threading.Event(), threading.Event()
 
@@ -98,10 +98,13 @@ def serve(make_commands: Callable[[Report], Mapping[str, Command]], *, at_end: C
             break
         try:
             arguments = json.loads(line)
-            send("value", commands[arguments.pop("do")](**arguments))
+            answer = json.dumps({"value": commands[arguments.pop("do")](**arguments)})
         except Exception as error:
-            send("error", error_to_json(error))
+            answer = json.dumps({"error": error_to_json(error)})
+        # before the answer: the process that has it may end this one, which is in the middle of nothing then
         is_busy.clear()
+        with suppress(BrokenPipeError):
+            send(answer)
     at_end()
     _end_child()
 

@@ -1,8 +1,8 @@
 """One call on Dask workers: the same bytes as in one process, also when a worker is lost."""
 
-import _thread
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -57,16 +57,29 @@ CheckpointProgress.add = add
 """
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """Also where the tests run in the background of a shell, which lets its jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # A client takes seconds to go: whatever is left of the work by then has to take longer.
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_interrupted_tasks_do_not_run_on(contents, tiny_models, corpus_folder, tmp_path):
     extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as here:
         with distributed.Client(here) as client:
             client.run(exec, SLOWLY, {})
 
+        interrupted = threading.Event()
+
         def interrupt(report):
-            if report.stage == "extract":
-                _thread.interrupt_main()
+            # a signal as Ctrl-C sends it, once: it also wakes a thread that waits
+            if report.stage == "extract" and not interrupted.is_set():
+                interrupted.set()
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
             extract_activations(
