@@ -175,7 +175,7 @@ def _client(address: str) -> Iterator[Any]:
             raise ExtractionError(f"the Dask address {address!r} names no number of processes; for two of them it is 'local:2'")
         # one task at a time in a process of its own: models are large, and threads of one process would share its hooks
         with (
-            distributed.LocalCluster(n_workers=int(number), threads_per_worker=1, dashboard_address=None) as cluster,
+            distributed.LocalCluster(n_workers=int(number), threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
             distributed.Client(cluster) as client,
         ):
             yield client

@@ -25,7 +25,7 @@ def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_mo
     monkeypatch.chdir(tmp_path)
     models = [os.path.relpath(tiny_models("llama"))]
     extract_activations(models, corpus_folder, tmp_path / "alone", **OPTIONS)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as here:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as here:
         with distributed.Client(here) as client:
             client.run(os.chdir, "/")
         victim = here.workers[0].process.pid
@@ -69,7 +69,7 @@ def ctrl_c_interrupts():
 @pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_interrupted_tasks_do_not_run_on(contents, tiny_models, corpus_folder, tmp_path):
     extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "alone", **OPTIONS)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as here:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as here:
         with distributed.Client(here) as client:
             client.run(exec, SLOWLY, {})
 
