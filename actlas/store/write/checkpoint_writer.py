@@ -406,10 +406,12 @@ class CheckpointWriter:
         blocks = self._folder / "blocks"
         for part in blocks.glob("*.npy"):
             part.unlink(missing_ok=True)
-        for folder in (self._folder, blocks):
+        kinds = [self.context.path / kind for kind in ("cubes", "tokens", "counts", "states")]
+        # what all checkpoints share is in place as soon as one is complete
+        for folder in (self._folder, blocks, self.context.path / "corpus", *kinds):
             clear_temporaries(folder, is_deep=False)
-        for kind in ("cubes", "tokens", "counts", "states"):
-            clear_temporaries(self.context.path / kind / self.checkpoint.id)
+        for kind in kinds:
+            clear_temporaries(kind / self.checkpoint.id)
 
 
 def _wait_for(placements: Sequence[Future[None]]) -> None:

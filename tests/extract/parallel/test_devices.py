@@ -66,9 +66,7 @@ def test_a_process_that_is_killed_is_replaced(alone, contents, tiny_models, corp
         tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, devices=("cpu", "cpu"), progress=kill_one
     )
     assert len(started) == 3
-    # killed while it creates what all checkpoints share, a process may leave a temporary file, which means nothing to a reader
-    written = {name: data for name, data in contents(tmp_path / "s").items() if not name.endswith(".tmp")}
-    assert written == alone
+    assert contents(tmp_path / "s") == alone
     assert summary.checkpoints[0].status == "extracted"
     assert "died with status -9; its work was redone" in summary.warnings[-1]
 

@@ -99,3 +99,14 @@ def test_counts_and_loss_are_summed_over_blocks(store_path: Path, planted: Plant
     assert (counts.active == np.array(sizes)[:, None, None]).all()
     assert store.checkpoint("model-step1")["sanity_loss"] == 2.0
     assert not list(store_path.rglob("*.npy"))
+
+
+def test_what_a_killed_process_left_above_its_checkpoint_goes_too(planted: Planted, tmp_path: Path) -> None:
+    planted.write(tmp_path / "whole")
+    with planted.writer(tmp_path / "s"):
+        pass
+    for folder in ("corpus", "cubes"):
+        (tmp_path / "s" / folder).mkdir(exist_ok=True)
+        (tmp_path / "s" / folder / "zarr.json.0123456789ab.tmp").write_bytes(b"{")
+    planted.write(tmp_path / "s")
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
