@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,32 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.errors import CorpusError
+from actlas.errors import CorpusError, DamagedStore, FormatTooNew
+from actlas.store.corpus.cells import listed
+from actlas.store.corpus.checks import TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
+from actlas.store.corpus.findings import content_warnings, contradictory, n_unlabelled, repeated
+from actlas.store.corpus.stored import frame_of, publish, read_published
 from actlas.store.corpus.text_sets import LanguageSets, language_sets
-from actlas.store.files.atomic import clear_temporaries, read_json, to_json, write_atomically
 
-TEXT_SCHEMA = {
-    "text_id": pl.Int64,
-    "text": pl.String,
-    "language": pl.String,
-    "parallel_id": pl.String,
-    "split": pl.String,
-}
-_SHOWN = 5
+_RECORD, _VERSION = "corpus.json", 1
+_FILES = ("texts.parquet", "labels.parquet")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import read, beside the texts that it kept.
+
+    Attributes:
+        n_rows: Rows of a table, lines of parallel files, or sentences of concept files.
+        n_blank: Blank lines, which are no rows.
+        n_merged: Sentences of concept files that stand in several of them; each is one text.
+        notes: What was found on the way and cannot be seen in the texts; part of `Corpus.warnings`.
+    """
+
+    n_rows: int
+    n_blank: int = 0
+    n_merged: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,11 +52,13 @@ class Corpus:
         labels: text_id, concept, is_concept. A text without a row for a concept takes no part in it: neither positive nor
             negative.
         fingerprint: Hash of both frames' content.
+        imported: What the import read; None for the corpus of a store, and for corpora of earlier versions.
     """
 
     texts: pl.DataFrame
     labels: pl.DataFrame
     fingerprint: str
+    imported: Imported | None = None
 
     @property
     def n_texts(self) -> int:
@@ -127,7 +143,7 @@ class Corpus:
             return is_concept, is_member
         missing = [concept for concept in concepts if concept not in self.concepts]
         if missing:
-            raise KeyError(f"no concept {', '.join(missing)} in the corpus; it has {_listed(self.concepts)}")
+            raise KeyError(f"no concept {', '.join(missing)} in the corpus; it has {listed(self.concepts)}")
         columns = [self.concepts.index(concept) for concept in concepts]
         return is_concept[:, columns], is_member[:, columns]
 
@@ -169,16 +185,40 @@ class Corpus:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """One line for every concept that has no positive or no negative text in some language; its scores there will be null."""
-        lines = []
+        """One line for everything that would mislead whoever reads scores of this corpus.
+
+        Concepts without a positive or without a negative text in some language (their scores there will be null), texts that are
+        repeated or labelled both ways, names that differ in case alone, and what the import noted.
+        """
+        lines = list(self.imported.notes) if self.imported is not None else []
         for language in self.languages:
             is_concept, is_member = self.concept_matrix(language)
             positives, members = is_concept.sum(axis=0), is_member.sum(axis=0)
             for what, lacking in (("positive", positives == 0), ("negative", positives == members)):
                 names = [concept for concept, lacks in zip(self.concepts, lacking, strict=True) if lacks]
                 if names:
-                    lines.append(f"{language}: no {what} text for {_listed(names)}; scores there will be null")
-        return tuple(lines)
+                    lines.append(f"{language}: no {what} text for {listed(names)}; scores there will be null")
+        return (*lines, *content_warnings(self.texts, self.labels))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many rows were read and what became of them, in this order; the first and the last where `imported` says it.
+
+        read: rows, lines or sentences. kept: texts. repeated: texts that are equal to an earlier one of their language.
+        contradictory: texts with both labels of some concept. unlabelled: texts that take part in no concept. dropped: what was
+        read and is no text.
+        """
+        again = repeated(self.texts)["times"]
+        found = {
+            "kept": self.n_texts,
+            "repeated": int(again.sum()) - len(again),
+            "contradictory": contradictory(self.texts, self.labels).select("language", "text").n_unique(),
+            "unlabelled": n_unlabelled(self.texts, self.labels),
+        }
+        if self.imported is None:
+            return found
+        read = self.imported.n_rows
+        return {"read": read, **found, "dropped": read - self.imported.n_merged - self.n_texts}
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Corpus:
         """The corpus without some texts; text_ids and the fingerprint of what was imported stay.
@@ -195,30 +235,32 @@ class Corpus:
         """
         texts = self.texts.filter(pl.Series(is_kept))
         labels = self.labels.join(texts.select("text_id"), on="text_id", how="semi", maintain_order="left")
-        return Corpus(texts, labels, self.fingerprint)
+        return replace(self, texts=texts, labels=labels)
 
     def write(self, folder: Path) -> None:
-        """Write texts.parquet, labels.parquet and corpus.json; the last makes the folder a corpus.
+        """Write texts.parquet, labels.parquet and corpus.json in one step: a reader finds all of them, or what was there before.
+
+        corpus.json names both files with their sizes and digests, which `read` compares.
 
         Args:
-            folder: Made where it is not there.
+            folder: Made where it is not there. A corpus that it holds is replaced.
 
         Example:
             >>> store.corpus.write(folder)
             >>> sorted(path.name for path in folder.iterdir())
             ['corpus.json', 'labels.parquet', 'texts.parquet']
         """
-        write_atomically(folder / "texts.parquet", [parquet_bytes(self.texts)])
-        write_atomically(folder / "labels.parquet", [parquet_bytes(self.labels)])
-        about = {
-            "actlas_corpus": 1,
+        about: dict[str, Any] = {
+            "actlas_corpus": _VERSION,
             "fingerprint": self.fingerprint,
             "n_texts": self.n_texts,
             "languages": list(self.languages),
             "concepts": list(self.concepts),
         }
-        write_atomically(folder / "corpus.json", [to_json(about)])
-        clear_temporaries(folder, is_deep=False)
+        if self.imported is not None:
+            about["imported"] = asdict(self.imported)
+        contents = (parquet_bytes(self.texts), parquet_bytes(self.labels))
+        publish(Path(folder), _RECORD, about, dict(zip(_FILES, contents, strict=True)))
 
     @classmethod
     def read(cls, folder: Path | str) -> Corpus:
@@ -232,6 +274,8 @@ class Corpus:
 
         Raises:
             CorpusError: If the folder holds none.
+            DamagedStore: If a file of it is missing, or is not the one that was written.
+            FormatTooNew: If a later version wrote it.
 
         Example:
             >>> store.corpus.write(folder)
@@ -239,13 +283,41 @@ class Corpus:
             True
         """
         folder = Path(folder)
-        if not (folder / "corpus.json").is_file():
+        if not (folder / _RECORD).is_file():
             raise CorpusError(
-                f"no corpus at {folder} (no corpus.json there); make one with: actlas corpus import FILE --out {folder}"
+                f"no corpus at {folder} (no {_RECORD} there); make one with: actlas corpus import FILE --out {folder}"
             )
-        about = read_json(folder / "corpus.json")
-        texts, labels = pl.read_parquet(folder / "texts.parquet"), pl.read_parquet(folder / "labels.parquet")
-        return cls(texts, labels, about["fingerprint"])
+        about, contents = read_published(folder, _RECORD, _FILES)
+        version = about.get("actlas_corpus")
+        if isinstance(version, int) and version > _VERSION:
+            raise FormatTooNew(
+                f"{folder} was written by a later version of actlas (corpus format {version}); this one reads {_VERSION}"
+            )
+        texts, labels = (frame_of(contents[name], folder / name) for name in _FILES)
+        if "files" not in about:
+            _check_old(folder, about, texts, labels)
+        imported = about.get("imported")
+        if imported is not None:
+            imported = Imported(**{**imported, "notes": tuple(imported["notes"])})
+        return cls(texts, labels, about["fingerprint"], imported)
+
+
+def _check_old(folder: Path, about: dict[str, Any], texts: pl.DataFrame, labels: pl.DataFrame) -> None:
+    """A corpus of earlier versions has no digests: its fingerprint must be the one of its texts and labels."""
+    for name, frame, needed in (
+        ("texts.parquet", texts, TEXT_SCHEMA),
+        ("labels.parquet", labels, {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}),
+    ):
+        if any(frame.schema.get(column) != dtype for column, dtype in needed.items()):
+            raise DamagedStore(f"{folder / name} does not hold columns {', '.join(needed)}; make the corpus again")
+    # where texts were left out before it was written, the fingerprint is still that of all of them
+    is_whole = texts["text_id"].to_list() == list(range(texts.height)) and about.get("n_texts") == texts.height
+    is_same = about.get("n_texts") == texts.height and set(about.get("concepts", ())) == set(labels["concept"])
+    if not is_same or (is_whole and about.get("fingerprint") != _fingerprint(texts, labels)):
+        raise DamagedStore(
+            f"the texts and labels in {folder} are not those that its {_RECORD} names: an import over it was interrupted, or a "
+            "file was changed; make the corpus again"
+        )
 
 
 def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
@@ -269,54 +341,22 @@ def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
         >>> corpus.languages, corpus.warnings
         (('en', 'es'), ('es: no negative text for water; scores there will be null',))
     """
-    _check_columns(texts, ("text", "language"))
-    _check_columns(labels, ("text_id", "concept", "is_concept"))
+    check_columns(texts, ("text", "language"))
+    check_columns(labels, ("text_id", "concept", "is_concept"))
     if texts.is_empty():
         raise CorpusError("the corpus has no texts")
-    texts = texts.with_columns(pl.col("text", "language").cast(pl.String))
-    for column in ("text", "language"):
-        empty = texts.with_row_index("row").filter(pl.col(column).fill_null("").str.strip_chars() == "")["row"].to_list()
-        if empty:
-            rows = _listed([str(row + 1) for row in empty])
-            raise CorpusError(f"{len(empty):,} of {texts.height:,} texts have an empty {column}: rows {rows}")
-    keys = texts["text_id"] if "text_id" in texts.columns else pl.Series("text_id", np.arange(texts.height))
-    if keys.null_count() or keys.n_unique() != len(keys):
-        twice = keys.filter(keys.is_duplicated()).unique().cast(pl.String).to_list()
-        raise CorpusError(f"text ids must be unique and present; {len(twice):,} repeat: {_listed(twice)}")
+    texts = checked_texts(texts)
+    own_ids = "text_id" in texts.columns
+    keys = checked_ids(texts) if own_ids else pl.Series("text_id", np.arange(texts.height))
     order = texts["language"].unique(maintain_order=True)
     rank = texts["language"].replace_strict(order, pl.Series(np.arange(len(order))), return_dtype=pl.Int64)
     stored = np.argsort(rank.to_numpy(), kind="stable")
-    own_ids = "text_id" in texts.columns
-    texts = texts.with_columns(keys.alias("_key"))[stored].with_columns(pl.Series("text_id", np.arange(len(stored))))
-    ids = texts.select(pl.col("_key").alias("text_id"), pl.col("text_id").alias("_id"))
-    texts = texts.rename({"_key": "source_id"}) if own_ids else texts.drop("_key")
-    missing = [pl.lit(None, pl.String).alias(name) for name in ("parallel_id", "split") if name not in texts.columns]
-    texts = texts.with_columns(missing).with_columns(pl.col("parallel_id", "split").cast(pl.String))
+    positions = pl.Series("text_id", np.arange(len(stored)), dtype=pl.Int64)
+    sources = [keys[stored].alias("source_id")] if own_ids else []
+    texts = texts.select(pl.exclude("text_id"))[stored].with_columns(positions, *sources)
     texts = texts.select(*TEXT_SCHEMA, pl.exclude(*TEXT_SCHEMA))
-    labels = _checked_labels(labels, ids)
-    return Corpus(texts, labels, _fingerprint(texts, labels))
-
-
-def _checked_labels(labels: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
-    labels = labels.filter(pl.col("is_concept").is_not_null()).cast({"concept": pl.String, "is_concept": pl.Boolean})
-    if labels["concept"].null_count() or (labels["concept"].str.strip_chars() == "").any():
-        raise CorpusError("a concept has an empty name")
-    joined = labels.cast({"text_id": ids["text_id"].dtype}).join(ids, on="text_id", how="left")
-    unknown = joined.filter(pl.col("_id").is_null())["text_id"].unique().cast(pl.String).to_list()
-    if unknown:
-        raise CorpusError(f"labels name {len(unknown):,} texts that are not in the corpus: {_listed(unknown)}")
-    joined = joined.select(pl.col("_id").alias("text_id"), "concept", "is_concept").unique().sort("text_id", "concept")
-    twice = joined.filter(pl.struct("text_id", "concept").is_duplicated())
-    if twice.height:
-        first = twice.row(0, named=True)
-        raise CorpusError(f"text {first['text_id']} is labelled both true and false for concept {first['concept']!r}")
-    return joined.cast({"text_id": pl.Int64})
-
-
-def _check_columns(frame: pl.DataFrame, needed: Iterable[str]) -> None:
-    missing = [name for name in needed if name not in frame.columns]
-    if missing:
-        raise CorpusError(f"no column {', '.join(missing)}; there are {', '.join(frame.columns) or 'none'}")
+    labels = checked_labels(labels, pl.DataFrame([keys[stored], positions.alias("_id")]))
+    return Corpus(texts, labels, _fingerprint(texts, labels), Imported(texts.height))
 
 
 def _fingerprint(texts: pl.DataFrame, labels: pl.DataFrame) -> str:
@@ -342,8 +382,3 @@ def parquet_bytes(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -
     options: dict[str, Any] = {} if metadata is None else {"metadata": metadata}
     frame.write_parquet(buffer, compression="zstd", statistics=True, **options)
     return buffer.getvalue()
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN:,} more"

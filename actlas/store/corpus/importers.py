@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import io
-import json
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from actlas.errors import CorpusError
-from actlas.store.corpus.corpus import Corpus, corpus_from_frames
+from actlas.store.corpus.cells import Table, ids_of, labels_of, listed, name_of, shown, string_of, strings
+from actlas.store.corpus.corpus import Corpus, Imported, corpus_from_frames
+from actlas.store.corpus.delimited import read_delimited
+from actlas.store.corpus.json_rows import parse, read_json_array, read_json_lines
+from actlas.store.corpus.patterns import matches
+from actlas.store.corpus.text_files import plain_lines, read_text
 
-TABLE_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _KNOWN = ("text_id", "text", "language", "parallel_id", "split")
-_TRUE, _FALSE, _NULL = ("true", "t", "yes", "1"), ("false", "f", "no", "0"), ("", "null", "none", "na")
+#: Columns that a corpus or a store writes itself.
+_WRITTEN = ("source_id", "n_tokens")
+_LABEL_SCHEMA = {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}
 
 
-def import_table(path: Path | str, *, extra_columns: Sequence[str] = ()) -> Corpus:
-    """A JSONL, CSV, TSV or Parquet file with columns text, language, optional text_id, parallel_id, split, and one per concept.
+def import_table(path: Path | str, *, extra_columns: Sequence[str] = (), quoting: str = "auto") -> Corpus:
+    """A JSONL, JSON, CSV, TSV or Parquet file with columns text, language, optional text_id, parallel_id, split, one per concept.
 
-    A concept column holds true or false (also 1 or 0), or nothing: then the text takes no part in that concept.
+    A concept column holds true or false (also yes or no, 1 or 0, 1.0 or 0.0), or nothing (also NaN): then the text takes no part
+    in that concept. Every row becomes one text, exactly as it is written, or the file is refused with its line.
+
+    CSV follows RFC 4180: a cell in quotation marks may hold separators and line ends. TSV has no quoting: a quotation mark is
+    text, unless the file shows that marks quote cells.
 
     Args:
         path: The file; its ending says what it is.
         extra_columns: Columns to keep with the texts although they are neither known nor concepts (span columns, say).
+        quoting: Whether quotation marks of a CSV or TSV file quote cells ("csv"), are text ("none"), or as said above ("auto").
 
     Returns:
         The corpus, its texts ordered by language.
 
     Raises:
-        CorpusError: If the file is not valid UTF-8 (file and line), a column is neither known nor boolean, or what
-            `corpus_from_frames` refuses.
+        CorpusError: If the file is not valid (file and line), a column is neither known nor boolean, or what `corpus_from_frames`
+            refuses.
 
     Example:
         >>> file = folder / "texts.csv"
@@ -43,89 +54,101 @@ def import_table(path: Path | str, *, extra_columns: Sequence[str] = ()) -> Corp
         (3, ('en', 'es'), ('water',))
     """
     path = Path(path)
-    frame = _read_table(path)
+    file, table = path.name, _read_table(path, quoting)
+    names = list(table.columns)
     for needed in ("text", "language"):
-        if needed not in frame.columns:
-            raise CorpusError(f"{path.name}: no column {needed!r}; there are {', '.join(frame.columns)}")
-    missing = [name for name in extra_columns if name not in frame.columns]
-    if missing:
-        raise CorpusError(f"{path.name}: no column {', '.join(missing)} to keep; there are {', '.join(frame.columns)}")
-    own_columns = [name for name in frame.columns if name in _KNOWN or name in extra_columns]
-    concepts = [name for name in frame.columns if name not in own_columns]
-    key = "text_id" if "text_id" in frame.columns else "_row"
-    frame = frame.with_row_index("_row").cast({"_row": pl.Int64})
-    columns = [_as_boolean(frame[name], path.name) for name in concepts]
-    labels = (
-        pl.DataFrame([frame[key].alias("text_id"), *columns])
-        .unpivot(on=concepts, index="text_id", variable_name="concept", value_name="is_concept")
-        .filter(pl.col("is_concept").is_not_null())
-    )
-    if not concepts:
-        labels = pl.DataFrame(schema={"text_id": frame[key].dtype, "concept": pl.String, "is_concept": pl.Boolean})
-    return _named(path.name, frame.select(own_columns), labels)
-
-
-def _named(file: str, texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
+        if needed not in names:
+            raise CorpusError(f"{file}: no column {needed!r}; there are {', '.join(names) or 'none'}")
+    if missing := [name for name in extra_columns if name not in names]:
+        raise CorpusError(f"{file}: no column {', '.join(missing)} to keep; there are {', '.join(names)}")
+    if taken := [name for name in extra_columns if name in _WRITTEN]:
+        raise CorpusError(f"{file}: column {listed(taken)} cannot be kept: actlas writes one of that name. Give it another one")
+    texts: dict[str, pl.Series] = {}
+    for name in (*_KNOWN, *extra_columns):
+        if name in names and name not in texts:
+            texts[name] = _text_column(table, name, file)
+    concepts = [name for name in names if name not in texts]
+    keys = texts["text_id"] if "text_id" in texts else pl.Series("text_id", range(table.n_rows), dtype=pl.Int64)
+    parts, notes = [pl.DataFrame(schema={**_LABEL_SCHEMA, "text_id": keys.dtype})], list(table.notes)
+    for concept in concepts:
+        labels = pl.Series("is_concept", _labels(table, concept, file), dtype=pl.Boolean)
+        parts.append(pl.DataFrame([keys, labels]).select("text_id", pl.lit(concept).alias("concept"), "is_concept"))
+        if labels.null_count() == len(labels):
+            notes.append(f"{file}: column {concept!r} holds no label at all; it is no concept of the corpus")
     try:
-        return corpus_from_frames(texts, labels)
+        corpus = corpus_from_frames(pl.DataFrame(texts), pl.concat(parts))
     except CorpusError as error:
         raise CorpusError(f"{file}: {error}") from error
+    if corpus.n_texts != table.n_rows:
+        raise AssertionError(f"{table.n_rows} rows became {corpus.n_texts} texts")
+    return replace(corpus, imported=Imported(table.n_rows, table.n_blank, notes=tuple(notes)))
 
 
-def _read_table(path: Path) -> pl.DataFrame:
+def _read_table(path: Path, quoting: str) -> Table:
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise CorpusError(f"{path.name}: cannot tell what this file is; its ending should be one of {', '.join(TABLE_SUFFIXES)}")
     if not path.is_file():
         raise CorpusError(f"no file {path}")
     if suffix == ".parquet":
-        return pl.read_parquet(path)
-    text = _utf8(path)
+        return _read_parquet(path)
+    text = read_text(path)
     if suffix in (".csv", ".tsv"):
-        # read as strings: type guessing would turn an id "007" into 7 and a language "no" into false
-        separator = "," if suffix == ".csv" else "\t"
-        try:
-            return pl.read_csv(io.StringIO(text), separator=separator, infer_schema=False)
-        except pl.exceptions.PolarsError as error:
-            raise CorpusError(f"{path.name}: not readable as {suffix[1:].upper()}: {error}") from error
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            rows.append(_json_object(line, path, number))
-    return pl.DataFrame(rows, infer_schema_length=None)
+        return read_delimited(text, path.name, "," if suffix == ".csv" else "\t", quoting)
+    return read_json_array(text, path.name) if suffix == ".json" else read_json_lines(text, path.name)
 
 
-def _json_object(line: str, path: Path, number: int) -> dict[str, Any]:
+def _read_parquet(path: Path) -> Table:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{path.name}, line {number}: not valid JSON: {error.msg}") from error
-    if not isinstance(row, dict):
-        raise CorpusError(f"{path.name}, line {number}: expected an object with a text and a language, got {line[:40]}")
-    return row
+        # bytes, for a path would be taken as a pattern of paths
+        frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
+        for name, dtype in frame.schema.items():
+            if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+                kind = "bytes" if dtype == pl.Binary else "lists or structures"
+                raise CorpusError(
+                    f"{path.name}: column {name!r} holds {kind}; a cell is a string, a number, true, false or nothing"
+                )
+        columns = {name: frame[name].to_list() for name in frame.columns}
+    except CorpusError:
+        raise
+    except (Exception, pl.exceptions.PanicException) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CorpusError(f"{path.name}: not readable as Parquet: {reason}") from error
+    if "" in columns:
+        raise CorpusError(f"{path.name}: a column has no name; name it or leave it out")
+    return Table(columns, range(1, frame.height + 1), "row")
 
 
-def _utf8(path: Path) -> str:
-    data = path.read_bytes()
+def _text_column(table: Table, name: str, file: str) -> pl.Series:
+    """A column that is kept with the texts."""
+    if name == "text_id":
+        cells: Sequence[Any] = ids_of(table, file)
+    elif name in ("text", "language"):
+        return pl.Series(name, strings(table, name, file, string_of), dtype=pl.String)
+    elif name in ("parallel_id", "split"):
+        return pl.Series(name, strings(table, name, file, name_of), dtype=pl.String)
+    else:
+        cells = table.columns[name]
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise CorpusError(f"{path.name}, line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x})") from error
-
-
-def _as_boolean(column: pl.Series, file: str) -> pl.Series:
-    if column.dtype in (pl.Boolean, pl.Null):
-        return column.cast(pl.Boolean)
-    written = column.cast(pl.String).str.strip_chars().str.to_lowercase()
-    values = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False), **dict.fromkeys(_NULL, None)}
-    unknown = written.filter(written.is_not_null() & ~written.is_in(list(values)))
-    if len(unknown):
+        return pl.Series(name, cells, strict=True)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError, UnicodeError) as error:
         raise CorpusError(
-            f"{file}: unknown column {column.name!r} (holds {unknown[0]!r}); besides {', '.join(_KNOWN)} "
-            "every column is a concept and holds true, false or nothing"
+            f"{file}: column {name!r} holds cells of different kinds, or beyond what can be stored; {error}"
+        ) from error
+
+
+def _labels(table: Table, concept: str, file: str) -> list[bool | None]:
+    labels, wrong = labels_of(table.columns[concept])
+    if wrong:
+        examples, first = listed(dict.fromkeys(map(shown, wrong.values()))), f"{table.unit} {table.places[min(wrong)]}"
+        advice = "--keep keeps other columns"
+        if concept.startswith(("__index", "Unnamed")):
+            advice = "an index that was written with the table is none: leave it out"
+        raise CorpusError(
+            f"{file}: unknown column {concept!r} (holds {examples}), first in {first}; besides {', '.join(_KNOWN)} every column is "
+            f"a concept and holds true, false or nothing; {advice}"
         )
-    return written.replace_strict(values, return_dtype=pl.Boolean, default=None).alias(column.name)
+    return labels
 
 
 def import_parallel(files: Mapping[str, Path | str], concepts: Mapping[str, str], concept_language: str | None = None) -> Corpus:
@@ -133,8 +156,9 @@ def import_parallel(files: Mapping[str, Path | str], concepts: Mapping[str, str]
 
     Args:
         files: language -> file with one text per line.
-        concepts: concept -> regular expression, searched in `concept_language` without regard to case ((?-i:...) restores it).
-            A line that matches is positive in every language, every other line negative.
+        concepts: concept -> regular expression (that of Rust: no lookaround, no backreferences), searched in `concept_language`
+            without regard to case ((?-i:...) restores it) nor to how accents are encoded. A line that matches is positive in
+            every language, every other line negative.
         concept_language: Where the expressions are searched; needed when there are concepts.
 
     Returns:
@@ -155,38 +179,32 @@ def import_parallel(files: Mapping[str, Path | str], concepts: Mapping[str, str]
     lines = {language: _lines(Path(path)) for language, path in files.items()}
     counts = {language: len(rows) for language, rows in lines.items()}
     if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{Path(files[language]).name} {count:,}" for language, count in counts.items())
-        raise CorpusError(f"the files are not aligned line by line; they have these numbers of lines: {listed}")
+        sizes = ", ".join(f"{Path(files[language]).name} {count:,}" for language, count in counts.items())
+        raise CorpusError(f"the files are not aligned line by line; they have these numbers of lines: {sizes}")
     if concepts and concept_language not in lines:
         raise CorpusError(f"concepts are searched in language {concept_language!r}, which is not among {', '.join(lines)}")
     for language, rows in lines.items():
         empty = [str(n) for n, row in enumerate(rows, start=1) if not row.strip()]
         if empty:
-            shown = ", ".join(empty[:5]) + (f" and {len(empty) - 5:,} more" if len(empty) > 5 else "")
-            raise CorpusError(f"{Path(files[language]).name}: {len(empty):,} empty lines: {shown}")
+            raise CorpusError(f"{Path(files[language]).name}: {len(empty):,} empty lines: {listed(empty)}")
     n_lines = next(iter(counts.values()))
     texts = pl.concat(
         pl.DataFrame({"text": rows, "language": [language] * n_lines, "parallel_id": [str(n) for n in range(1, n_lines + 1)]})
         for language, rows in lines.items()
     )
-    labels = []
+    parts = [pl.DataFrame(schema=_LABEL_SCHEMA)]
+    notes: list[str] = []
     for concept, expression in concepts.items():
-        try:
-            pattern = re.compile(expression, re.IGNORECASE)
-        except re.error as error:
-            raise CorpusError(f"concept {concept!r}: {expression!r} is not a regular expression: {error}") from error
-        matches = [pattern.search(row) is not None for row in lines[concept_language or ""]]
-        labels.append(pl.DataFrame({"concept": concept, "is_concept": matches * len(lines)}).with_row_index("text_id"))
-    schema = {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}
-    return corpus_from_frames(texts, pl.concat(labels).cast({"text_id": pl.Int64}) if labels else pl.DataFrame(schema=schema))
+        found, warnings = matches(concept, expression, lines[concept_language or ""])
+        labels = pl.DataFrame({"concept": concept, "is_concept": found * len(lines)}).with_row_index("text_id")
+        parts.append(labels.cast({"text_id": pl.Int64}))
+        notes += warnings
+    corpus = corpus_from_frames(texts, pl.concat(parts))
+    return replace(corpus, imported=Imported(n_lines * len(lines), notes=tuple(notes)))
 
 
 def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise CorpusError(f"no file {path}")
-    # only newlines end a line: str.splitlines would also cut at characters that occur inside texts
-    rows = _utf8(path).replace("\r\n", "\n").split("\n")
-    return rows[:-1] if rows and rows[-1] == "" else rows
+    return plain_lines(read_text(path), path.name)
 
 
 def import_concept_files(folders: Mapping[str, Path | str]) -> Corpus:
@@ -205,43 +223,62 @@ def import_concept_files(folders: Mapping[str, Path | str]) -> Corpus:
         CorpusError: If a file has another form, or calls one text both positive and negative.
 
     Example:
+        >>> import json
         >>> content = {"concept": "water", "group": "nature", "source": "own"}
         >>> content["sentences"] = {"positive": ["The sea"], "negative": ["A house", "A dog"]}
         >>> _ = (folder / "water.json").write_text(json.dumps(content))
         >>> import_concept_files({"en": folder}).n_texts
         3
     """
-    texts: list[dict[str, str]] = []
-    labels: list[dict[str, Any]] = []
-    ids: dict[tuple[str, str], int] = {}
+    texts: dict[tuple[str, str], int] = {}
+    labels: dict[tuple[int, str], bool] = {}
+    n_rows = 0
     for language, folder in folders.items():
-        files = sorted(Path(folder).glob("**/*.json"))
-        if not files:
-            raise CorpusError(f"no .json files in {folder}")
-        contents = [(file, _concept_file(file)) for file in files]
-        names = [content["concept"] for _, content in contents]
-        for file, content in contents:
-            concept = content["concept"]
-            if names.count(concept) > 1:
-                concept = f"{content.get('group', file.parent.name)}/{concept}"
+        for concept, file, sentences in _concepts(Path(folder)):
             for kind, is_concept in (("positive", True), ("negative", False)):
-                for text in content["sentences"][kind]:
-                    key = (language, text)
-                    if key not in ids:
-                        ids[key] = len(texts)
-                        texts.append({"text": text, "language": language})
-                    labels.append({"text_id": ids[key], "concept": concept, "is_concept": is_concept})
-    frame = pl.DataFrame(labels, schema={"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean})
-    return corpus_from_frames(pl.DataFrame(texts, schema={"text": pl.String, "language": pl.String}), frame)
+                for text in sentences[kind]:
+                    n_rows += 1
+                    key = (texts.setdefault((language, text), len(texts)), concept)
+                    if labels.setdefault(key, is_concept) != is_concept:
+                        raise CorpusError(f"{file}: {shown(text)} is labelled both true and false for concept {concept!r}")
+    rows = [(text_id, concept, is_concept) for (text_id, concept), is_concept in labels.items()]
+    frame = pl.DataFrame([(text, language) for language, text in texts], schema=["text", "language"], orient="row")
+    corpus = corpus_from_frames(frame, pl.DataFrame(rows, schema=_LABEL_SCHEMA, orient="row"))
+    return replace(corpus, imported=Imported(n_rows, n_merged=n_rows - len(texts)))
+
+
+def _concepts(folder: Path) -> list[tuple[str, Path, dict[str, list[str]]]]:
+    """Name, file and sentences of each concept; names that several files give get their group in front."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() == ".json" and file.is_file())
+    if not files:
+        raise CorpusError(f"no .json files in {folder}")
+    contents = [(file, _concept_file(file)) for file in files]
+    names = [content["concept"] for _, content in contents]
+    concepts: dict[str, Path] = {}
+    found = []
+    for file, content in contents:
+        concept = content["concept"]
+        if names.count(concept) > 1:
+            concept = f"{content.get('group', file.parent.name)}/{concept}"
+        if concept in concepts:
+            raise CorpusError(f"{concepts[concept]} and {file} both hold concept {concept!r}; give one another name or group")
+        concepts[concept] = file
+        found.append((concept, file, content["sentences"]))
+    return found
 
 
 def _concept_file(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_utf8(path))
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{path.name}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    content = parse(read_text(path), path.name)
     sentences = content.get("sentences") if isinstance(content, dict) else None
-    is_whole = isinstance(sentences, dict) and all(isinstance(sentences.get(kind), list) for kind in ("positive", "negative"))
-    if not is_whole or not isinstance(content.get("concept"), str):
+    if not isinstance(sentences, dict):
+        sentences = {}
+    is_whole = all(isinstance(sentences.get(kind), list) for kind in ("positive", "negative"))
+    if not is_whole or not isinstance(content.get("concept"), str) or not isinstance(content.get("group", ""), str):
         raise CorpusError(f"{path.name}: expected an object with a concept and sentences.positive and sentences.negative")
+    for kind in ("positive", "negative"):
+        rows = sentences[kind]
+        strings(Table({kind: rows}, range(1, len(rows) + 1), "sentence"), kind, path.name, string_of)
+        empty = [str(number) for number, row in enumerate(rows, start=1) if not (row or "").strip()]
+        if empty:
+            raise CorpusError(f"{path.name}: {len(empty):,} empty sentences in {kind}: {listed(empty)}")
     return dict(content)
