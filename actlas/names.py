@@ -35,6 +35,9 @@ OverLong = Literal["truncate", "drop", "error"]
 OVER_LONG: tuple[str, ...] = get_args(OverLong)
 SpecialTokens = Literal["pool", "run", "none"]
 SPECIAL_TOKENS: tuple[str, ...] = get_args(SpecialTokens)
+#: What quotation marks do in a CSV or TSV file: "csv": quote cells; "none": they are text; "auto": as the kind of file has it.
+Quoting = Literal["auto", "csv", "none"]
+QUOTINGS: tuple[str, ...] = get_args(Quoting)
 #: What becomes of a checkpoint whose weights are there already under another step, or that does worse than guessing.
 Policy = Literal["flag", "skip", "refuse"]
 

@@ -11,6 +11,7 @@ import polars as pl
 from actlas.cli.output import ProgressLine, as_table, bullet, duration, folder_bytes, n_bytes, tell
 from actlas.demo.settings import CONDITIONS
 from actlas.errors import CorpusError
+from actlas.names import QUOTINGS
 
 if TYPE_CHECKING:
     from actlas.store import Corpus, Store
@@ -32,9 +33,15 @@ def _add_corpus(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     corpus = verbs.add_parser("corpus", help="import texts and labels")
     kinds = corpus.add_subparsers(dest="kind", metavar="KIND", required=True)
 
-    table = kinds.add_parser("import", help="a JSONL, CSV, TSV or Parquet table: text, language, one column per concept")
+    table = kinds.add_parser("import", help="a JSONL, JSON, CSV, TSV or Parquet table: text, language, one column per concept")
     table.add_argument("file", type=Path)
     table.add_argument("--keep", action="append", default=[], metavar="COLUMN", help="keep a column that is no concept")
+    table.add_argument(
+        "--quoting",
+        choices=QUOTINGS,
+        default="auto",
+        help="quotation marks in CSV and TSV quote cells (csv) or are text (none); auto: CSV quotes, TSV where the file shows it",
+    )
     table.set_defaults(run=_import_table)
 
     parallel = kinds.add_parser("parallel", help="line-aligned files, one per language")
@@ -75,7 +82,7 @@ def _pairs(arguments: list[str], what: str) -> dict[str, str]:
 def _import_table(options: argparse.Namespace) -> None:
     from actlas.store import import_table
 
-    _keep_corpus(import_table(options.file, extra_columns=options.keep), options)
+    _keep_corpus(import_table(options.file, extra_columns=options.keep, quoting=options.quoting), options)
 
 
 def _import_parallel(options: argparse.Namespace) -> None:
@@ -96,10 +103,24 @@ def _keep_corpus(corpus: Corpus, options: argparse.Namespace) -> None:
     for line in corpus.warnings:
         tell(f"warning: {line}")
     corpus.write(options.out)
+    tell(_counts(corpus))
     tell(
         f"{corpus.n_texts:,} texts in {len(corpus.languages)} languages, {len(corpus.concepts)} concepts -> {options.out} "
         f"(fingerprint {corpus.fingerprint})"
     )
+
+
+def _counts(corpus: Corpus) -> str:
+    """What was read and what became of it, in one line."""
+    words = {"read": "rows read", "kept": "texts kept"}
+    counted = [f"{number:,} {words.get(what, what)}" for what, number in corpus.counts.items()]
+    if corpus.imported is not None:
+        for number, what in (
+            (corpus.imported.n_blank, "blank lines"),
+            (corpus.imported.n_merged, "rows of texts that are there"),
+        ):
+            counted += [f"{number:,} {what}"] if number else []
+    return ", ".join(counted)
 
 
 def _corpus_info(options: argparse.Namespace) -> None:
@@ -121,6 +142,7 @@ def _corpus_info(options: argparse.Namespace) -> None:
         )
     print(as_table(pl.DataFrame(rows)))
     print(f"{len(corpus.concepts)} concepts: {', '.join(corpus.concepts) or 'none'}")
+    print(_counts(corpus))
     print(f"fingerprint {corpus.fingerprint}")
     for line in corpus.warnings:
         tell(f"warning: {line}")

@@ -54,6 +54,27 @@ def test_a_refused_run_is_one_with_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_import_says_what_it_read_and_what_became_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, corpus = tmp_path / "t.tsv", str(tmp_path / "c")
+    file.write_text('text\tlanguage\twater\n"sea\ten\t1.0\n\n"sea\ten\t0\nsand\ten\t\n')
+    assert run(["corpus", "import", str(file), "--out", corpus]) == 0
+    said = capsys.readouterr().err
+    line = "3 rows read, 3 texts kept, 1 repeated, 1 contradictory, 1 unlabelled, 0 dropped"
+    assert f"{line}, 1 blank lines\n" in said
+    assert "warning: en: 1 of 3 texts repeat another one ('\"sea' 2 times)" in said
+    assert run(["corpus", "info", corpus]) == 0
+    shown = capsys.readouterr()
+    assert line in shown.out
+    assert "labelled both true and false for a concept ('\"sea' for water)" in shown.err
+    file.write_text('text\tlanguage\n"a ""b"""\ten\n"c\ten\n')
+    assert run(["corpus", "import", str(file), "--out", corpus]) == 1
+    assert "say which they are: --quoting csv or --quoting none" in capsys.readouterr().err
+    assert run(["corpus", "import", str(file), "--out", corpus, "--quoting", "none"]) == 0
+    (tmp_path / "c" / "texts.parquet").write_bytes(b"other")
+    assert run(["corpus", "info", corpus]) == 1
+    assert "texts.parquet holds 5 bytes" in capsys.readouterr().err
+
+
 def test_every_format_holds_the_same_rows(store: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     query = "SELECT language, concept, rank, site, layer, neuron, ap FROM experts ORDER BY ALL"
     expected = None

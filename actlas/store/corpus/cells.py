@@ -28,7 +28,7 @@ class Table:
         places: Number of each row's line in the file, or of the row where a file has no lines.
         unit: "line" or "row": what `places` count.
         n_blank: Lines that hold nothing, and were left out.
-        notes: What whoever imports the file should know.
+        notes: What the import should tell of the file.
     """
 
     columns: dict[str, list[Any]]

@@ -185,7 +185,7 @@ class Corpus:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """One line for everything that would mislead whoever reads scores of this corpus.
+        """One line for everything that would mislead a reader of scores of this corpus.
 
         Concepts without a positive or without a negative text in some language (their scores there will be null), texts that are
         repeated or labelled both ways, names that differ in case alone, and what the import noted.
@@ -311,8 +311,10 @@ def _check_old(folder: Path, about: dict[str, Any], texts: pl.DataFrame, labels:
         if any(frame.schema.get(column) != dtype for column, dtype in needed.items()):
             raise DamagedStore(f"{folder / name} does not hold columns {', '.join(needed)}; make the corpus again")
     # where texts were left out before it was written, the fingerprint is still that of all of them
-    is_whole = texts["text_id"].to_list() == list(range(texts.height)) and about.get("n_texts") == texts.height
+    text_ids = texts["text_id"].to_numpy()
+    is_whole = np.array_equal(text_ids, np.arange(texts.height))
     is_same = about.get("n_texts") == texts.height and set(about.get("concepts", ())) == set(labels["concept"])
+    is_same = is_same and bool((np.diff(text_ids) > 0).all())
     if not is_same or (is_whole and about.get("fingerprint") != _fingerprint(texts, labels)):
         raise DamagedStore(
             f"the texts and labels in {folder} are not those that its {_RECORD} names: an import over it was interrupted, or a "

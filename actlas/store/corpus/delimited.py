@@ -8,10 +8,10 @@ import sys
 from typing import Any
 
 from actlas.errors import CorpusError
+from actlas.names import QUOTINGS
 from actlas.store.corpus.cells import Table, listed, shown
 from actlas.store.corpus.text_files import split_lines, without_end
 
-QUOTINGS = ("auto", "csv", "none")
 #: A cell between quotation marks, and one whose own marks are doubled: a writer of CSV made it.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _DOUBLED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
@@ -55,12 +55,15 @@ def read_delimited(text: str, file: str, separator: str, quoting: str = "auto") 
         notes.append("quotation marks are taken as those of quoted cells; --quoting none keeps them as text")
     else:
         rows = _plain_rows(lines, file, separator)
+    notes += _mixed_ends(lines, [line for line, _ in rows])
     n_blank = sum(not cells for _, cells in rows)
     rows = [row for row in rows if row[1]]
     if not rows:
         raise CorpusError(f"{file}: the file is empty")
     (_, heading), *rows = rows
-    _check_heading(heading, file, separator)
+    if len(heading) == 1 and "language" in heading[0]:
+        raise CorpusError(f"{file}: the heading has one column, {heading[0]!r}; cells of such a file stand between {separator!r}")
+    check_names(heading, file)
     for line, cells in rows:
         if len(cells) != len(heading):
             raise CorpusError(f"{file}, line {line}: {len(cells)} cells, and the heading has {len(heading)}")
@@ -135,20 +138,32 @@ def _is_quoted(lines: list[str], file: str) -> bool:
     return bool(doubled)
 
 
-def _check_heading(heading: list[str], file: str, separator: str) -> None:
-    unnamed = [str(place) for place, name in enumerate(heading, start=1) if not name.strip()]
+def _mixed_ends(lines: list[str], first: list[int]) -> list[str]:
+    r"""A note where rows end in \r\n here and in \n there: some writers leave a \r at the end of a text bare."""
+    last = [lines[number - 2] for number in first[1:]] + lines[-1:]
+    n_both, n_all = (sum(line.endswith(end) for line in last) for end in ("\r\n", "\n"))
+    if n_both in (0, n_all):
+        return []
+    return [
+        rf"{n_both:,} rows end in \r\n and {n_all - n_both:,} in \n; both are taken as line ends, the \r as no part of a text"
+    ]
+
+
+def check_names(names: list[str], file: str) -> None:
+    """Refuse columns without a name, and two of one name.
+
+    Raises:
+        CorpusError: Naming them.
+    """
+    unnamed = [str(place) for place, name in enumerate(names, start=1) if not name.strip()]
     if unnamed:
         raise CorpusError(
             f"{file}: column {listed(unnamed)} has no name; an index that was written with the table (pandas: index=False leaves "
             "it out) is no concept. Name it or leave it out"
         )
-    twice = sorted({name for name in heading if heading.count(name) > 1})
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise CorpusError(f"{file}: {listed(map(repr, twice))} heads more than one column; a column needs a name of its own")
-    if len(heading) == 1 and "language" in heading[0]:
-        raise CorpusError(
-            f"{file}: the heading has one column, {heading[0]!r}; cells of this kind of file stand between {separator!r}"
-        )
 
 
 def _refuse_swallowed(several: list[Row], rows: list[Row], heading: list[str], separator: str, file: str) -> None:

@@ -42,7 +42,7 @@ def n_unlabelled(texts: pl.DataFrame, labels: pl.DataFrame) -> int:
 
 
 def content_warnings(texts: pl.DataFrame, labels: pl.DataFrame) -> list[str]:
-    """A line for everything that would mislead whoever reads scores of these texts.
+    """A line for everything that would mislead a reader of scores of these texts.
 
     Example:
         >>> texts = pl.DataFrame({"text_id": [0, 1], "text": ["salt", "salt"], "language": ["en", "en"]})

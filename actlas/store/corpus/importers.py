@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from actlas.errors import CorpusError
 from actlas.store.corpus.cells import Table, ids_of, labels_of, listed, name_of, shown, string_of, strings
 from actlas.store.corpus.corpus import Corpus, Imported, corpus_from_frames
-from actlas.store.corpus.delimited import read_delimited
+from actlas.store.corpus.delimited import check_names, read_delimited
 from actlas.store.corpus.json_rows import parse, read_json_array, read_json_lines
 from actlas.store.corpus.patterns import matches
 from actlas.store.corpus.text_files import plain_lines, read_text
@@ -99,24 +100,24 @@ def _read_table(path: Path, quoting: str) -> Table:
 
 
 def _read_parquet(path: Path) -> Table:
+    """Cells of a Parquet file. By pyarrow: polars' reader panics on some damaged files, and prints that itself."""
     try:
-        # bytes, for a path would be taken as a pattern of paths
-        frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
-        for name, dtype in frame.schema.items():
-            if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-                kind = "bytes" if dtype == pl.Binary else "lists or structures"
+        table = pq.read_table(pa.BufferReader(path.read_bytes()), page_checksum_verification=True)
+        for column in table.schema:
+            is_bytes = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
+            if is_bytes or pa.types.is_fixed_size_binary(column.type) or pa.types.is_nested(column.type):
+                kind = "lists or structures" if pa.types.is_nested(column.type) else "bytes"
                 raise CorpusError(
-                    f"{path.name}: column {name!r} holds {kind}; a cell is a string, a number, true, false or nothing"
+                    f"{path.name}: column {column.name!r} holds {kind}; a cell is a string, a number, true, false or nothing"
                 )
-        columns = {name: frame[name].to_list() for name in frame.columns}
+        columns = [column.to_pylist() for column in table.columns]
     except CorpusError:
         raise
-    except (Exception, pl.exceptions.PanicException) as error:
+    except Exception as error:  # whatever the reader stumbles over, the file is what is wrong
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CorpusError(f"{path.name}: not readable as Parquet: {reason}") from error
-    if "" in columns:
-        raise CorpusError(f"{path.name}: a column has no name; name it or leave it out")
-    return Table(columns, range(1, frame.height + 1), "row")
+        raise CorpusError(f"{path.name}: not readable as Parquet: {reason[:200]}") from error
+    check_names(table.column_names, path.name)
+    return Table(dict(zip(table.column_names, columns, strict=True)), range(1, table.num_rows + 1), "row")
 
 
 def _text_column(table: Table, name: str, file: str) -> pl.Series:
@@ -130,11 +131,12 @@ def _text_column(table: Table, name: str, file: str) -> pl.Series:
     else:
         cells = table.columns[name]
     try:
-        return pl.Series(name, cells, strict=True)
+        column = pl.Series(name, cells, strict=True)
     except (TypeError, OverflowError, pl.exceptions.PolarsError, UnicodeError) as error:
-        raise CorpusError(
-            f"{file}: column {name!r} holds cells of different kinds, or beyond what can be stored; {error}"
-        ) from error
+        raise CorpusError(f"{file}: column {name!r} holds cells of different kinds: {error}") from error
+    if column.dtype in (pl.Int128, pl.UInt128, pl.Object):
+        raise CorpusError(f"{file}: column {name!r} holds {column.dtype}, which is not kept")
+    return column
 
 
 def _labels(table: Table, concept: str, file: str) -> list[bool | None]:
@@ -145,8 +147,8 @@ def _labels(table: Table, concept: str, file: str) -> list[bool | None]:
         if concept.startswith(("__index", "Unnamed")):
             advice = "an index that was written with the table is none: leave it out"
         raise CorpusError(
-            f"{file}: unknown column {concept!r} (holds {examples}), first in {first}; besides {', '.join(_KNOWN)} every column is "
-            f"a concept and holds true, false or nothing; {advice}"
+            f"{file}: unknown column {concept!r} (holds {examples}), first in {first}; besides {', '.join(_KNOWN)} every column "
+            f"is a concept and holds true, false or nothing; {advice}"
         )
     return labels
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import csv
 import json
+import random
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from actlas.errors import CorpusError
 from actlas.store import Corpus, import_concept_files, import_parallel, import_table
@@ -18,7 +22,9 @@ ROWS = [
 
 def write(path: Path) -> Path:
     frame = pl.DataFrame(ROWS)
-    if path.suffix == ".jsonl":
+    if path.suffix == ".json":
+        path.write_text(json.dumps(ROWS))
+    elif path.suffix == ".jsonl":
         path.write_text("\n".join(json.dumps(row) for row in ROWS) + "\n\n")
     elif path.suffix == ".parquet":
         frame.write_parquet(path)
@@ -27,7 +33,7 @@ def write(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".tsv", ".parquet"])
 def test_every_format_gives_the_same_corpus(tmp_path: Path, suffix: str) -> None:
     corpus = import_table(write(tmp_path / f"texts{suffix}"))
     assert corpus.texts.drop("text_id").to_dicts() == [
@@ -63,6 +69,147 @@ def test_tables_that_can_not_be_used(tmp_path: Path) -> None:
         import_table(tmp_path / "nothing.csv")
 
 
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
+TEXTS = st.lists(st.text(CHARACTERS, min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(TEXTS, st.sampled_from([".jsonl", ".json", ".parquet", ".csv"]))
+def test_every_row_is_a_text_exactly_as_written(tmp_path: Path, texts: list[str], suffix: str) -> None:
+    rows = [{"text": text, "language": "en" if n % 2 else "es", "c": n % 3 == 0} for n, text in enumerate(texts)]
+    file = tmp_path / f"t{suffix}"
+    if suffix == ".parquet":
+        pl.DataFrame(rows).write_parquet(file)
+    elif suffix == ".csv":
+        with open(file, "w", encoding="utf-8", newline="") as out:
+            writer = csv.DictWriter(out, rows[0], quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        content = "[" + ",".join(lines) + "]" if suffix == ".json" else "\n".join(lines)
+        file.write_text(content, encoding="utf-8", newline="")
+    corpus = import_table(file)
+    found = dict(zip(corpus.texts["text_id"], corpus.texts.select("language", "text").rows(), strict=True))
+    assert sorted(found.values()) == sorted((row["language"], row["text"]) for row in rows)
+    assert corpus.counts["read"] == len(rows)
+    assert corpus.counts["dropped"] == 0
+    by_text = {(*found[text_id], is_concept) for text_id, _, is_concept in corpus.labels.rows()}
+    assert by_text == {(row["language"], row["text"], row["c"]) for row in rows}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_boolean_columns_with_gaps_as_pandas_writes_them(tmp_path: Path, suffix: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["a", "b", "c"], "language": "en", "water": [1.0, 0.0, float("nan")]})
+    frame["is wet"] = [True, None, False]
+    file = tmp_path / f"t{suffix}"
+    if suffix == ".csv":
+        frame.to_csv(file, index=False)
+    elif suffix == ".parquet":
+        frame.to_parquet(file)
+    else:
+        file.write_text("\n".join(json.dumps(row) for row in frame.to_dict("records")))
+    labels = [(0, "is wet", True), (0, "water", True), (1, "water", False), (2, "is wet", False)]
+    assert import_table(file).labels.rows() == labels
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([0, 1, 2, 3], r"unknown column 'c' \(holds 2, 3\), first in line 3; .*--keep"),
+        ([0.5], r"holds 0.5\), first in line 1"),
+        (["yes", "perhaps"], r"holds 'perhaps'\), first in line 2"),
+        (list(range(9)), "holds 2, 3, 4, 5, 6 and 2 more"),
+    ],
+)
+def test_columns_of_other_values_are_refused_with_examples(tmp_path: Path, cells: list[object], message: str) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text("\n".join(json.dumps({"text": f"t{n}", "language": "en", "c": cell}) for n, cell in enumerate(cells)))
+    with pytest.raises(CorpusError, match=message):
+        import_table(file)
+
+
+@pytest.mark.parametrize("name", ["_row", "concept", "is_concept", "_key", "row", "n_tokens", "source_id", "label"])
+def test_a_concept_may_have_any_name(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text("\n".join(json.dumps({"text_id": n, "text": f"t{n}", "language": "en", name: n == 0}) for n in range(2)))
+    corpus = import_table(file)
+    assert corpus.labels.rows() == [(0, name, True), (1, name, False)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": 5, "language": "en"}', "line 1: column 'text': 5 is no string"),
+        ('{"text": "a", "language": true}', "line 1: column 'language': True is no string"),
+        ('{"text": "a\\ud800", "language": "en"}', "line 1: column 'text' holds the character U\\+D800"),
+        ('{"text": "a\\u0000", "language": "en"}', "line 1: column 'text' holds the character U\\+0000"),
+        ('{"text": "a", "language": "en", "text_id": 1.5}', "line 1: text_id is 1.5"),
+        ('{"text": "a", "language": "en", "parallel_id": 1.5}', "line 1: column 'parallel_id': 1.5"),
+        ('{"text": "a", "language": "en", "text_id": 99999999999999999999}', "column 'text_id' holds Int128"),
+        ('{"text": "a", "language": "en", "": true}', "is no name of a column"),
+        ("", "no column 'text'; there are none"),
+    ],
+)
+def test_rows_that_can_not_be_used(tmp_path: Path, content: str, message: str) -> None:
+    refused(tmp_path / "t.jsonl", content.encode(), message)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"text": [["a"], ["b"]], "language": ["en", "en"]},
+        {"text": ["a", "b"], "language": ["en", "en"], "c": [[True], [False]]},
+        {"text": [b"a", b"b"], "language": ["en", "en"]},
+    ],
+)
+def test_lists_and_bytes_in_parquet(tmp_path: Path, frame: dict[str, object]) -> None:
+    pl.DataFrame(frame).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(CorpusError, match="t.parquet: column '(text|c)' holds (lists or structures|bytes)"):
+        import_table(tmp_path / "t.parquet")
+
+
+def test_damaged_parquet_is_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = write(tmp_path / "whole.parquet").read_bytes()
+    draw = random.Random(0)
+    n_refused = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        if draw.random() < 0.5:
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        else:
+            data = data[: draw.randrange(len(data))]
+        (tmp_path / "t.parquet").write_bytes(data)
+        try:
+            import_table(tmp_path / "t.parquet")
+        except CorpusError as error:
+            n_refused += 1
+            assert len(str(error).splitlines()) == 1  # noqa: PT017
+    assert n_refused > 75
+    assert capfd.readouterr().err == ""
+
+
+def test_paths_are_no_patterns(tmp_path: Path) -> None:
+    write(tmp_path / "run1.parquet")
+    pl.DataFrame({"text": ["other"], "language": ["en"]}).write_parquet(tmp_path / "run[12].parquet")
+    assert import_table(tmp_path / "run[12].parquet").texts["text"].to_list() == ["other"]
+
+
+def test_blank_lines_and_empty_concepts_are_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,language,c,d\n\na,en,1,\nb,en,0,NA\n\n")
+    corpus = import_table(tmp_path / "t.csv")
+    assert corpus.imported is not None
+    assert (corpus.imported.n_rows, corpus.imported.n_blank) == (2, 2)
+    assert corpus.warnings == ("t.csv: column 'd' holds no label at all; it is no concept of the corpus",)
+
+
+def test_columns_that_actlas_writes_are_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,language,n_tokens\na,en,7\n")
+    with pytest.raises(CorpusError, match="column n_tokens cannot be kept"):
+        import_table(tmp_path / "t.csv", extra_columns=["n_tokens"])
+
+
 def test_extra_columns_are_kept_when_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("text,language,start\nabc,en,12\n")
     assert import_table(tmp_path / "t.csv", extra_columns=["start"]).texts["start"].to_list() == ["12"]
@@ -94,6 +241,19 @@ def test_parallel_files_that_can_not_be_used(tmp_path: Path) -> None:
         parallel(tmp_path, spa="a\n")
     with pytest.raises(CorpusError, match="is not a regular expression"):
         import_parallel({"eng": tmp_path / "eng.txt"}, {"c": "("}, "eng")
+
+
+def test_a_parallel_file_of_carriage_returns_has_lines(tmp_path: Path) -> None:
+    (tmp_path / "eng.txt").write_bytes(b"Water runs\rno\r")
+    (tmp_path / "spa.txt").write_bytes(b"El agua\r\nno hay\r\n")
+    corpus = import_parallel({"eng": tmp_path / "eng.txt", "spa": tmp_path / "spa.txt"}, {}, None)
+    assert corpus.texts["text"].to_list() == ["Water runs", "no", "El agua", "no hay"]
+
+
+def test_what_a_pattern_misses_is_a_warning_of_the_corpus(tmp_path: Path) -> None:
+    (tmp_path / "zho.txt").write_text("在中国的人\n没有\n", encoding="utf-8")
+    corpus = import_parallel({"zho": tmp_path / "zho.txt"}, {"china": r"\b中国\b"}, "zho")
+    assert "is found in 0 lines, and without its word boundaries in 1" in corpus.warnings[0]
 
 
 def concept_file(folder: Path, name: str, group: str, positive: list[str], negative: list[str]) -> None:
@@ -128,5 +288,40 @@ def test_concept_files_of_another_form(tmp_path: Path) -> None:
         import_concept_files({"en": tmp_path})
     concept_file(tmp_path, "dog", "sense", ["a"], ["a"])
     (tmp_path / "x.json").unlink()
-    with pytest.raises(CorpusError, match="both true and false"):
+    with pytest.raises(CorpusError, match="sense-dog.json: 'a' is labelled both true and false for concept 'dog'"):
         import_concept_files({"en": tmp_path})
+
+
+@pytest.mark.parametrize(
+    ("sentences", "message"),
+    [
+        ([["a"]], "x-dog.json, sentence 1: column 'positive': .* is no string"),
+        (["a", 5], "sentence 2: column 'positive': 5 is no string"),
+        (["a", None], "1 empty sentences in positive: 2"),
+        (["a", " "], "1 empty sentences in positive: 2"),
+    ],
+)
+def test_sentences_that_are_none(tmp_path: Path, sentences: list[object], message: str) -> None:
+    concept_file(tmp_path, "dog", "x", sentences, ["b"])  # type: ignore[arg-type]
+    with pytest.raises(CorpusError, match=message):
+        import_concept_files({"en": tmp_path})
+
+
+def test_concept_files_are_strict_json_and_do_not_merge(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"concept": "a", "concept": "b"}')
+    with pytest.raises(CorpusError, match="x.json: key 'concept' stands twice"):
+        import_concept_files({"en": tmp_path})
+    (tmp_path / "x.json").unlink()
+    for folder in ("one", "two"):
+        concept_file(tmp_path / folder, "dog", "sense", [f"a dog {folder}"], ["a cat"])
+    with pytest.raises(CorpusError, match=r"one.* and .*two.* both hold concept 'sense/dog'"):
+        import_concept_files({"en": tmp_path})
+
+
+def test_shared_sentences_are_counted(tmp_path: Path) -> None:
+    concept_file(tmp_path, "dog", "sense", ["a dog", "a dog"], ["a cat"])
+    concept_file(tmp_path, "cat", "sense", ["a cat"], ["a dog"])
+    corpus = import_concept_files({"en": tmp_path})
+    assert corpus.imported is not None
+    assert (corpus.imported.n_rows, corpus.imported.n_merged, corpus.n_texts) == (5, 3, 2)
+    assert corpus.counts["dropped"] == 0
