@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_map_only
 
 from tests.cuda.machine import Machine
 from tests.cuda.order import Event, Stream
@@ -52,8 +54,14 @@ def install(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Let torch find the machine's devices until the test ends; threads that start meanwhile find them too."""
     order = machine.order
 
-    def new_stream(device: Any = None, **_: Any) -> Stream:
-        return Stream(order, machine.device(device), f"stream {len(order.streams)}")
+    # classes, because others' annotations name them
+    class NewStream(Stream):
+        def __init__(self, device: Any = None, **_: Any) -> None:
+            super().__init__(order, machine.device(device), f"stream {len(order.streams)}")
+
+    class DeviceHere(Device):
+        def __init__(self, named: Any) -> None:
+            super().__init__(machine, named)
 
     class RecordedHere(Event):
         def __init__(self, **kwargs: Any) -> None:
@@ -80,8 +88,8 @@ def install(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
         "device_count": lambda: machine.n_devices,
         "current_device": lambda: machine.current_device,
         "set_device": set_device,
-        "device": lambda named: Device(machine, named),
-        "Stream": new_stream,
+        "device": DeviceHere,
+        "Stream": NewStream,
         "Event": RecordedHere,
         "stream": lambda stream: _on(machine, stream),
         "current_stream": machine.stream,
@@ -100,7 +108,17 @@ def install(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
         monkeypatch.setattr(torch.cuda, name, replacement)
     # parameters of the host do not become those of a device in place
     monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
-    start = threading.Thread.run
+    move, start = torch.Tensor.to, threading.Thread.run
+
+    def numbered(named: Any) -> Any:
+        is_named = isinstance(named, torch.device) or (isinstance(named, str) and named.startswith("cuda"))
+        return machine.device(named) if is_named and torch.device(named).type == "cuda" else named
+
+    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        # torch would ask the device itself which number "cuda" has
+        return move(tensor, *map(numbered, args), **{name: numbered(arg) for name, arg in kwargs.items()})
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
 
     def run(thread: threading.Thread) -> None:
         with Mode(machine):
@@ -122,11 +140,12 @@ def install_kernels(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
                 raise machine.order.refuse(f"{function.__name__} is launched on {current} with a tensor on {tensor.device}")
         # which arguments it writes is not known, so all of them count as written
         machine.launch(function.__name__, machine.stream(), [], tensors)
-        inner = [arg.inner if isinstance(arg, CudaTensor) else arg for arg in args]
-        with torch.utils._python_dispatch._disable_current_modes() if tensors else nullcontext():
-            return launch(function, *inner, **{k: v.inner if isinstance(v, CudaTensor) else v for k, v in kwargs.items()})
+        args, kwargs = tree_map_only(CudaTensor, lambda tensor: tensor.inner, (args, kwargs))
+        with pytest.MonkeyPatch.context() as inside, _disable_current_modes():
+            inside.setenv("TRITON_INTERPRET", "1")
+            return launch(function, *args, **kwargs)
 
     monkeypatch.setattr(interpreter.InterpretedFunction, "run", run)
     monkeypatch.setattr("triton.testing.do_bench", lambda call, **_: call() or 1.0)
-    # asked for when kernels are defined, not when they are launched
+    # kernels are defined by now, and the engine is to take the machine for what it seems
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)

@@ -1,7 +1,7 @@
 """A machine with CUDA devices that are not there: their streams, their memory, pinned host memory, and copies between them.
 
 Work is done on the CPU at once, in the order in which it is asked for. What a device would do later is made visible: host memory
-that a copy has not been waited for holds NaN, device memory that nothing was written to holds NaN, and whatever is not put in order
+holds NaN until a copy to it has been waited for, device memory holds NaN until it is written to, and whatever is not put in order
 by a stream, an event or a wait raises.
 """
 

@@ -6,16 +6,35 @@ stream has one for what comes next on it, an event keeps the one of its recordin
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+_HERE = Path(__file__).parent
 Clock = dict["Stream", int]
 
 
 class CudaMistake(AssertionError):
     """What would be an error, a race or a hidden wait on a real device."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What the host waited for, and the file that made it wait."""
+
+    what: str
+    where: str
+
+
+def _asking_file() -> str:
+    """The innermost file that is neither torch's nor one of these."""
+    frame = sys._getframe(1)
+    while frame is not None and ("/torch/" in frame.f_code.co_filename or Path(frame.f_code.co_filename).parent == _HERE):
+        frame = frame.f_back
+    return "" if frame is None else frame.f_code.co_filename
 
 
 @dataclass
@@ -32,7 +51,7 @@ class Order:
     done: Clock = field(default_factory=dict)
     under_way: list[tuple[Stream, int, Callable[[], None]]] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
-    waits: list[str] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
@@ -44,7 +63,7 @@ class Order:
     def wait_for(self, clock: Clock, what: str) -> None:
         """The host waits until everything on a clock is done."""
         with self.lock:
-            self.waits.append(what)
+            self.waits.append(Wait(what, _asking_file()))
             _merge(self.done, clock)
             arrived = [entry for entry in self.under_way if self.done.get(entry[0], 0) >= entry[1]]
             self.under_way = [entry for entry in self.under_way if self.done.get(entry[0], 0) < entry[1]]

@@ -26,9 +26,11 @@ class CudaTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor, machine: Machine, device: torch.device) -> CudaTensor:
-        return torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype, device=device
-        )
+        # whether it is a tensor of inference mode is for `inner` to know
+        with torch.inference_mode(False):
+            return torch.Tensor._make_wrapper_subclass(
+                cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype, device=device
+            )
 
     def __init__(self, inner: torch.Tensor, machine: Machine, device: torch.device) -> None:
         self.inner, self.machine, self.memory = inner, machine, machine.memory(inner, device)
@@ -48,8 +50,18 @@ class CudaTensor(torch.Tensor):
     def copy_(self, src: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
         return run(self.machine, torch.ops.aten.copy_.default, (self, src, non_blocking), {})
 
+    def contiguous(self) -> torch.Tensor:
+        return (
+            self
+            if self.is_contiguous()
+            else run(self.machine, torch.ops.aten.clone.default, (self,), {"memory_format": torch.contiguous_format})
+        )
+
     def nonzero(self) -> torch.Tensor:
         return run(self.machine, torch.ops.aten.nonzero.default, (self,), {})
+
+    def __invert__(self) -> torch.Tensor:
+        return run(self.machine, torch.ops.aten.bitwise_not.default, (self,), {})
 
     def __bool__(self) -> bool:
         return bool(self.item())

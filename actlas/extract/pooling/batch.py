@@ -10,8 +10,9 @@ import torch
 
 from actlas.extract.backends.base import Capture
 from actlas.extract.inputs.batches import BlockTexts, Span, TokenBatch
-from actlas.extract.pooling.pool import count_active, count_active_masked, pool, pool_segments, pool_spans
+from actlas.extract.pooling.pool import count_active, count_active_masked, pool_masked, pool_segments, pool_spans
 from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage, Check, Column
+from actlas.extract.pooling.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ class BatchPooler:
         np.add.at(stage.n_tokens, language, n_pooled)
         return BatchPlaces(
             shape=(len(batch.rows), batch.token_ids.shape[1]),
-            rows=torch.from_numpy(batch.rows).to(self.device),
+            rows=to_device(batch.rows, self.device),
             spans=batch.spans,
             segments=self._segments(batch),
             is_pooled=self._is_pooled(batch),
-            language=torch.from_numpy(language).to(self.device),
+            language=to_device(language, self.device),
             sampled=self._sampled(stage.block, batch),
         )
 
@@ -112,7 +113,7 @@ class BatchPooler:
             if batch.segments is not None:
                 pooled = pool_segments(value, batch.segments, capture.pooling)
             elif batch.is_pooled is not None:
-                pooled = pool(value, batch.is_pooled, capture.pooling)
+                pooled = pool_masked(value, batch.is_pooled, capture.pooling)
             else:
                 pooled = pool_spans(value, batch.spans, capture.pooling)
             self._put(stage, column, batch.rows, pooled, is_pooled=True)
@@ -140,15 +141,18 @@ class BatchPooler:
             return None
         n_tokens = batch.token_ids.shape[1]
         parts = np.stack([batch.starts, batch.stops - batch.starts, n_tokens - batch.stops], axis=1)
-        return torch.from_numpy(parts).to(self.device)
+        return to_device(parts, self.device)
 
     def _is_pooled(self, batch: TokenBatch) -> torch.Tensor | None:
         """Mask of the pooled tokens where ranges do not say it, or would be counted one by one on a GPU."""
         is_pooled = batch.is_pooled
+        if is_pooled is not None and not is_pooled.any(axis=1).all():
+            # here, because asking a GPU would mean waiting for it
+            raise ValueError(f"nothing to pool: no token is left in row {int(is_pooled.any(axis=1).argmin())} of this batch")
         if is_pooled is None and self.pools_at_once:
             positions = np.arange(batch.token_ids.shape[1])
             is_pooled = (positions >= batch.starts[:, None]) & (positions < batch.stops[:, None])
-        return None if is_pooled is None else torch.from_numpy(is_pooled).to(self.device)
+        return None if is_pooled is None else to_device(is_pooled, self.device)
 
     def _sampled(self, block: BlockTexts, batch: TokenBatch) -> _Sampled | None:
         """The tokens of a batch whose vectors are kept; None if there are none."""
@@ -162,7 +166,7 @@ class BatchPooler:
         group = np.repeat(np.arange(len(chosen)), sizes)
         step = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         parts = (rows[chosen][group], block.sampled_positions[chosen][group] + step, chosen, group)
-        token_rows, positions, places, groups = (torch.from_numpy(part).to(self.device) for part in parts)
+        token_rows, positions, places, groups = (to_device(part, self.device) for part in parts)
         has_means = bool((sizes != 1).any())
-        means = torch.from_numpy(sizes).to(self.device) if has_means else None
+        means = to_device(sizes, self.device) if has_means else None
         return _Sampled(token_rows, positions, places, groups, means)

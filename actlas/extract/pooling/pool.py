@@ -34,11 +34,16 @@ def pool(activations: torch.Tensor, is_pooled: torch.Tensor, pooling: str) -> to
         [[5.0]]
     """
     _check(pooling)
-    if pooling == "max_with_pad":
-        return activations.amax(dim=1)
-    if not bool(is_pooled.any(dim=1).all()):
+    if pooling != "max_with_pad" and not bool(is_pooled.any(dim=1).all()):
         rows = (~is_pooled.any(dim=1)).nonzero().flatten().tolist()
         raise ValueError(f"nothing to pool: no token is left in row {rows[0]} of this batch")
+    return pool_masked(activations, is_pooled, pooling)
+
+
+def pool_masked(activations: torch.Tensor, is_pooled: torch.Tensor, pooling: str) -> torch.Tensor:
+    """What `pool` computes, where every text is known to have a pooled token: a GPU is not waited for."""
+    if pooling == "max_with_pad":
+        return activations.amax(dim=1)
     mask = is_pooled[:, :, None]
     if pooling == "max":
         return activations.masked_fill(~mask, -torch.inf).amax(dim=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import NotFiniteValues
 from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.pooling.transfer import copy_stream, finish_copies, start_copy, to_numpy
 from actlas.store.values import BlockValues
 
 #: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
@@ -86,7 +86,7 @@ class BlockStage:
         if self.ready is None:
             return self._on_host()
         # copies run while the next block's batches are computed, not after them
-        stream = torch.cuda.Stream(device=self.loss_sum.device)  # type: ignore[no-untyped-call]
+        stream = copy_stream(self.loss_sum.device)
         with torch.cuda.stream(stream):
             stream.wait_event(self.ready)
             return self._on_host()
@@ -99,12 +99,17 @@ class BlockStage:
             if not bool(is_finite.all()):
                 first = int((~is_finite).nonzero()[0, 0])
                 self._refuse(self.checks[first], bounds[first])
+        cubes = {site: start_copy(values.transpose(1, 2)) for site, values in self.cubes.items()}
+        tokens = {site: start_copy(values) for site, values in self.tokens.items()}
+        counts = {site: start_copy(values) for site, values in self.counts.items()}
+        loss_sum = start_copy(self.loss_sum)
+        finish_copies(self.loss_sum.device)
         return BlockValues(
-            cubes={site: _to_numpy(values.transpose(1, 2)) for site, values in self.cubes.items()},
-            tokens={site: _to_numpy(values) for site, values in self.tokens.items()},
-            counts={site: values.cpu().numpy() for site, values in self.counts.items()},
+            cubes={site: to_numpy(values) for site, values in cubes.items()},
+            tokens={site: to_numpy(values) for site, values in tokens.items()},
+            counts={site: to_numpy(values) for site, values in counts.items()},
             n_tokens=self.n_tokens,
-            loss_sum=float(self.loss_sum.cpu()),
+            loss_sum=float(loss_sum),
             loss_tokens=self.loss_tokens,
         )
 
@@ -127,16 +132,3 @@ class BlockStage:
                 "store another dtype, float32 or bfloat16"
             )
         raise NotFiniteValues(f"the model gave NaN or infinity: {where}; the checkpoint may be broken")
-
-
-def _to_numpy(values: torch.Tensor) -> NDArray[Any]:
-    if values.device.type == "cpu":
-        # still text-major under its transposed view: the store transposes tiles while it encodes them
-        host = values
-    else:
-        neuron_major = values.contiguous()
-        host = torch.empty(neuron_major.shape, dtype=neuron_major.dtype, pin_memory=True)
-        host.copy_(neuron_major, non_blocking=True)
-        torch.cuda.current_stream(neuron_major.device).synchronize()
-    # numpy has no bfloat16: the store keeps its bits
-    return host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()

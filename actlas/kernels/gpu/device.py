@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import BackendUnavailable
 from actlas.kernels import inputs
-from actlas.kernels.inputs import is_torch
+from actlas.kernels.inputs import is_on_gpu, is_torch
 from actlas.kernels.labels import ConceptLabels, engine_form
 
 if TYPE_CHECKING:
     import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def require_gpu(values: Any = None) -> torch.device:
@@ -39,7 +44,23 @@ def require_gpu(values: Any = None) -> torch.device:
         )
     if is_torch(values) and values.device.type == "cuda":
         return values.device  # type: ignore[no-any-return]
-    return torch.device("cuda")
+    # with its number: labels are kept per device, and "cuda" is another one after `torch.cuda.set_device`
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def launched_beside_values(score: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """A function of values on a device, called while that is the current one: Triton launches kernels there and nowhere else."""
+
+    @wraps(score)
+    def on_device(values: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+        if not is_on_gpu(values):
+            return score(values, *args, **kwargs)
+        import torch
+
+        with torch.cuda.device(values.device):
+            return score(values, *args, **kwargs)
+
+    return on_device
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actlas.kernels.gpu.device import DeviceLabels, chunk, n_programs, refuse_not_finite, require_gpu
+from actlas.kernels.gpu.device import DeviceLabels, chunk, launched_beside_values, n_programs, refuse_not_finite, require_gpu
 from actlas.kernels.labels import ConceptLabels
 from actlas.kernels.stats import quantile_of
 
@@ -136,6 +136,7 @@ def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> Mo
     return Moments(pivot, sums / factor, squares / factor**2, active)
 
 
+@launched_beside_values
 def concept_scores_gpu(
     values: Any, labels: ConceptLabels, stats: tuple[str, ...], threshold: float = 0.0, memory_bytes: int | None = None
 ) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from actlas.extract.backends.hf.hooks import Hooks, describe_places
 from actlas.extract.backends.hf.identify import CheckpointFiles, load_config
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage
+from actlas.extract.pooling.transfer import to_device
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import linear_patterns, site_map
 
@@ -136,20 +137,22 @@ class HfSession:
             torch.cuda.empty_cache()
 
     def _run_batch(self, batch: TokenBatch, stage: BlockStage) -> None:
-        inputs = {"input_ids": torch.from_numpy(batch.token_ids).to(self._device)}
+        inputs = {"input_ids": to_device(batch.token_ids, self._device)}
         if batch.is_padded:
-            inputs["attention_mask"] = torch.from_numpy(batch.attention_mask).to(self._device)
+            inputs["attention_mask"] = to_device(batch.attention_mask, self._device)
         last = self._hooks.run_batch(batch, stage, lambda: self._base(**inputs, use_cache=False).last_hidden_state)
         has_loss = stage.block.has_loss[batch.rows]
         if self._has_loss and has_loss.any():
-            self._add_loss(batch, has_loss, last, stage)
+            self._add_loss(batch, has_loss, inputs["input_ids"], last, stage)
 
-    def _add_loss(self, batch: TokenBatch, has_loss: np.ndarray, last: torch.Tensor, stage: BlockStage) -> None:
+    def _add_loss(
+        self, batch: TokenBatch, has_loss: np.ndarray, token_ids: torch.Tensor, last: torch.Tensor, stage: BlockStage
+    ) -> None:
         """Next-token losses of the chosen texts."""
         positions = np.arange(batch.token_ids.shape[1] - 1)
         is_predicted = (positions < batch.lengths[:, None] - 1) & has_loss[:, None]
-        rows, columns = (torch.from_numpy(index).to(self._device) for index in np.nonzero(is_predicted))
-        targets = torch.from_numpy(batch.token_ids).to(self._device)[rows, columns + 1]
+        rows, columns = (to_device(index, self._device) for index in np.nonzero(is_predicted))
+        targets = token_ids[rows, columns + 1]
         stage.add_loss(lambda part: self._logits(last[rows[part], columns[part]]), targets)
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -191,13 +194,13 @@ def _arithmetic(compute_dtype: str) -> tuple[torch.dtype, torch.dtype | None]:
 
 
 def device_named(name: str) -> torch.device:
-    """The device that a name means; "auto" is CUDA where there is one.
+    """The device that a name means, with its number; "auto" is CUDA where there is one, and "cuda" is the current one.
 
     Raises:
         BackendUnavailable: If this machine has no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -207,7 +210,10 @@ def device_named(name: str) -> torch.device:
             f"device {name!r} needs CUDA, and torch.cuda.is_available() is False on this machine; device cpu gives the same "
             "values up to rounding"
         )
-    return device
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BackendUnavailable(f"no device {name!r}: this machine has {torch.cuda.device_count()}, numbered from cuda:0")
+    # tensors say which device they are on, and "cuda" is none of those
+    return torch.device("cuda", torch.cuda.current_device()) if device == torch.device("cuda") else device
 
 
 def _device_name(device: torch.device) -> str:

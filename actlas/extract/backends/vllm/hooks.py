@@ -18,6 +18,7 @@ from actlas.extract.backends.vllm.rank_slices import EnginePoint, Heads, RankNeu
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.pooling.batch import BatchPlaces, BatchPooler
 from actlas.extract.pooling.stage import BlockStage, Column
+from actlas.extract.pooling.transfer import to_device
 
 _OTHER_VERSION = "this version of vLLM builds the model in another way; extract it with backend hf"
 
@@ -73,7 +74,7 @@ class BlockReading:
         if not chosen:
             return
         device = self.stage.loss_sum.device
-        positions, targets = (torch.from_numpy(np.concatenate(parts)).to(device) for parts in zip(*chosen, strict=True))
+        positions, targets = (to_device(np.concatenate(parts), device) for parts in zip(*chosen, strict=True))
         self.stage.add_loss(lambda part: logits(positions[part]), targets)
 
     def _predicted(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
