@@ -52,7 +52,7 @@ def launched_beside_values(score: Callable[Concatenate[Any, P], T]) -> Callable[
     """A function of values on a device, called while that is the current one: Triton launches kernels there and nowhere else."""
 
     @wraps(score)
-    def on_device(values: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+    def on_device(values: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         if not is_on_gpu(values):
             return score(values, *args, **kwargs)
         import torch
