@@ -3,10 +3,10 @@
     python -m benchmarks.gpu.bench_gpu [--neurons 200000] [--texts 10000] [--concepts 50] [--matrix]
 
 Times are medians of `triton.testing.do_bench`. Bandwidth is that of the values read once, over the bandwidth of copying them
-(bytes read and written) in the same run. Results are compared with the cpu backend (with the reference where there is no numba) on the
-timed arrays, a sample of neurons, before any figure is printed. The torch.sort route works on as many of the neurons as its intermediate results leave room for.
-Where they can be imported, cuML's AUROC (one call per neuron and concept, on a few of both) and cupy's sort of the values stand
-beside ours; figures of what is not installed are null.
+(bytes read and written) in the same run. Results are compared with the cpu backend (the reference where there is no numba) on
+the timed arrays, a sample of neurons, before any figure is printed. The torch.sort route works on as many of the neurons as its
+intermediate results leave room for. Where they can be imported, cuML's AUROC (one call per neuron and concept, on a few of both)
+and cupy's sort of the values stand beside ours; figures of what is not installed are null.
 """
 
 from __future__ import annotations
