@@ -122,6 +122,10 @@ class ExtractOptions:
         ),
     )
     over_long: OverLong = field(default="truncate", metadata=about("what happens to longer texts"))
+    drops_languages: bool = field(
+        default=False,
+        metadata=about("let --over-long drop leave out languages, too, whose texts are all longer", flags=("--drop-languages",)),
+    )
     special_tokens: SpecialTokens = field(
         default="pool", metadata=about("tokens that the tokenizer adds: pooled, only run through the model, or not added")
     )
@@ -320,6 +324,7 @@ class ExtractFields(TypedDict, total=False):
     broken: Policy
     max_tokens: int | None
     over_long: OverLong
+    drops_languages: bool
     special_tokens: SpecialTokens
     tokenizer: str | None
     device: str

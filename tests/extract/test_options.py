@@ -25,6 +25,7 @@ OTHERS = {
     "broken": "refuse",
     "max_tokens": 64,
     "over_long": "drop",
+    "drops_languages": True,
     "special_tokens": "run",
     "tokenizer": "folder",
     "device": "cpu",

@@ -133,7 +133,7 @@ class Encoded:
 
 
 class TextTokenizer(Protocol):
-    """Texts to token ids."""
+    """Texts to token ids. One that has special tokens says so in `special_tokens`: id -> how it is written."""
 
     hash: str
     pad_id: int

@@ -132,11 +132,15 @@ def _span_ends(
 
 
 def _characters(corpus: Corpus, column: str) -> NDArray[np.int64]:
-    """Places of one column, -1 where there is none."""
+    """Places of one column, -1 where there is none; whole numbers, also as pandas keeps them where some are missing."""
     values = corpus.texts[column]
-    if not (values.dtype.is_integer() or values.dtype == pl.Null):
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    is_number = values.dtype.is_numeric() or values.dtype == pl.Null
+    places = values.cast(pl.Int64, strict=False) if is_number else values
+    if not is_number or (values.dtype.is_float() and not (places == values).all()):
         raise CorpusError(f"column {column} of the corpus holds {values.dtype}; a span needs whole numbers of characters")
-    return values.cast(pl.Int64).fill_null(-1).to_numpy()
+    return places.fill_null(-1).to_numpy()
 
 
 def _refuse_outside(corpus: Corpus, name: str, start: NDArray[np.int64], end: NDArray[np.int64]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from actlas.errors import CorpusError, ExtractionError
 from actlas.extract.backends.base import Encoded, TextTokenizer
 from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.inputs.text_warnings import left_out, typed_special_tokens
 from actlas.extract.inputs.token_choice import choose_tokens
 from actlas.names import TokenSample
 from actlas.store.corpus.corpus import Corpus
@@ -31,6 +32,7 @@ class TokenisedCorpus:
         over_long: text_ids of texts that had more tokens than allowed.
         pools_special: Whether tokens that the tokenizer added are pooled and counted.
         has_loss: Texts that the sanity loss is taken on.
+        warnings: What should be said of the texts before they are read.
     """
 
     corpus: Corpus
@@ -40,6 +42,7 @@ class TokenisedCorpus:
     over_long: NDArray[np.int64]
     pools_special: bool
     has_loss: NDArray[np.bool_]
+    warnings: tuple[str, ...] = ()
 
     def block(self, rows: NDArray[np.integer], *, is_check: bool = False) -> BlockTexts:
         """Some rows of the text axis for a backend; costs what these rows have, whatever the size of the corpus.
@@ -93,21 +96,24 @@ def _ranges(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int
 
 @dataclass(frozen=True)
 class TokenRules:
-    """How texts become tokens; the fields are those of `names.Recipe`, `loss_texts` that of `ExtractOptions`."""
+    """How texts become tokens; the fields are those of `names.Recipe`, the last two those of `ExtractOptions`."""
 
     max_tokens: int
     over_long: str
     special_tokens: str
     sample: TokenSample
     loss_texts: int | None = None
+    drops_languages: bool = False
 
 
 def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> TokenisedCorpus:
     """Token ids of a corpus.
 
     Raises:
-        CorpusError: If a text has no token at all, or texts are too long and `over_long` is "error", or none is left.
+        CorpusError: If a text has no token at all, or texts are too long and `over_long` is "error", or none is left, or none of
+            a language that may not be dropped.
     """
+    warnings: list[str] = []
     texts, ids = corpus.texts["text"].to_list(), corpus.texts["text_id"].to_numpy()
     encoded = tokenizer.encode(texts, add_special=rules.special_tokens != "none")
     lengths = np.array([len(tokens) for tokens in encoded.token_ids])
@@ -124,14 +130,15 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
             encoded = _truncated(encoded, texts, np.flatnonzero(is_over), tokenizer, rules)
         else:
             is_cut = np.zeros(int((~is_over).sum()), dtype=bool)
+            warnings += left_out(corpus, ~is_over, rules.max_tokens, drops_languages=rules.drops_languages)
             corpus = corpus.keep(~is_over)
-            if corpus.n_texts == 0:
-                raise CorpusError(f"every text has more than {rules.max_tokens} tokens; nothing is left to extract")
             encoded = encoded.keep(np.flatnonzero(~is_over))
     counts = np.array([len(tokens) for tokens in encoded.token_ids])
     is_special = np.concatenate(encoded.is_special)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     _refuse_empty(corpus, counts, is_special, offsets, pools_special=rules.special_tokens != "run")
+    # a tokenizer need not say which tokens are special
+    warnings += typed_special_tokens(corpus, encoded, getattr(tokenizer, "special_tokens", {}))
     tokens = TokenIds(np.concatenate(encoded.token_ids).astype(np.int32), offsets)
     return TokenisedCorpus(
         corpus=corpus,
@@ -141,6 +148,7 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
         over_long=ids[is_over],
         pools_special=rules.special_tokens != "run",
         has_loss=evenly_spaced(corpus.n_texts, rules.loss_texts),
+        warnings=tuple(warnings),
     )
 
 

@@ -20,6 +20,7 @@ from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus
+from actlas.store.corpus.findings import content_warnings
 
 #: Longest token sequence where none is asked for.
 _MAX_TOKENS = 128
@@ -94,7 +95,14 @@ def prepare(
     imported = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
     recipe = replace(recipe, corpus=imported.fingerprint)
     check_length(first, recipe)
-    rules = TokenRules(recipe.max_tokens, recipe.over_long, recipe.special_tokens, recipe.tokens, options.loss_texts)
+    rules = TokenRules(
+        recipe.max_tokens,
+        recipe.over_long,
+        recipe.special_tokens,
+        recipe.tokens,
+        options.loss_texts,
+        options.drops_languages,
+    )
     with ThreadPoolExecutor(1, thread_name_prefix="actlas-hash") as pool:
         hashed = pool.submit(lambda: first.weight_hash)
         texts = tokenise(imported, tokenizer, rules)
@@ -104,7 +112,10 @@ def prepare(
             f"{' and '.join(recipe.states.kinds)} are kept per concept, and no concept of this corpus has positive and negative "
             "texts in one language; label some, or keep counts alone"
         )
-    return Run(request.store, recipe, texts, backend, options, report, n_checkpoints)
+    warnings = [*texts.warnings, *content_warnings(texts.corpus.texts, texts.corpus.labels)]
+    for line in warnings:
+        report(Progress(first.checkpoint.id, 1, n_checkpoints, "locate", warning=line))
+    return Run(request.store, recipe, texts, backend, options, report, n_checkpoints, warnings)
 
 
 def recipe_of(options: ExtractOptions, backend: Backend, first: LocatedCheckpoint, tokenizer_hash: str) -> Recipe:

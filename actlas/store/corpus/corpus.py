@@ -184,21 +184,27 @@ class Corpus:
         return concept in self.text_sets[number].concepts
 
     @cached_property
+    def lacking(self) -> tuple[str, ...]:
+        """One line for every language with concepts that have no positive or no negative text there."""
+        lines = []
+        for language in self.languages:
+            is_concept, is_member = self.concept_matrix(language)
+            positives, members = is_concept.sum(axis=0), is_member.sum(axis=0)
+            for what, lacks in (("positive", positives == 0), ("negative", positives == members)):
+                names = [concept for concept, is_lacking in zip(self.concepts, lacks, strict=True) if is_lacking]
+                if names:
+                    lines.append(f"{language}: no {what} text for {listed(names)}; scores there will be null")
+        return tuple(lines)
+
+    @cached_property
     def warnings(self) -> tuple[str, ...]:
         """One line for everything that would mislead a reader of scores of this corpus.
 
         Concepts without a positive or without a negative text in some language (their scores there will be null), texts that are
         repeated or labelled both ways, names that differ in case alone, and what the import noted.
         """
-        lines = list(self.imported.notes) if self.imported is not None else []
-        for language in self.languages:
-            is_concept, is_member = self.concept_matrix(language)
-            positives, members = is_concept.sum(axis=0), is_member.sum(axis=0)
-            for what, lacking in (("positive", positives == 0), ("negative", positives == members)):
-                names = [concept for concept, lacks in zip(self.concepts, lacking, strict=True) if lacks]
-                if names:
-                    lines.append(f"{language}: no {what} text for {listed(names)}; scores there will be null")
-        return (*lines, *content_warnings(self.texts, self.labels))
+        notes = self.imported.notes if self.imported is not None else ()
+        return (*notes, *self.lacking, *content_warnings(self.texts, self.labels))
 
     @cached_property
     def counts(self) -> dict[str, int]:

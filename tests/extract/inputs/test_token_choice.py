@@ -48,6 +48,15 @@ def test_the_last_token_of_a_marked_span():
     assert choose("span", span_start=[None, None], span_end=[None, None]).height == 0
 
 
+def test_places_of_a_span_come_as_pandas_keeps_them():
+    for start, end in (([4.0, float("nan")], [16.0, float("nan")]), ([4.0, None], [16.0, None])):
+        table = choose("span", span_start=start, span_end=end)
+        assert table.select("text_id", "position", "surface").rows() == [(0, 6, "ua")]
+    for start in ([4.5, None], [float("inf"), None], ["four", None], [[4], None], [True, None]):
+        with pytest.raises(CorpusError, match="a span needs whole numbers of characters"):
+            choose("span", span_start=start, span_end=[16, None])
+
+
 def test_several_spans_of_a_text_each_by_its_name():
     table = choose(
         "span", what_start=[4, 0], what_end=[8, 3], of_start=[9, None], of_end=[16, None], whole_start=[0, 0], whole_end=[16, 3]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -61,6 +63,19 @@ def test_long_texts_are_dropped_with_their_labels_and_ids_stay():
     assert found.tokens.lengths.tolist() == [4, 4]
     with pytest.raises(CorpusError, match="every text has more than 2 tokens"):
         run(["ab", "cd"], max_tokens=2, over_long="drop")
+
+
+def test_a_language_is_not_dropped_unless_that_is_said():
+    texts, languages = ["ab", "abcdefghij", "abcdefghijkl", "cd", "ef"], ["en", "en", "es", "fr", "fr"]
+    rules = TokenRules(6, "drop", "pool", TokenSample(per_text=0))
+    with pytest.raises(CorpusError, match=r"every text in es has more than 6 tokens, .*\(3 of 5 texts would be left\)"):
+        tokenise(corpus_of(texts, languages), LetterTokenizer(), rules)
+    found = tokenise(corpus_of(texts, languages), LetterTokenizer(), replace(rules, drops_languages=True))
+    assert found.corpus.languages == ("en", "fr")
+    assert found.warnings == (
+        "2 of 5 texts have more than 6 tokens and are left out: en 1 of 2, es 1 of 1",
+        "no text is left in es",
+    )
 
 
 def test_long_texts_can_be_an_error():

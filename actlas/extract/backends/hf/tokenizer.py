@@ -19,7 +19,7 @@ _TEXTS_AT_ONCE = 1000
 
 
 class HfTokenizer:
-    """A transformers tokenizer that gives ids as arrays and knows its own hash.
+    """A transformers tokenizer that gives ids as arrays, and knows its own hash and how its special tokens are written.
 
     Its padding side and its own length limit have no effect: `inputs.batches` pads, and the run cuts.
     """
@@ -27,6 +27,9 @@ class HfTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self.hash = _hash(tokenizer)
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self.special_tokens = {int(number): str(token) for number, token in added.items() if getattr(token, "special", False)}
+        self.special_tokens.update(zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True))
         candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad_id = next(int(token) for token in candidates if token is not None)
 
