@@ -138,7 +138,7 @@ def _characters(corpus: Corpus, column: str) -> NDArray[np.int64]:
         values = values.fill_nan(None)
     is_number = values.dtype.is_numeric() or values.dtype == pl.Null
     places = values.cast(pl.Int64, strict=False) if is_number else values
-    if not is_number or (values.dtype.is_float() and not (places == values).all()):
+    if not is_number or places.null_count() > values.null_count() or not (places == values).all():
         raise CorpusError(f"column {column} of the corpus holds {values.dtype}; a span needs whole numbers of characters")
     return places.fill_null(-1).to_numpy()
 
