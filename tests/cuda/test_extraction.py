@@ -10,6 +10,8 @@ from actlas.errors import BackendUnavailable, NotFiniteValues
 from actlas.extract.backends.base import BackendSettings, Capture
 from actlas.extract.backends.hf import backend as hf_backend
 from actlas.extract.backends.hf.backend import HfBackend, HfSession, device_named
+from actlas.extract.backends.vllm.hooks import FlatReader
+from actlas.extract.backends.vllm.rank_slices import engine_points
 from actlas.extract.pooling import batch as batch_module
 from actlas.extract.pooling import stage as stage_module
 from actlas.extract.pooling.batch import BatchPooler
@@ -18,6 +20,7 @@ from actlas.extract.pooling.transfer import copy_stream
 from actlas.names import Checkpoint
 from actlas.store import Store
 from tests.cuda.mutate import Mutation
+from tests.extract.backends.vllm import test_hooks
 from tests.extract.conftest import block_of, corpus_folder, small_corpus, tiny_models  # noqa: F401  fixtures
 from tests.extract.runs import extract
 
@@ -211,3 +214,21 @@ def test_a_mistake_is_noticed(what, machine, tiny_models, monkeypatch):  # noqa:
     with pytest.raises(AssertionError, match=sign):
         assert_same(values_on("cuda:1", tiny_models("llama"), block()), expected)
     machine.order.mistakes.clear()
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean", "last"])
+def test_flat_batches_of_vllm(pooling, machine):
+    """The hooks in vLLM's workers, around a played model."""
+    found = []
+    capture = Capture(**{**vars(test_hooks.CAPTURE), "pooling": pooling})
+    texts = block_of(test_hooks.LISTS, language=test_hooks.LANGUAGE, sampled=[(0, 1), (2, 4)])
+    for device in map(torch.device, ("cpu", "cuda:1")):
+        model = test_hooks.PlayedLlama(0, 2).to(device)
+        points = engine_points("LlamaForCausalLM", test_hooks.LAYERS, capture.all_sites)
+        reader = FlatReader(model, points, capture, hidden_size=test_hooks.HIDDEN, rank=0, n_ranks=2, device=device)
+        with torch.inference_mode():
+            reader.begin(texts, "float32")
+            for rows in ([2, 0, 1, 4], [5, 3]):
+                model(*(part.to(device) for part in test_hooks.flat([test_hooks.LISTS[row] for row in rows])))
+            found.append(reader.finish().stage.collect())
+    assert_same(found[1], found[0])

@@ -11,7 +11,7 @@ SITES = tuple(WIDTHS)
 def activation(site: str, layer: int, token_ids, positions) -> torch.Tensor:
     """What a model has at a site: a table of tokens, moved a little by the position."""
     table = torch.randn(VOCABULARY, WIDTHS[site], generator=torch.Generator().manual_seed(100 * layer + SITES.index(site)))
-    return table[token_ids] + 0.1 * positions[:, None]
+    return table.to(token_ids.device)[token_ids] + 0.1 * positions[:, None]
 
 
 class Played(torch.nn.Module):
@@ -70,7 +70,7 @@ class PlayedLlama(torch.nn.Module):
             gate_up = torch.cat([self.own(at("mlp_pre", layer)), self.own(at("mlp_up", layer))], dim=1)
             self.play(f"{block}.mlp.gate_up_proj", (gate_up, None))
             self.play(f"{block}.mlp.down_proj", (at("mlp_out", layer), None), self.own(at("mlp_hidden", layer)))
-            hidden, residual = torch.full((len(input_ids), HIDDEN), 3.0), at("resid", layer) - 3.0
+            hidden, residual = torch.full((len(input_ids), HIDDEN), 3.0, device=input_ids.device), at("resid", layer) - 3.0
             self.play(block, (hidden, residual))
             # vLLM's next block overwrites both
             hidden.fill_(torch.nan)
