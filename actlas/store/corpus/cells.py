@@ -11,6 +11,8 @@ from typing import Any
 
 from actlas.errors import CorpusError
 
+#: Columns of a table that are no concepts.
+KNOWN = ("text_id", "text", "language", "parallel_id", "split")
 TRUE, FALSE = ("true", "t", "yes", "1", "1.0"), ("false", "f", "no", "0", "0.0")
 NO_LABEL = ("", "null", "none", "na", "n/a", "nan", "<na>")
 _LABELS: dict[str, bool | None] = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False), **dict.fromkeys(NO_LABEL)}

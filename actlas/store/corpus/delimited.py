@@ -9,12 +9,14 @@ from typing import Any
 
 from actlas.errors import CorpusError
 from actlas.names import QUOTINGS
-from actlas.store.corpus.cells import Table, listed, shown
+from actlas.store.corpus.cells import KNOWN, Table, labels_of, listed, shown
 from actlas.store.corpus.text_files import split_lines, without_end
 
 #: A cell between quotation marks, and one whose own marks are doubled: a writer of CSV made it.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _DOUBLED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
+#: What the name of a language looks like: en, zh-CN, spa_Latn.
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*")
 _REASONS = {
     "unexpected end of data": "a quotation mark opens a cell and never closes",
     "expected after": "text follows a closing quotation mark (a mark that belongs to the text is doubled, and its cell quoted)",
@@ -55,7 +57,7 @@ def read_delimited(text: str, file: str, separator: str, quoting: str = "auto") 
         notes.append("quotation marks are taken as those of quoted cells; --quoting none keeps them as text")
     else:
         rows = _plain_rows(lines, file, separator)
-    notes += _mixed_ends(lines, [line for line, _ in rows])
+    _refuse_mixed_ends(lines, [line for line, _ in rows], file)
     n_blank = sum(not cells for _, cells in rows)
     rows = [row for row in rows if row[1]]
     if not rows:
@@ -138,15 +140,18 @@ def _is_quoted(lines: list[str], file: str) -> bool:
     return bool(doubled)
 
 
-def _mixed_ends(lines: list[str], first: list[int]) -> list[str]:
-    r"""A note where rows end in \r\n here and in \n there: some writers leave a \r at the end of a text bare."""
-    last = [lines[number - 2] for number in first[1:]] + lines[-1:]
-    n_both, n_all = (sum(line.endswith(end) for line in last) for end in ("\r\n", "\n"))
-    if n_both in (0, n_all):
-        return []
-    return [
-        rf"{n_both:,} rows end in \r\n and {n_all - n_both:,} in \n; both are taken as line ends, the \r as no part of a text"
-    ]
+def _refuse_mixed_ends(lines: list[str], first: list[int], file: str) -> None:
+    r"""Refuse rows that end in \r\n here and in \n there: some writers leave a \r at the end of a text bare."""
+    ends: dict[str, int] = {}
+    for number in [*(number - 1 for number in first[1:]), len(lines)]:
+        if number and (end := lines[number - 1][len(without_end(lines[number - 1])) :]):
+            ends.setdefault(end, number)
+    if len(ends) > 1:
+        end, other = sorted(ends, key=lambda end: ends[end])[:2]
+        raise CorpusError(
+            f"{file}, line {ends[other]}: rows before this one end in {end!r} and this one in {other!r}, so that a '\\r' at the end "
+            "of a text could not be told from a line end; save the file with one kind of line end"
+        )
 
 
 def check_names(names: list[str], file: str) -> None:
@@ -167,23 +172,29 @@ def check_names(names: list[str], file: str) -> None:
 
 
 def _refuse_swallowed(several: list[Row], rows: list[Row], heading: list[str], separator: str, file: str) -> None:
-    """Refuse a quoted cell that holds a line with the cells and the language of a row: a stray mark opened it."""
+    """Refuse a quoted cell that holds a line which reads as a row: a stray mark opened it."""
     if "language" not in heading:
         return
     place, several_lines = heading.index("language"), {line for line, _ in several}
     languages = {cells[place] for line, cells in rows if line not in several_lines} or {cells[place] for _, cells in rows}
+    concepts = [column for column, name in enumerate(heading) if name not in KNOWN]
+
+    def is_row(cells: list[str]) -> bool:
+        if cells[place] in languages:
+            return True
+        labels, wrong = labels_of([cells[column] for column in concepts])
+        return bool(_LANGUAGE.fullmatch(cells[place])) and not wrong and labels != [None] * len(labels)
+
     for line, cells in several:
         for column, cell in enumerate(cells):
             parts = re.split("\r\n|\n|\r", cell)
-            for number, part in enumerate(parts):
+            for number, part in enumerate(parts if len(parts) > 1 else []):
+                inside = part.split(separator)
                 before = cells[:column] if number == 0 else []
                 after = cells[column + 1 :] if number == len(parts) - 1 else []
-                inside = part.split(separator)
-                if len(parts) == 1 or len(before) + len(inside) + len(after) != len(heading):
-                    continue
-                # the language must stand in the swallowed part, not in the cells beside it
-                index = place - len(before)
-                if 0 <= index < len(inside) and inside[index] in languages:
+                # the language must stand in the part, not in the cells beside it
+                is_there = len(before) <= place < len(before) + len(inside)
+                if is_there and len(before) + len(inside) + len(after) == len(heading) and is_row([*before, *inside, *after]):
                     raise CorpusError(
                         f"{file}, line {line}: a quotation mark opens a cell that goes on over {len(parts)} lines and holds what "
                         f"reads as a row of its own ({shown(part)}). A mark that belongs to the text is doubled, and its cell "

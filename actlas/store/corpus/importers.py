@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actlas.errors import CorpusError
-from actlas.store.corpus.cells import Table, ids_of, labels_of, listed, name_of, shown, string_of, strings
+from actlas.store.corpus.cells import KNOWN, Table, ids_of, labels_of, listed, name_of, shown, string_of, strings
 from actlas.store.corpus.corpus import Corpus, Imported, corpus_from_frames
 from actlas.store.corpus.delimited import check_names, read_delimited
 from actlas.store.corpus.json_rows import parse, read_json_array, read_json_lines
@@ -20,7 +20,6 @@ from actlas.store.corpus.patterns import matches
 from actlas.store.corpus.text_files import plain_lines, read_text
 
 TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-_KNOWN = ("text_id", "text", "language", "parallel_id", "split")
 #: Columns that a corpus or a store writes itself.
 _WRITTEN = ("source_id", "n_tokens")
 _LABEL_SCHEMA = {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}
@@ -65,7 +64,7 @@ def import_table(path: Path | str, *, extra_columns: Sequence[str] = (), quoting
     if taken := [name for name in extra_columns if name in _WRITTEN]:
         raise CorpusError(f"{file}: column {listed(taken)} cannot be kept: actlas writes one of that name. Give it another one")
     texts: dict[str, pl.Series] = {}
-    for name in (*_KNOWN, *extra_columns):
+    for name in (*KNOWN, *extra_columns):
         if name in names and name not in texts:
             texts[name] = _text_column(table, name, file)
     concepts = [name for name in names if name not in texts]
@@ -147,7 +146,7 @@ def _labels(table: Table, concept: str, file: str) -> list[bool | None]:
         if concept.startswith(("__index", "Unnamed")):
             advice = "an index that was written with the table is none: leave it out"
         raise CorpusError(
-            f"{file}: unknown column {concept!r} (holds {examples}), first in {first}; besides {', '.join(_KNOWN)} every column "
+            f"{file}: unknown column {concept!r} (holds {examples}), first in {first}; besides {', '.join(KNOWN)} every column "
             f"is a concept and holds true, false or nothing; {advice}"
         )
     return labels

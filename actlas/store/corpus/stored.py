@@ -81,13 +81,18 @@ def publish(folder: Path, record: str, about: Mapping[str, Any], files: Mapping[
     content = {**about, "files": entries}
     content["xxh3_128"] = _record_digest(content)
     with _only_writer(folder):
-        for name, data in files.items():
-            write_atomically(_waiting(folder, name, entries[name]), [data])
-        write_atomically(folder / record, [to_json(content)])
+        try:
+            for name, data in files.items():
+                write_atomically(_waiting(folder, name, entries[name]), [data])
+            write_atomically(folder / record, [to_json(content)])
+        except BaseException:
+            # nothing was published, unless an interrupt came just behind the record: then its files must stay
+            if not _is_record(folder / record, content):
+                _clear_waiting(folder)
+            raise
         for name, entry in entries.items():
             put_in_place(_waiting(folder, name, entry), folder / name)
-        for left in folder.glob(f"*{_WAITING}"):
-            left.unlink(missing_ok=True)
+        _clear_waiting(folder)
         clear_temporaries(folder, is_deep=False)
 
 
@@ -143,6 +148,18 @@ def _record(path: Path, data: bytes) -> dict[str, Any]:
 
 def _record_digest(about: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(to_json({name: value for name, value in about.items() if name != "xxh3_128"}))
+
+
+def _is_record(path: Path, content: Mapping[str, Any]) -> bool:
+    try:
+        return path.read_bytes() == to_json(content)
+    except OSError:
+        return False
+
+
+def _clear_waiting(folder: Path) -> None:
+    for left in folder.glob(f"*{_WAITING}"):
+        left.unlink(missing_ok=True)
 
 
 def _waiting(folder: Path, name: str, entry: Mapping[str, Any]) -> Path:

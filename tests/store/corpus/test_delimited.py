@@ -74,11 +74,12 @@ def test_stray_quotation_marks_in_tsv_are_text(end: str) -> None:
         'text,language,water\n"Go home,en,true\nhe said",en,true\nlast,en,false\n',
         'language,text,water\nen,"Go home,true\nen,he said",false\nen,last,true\n',
         'text,language,water\n"Go home,en,true\nmiddle,en,true\nhe said",en,true\nlast,en,false\n',
+        'text,language,water\nfirst,en,true\n"Va t\'en,fr,true\nassez,fr,false\nil dit",fr,true\nlast,en,false\n',
         'language,text\r\nen,"Go home\r\nen,he said"\r\nen,last\r\n',
     ],
 )
 def test_rows_that_a_stray_mark_swallows_in_csv_are_refused(content: str) -> None:
-    with pytest.raises(CorpusError, match="f, line 2: a quotation mark opens a cell that goes on over .* reads as a row"):
+    with pytest.raises(CorpusError, match="f, line [23]: a quotation mark opens a cell that goes on over .* reads as a row"):
         texts(content, ",")
 
 
@@ -130,9 +131,16 @@ def test_tsv_that_is_quoted_here_and_not_there_must_be_told() -> None:
         texts(content, quoting="maybe")
 
 
-def test_long_cells_and_mixed_line_ends() -> None:
+def test_long_cells_are_read_and_the_limit_of_others_stays() -> None:
     long = "x" * 300_000
-    table = read_delimited(f"text,language\r\n{long},en\nb,en\r\n", "f", ",")
-    assert table.columns["text"] == [long, "b"]
-    assert "2 rows end in" in table.notes[0]
+    assert texts(f"text,language\r\n{long},en\r\nb,en", ",") == [long, "b"]
     assert csv.field_size_limit() < 300_000
+
+
+@pytest.mark.parametrize(
+    "content", ["text,language\na,en\r\nb,en\n", "text,language\r\na,en\nb,en\r\n", "text,language\na,en\nb,en\r"]
+)
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_rows_that_end_in_different_ways_are_refused(content: str, separator: str) -> None:
+    with pytest.raises(CorpusError, match=r"f, line [24]: rows before this one end in|f, line 3: rows before this one"):
+        texts(content.replace(",", separator), separator)

@@ -98,6 +98,22 @@ def test_every_row_is_a_text_exactly_as_written(tmp_path: Path, texts: list[str]
     assert by_text == {(row["language"], row["text"], row["c"]) for row in rows}
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(TEXTS)
+def test_every_line_and_every_sentence_is_a_text_exactly_as_written(tmp_path: Path, texts: list[str]) -> None:
+    lines = [line for text in texts if (line := text.replace("\r", "").replace("\n", "")).strip()] or ["a"]
+    lines[0] = lines[0].removeprefix("\ufeff") or "a"
+    (tmp_path / "t").write_text("\r\n".join(lines), encoding="utf-8", newline="")
+    assert import_parallel({"en": tmp_path / "t"}, {}).texts["text"].to_list() == lines
+    folder = tmp_path / "concepts"
+    concept_file(folder, "c", "g", texts, [])
+    corpus = import_concept_files({"en": folder})
+    assert corpus.texts["text"].to_list() == list(dict.fromkeys(texts))
+    assert corpus.counts["read"] == len(texts)
+    corpus.write(tmp_path / "corpus")
+    assert Corpus.read(tmp_path / "corpus").texts.equals(corpus.texts)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_boolean_columns_with_gaps_as_pandas_writes_them(tmp_path: Path, suffix: str) -> None:
     pandas = pytest.importorskip("pandas")

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from actlas.errors import DamagedStore
+from actlas.store.corpus import stored
 from actlas.store.corpus.corpus import parquet_bytes
 from actlas.store.corpus.stored import checked_bytes, file_entry, frame_of, publish, read_published
 
@@ -74,6 +75,27 @@ def test_a_writer_killed_at_any_step_leaves_the_old_or_the_new(tmp_path: Path) -
         assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert ages == sorted(ages, reverse=True)  # old at first, new from one step on
     assert set(ages) == {"old", "new"}
+
+
+@pytest.mark.parametrize("n_written", range(4))
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int) -> None:
+    publish_as(tmp_path, "old")
+    whole, calls = stored.write_atomically, []
+
+    def write(path: Path, parts: list[bytes]) -> None:
+        calls.append(path)
+        if len(calls) > n_written:
+            raise OSError(28, "No space left on device")
+        whole(path, parts)
+
+    monkeypatch.setattr(stored, "write_atomically", write)
+    if n_written < 3:
+        with pytest.raises(OSError, match="No space"):
+            publish_as(tmp_path, "new")
+    else:
+        publish_as(tmp_path, "new")
+    assert read(tmp_path) == (("old", OLD) if n_written < 3 else ("new", NEW))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "about.json", "b.bin"]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:9] + b"x" + data[10:], lambda data: b""])
