@@ -149,8 +149,8 @@ def _refuse_mixed_ends(lines: list[str], first: list[int], file: str) -> None:
     if len(ends) > 1:
         end, other = sorted(ends, key=lambda end: ends[end])[:2]
         raise CorpusError(
-            f"{file}, line {ends[other]}: rows before this one end in {end!r} and this one in {other!r}, so that a '\\r' at the end "
-            "of a text could not be told from a line end; save the file with one kind of line end"
+            f"{file}, line {ends[other]}: rows before this one end in {end!r} and this one in {other!r}, so a '\\r' at the end of "
+            "a text could not be told from a line end; save the file with one kind of line end"
         )
 
 
