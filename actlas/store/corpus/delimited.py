@@ -12,9 +12,8 @@ from actlas.names import QUOTINGS
 from actlas.store.corpus.cells import KNOWN, Table, labels_of, listed, shown
 from actlas.store.corpus.text_files import split_lines, without_end
 
-#: A cell between quotation marks, and one whose own marks are doubled: a writer of CSV made it.
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_DOUBLED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
+#: A cell between quotation marks, its own marks doubled.
+_QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 #: What the name of a language looks like: en, zh-CN, spa_Latn.
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*")
 _REASONS = {
@@ -130,9 +129,10 @@ def _is_quoted(lines: list[str], file: str) -> bool:
     heading = rows[0][1]
     if all(_QUOTED.fullmatch(cell) for cell in heading) or any(len(cells) != len(heading) for _, cells in rows):
         return True
-    doubled = [(number, cell) for number, cell in marked if _DOUBLED.fullmatch(cell)]
+    is_doubled = ['""' in cell[1:-1] and _QUOTED.fullmatch(cell) is not None for _, cell in marked]
+    doubled = [item for item, is_it in zip(marked, is_doubled, strict=True) if is_it]
     if doubled and len(doubled) < len(marked):
-        other = next(item for item in marked if item not in doubled)
+        other = marked[is_doubled.index(False)]
         raise CorpusError(
             f"{file}: line {doubled[0][0]} holds a quoted cell ({shown(doubled[0][1])}), and line {other[0]} one whose quotation "
             f"marks are text ({shown(other[1])}); say which they are: --quoting csv or --quoting none"
@@ -149,8 +149,8 @@ def _refuse_mixed_ends(lines: list[str], first: list[int], file: str) -> None:
     if len(ends) > 1:
         end, other = sorted(ends, key=lambda end: ends[end])[:2]
         raise CorpusError(
-            f"{file}, line {ends[other]}: rows before this one end in {end!r} and this one in {other!r}, so a '\\r' at the end of "
-            "a text could not be told from a line end; save the file with one kind of line end"
+            f"{file}, line {ends[other]}: rows before this one end in {end!r} and this one in {other!r}, so a '\\r' at the end "
+            "of a text could not be told from a line end; save the file with one kind of line end"
         )
 
 

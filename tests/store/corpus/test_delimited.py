@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,13 @@ def test_tsv_that_is_quoted_here_and_not_there_must_be_told() -> None:
     assert texts(content, quoting="none") == ['"e ""f"""', '"Go home']
     with pytest.raises(CorpusError, match="quoting 'maybe' is not known"):
         texts(content, quoting="maybe")
+
+
+@pytest.mark.parametrize("cell", ['"' + '""' * 100_000, '"' + '""' * 100_000 + '"', '"' * 100_001 + "a"])
+def test_many_marks_take_no_time(cell: str) -> None:
+    start = time.monotonic()
+    attempt(f"text\tlanguage\n{cell}\ten\n", "\t", "auto")
+    assert time.monotonic() - start < 5
 
 
 def test_long_cells_are_read_and_the_limit_of_others_stays() -> None:
