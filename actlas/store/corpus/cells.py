@@ -163,8 +163,18 @@ def shown(cell: object) -> str:
     return short.repr(cell)
 
 
+def printable(name: str) -> str:
+    r"""A name for a message: as it is, or escaped where a terminal would obey it or show nothing.
+
+    Example:
+        >>> printable("zh-CN"), printable("en\x1b[2J")
+        ('zh-CN', 'en\\x1b[2J')
+    """
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
 def listed(names: Iterable[str]) -> str:
     """Some names, and how many more there are."""
-    names = list(names)
+    names = [printable(name) for name in names]
     first = ", ".join(names[:_SHOWN])
     return first if len(names) <= _SHOWN else f"{first} and {len(names) - _SHOWN:,} more"

@@ -26,6 +26,8 @@ def checked_texts(texts: pl.DataFrame) -> pl.DataFrame:
     """
     if "text_id" in texts.columns and "source_id" in texts.columns:
         raise CorpusError("text_id and source_id are both columns of the texts; text_ids are kept as source_id: drop one of them")
+    if strange := [name for name, dtype in texts.schema.items() if dtype == pl.Object]:
+        raise CorpusError(f"column {listed(map(repr, strange))} holds Python objects, which are not kept")
     columns: list[pl.Expr | pl.Series] = []
     for name in TEXT_SCHEMA:
         if name == "text_id":

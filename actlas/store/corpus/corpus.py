@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import CorpusError, DamagedStore, FormatTooNew
-from actlas.store.corpus.cells import listed
+from actlas.store.corpus.cells import listed, printable
 from actlas.store.corpus.checks import TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
 from actlas.store.corpus.findings import content_warnings, contradictory, n_unlabelled, repeated
 from actlas.store.corpus.stored import frame_of, publish, read_published
@@ -193,7 +193,7 @@ class Corpus:
             for what, lacks in (("positive", positives == 0), ("negative", positives == members)):
                 names = [concept for concept, is_lacking in zip(self.concepts, lacks, strict=True) if is_lacking]
                 if names:
-                    lines.append(f"{language}: no {what} text for {listed(names)}; scores there will be null")
+                    lines.append(f"{printable(language)}: no {what} text for {listed(names)}; scores there will be null")
         return tuple(lines)
 
     @cached_property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from actlas.store.corpus.cells import listed, shown
+from actlas.store.corpus.cells import listed, printable, shown
 
 #: Characters that say that a file went wrong before it came here -> what they mean.
 _SUSPECT = {
@@ -60,14 +60,14 @@ def content_warnings(texts: pl.DataFrame, labels: pl.DataFrame) -> list[str]:
             few = listed(f"{shown(text)} {times:,} times" for text, times in own.select("text", "times").iter_rows())
             n_more = int(own["times"].sum()) - own.height
             lines.append(
-                f"{language}: {n_more:,} of {n_texts:,} texts repeat another one ({few}); they may stand on both sides of a split"
+                f"{printable(language)}: {n_more:,} of {n_texts:,} texts repeat another one ({few}); they may stand on both sides of a split"
             )
         own = both.filter(pl.col("language") == language)
         if own.height:
-            few = listed(f"{shown(text)} for {concept}" for text, concept in own.select("text", "concept").iter_rows())
+            few = listed(f"{shown(text)} for {printable(concept)}" for text, concept in own.select("text", "concept").iter_rows())
             n_both = own["text"].n_unique()
             lines.append(
-                f"{language}: {n_both:,} texts are labelled both true and false for a concept ({few}); both labels count"
+                f"{printable(language)}: {n_both:,} texts are labelled both true and false for a concept ({few}); both labels count"
             )
     for what, names in (("languages", texts["language"]), ("concepts", labels["concept"])):
         lines += [

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actlas.errors import CorpusError
-from actlas.store.corpus.cells import KNOWN, Table, ids_of, labels_of, listed, name_of, shown, string_of, strings
+from actlas.store.corpus.cells import KNOWN, Table, ids_of, labels_of, listed, name_of, printable, shown, string_of, strings
 from actlas.store.corpus.corpus import Corpus, Imported, corpus_from_frames
 from actlas.store.corpus.delimited import check_names, read_delimited
 from actlas.store.corpus.json_rows import parse, read_json_array, read_json_lines
@@ -58,9 +58,9 @@ def import_table(path: Path | str, *, extra_columns: Sequence[str] = (), quoting
     names = list(table.columns)
     for needed in ("text", "language"):
         if needed not in names:
-            raise CorpusError(f"{file}: no column {needed!r}; there are {', '.join(names) or 'none'}")
+            raise CorpusError(f"{file}: no column {needed!r}; there are {', '.join(map(printable, names)) or 'none'}")
     if missing := [name for name in extra_columns if name not in names]:
-        raise CorpusError(f"{file}: no column {', '.join(missing)} to keep; there are {', '.join(names)}")
+        raise CorpusError(f"{file}: no column {', '.join(missing)} to keep; there are {', '.join(map(printable, names))}")
     if taken := [name for name in extra_columns if name in _WRITTEN]:
         raise CorpusError(f"{file}: column {listed(taken)} cannot be kept: actlas writes one of that name. Give it another one")
     texts: dict[str, pl.Series] = {}
@@ -182,7 +182,7 @@ def import_parallel(files: Mapping[str, Path | str], concepts: Mapping[str, str]
     if len(set(counts.values())) > 1:
         sizes = ", ".join(f"{Path(files[language]).name} {count:,}" for language, count in counts.items())
         raise CorpusError(f"the files are not aligned line by line; they have these numbers of lines: {sizes}")
-    if concepts and concept_language not in lines:
+    if (concepts or concept_language is not None) and concept_language not in lines:
         raise CorpusError(f"concepts are searched in language {concept_language!r}, which is not among {', '.join(lines)}")
     for language, rows in lines.items():
         empty = [str(n) for n, row in enumerate(rows, start=1) if not row.strip()]

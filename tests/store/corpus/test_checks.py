@@ -45,6 +45,7 @@ def test_other_labels_are_refused_with_examples(cells: list[object], message: st
         ({"parallel_id": [0.5, 1.0]}, "column 'parallel_id': 0.5 is neither"),
         ({"text_id": [0.0, 1.0]}, "text_id is 0.0; text ids are all strings or all whole numbers"),
         ({"text_id": [[0], [1]]}, "all strings or all whole numbers"),
+        ({"further": pl.Series([object(), None])}, "column 'further' holds Python objects"),
         ({"text_id": [1, 2], "source_id": [1, 2]}, "text_id and source_id are both columns"),
     ],
 )

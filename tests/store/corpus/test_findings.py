@@ -57,6 +57,12 @@ def test_concepts_whose_names_are_the_same_in_another_form_are_warned_of() -> No
     assert line == "concepts 'cafe\u0301', 'café' differ in case, blanks or accents' form alone"
 
 
+def test_names_in_warnings_say_nothing_to_a_terminal() -> None:
+    found = corpus(("a", "e\x1b]0;t\x07", True), ("a", "e\x1b]0;t\x07", False), concept="c\u202e\r")
+    assert len(found.warnings) == 2
+    assert all(line.isprintable() for line in found.warnings)
+
+
 def test_traces_of_damage_in_texts_are_warned_of() -> None:
     first, second = corpus(("caf\ufffd", "en", True), ("\ufeffsea", "en", False)).warnings
     assert "1 texts hold U+FFFD" in first

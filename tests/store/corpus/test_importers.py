@@ -255,6 +255,8 @@ def test_parallel_files_that_can_not_be_used(tmp_path: Path) -> None:
         parallel(tmp_path, eng="a\nb\n", spa="a\n \n")
     with pytest.raises(CorpusError, match="'eng', which is not among spa"):
         parallel(tmp_path, spa="a\n")
+    with pytest.raises(CorpusError, match="'deu', which is not among eng"):
+        import_parallel({"eng": tmp_path / "eng.txt"}, {}, "deu")
     with pytest.raises(CorpusError, match="is not a regular expression"):
         import_parallel({"eng": tmp_path / "eng.txt"}, {"c": "("}, "eng")
 
