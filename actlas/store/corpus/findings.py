@@ -55,20 +55,18 @@ def content_warnings(texts: pl.DataFrame, labels: pl.DataFrame) -> list[str]:
     lines = []
     again, both = repeated(texts), contradictory(texts, labels)
     for language, n_texts in texts.group_by("language", maintain_order=True).len().iter_rows():
-        own = again.filter(pl.col("language") == language)
+        own, name = again.filter(pl.col("language") == language), printable(language)
         if own.height:
             few = listed(f"{shown(text)} {times:,} times" for text, times in own.select("text", "times").iter_rows())
             n_more = int(own["times"].sum()) - own.height
             lines.append(
-                f"{printable(language)}: {n_more:,} of {n_texts:,} texts repeat another one ({few}); they may stand on both sides of a split"
+                f"{name}: {n_more:,} of {n_texts:,} texts repeat another one ({few}); they may stand on both sides of a split"
             )
         own = both.filter(pl.col("language") == language)
         if own.height:
-            few = listed(f"{shown(text)} for {printable(concept)}" for text, concept in own.select("text", "concept").iter_rows())
+            few = listed(f"{shown(text)} for {concept}" for text, concept in own.select("text", "concept").iter_rows())
             n_both = own["text"].n_unique()
-            lines.append(
-                f"{printable(language)}: {n_both:,} texts are labelled both true and false for a concept ({few}); both labels count"
-            )
+            lines.append(f"{name}: {n_both:,} texts are labelled both true and false for a concept ({few}); both labels count")
     for what, names in (("languages", texts["language"]), ("concepts", labels["concept"])):
         lines += [
             f"{what} {listed(map(repr, alike))} differ in case, blanks or accents' form alone"
