@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from actlas.errors import CorpusError
+from actlas.store.corpus.cells import printable
 
 #: Scripts that set no blanks between words: a word boundary is found there only where the script begins or ends.
 _UNSPACED = {
@@ -67,13 +68,13 @@ def _search(lines: pl.Series, pattern: str) -> pl.Series:
 def _refusal(concept: str, expression: str, reason: str) -> str:
     if "look-around" in reason or "backreference" in reason:
         return (
-            f"concept {concept!r}: {expression!r} has lookaround or a backreference; the engine here, whose searches always end, "
+            f"concept {concept!r}: '{printable(expression)}' has lookaround or a backreference; the engine here, whose searches always end, "
             "knows neither: write the words out, or label the lines in a table"
         )
     if "size limit" in reason:
-        return f"concept {concept!r}: {expression!r} is too large an expression; repeat fewer times"
+        return f"concept {concept!r}: '{printable(expression)}' is too large an expression; repeat fewer times"
     why = next((line.removeprefix("error: ") for line in reason.splitlines() if line.startswith("error: ")), reason.strip())
-    return f"concept {concept!r}: {expression!r} is not a regular expression: {why}"
+    return f"concept {concept!r}: '{printable(expression)}' is not a regular expression: {why}"
 
 
 def _boundary_warnings(concept: str, expression: str, pattern: str, lines: pl.Series, found: pl.Series) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ def _boundary_warnings(concept: str, expression: str, pattern: str, lines: pl.Se
     scripts = [name for name, characters in _UNSPACED.items() if missed.str.contains(f"[{characters}]").any()]
     n_found = int(found.sum())
     return (
-        f"concept {concept}: {expression!r} is found in {n_found:,} lines, and {where} in {n_found + len(missed):,}, such as "
+        f"concept {concept}: '{printable(expression)}' is found in {n_found:,} lines, and {where} in {n_found + len(missed):,}, such as "
         f"{missed[0][:40]!r}; {' and '.join(scripts)} text has no blanks between words, so a word boundary is rarely where a "
         "word ends: leave it out there",
     )

@@ -52,7 +52,7 @@ def test_word_boundaries_in_scripts_without_blanks_are_warned_of() -> None:
     lines = ["中国", "在中国的人", "他说中国话", "nothing here"]
     assert found(r"\b中国\b", *lines) == [True, False, False, False]
     line = warned(r"\b中国\b", *lines)
-    assert "is found in 1 lines, and without its word boundaries in 3, such as '在中国的人'" in line
+    assert r"concept c: '\b中国\b' is found in 1 lines, and without its word boundaries in 3, such as '在中国的人'" in line
     assert "Han text has no blanks" in line
     assert "with blanks beside that script in 1" in warned(r"\bdog\b", "一只dog在", "hotdog")
     for text, script in (("ผมดื่มน้ำทุกวัน", "Thai"), ("ຂ້ອຍດື່ມນ້ຳ", "Lao"), ("水をのむ", "kana")):
