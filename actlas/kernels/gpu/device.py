@@ -135,7 +135,10 @@ def refuse_not_finite(values: torch.Tensor, first: int) -> None:
     Raises:
         KernelInputError: If there is one.
     """
-    is_finite = values.isfinite()
-    if not bool(is_finite.all()):
-        neuron, text = (int(i) for i in (~is_finite).nonzero()[0])
+    import torch
+
+    # the least and the largest of a neuron, in one pass: to ask every value moves eight times as many bytes
+    ends = torch.stack(torch.aminmax(values, dim=1))
+    if not bool(ends.isfinite().all()):
+        neuron, text = (int(i) for i in (~values.isfinite()).nonzero()[0])
         inputs.refuse_not_finite(first + neuron, text, values[neuron].float().cpu().numpy())

@@ -28,10 +28,14 @@ def test_chunks_keep_bits_and_need_no_copy_where_they_are():
     assert chunk(read_only, 0, 2, HOST).tolist() == [[0, 1], [2, 3]]
 
 
-def test_the_first_value_that_is_not_finite_is_named():
-    values = torch.zeros(3, 4)
-    values[1, 2] = torch.inf
-    with pytest.raises(KernelInputError, match="inf at neuron 11, text 2"):
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_first_value_that_is_not_finite_is_named(dtype, value):
+    values = torch.zeros(4, 3, dtype=dtype).t()
+    refuse_not_finite(values, 0)
+    values[1, 2] = value
+    values[2, 0] = torch.nan
+    with pytest.raises(KernelInputError, match=f"{value} at neuron 11, text 2"):
         refuse_not_finite(values, 10)
 
 
