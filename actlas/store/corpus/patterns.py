@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from actlas.errors import CorpusError
-from actlas.store.corpus.cells import printable
+from actlas.store.corpus.cells import printable, shown
 
 #: Scripts that set no blanks between words: a word boundary is found there only where the script begins or ends.
 _UNSPACED = {
@@ -22,7 +22,9 @@ _UNSPACED = {
     "Tibetan": "\u0f00-\u0fff",
 }
 _CHARACTER = f"[{''.join(_UNSPACED.values())}]"
+#: A word boundary; and what is written in its place: anything but a letter, or a blank.
 _BOUNDARY = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:b\{[a-z-]+\}|[bB<>])")
+_OTHER_CLASS = re.compile(r"(?<![\\\[])((?:\\\\)*)(\\[Ws])")
 
 
 def matches(concept: str, expression: str, lines: Sequence[str]) -> tuple[list[bool], tuple[str, ...]]:
@@ -66,36 +68,35 @@ def _search(lines: pl.Series, pattern: str) -> pl.Series:
 
 
 def _refusal(concept: str, expression: str, reason: str) -> str:
+    name = f"concept {concept!r}: '{printable(expression)}'"
     if "look-around" in reason or "backreference" in reason:
         return (
-            f"concept {concept!r}: '{printable(expression)}' has lookaround or a backreference; the engine here, whose searches always end, "
-            "knows neither: write the words out, or label the lines in a table"
+            f"{name} has lookaround or a backreference; the engine here, whose searches always end, knows neither: write the "
+            "words out, or label the lines in a table"
         )
     if "size limit" in reason:
-        return f"concept {concept!r}: '{printable(expression)}' is too large an expression; repeat fewer times"
+        return f"{name} is too large an expression; repeat fewer times"
     why = next((line.removeprefix("error: ") for line in reason.splitlines() if line.startswith("error: ")), reason.strip())
-    return f"concept {concept!r}: '{printable(expression)}' is not a regular expression: {why}"
+    return f"{name} is not a regular expression: {why}"
 
 
 def _boundary_warnings(concept: str, expression: str, pattern: str, lines: pl.Series, found: pl.Series) -> tuple[str, ...]:
     r"""A warning where \b keeps an expression from being found in or beside a script without blanks between words."""
     unspaced = lines.str.contains(_CHARACTER)
-    if not _BOUNDARY.search(pattern) or not unspaced.any():
+    if not (_BOUNDARY.search(pattern) or _OTHER_CLASS.search(pattern)) or not unspaced.any():
         return ()
     if re.search(_CHARACTER, pattern):
-        free, where = (
-            lines.str.contains(f"(?i){_BOUNDARY.sub(chr(92) + '1', pattern)}", strict=False),
-            "without its word boundaries",
-        )
+        without = _OTHER_CLASS.sub(r"\1(?:\2|)", _BOUNDARY.sub(r"\1", pattern))
+        free, where = lines.str.contains(f"(?i){without}", strict=False), "without its word boundaries"
     else:
         free, where = _search(lines.str.replace_all(f"({_CHARACTER})", " $1 "), pattern), "with blanks beside that script"
     missed = lines.filter(unspaced & free.fill_null(False) & ~found)
     if missed.is_empty():
         return ()
     scripts = [name for name, characters in _UNSPACED.items() if missed.str.contains(f"[{characters}]").any()]
-    n_found = int(found.sum())
+    name, n_found = f"concept {printable(concept)}: '{printable(expression)}'", int(found.sum())
     return (
-        f"concept {concept}: '{printable(expression)}' is found in {n_found:,} lines, and {where} in {n_found + len(missed):,}, such as "
-        f"{missed[0][:40]!r}; {' and '.join(scripts)} text has no blanks between words, so a word boundary is rarely where a "
-        "word ends: leave it out there",
+        f"{name} is found in {n_found:,} lines, and {where} in {n_found + len(missed):,}, such as {shown(missed[0][:40])}; "
+        f"{' and '.join(scripts)} text has no blanks between words, so a word boundary is rarely where a word ends: leave it out "
+        "there",
     )

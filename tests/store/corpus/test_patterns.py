@@ -59,6 +59,12 @@ def test_word_boundaries_in_scripts_without_blanks_are_warned_of() -> None:
         assert script in warned(rf"\b{text[3:5] if script != 'kana' else 'のむ'[:1]}\b", text)
 
 
+@pytest.mark.parametrize("expression", [r"(^|\W)中国(\W|$)", r"\s中国\s", r"(?:^|\W+)中国\b"])
+def test_boundaries_written_out_are_boundaries(expression: str) -> None:
+    assert "without its word boundaries in 2" in warned(expression, "在中国的人", "他说中国话", "没有")
+    assert "with blanks beside that script in 1" in warned(expression.replace("中国", "dog"), "一只dog在", "hotdog")
+
+
 def test_no_warning_where_boundaries_do_no_harm() -> None:
     for expression, lines in (
         ("中国", ["在中国的人"]),
