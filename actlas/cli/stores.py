@@ -286,5 +286,7 @@ def _report(options: argparse.Namespace) -> None:
     stores = {}
     for argument in options.stores:
         label, equals, path = argument.partition("=")
-        stores[label if equals else Path(argument).stem] = Path(path if equals else argument)
+        # a folder may have an equals sign in its own name
+        is_path = not equals or Path(argument).exists()
+        stores[Path(argument).stem if is_path else label] = Path(argument if is_path else path)
     print(write_report(stores, options.out, title=options.title))

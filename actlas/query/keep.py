@@ -23,6 +23,7 @@ import polars as pl
 from actlas.errors import QueryError, ReadOnlyStore
 from actlas.names import VERSION
 from actlas.query.schema import TABLES, Basis
+from actlas.store.files.parquet import scan_parquet
 from actlas.store.layout import manifest_path, table_path
 from actlas.store.records import score_manifest
 from actlas.store.store import Store
@@ -94,8 +95,8 @@ class KeptPart:
 
     def scan(self) -> pl.LazyFrame:
         """Its rows, lazily, with the columns of the table."""
-        rows = pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
-        return rows.with_columns(pl.lit(self.checkpoint).alias("checkpoint")).select(list(TABLES[self.name].columns))
+        rows = scan_parquet(self.path).with_columns(pl.lit(self.checkpoint).alias("checkpoint"))
+        return rows.select(list(TABLES[self.name].columns))
 
 
 def kept_parts(store: Store, name: str) -> Iterator[KeptPart]:

@@ -16,6 +16,7 @@ import zarr
 from actlas.errors import (
     CheckpointNotFound,
     CubeNotFound,
+    DamagedStore,
     IncompleteCube,
     ReadOnlyStore,
     ScoresNotFound,
@@ -29,6 +30,7 @@ from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.cube import Cube, ScoreCube, StateArrays, TokenCounts, TokenCube
 from actlas.store.files.atomic import clear_temporaries, write_atomically
 from actlas.store.files.codecs import CODECS, Codec
+from actlas.store.files.parquet import parquet_metadata, read_parquet
 from actlas.store.records import (
     CheckpointRecord,
     Records,
@@ -94,8 +96,7 @@ class Store:
     @cached_property
     def corpus(self) -> Corpus:
         """Texts and labels; texts carry n_tokens."""
-        texts = pl.read_parquet(self.path / layout.TEXTS)
-        labels = pl.read_parquet(self.path / layout.LABELS)
+        texts, labels = read_parquet(self.path / layout.TEXTS), read_parquet(self.path / layout.LABELS)
         return Corpus(texts, labels, self.about["corpus_fingerprint"])
 
     @property
@@ -308,7 +309,7 @@ class Store:
         """The tokens whose vectors are kept: row, text_id, position, token_id, language, split."""
         path = self.path / layout.SAMPLED_TOKENS
         schema = {"row": pl.Int64, "text_id": pl.Int64, "position": pl.Int32, "token_id": pl.Int32}
-        table = pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=schema)
+        table = read_parquet(path) if path.is_file() else pl.DataFrame(schema=schema)
         texts = self.corpus.texts.select("text_id", "language", "split", "parallel_id")
         return table.join(texts, on="text_id", how="left", maintain_order="left")
 
@@ -622,8 +623,15 @@ class Store:
             raise TableNotFound(
                 f"table {name} was not computed for {checkpoint}; there are {', '.join(self.table_names()) or 'none'}"
             )
-        settings: dict[str, Any] = json.loads(pl.read_parquet_metadata(path)["actlas_settings"])
-        return settings
+        return _table_settings(path)
+
+
+def _table_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads(parquet_metadata(path)["actlas_settings"])
+    except (KeyError, ValueError) as error:
+        raise DamagedStore(f"{path} does not say what it was made with ({error})") from error
+    return settings
 
 
 def _texts_of_unfinished(folder: Path) -> int | None:

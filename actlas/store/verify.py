@@ -64,7 +64,7 @@ def verify(store: Store | Path | str, progress: Callable[[int, int], None] | Non
     n_bytes = 0
     metadata = _KnownMetadata(store.path)
     for done, shard in enumerate(shards, start=1):
-        path = shard.path.partition("/c/")[0]
+        path = shard.path.rpartition("/c/")[0]
         plan = metadata.plan(path)
         if plan is None:
             damage.append(f"{path}: no readable zarr.json")

@@ -24,7 +24,7 @@ import polars as pl
 from actlas.errors import ActlasError, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.sql.guard import ReadOnlyQuery, read_only
-from actlas.query.sql.sources import TableSources
+from actlas.query.sql.sources import TableSources, partition_of
 
 _HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
 
@@ -94,7 +94,8 @@ class Session:
 
     def _lock_down(self, threads: int, memory_limit: str | None) -> None:
         """The order matters: allowed paths and temp_directory cannot be changed once external access is off."""
-        files = [_quoted(str(path.resolve())) for path in self.sources.paths]
+        # DuckDB asks for both: what it is told to read, and what it then finds
+        files = sorted({one for path in self.sources.paths for one in (_quoted(str(path.resolve())), _literal(path))})
         steps = [
             f"SET threads = {threads}",
             "SET temp_directory = ''",
@@ -186,8 +187,8 @@ class Session:
 
     def _read_table(self, name: str) -> str:
         paths = self.sources.files[name]
-        if not paths[0].parent.name.startswith("checkpoint="):
-            return f"SELECT * FROM read_parquet([{_files(paths)}])"
+        if partition_of(paths[0]) is None:
+            return f"SELECT * FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
         columns = TABLES[name].columns if name in TABLES else {}
         return _read_parts(paths, columns)
 
@@ -230,13 +231,22 @@ def _frame(relation: Any) -> pl.DataFrame:
 
 
 def _files(paths: Sequence[Path]) -> str:
-    return ", ".join(_quoted(str(path.resolve())) for path in paths)
+    return ", ".join(map(_literal, paths))
+
+
+def _literal(path: Path) -> str:
+    """A path for read_parquet, in which ``[``, ``*`` and ``?`` stand for themselves."""
+    return _quoted(re.sub(r"([\[*?])", r"[\1]", str(path.resolve())))
 
 
 def _read_parts(paths: Sequence[Path], columns: Collection[str]) -> str:
-    """SELECT of a table in ``checkpoint=<id>`` folders. The folder's column comes last: it is put where the table says."""
-    order = ", ".join(_identifier(column) for column in columns) or "*"
-    return f"SELECT {order} FROM read_parquet([{_files(paths)}], hive_partitioning = true, hive_types_autocast = false)"
+    """SELECT of a table in ``checkpoint=<id>`` folders. DuckDB's own partitioning would make columns of the folders above too."""
+    checkpoints = ", ".join(_quoted(str(partition_of(path))) for path in paths)
+    source = (
+        f"SELECT *, ([{checkpoints}])[file_index::BIGINT + 1] AS checkpoint "
+        f"FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
+    )
+    return f"SELECT {', '.join(map(_identifier, columns)) or '*'} FROM ({source})"
 
 
 def _quoted(text: str) -> str:

@@ -16,6 +16,7 @@ from actlas.names import Recipe
 from actlas.query.keep import KeptPart, kept_parts
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
+from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS
 from actlas.store.records import Snapshot
 from actlas.store.store import Store
@@ -84,11 +85,26 @@ class TableSources:
             return pl.concat(part.scan().with_columns(pl.lit(part.id).alias("settings")) for part in parts)
         if name not in self.files:
             raise self.missing(name)
-        files = list(self.files[name])
-        if not files[0].parent.name.startswith("checkpoint="):
-            return pl.scan_parquet(files)
-        frame = pl.scan_parquet(files, hive_partitioning=True, hive_schema={"checkpoint": pl.String}, try_parse_hive_dates=False)
+        files = self.files[name]
+        checkpoints = [partition_of(file) for file in files]
+        if None in checkpoints:
+            return pl.concat(map(scan_parquet, files))
+        parts = zip(map(scan_parquet, files), checkpoints, strict=True)
+        frame = pl.concat(part.with_columns(pl.lit(checkpoint).alias("checkpoint")) for part, checkpoint in parts)
         return frame.select(list(TABLES[name].columns)) if name in TABLES else frame
+
+
+def partition_of(file: Path) -> str | None:
+    """The checkpoint that a file is a part for, by the folder of the store it lies in; None for files that are whole tables.
+
+    Example:
+        >>> partition_of(Path("k=9/run.actlas/tables/experts/checkpoint=m-step1/part.parquet"))
+        'm-step1'
+        >>> partition_of(Path("k=9/run.actlas/corpus/texts.parquet")) is None
+        True
+    """
+    folder = file.parent.name
+    return folder.removeprefix("checkpoint=") if folder.startswith("checkpoint=") else None
 
 
 def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[ActlasError] | None = None) -> TableSources:
@@ -141,7 +157,7 @@ _LATER_TOKEN_COLUMNS = {
 
 def _token_select(path: Path) -> str:
     """SELECT that makes table `tokens`; what an older store did not keep is null."""
-    existing = pl.read_parquet_schema(path)
+    existing = parquet_columns(path)
     columns = {name: f"s.{name}" for name in ("text_id", "position", "token_id")}
     for name, (stored_as, sql_type) in _LATER_TOKEN_COLUMNS.items():
         columns[name] = f"s.{stored_as}" if stored_as in existing else f"CAST(NULL AS {sql_type})"

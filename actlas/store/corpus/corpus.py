@@ -18,8 +18,9 @@ from actlas.errors import CorpusError, DamagedStore, FormatTooNew
 from actlas.store.corpus.cells import listed, printable
 from actlas.store.corpus.checks import TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
 from actlas.store.corpus.findings import content_warnings, contradictory, n_unlabelled, repeated
-from actlas.store.corpus.stored import frame_of, publish, read_published
+from actlas.store.corpus.stored import publish, read_published
 from actlas.store.corpus.text_sets import LanguageSets, language_sets
+from actlas.store.files.parquet import frame_of
 
 _RECORD, _VERSION = "corpus.json", 1
 _FILES = ("texts.parquet", "labels.parquet")

@@ -8,7 +8,6 @@ writer, a reader finds the files that the record names, all of them old or all o
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import xxhash
 
 from actlas.errors import DamagedStore
@@ -52,19 +50,6 @@ def checked_bytes(path: Path, entry: Mapping[str, Any]) -> bytes:
     if file_entry(data) != entry:
         raise DamagedStore(f"{path} does not hold what was written: its digest is another one than its record says")
     return data
-
-
-def frame_of(data: bytes, path: Path) -> pl.DataFrame:
-    """The bytes of a Parquet file as a frame.
-
-    Raises:
-        DamagedStore: If they are none.
-    """
-    try:
-        return pl.read_parquet(io.BytesIO(data))
-    except (Exception, pl.exceptions.PanicException) as error:
-        # whatever the reader stumbles over, the file is not one that was written here
-        raise DamagedStore(f"{path} is not readable as Parquet: {_first_line(error)}") from error
 
 
 def publish(folder: Path, record: str, about: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
@@ -164,11 +149,6 @@ def _clear_waiting(folder: Path) -> None:
 
 def _waiting(folder: Path, name: str, entry: Mapping[str, Any]) -> Path:
     return folder / f"{name}.{entry['xxh3_128']}{_WAITING}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from actlas.names import Recipe
 from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.files.codecs import Codec
+from actlas.store.files.parquet import read_parquet
 from actlas.store.files.shard_writer import ShardThreads
 from actlas.store.layout import TextBlock
 from actlas.timing import StageTimes
@@ -49,7 +49,7 @@ class WriteContext:
     @cached_property
     def token_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of a token array that sampled tokens own, and the text_id of each."""
-        sample = pl.read_parquet(self.path / layout.SAMPLED_TOKENS, columns=["row", "text_id"])
+        sample = read_parquet(self.path / layout.SAMPLED_TOKENS)
         return sample["row"].to_numpy(), sample["text_id"].to_numpy()
 
     @property

@@ -7,13 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from actlas.errors import DamagedStore
 from actlas.store.corpus import stored
-from actlas.store.corpus.corpus import parquet_bytes
-from actlas.store.corpus.stored import checked_bytes, file_entry, frame_of, publish, read_published
+from actlas.store.corpus.stored import publish, read_published
 
 FILES = ("a.bin", "b.bin")
 OLD, NEW = ({name: f"{age} {name}".encode() * 50 for name in FILES} for age in ("old", "new"))
@@ -138,12 +136,3 @@ def test_a_reader_looks_again_while_a_writer_replaces(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert read(tmp_path) == ("new", NEW)
-
-
-def test_parquet_bytes_become_a_frame_or_an_error_with_the_file(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"a": [1, 2]})
-    data = parquet_bytes(frame)
-    (tmp_path / "x[1].parquet").write_bytes(data)
-    assert frame_of(checked_bytes(tmp_path / "x[1].parquet", file_entry(data)), tmp_path).equals(frame)
-    with pytest.raises(DamagedStore, match="x.parquet is not readable as Parquet"):
-        frame_of(b"nothing", Path("x.parquet"))
