@@ -89,8 +89,8 @@ class TableSources:
         checkpoints = [partition_of(file) for file in files]
         if None in checkpoints:
             return pl.concat(map(scan_parquet, files))
-        parts = zip(map(scan_parquet, files), checkpoints, strict=True)
-        frame = pl.concat(part.with_columns(pl.lit(checkpoint).alias("checkpoint")) for part, checkpoint in parts)
+        labels = [pl.lit(checkpoint).alias("checkpoint") for checkpoint in checkpoints]
+        frame = pl.concat(scan_parquet(file).with_columns(label) for file, label in zip(files, labels, strict=True))
         return frame.select(list(TABLES[name].columns)) if name in TABLES else frame
 
 
