@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -131,7 +131,8 @@ def tokenise(corpus: Corpus, tokenizer: TextTokenizer, rules: TokenRules) -> Tok
         else:
             is_cut = np.zeros(int((~is_over).sum()), dtype=bool)
             warnings += left_out(corpus, ~is_over, rules.max_tokens, drops_languages=rules.drops_languages)
-            corpus = corpus.keep(~is_over)
+            # what is dropped follows from the recipe, which has the fingerprint of the corpus as imported
+            corpus = replace(corpus.keep(~is_over), fingerprint=corpus.fingerprint)
             encoded = encoded.keep(np.flatnonzero(~is_over))
     counts = np.array([len(tokens) for tokens in encoded.token_ids])
     is_special = np.concatenate(encoded.is_special)

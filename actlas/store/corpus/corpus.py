@@ -228,7 +228,7 @@ class Corpus:
         return {"read": read, **found, "dropped": read - self.imported.n_merged - self.n_texts}
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Corpus:
-        """The corpus without some texts; text_ids and the fingerprint of what was imported stay.
+        """The corpus without some texts, whose text_ids stay. It is another corpus, with a fingerprint of its own.
 
         Args:
             is_kept: bool ``"texts"``, in the order of the text axis.
@@ -242,7 +242,7 @@ class Corpus:
         """
         texts = self.texts.filter(pl.Series(is_kept))
         labels = self.labels.join(texts.select("text_id"), on="text_id", how="semi", maintain_order="left")
-        return replace(self, texts=texts, labels=labels)
+        return replace(self, texts=texts, labels=labels, fingerprint=_fingerprint(texts, labels))
 
     def write(self, folder: Path) -> None:
         """Write texts.parquet, labels.parquet and corpus.json in one step: a reader finds all of them, or what was there before.

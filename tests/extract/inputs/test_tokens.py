@@ -61,6 +61,7 @@ def test_long_texts_are_dropped_with_their_labels_and_ids_stay():
     assert found.corpus.texts["text_id"].to_list() == [0, 2]
     assert found.over_long.tolist() == [1]
     assert found.tokens.lengths.tolist() == [4, 4]
+    assert found.corpus.fingerprint == corpus_of(["ab", "abcdefghij", "cd"]).fingerprint
     with pytest.raises(CorpusError, match="every text has more than 2 tokens"):
         run(["ab", "cd"], max_tokens=2, over_long="drop")
 

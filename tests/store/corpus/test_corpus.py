@@ -142,6 +142,11 @@ def test_keeping_some_texts_keeps_their_ids() -> None:
     assert corpus.texts["text_id"].to_list() == [0, 2, 3]
     assert corpus.language_slice("en") == slice(1, 3)
     assert corpus.concept_matrix("en", ["one"])[0].ravel().tolist() == [True, False]
+    # what was extracted from it does not belong with what was extracted from all texts, or from others
+    masks = ([True, False, True, True], [True, True, True, False], [True] * 4)
+    fingerprints = {corpus_from_frames(*frames()).keep(np.array(mask)).fingerprint for mask in masks}
+    assert len(fingerprints) == 3
+    assert corpus_from_frames(*frames()).fingerprint in fingerprints
 
 
 @pytest.mark.parametrize(
