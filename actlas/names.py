@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -41,6 +41,9 @@ QUOTINGS: tuple[str, ...] = get_args(Quoting)
 #: What becomes of a checkpoint whose weights are there already under another step, or that does worse than guessing.
 Policy = Literal["flag", "skip", "refuse"]
 
+#: A span of a text is marked by two columns of its corpus, ``NAME_start`` and ``NAME_end``, in characters; the end is exclusive.
+SPAN_ENDS = ("_start", "_end")
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+@-]+")
 
 
@@ -52,6 +55,18 @@ def safe_id(name: str) -> str:
         'bigscience-bloom-560m-intermediate'
     """
     return _UNSAFE.sub("-", name).strip("-.") or "model"
+
+
+def span_names(columns: Sequence[str]) -> list[str]:
+    """Names of the spans that columns of a corpus mark, in their order.
+
+    Example:
+        >>> span_names(["text", "verb_start", "verb_end", "noun_start"])
+        ['verb']
+    """
+    first, last = SPAN_ENDS
+    starts = [name.removesuffix(first) for name in columns if name.endswith(first)]
+    return [name for name in starts if name + last in columns]
 
 
 @dataclass(frozen=True)

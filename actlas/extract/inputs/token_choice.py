@@ -9,12 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import CorpusError, ExtractionError
-from actlas.names import TokenSample
+from actlas.names import SPAN_ENDS, TokenSample, span_names
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.values import TokenIds
 
-#: A span of a text is marked by two columns of its corpus, ``NAME_start`` and ``NAME_end``, in characters; the end is exclusive.
-SPAN_ENDS = ("_start", "_end")
 _SCHEMA = {
     "text_id": pl.Int64,
     "position": pl.Int32,
@@ -90,14 +88,6 @@ def _drawn(
     return np.sort(order[rank < sample.per_text])
 
 
-def span_names(corpus: Corpus) -> list[str]:
-    """Names of the spans that a corpus marks, in the order of its columns."""
-    first, last = SPAN_ENDS
-    columns = corpus.texts.columns
-    starts = [name.removesuffix(first) for name in columns if name.endswith(first)]
-    return [name for name in starts if name + last in columns]
-
-
 def _span_ends(
     corpus: Corpus,
     is_special: NDArray[np.bool_],
@@ -106,7 +96,7 @@ def _span_ends(
     is_cut: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.int64], pl.Series]:
     """The last token that stands in each span of each text, with the span's name; a text may lack any of its spans."""
-    names = span_names(corpus)
+    names = span_names(corpus.texts.columns)
     if not names:
         raise CorpusError(
             "token choice 'span' needs columns NAME_start and NAME_end in the corpus, for instance span_start and span_end; "

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import CorpusError, DamagedStore, FormatTooNew
+from actlas.names import SPAN_ENDS, span_names
 from actlas.store.corpus.cells import listed, printable
 from actlas.store.corpus.checks import TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
 from actlas.store.corpus.findings import content_warnings, contradictory, n_unlabelled, repeated
@@ -52,7 +53,7 @@ class Corpus:
             columns (source_id, n_tokens, span columns) may follow.
         labels: text_id, concept, is_concept. A text without a row for a concept takes no part in it: neither positive nor
             negative.
-        fingerprint: Hash of both frames' content.
+        fingerprint: Hash of all that decides what is extracted: texts, languages, parallel_ids, splits, spans and labels.
         imported: What the import read; None for the corpus of a store, and for corpora of earlier versions.
     """
 
@@ -322,7 +323,7 @@ def _check_old(folder: Path, about: dict[str, Any], texts: pl.DataFrame, labels:
     is_whole = np.array_equal(text_ids, np.arange(texts.height))
     is_same = about.get("n_texts") == texts.height and set(about.get("concepts", ())) == set(labels["concept"])
     is_same = is_same and bool((np.diff(text_ids) > 0).all())
-    if not is_same or (is_whole and about.get("fingerprint") != _fingerprint(texts, labels)):
+    if not is_same or (is_whole and about.get("fingerprint") != _fingerprint(texts, labels, has_spans=False)):
         raise DamagedStore(
             f"the texts and labels in {folder} are not those that its {_RECORD} names: an import over it was interrupted, or a "
             "file was changed; make the corpus again"
@@ -368,7 +369,8 @@ def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
     return Corpus(texts, labels, _fingerprint(texts, labels), Imported(texts.height))
 
 
-def _fingerprint(texts: pl.DataFrame, labels: pl.DataFrame) -> str:
+def _fingerprint(texts: pl.DataFrame, labels: pl.DataFrame, *, has_spans: bool = True) -> str:
+    """Hash of all that decides what is extracted; earlier versions left the spans out."""
     digest = hashlib.sha256()
     for name in ("text", "language", "parallel_id", "split"):
         for value in texts[name]:
@@ -382,6 +384,12 @@ def _fingerprint(texts: pl.DataFrame, labels: pl.DataFrame) -> str:
     columns = labels["concept"].replace_strict(position, return_dtype=pl.Int64) if concepts else pl.Series([], dtype=pl.Int64)
     digest.update(columns.to_numpy().astype("<i8").tobytes())
     digest.update(labels["is_concept"].to_numpy().astype("u1").tobytes())
+    spans = span_names(texts.columns) if has_spans else []
+    for name in sorted(span + end for span in spans for end in SPAN_ENDS):
+        # pandas keeps whole numbers with gaps as 4.0 and NaN
+        places = [None if cell is None or cell != cell else cell for cell in texts[name].to_list()]
+        places = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in places]
+        digest.update(f"{name}{places}".encode())
     return digest.hexdigest()[:16]
 
 
