@@ -109,7 +109,7 @@ def name_of(cell: object) -> str | None:
     """
     if cell is None or isinstance(cell, str):
         return cell
-    if isinstance(cell, float) and not isinstance(cell, bool):
+    if isinstance(cell, float):
         if math.isnan(cell):
             return None
         if cell.is_integer():
@@ -146,11 +146,11 @@ def ids_of(table: Table, file: str) -> list[int] | list[str]:
         CorpusError: If a cell is anything else, or they differ in kind.
     """
     cells = table.columns["text_id"]
-    for kind in (str, int):
-        if all(type(cell) is kind for cell in cells):
-            return strings(table, "text_id", file, string_of) if kind is str else cells  # type: ignore[return-value]
-    kinds = (str, int) if isinstance(cells[0], str) else (int, str)
-    row = next(row for row, cell in enumerate(cells) if type(cell) is not kinds[0])
+    kind = str if cells and isinstance(cells[0], str) else int
+    row = next((row for row, cell in enumerate(cells) if type(cell) is not kind), None)
+    if row is None:
+        strings(table, "text_id", file, name_of)
+        return cells
     raise CorpusError(
         f"{file}, {table.unit} {table.places[row]}: text_id is {shown(cells[row])}; text ids are all strings or all whole numbers"
     )

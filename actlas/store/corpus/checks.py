@@ -99,8 +99,13 @@ def checked_labels(labels: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
         raise CorpusError("a concept has an empty name")
     if labels["concept"].str.contains("\0", literal=True).any():
         raise CorpusError("the name of a concept holds a NUL character")
-    joined = labels.with_columns(_as_ids(labels["text_id"], ids["text_id"].dtype)).join(ids, on="text_id", how="left")
-    unknown = joined.filter(pl.col("_id").is_null())["text_id"].unique(maintain_order=True).cast(pl.String).to_list()
+    given = _plain(labels["text_id"])
+    if not (given.dtype.is_integer() or given.dtype in (pl.String, pl.Null)):
+        raise CorpusError(f"the text_id of labels is {given.dtype}; text ids are strings or whole numbers")
+    joined = labels.with_columns(given.cast(ids["text_id"].dtype, strict=False)).join(
+        ids, on="text_id", how="left", maintain_order="left"
+    )
+    unknown = given.filter(joined["_id"].is_null()).unique(maintain_order=True).cast(pl.String).to_list()
     if unknown:
         raise CorpusError(f"labels name {len(unknown):,} texts that are not in the corpus: {listed(map(str, unknown))}")
     joined = joined.select(pl.col("_id").alias("text_id"), "concept", "is_concept").unique().sort("text_id", "concept")
@@ -109,16 +114,6 @@ def checked_labels(labels: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
         first = twice.row(0, named=True)
         raise CorpusError(f"text {first['text_id']} is labelled both true and false for concept {first['concept']!r}")
     return joined
-
-
-def _as_ids(text_ids: pl.Series, dtype: pl.DataType) -> pl.Series:
-    text_ids = _plain(text_ids)
-    try:
-        if text_ids.dtype.is_integer() or text_ids.dtype in (pl.String, pl.Null):
-            return text_ids.cast(dtype)
-    except pl.exceptions.PolarsError as error:
-        raise CorpusError(f"labels name texts that are not in the corpus: its text ids are {dtype}; {error}") from error
-    raise CorpusError(f"the text_id of labels is {text_ids.dtype}; text ids are strings or whole numbers")
 
 
 def check_columns(frame: pl.DataFrame, needed: Iterable[str]) -> None:

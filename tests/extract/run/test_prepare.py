@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 import transformers
 
@@ -14,8 +15,32 @@ from actlas.extract import extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
 from actlas.extract.options import ExtractOptions
 from actlas.extract.run.prepare import recipe_of
+from actlas.store.corpus.corpus import corpus_from_frames
 from actlas.store.store import Store
 from tests.extract.runs import extract
+
+
+def test_what_texts_hold_is_said_before_a_model_is_loaded(tiny_models, tmp_path):
+    texts = pl.DataFrame({"text": ["<s> kala mone", "kala mone", "kala mone", "kala " * 20], "language": "en"})
+    labels = pl.DataFrame({"text_id": [1, 2], "concept": "c", "is_concept": [True, False]})
+    reports = []
+    summary = extract(
+        tiny_models("llama"),
+        corpus_from_frames(texts, labels),
+        tmp_path / "s",
+        max_tokens=9,
+        over_long="drop",
+        progress=reports.append,
+    )
+    expected = [
+        "1 of 4 texts have more than 9 tokens",
+        "1 texts spell out special tokens",
+        "1 of 3 texts repeat",
+        "both true and false",
+    ]
+    assert [part in line for part, line in zip(expected, summary.warnings, strict=False)] == [True] * 4
+    before = [report.warning for report in reports if report.stage == "locate" and report.warning]
+    assert before == list(summary.warnings[:4])
 
 
 def test_texts_longer_than_allowed(tiny_models, small_corpus, tmp_path):

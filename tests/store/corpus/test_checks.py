@@ -76,7 +76,7 @@ def test_categories_are_strings() -> None:
     ("kinds", "message"),
     [
         ({"text_id": pl.Series([0.7, 1.2])}, "the text_id of labels is Float64"),
-        ({"text_id": pl.Series(["0", "x"])}, "labels name texts that are not in the corpus"),
+        ({"text_id": pl.Series(["0", "x"])}, "labels name 1 texts that are not in the corpus: x"),
         ({"concept": pl.Series([0.5, 0.5])}, "concepts are named by Float64"),
         ({"concept": pl.Series(["a\0b", "a"])}, "name of a concept holds a NUL"),
     ],
