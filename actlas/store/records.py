@@ -38,7 +38,7 @@ class BlockRecord(msgspec.Struct, frozen=True):
         start: Its first row on the text axis.
         stop: The row behind its last one.
         n_tokens: Tokens that took part in the counts, per language.
-        loss_sum: Sum of next-token losses in nats.
+        loss_sum: Sum of next-token losses in nats; None where it is NaN or infinite.
         loss_tokens: Tokens that this sum is over.
         shards: The files that hold its values.
     """
@@ -46,7 +46,7 @@ class BlockRecord(msgspec.Struct, frozen=True):
     start: int
     stop: int
     n_tokens: tuple[int, ...] = ()
-    loss_sum: float = 0.0
+    loss_sum: float | None = 0.0
     loss_tokens: int = 0
     shards: tuple[ShardRecord, ...] = ()
 

@@ -25,6 +25,7 @@ class BlockValues:
         n_tokens: int64 ``"languages"``: tokens that took part in the counts.
         loss_sum: Sum of next-token losses in nats.
         loss_tokens: Tokens that sum is over.
+        is_finite: Whether what the model gave behind its last layer was finite, where that was asked.
     """
 
     cubes: Mapping[str, NDArray[Any]]
@@ -33,6 +34,7 @@ class BlockValues:
     n_tokens: NDArray[np.int64] | None = None
     loss_sum: float = 0.0
     loss_tokens: int = 0
+    is_finite: bool = True
 
 
 @dataclass(frozen=True)

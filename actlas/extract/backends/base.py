@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.extract.checkpoints.weight_hash import weight_hash
+from actlas.extract.checkpoints.weight_hash import HashedWeights
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import Checkpoint
 from actlas.store.values import BlockValues
@@ -85,31 +85,45 @@ class LocatedCheckpoint:
     Attributes:
         checkpoint: Which one.
         folder: Where its files are.
-        tokenizer_hash: Hash of its tokenizer; None where it has none of its own.
+        tokenizer_hashes: What its tokenizer is known by, see `TextTokenizer`; empty where it has none of its own.
         architecture: Class name from its config.
         max_positions: Longest sequence it can read; None without a limit.
         compute_dtype: Dtype it will compute in.
         commit: Commit of a checkpoint from the hub; None for a local folder.
         is_download: Whether `locate` downloaded it, of which nothing was on this machine before.
+        vocabulary: Tokens that it has an embedding for; None where its configuration does not say.
     """
 
     checkpoint: Checkpoint
     folder: Path
-    tokenizer_hash: str | None
+    tokenizer_hashes: tuple[str, ...]
     architecture: str
     max_positions: int | None
     compute_dtype: str
     commit: str | None = None
     is_download: bool = False
+    vocabulary: int | None = None
 
     @cached_property
+    def _weights(self) -> HashedWeights:
+        return HashedWeights.of(self.folder)
+
+    @property
     def weight_hash(self) -> str:
         """Hash of its tensors, all of which are read when it is first asked for.
 
         Raises:
             ModelNotLoaded: If a file is damaged.
         """
-        return weight_hash(self.folder)
+        return self._weights.hash
+
+    def check_unchanged(self) -> None:
+        """Refuse files that changed after they were hashed.
+
+        Raises:
+            ModelNotLoaded: Naming them.
+        """
+        self._weights.check(self.folder)
 
 
 @dataclass(frozen=True)
@@ -133,13 +147,23 @@ class Encoded:
 
 
 class TextTokenizer(Protocol):
-    """Texts to token ids. One that has special tokens says so in `special_tokens`: id -> how it is written."""
+    """Texts to token ids.
+
+    Attributes:
+        hash: Of everything that decides its token ids.
+        hashes: What the tokenizer is known by: `hash`, then what earlier versions of actlas would have called it, under which a
+            store may know it.
+        pad_id: Fills a batch.
+
+    One that has special tokens says so in `special_tokens`: id -> how it is written.
+    """
 
     hash: str
+    hashes: tuple[str, ...]
     pad_id: int
 
     def encode(self, texts: Sequence[str], *, add_special: bool, max_tokens: int | None = None) -> Encoded:
-        """Token ids of `texts`; with `max_tokens`, cut as the tokenizer cuts (its closing tokens stay)."""
+        """Token ids of `texts`; with `max_tokens`, the end is cut (closing tokens stay)."""
         ...
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import NotFiniteValues
 from actlas.extract.inputs.batches import BlockTexts
-from actlas.extract.pooling.transfer import copy_stream, finish_copies, start_copy, to_numpy
+from actlas.extract.pooling.transfer import copy_stream, finish_copies, start_copy, to_device, to_numpy
 from actlas.store.values import BlockValues
 
 #: Token positions whose logits are held at once for the sanity loss: a vocabulary of 250,000 is 1 MB per position.
@@ -43,7 +43,8 @@ class Check:
 class BlockStage:
     """Values of one block while its batches run, text-major as they come.
 
-    `neurons` numbers the neurons of a site where the stage holds only some of them.
+    `neurons` numbers the neurons of a site where the stage holds only some of them. With `is_check`, `ends` say whether the model's
+    last hidden states are finite.
     """
 
     block: BlockTexts
@@ -56,6 +57,14 @@ class BlockStage:
     checks: list[Check] = field(default_factory=list)
     neurons: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     ready: torch.cuda.Event | None = None
+    is_check: bool = False
+    ends: list[torch.Tensor] = field(default_factory=list)
+
+    def add_end(self, last: torch.Tensor, lengths: NDArray[np.int64]) -> None:
+        """Note whether what a model gives behind its last layer, ``"texts tokens channels"``, is finite wherever a token stands."""
+        positions = torch.arange(last.shape[1], device=last.device)
+        is_token = positions < to_device(lengths, last.device)[:, None]
+        self.ends.append((torch.isfinite(last).all(dim=2) | ~is_token).all())
 
     def add_loss(self, logits_at: Callable[[slice], torch.Tensor | None], targets: torch.Tensor) -> None:
         """Add next-token losses; logits exist for a few hundred positions at a time.
@@ -111,6 +120,7 @@ class BlockStage:
             n_tokens=self.n_tokens,
             loss_sum=float(loss_sum),
             loss_tokens=self.loss_tokens,
+            is_finite=all(bool(end) for end in self.ends),
         )
 
     def _values(self, check: Check) -> torch.Tensor:
@@ -129,6 +139,6 @@ class BlockStage:
             limit = torch.finfo(layer.dtype).max
             raise NotFiniteValues(
                 f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {where}; "
-                "store another dtype, float32 or bfloat16"
+                "store another dtype, float32 or bfloat16 (in a new store where this one holds committed blocks)"
             )
         raise NotFiniteValues(f"the model gave NaN or infinity: {where}; the checkpoint may be broken")

@@ -28,7 +28,7 @@ from actlas.names import Recipe
 from actlas.store import layout
 from actlas.store.states import StatePlan
 from actlas.store.store import Store
-from actlas.store.values import Shapes
+from actlas.store.values import BlockValues, Shapes
 from actlas.store.write.block_claims import BlockClaims
 from actlas.store.write.writer import StoreWriter
 from actlas.timing import StageTimes
@@ -220,6 +220,7 @@ class CheckpointRun:
         """
         run, progress = self.run, self.progress
         progress.report("check")
+        self._tell_what_was_loaded()
         with self.profile.busy.during("check"):
             fidelity = self.check()
             calibration = self._calibration()
@@ -238,6 +239,16 @@ class CheckpointRun:
             waits_by_stage=self.profile.waits.rounded(),
         )
 
+    def _tell_what_was_loaded(self) -> None:
+        """Say what the checkpoint has too much or too little, which a run goes on with."""
+        name, about = self.source.checkpoint.id, self.session.about
+        if unused := about.get("unused_tensors"):
+            more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+            line = f"{name} holds tensors that {about['architecture']} does not use: {', '.join(unused[:3])}{more}"
+            self.run.warn(line, self.progress, "check")
+        if (reason := about.get("no_loss")) is not None and "without its head" in reason:
+            self.run.warn(f"{name} has no sanity loss: {reason}", self.progress, "check")
+
     def _write(
         self, writer: StoreWriter, plan: BlockPlan, provenance: Mapping[str, Any], claims: BlockClaims | None
     ) -> tuple[float | None, bool]:
@@ -251,7 +262,18 @@ class CheckpointRun:
         work = writer.checkpoint(name, provenance, plan.cubes, plan.token_cubes, plan.counts, states, claims)
         progress.begin(run.n_texts - sum(block.n_texts for block in work.pending), plan.text_bytes)
         most_blocks = plan.most_blocks(writer.blocks[0].n_texts)
-        run_blocks(work, self.session, run.texts, progress, self.profile, part=run.options.part, most_blocks=most_blocks)
+        run_blocks(
+            work,
+            self.session,
+            run.texts,
+            progress,
+            self.profile,
+            part=run.options.part,
+            most_blocks=most_blocks,
+            check=self._check_loss,
+        )
+        # memory may be that of the files
+        self.source.check_unchanged()
         if not work.finish({"profile": {"n_texts": progress.texts_read, **self.profile.to_json()}}):
             return None, False
         loss = Store(run.path).checkpoint(name.id).get("sanity_loss")
@@ -269,11 +291,8 @@ class CheckpointRun:
         """
         run, texts = self.run, self.run.texts
         n_compared = run.options.fidelity_texts if run.capture.sites else 0
-        n_tried = n_compared or (_TRIED_TEXTS if texts.has_loss.any() else 0)
-        if n_tried == 0:
-            return None
         order = np.argsort(texts.tokens.lengths, kind="stable")
-        n_tried = min(n_tried, len(order))
+        n_tried = min(n_compared or _TRIED_TEXTS, len(order))
         rows = np.sort(order[np.linspace(0, len(order) - 1, n_tried).astype(int)])
         block = replace(texts.block(rows, is_check=True), has_loss=np.ones(n_tried, dtype=bool))
         try:
@@ -283,10 +302,7 @@ class CheckpointRun:
                 raise
             run.warn(f"{self.source.checkpoint.id} is broken: {error}; it is left out", self.progress, "check")
             raise LeftOut from error
-        if together.loss_tokens:
-            broken = self._is_broken(together.loss_sum / together.loss_tokens)
-            if broken is not None:
-                run.apply_policy(broken, "broken", self.progress, "check")
+        self._judge(together)
         return self._fidelity(block, together.cubes) if n_compared else None
 
     def _fidelity(self, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> float:
@@ -310,8 +326,25 @@ class CheckpointRun:
         rows = np.arange(min(self.run.options.calibration_texts, self.run.n_texts))
         return self.session.calibrate(self.run.texts.block(rows, is_check=True)) if len(rows) else None
 
+    def _judge(self, values: BlockValues) -> None:
+        """Flag, leave out or refuse a checkpoint whose values on a few texts are those of a broken one."""
+        broken = self._is_broken(values.loss_sum / values.loss_tokens) if values.loss_tokens else None
+        if broken is None and not values.is_finite:
+            broken = f"{self.source.checkpoint.id} gives NaN or infinity behind its last layer; the checkpoint may be broken"
+        if broken is not None:
+            self.run.apply_policy(broken, "broken", self.progress, "check")
+
+    def _check_loss(self, values: BlockValues) -> None:
+        """The same for a block whose loss is no number, which says more than a bad one: before the block is written."""
+        if not math.isfinite(values.loss_sum):
+            broken = self._is_broken(values.loss_sum)
+            assert broken is not None, "a loss that is no number is broken"
+            self.run.apply_policy(broken, "broken", self.progress, "extract")
+
     def _is_broken(self, loss: float) -> str | None:
         """What to say of a checkpoint that does worse than a uniform guess; None of any other."""
+        if not math.isfinite(loss):
+            return f"{self.source.checkpoint.id} has a loss of {loss} nats per token; the checkpoint may be broken"
         guessing = math.log(self.session.about["vocabulary"])
         if loss <= guessing + _WORSE_THAN_GUESSING:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -66,6 +67,7 @@ def run_blocks(
     *,
     part: tuple[int, int] | None = None,
     most_blocks: int = 2,
+    check: Callable[[BlockValues], None] | None = None,
 ) -> None:
     """Compute and write every block that no other process has.
 
@@ -82,6 +84,7 @@ def run_blocks(
         profile: Where times are added up.
         part: (i, n): only blocks of the i-th of n parts, counted from 1.
         most_blocks: Blocks in memory, the one that is computed included; two at least.
+        check: Raises for values that must not be written.
 
     Raises:
         Exception: Whatever stopped a stage.
@@ -89,7 +92,10 @@ def run_blocks(
 
     def collect(run: BlockRun) -> BlockValues:
         with profile.busy.during("collect"):
-            return run.collect()
+            values = run.collect()
+        if check is not None:
+            check(values)
+        return values
 
     began = time.perf_counter()
     on_the_way: deque[Future[None]] = deque()

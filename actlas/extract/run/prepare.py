@@ -21,6 +21,7 @@ from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.corpus.findings import content_warnings
+from actlas.store.write.joining import known_tokenizer
 
 #: Longest token sequence where none is asked for.
 _MAX_TOKENS = 128
@@ -91,7 +92,7 @@ def prepare(
     # what "auto" means is decided once: one store holds one recipe
     backend = get_backend(options.backend, replace(engine_settings(options), compute_dtype=first.compute_dtype))
     tokenizer = backend.tokenizer(first)
-    recipe = recipe_of(options, backend, first, tokenizer.hash)
+    recipe = recipe_of(options, backend, first, known_tokenizer(request.store, tokenizer.hashes))
     imported = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
     recipe = replace(recipe, corpus=imported.fingerprint)
     check_length(first, recipe)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actlas.errors import ExtractionError, RecipeMismatch
+from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
 from actlas.extract.backends.base import LocatedCheckpoint
 from actlas.extract.checkpoints.prefetch import Prefetch
 from actlas.extract.results import CheckpointProgress, CheckpointResult
@@ -18,6 +18,7 @@ from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.store import Store
 from actlas.store.write.block_claims import BlockClaims
+from actlas.store.write.joining import begin_anew, check_tokens
 from actlas.store.write.state_writer import remove_parts
 from actlas.store.write.writer import existing_store, same_weights
 
@@ -35,6 +36,19 @@ def check_length(source: LocatedCheckpoint, recipe: Recipe) -> None:
         )
 
 
+def check_vocabulary(source: LocatedCheckpoint, largest: int) -> None:
+    """Refuse tokens that a model has no embedding for.
+
+    Raises:
+        ModelNotLoaded: If `largest`, the largest token id that occurs, is one.
+    """
+    if source.vocabulary is not None and largest >= source.vocabulary:
+        raise ModelNotLoaded(
+            f"the tokenizer gives token id {largest} and {source.checkpoint.id} has {source.vocabulary} embedding rows, for ids 0 to "
+            f"{source.vocabulary - 1}; name the tokenizer that the model was trained with"
+        )
+
+
 class Sweep:
     """The checkpoints of one call, in their order.
 
@@ -49,7 +63,12 @@ class Sweep:
     def __init__(self, run: Run, first: LocatedCheckpoint) -> None:
         self.run, self.first = run, first
         self._hashes: dict[str, str] = {}
+        if (differs := begin_anew(run.path, run.recipe)) is not None:
+            line = f"{run.path} held no committed block of a run with another recipe ({differs}); it is begun anew"
+            progress = CheckpointProgress(run.report, first.checkpoint, 1, run.n_checkpoints, run.n_texts)
+            run.warn(line, progress, "locate")
         existing_store(run.path, run.recipe)
+        check_tokens(run.path, run.texts.tokens)
 
     def extract(self, checkpoints: Sequence[Checkpoint]) -> list[CheckpointResult]:
         """Extract checkpoint after checkpoint, while the files of the next one arrive."""
@@ -143,6 +162,7 @@ class Sweep:
         with profile.busy.during("load"):
             session = self.run.backend.open(source, self.run.capture)
         try:
+            source.check_unchanged()
             return CheckpointRun(self.run, source, session, progress, profile).extract(twins, claims)
         finally:
             session.close()
@@ -151,15 +171,16 @@ class Sweep:
         """Refuse a checkpoint that the recipe of the first one does not fit."""
         recipe = self.run.recipe
         check_length(source, recipe)
+        check_vocabulary(source, int(self.run.texts.tokens.ids.max(initial=0)))
         if source.compute_dtype != recipe.compute_dtype:
             raise RecipeMismatch(
                 f"{source.checkpoint.id} would compute in {source.compute_dtype}, the others in {recipe.compute_dtype}; name one "
                 "for all with compute_dtype"
             )
-        own = source.tokenizer_hash
-        if own not in (None, recipe.tokenizer) and self.run.options.tokenizer is None:
+        own = source.tokenizer_hashes
+        if own and recipe.tokenizer not in own and self.run.options.tokenizer is None:
             raise RecipeMismatch(
-                f"{source.checkpoint.id} has another tokenizer ({own}) than the first checkpoint ({recipe.tokenizer}); extract "
+                f"{source.checkpoint.id} has another tokenizer ({own[0]}) than the first checkpoint ({recipe.tokenizer}); extract "
                 "it into a store of its own, or name one tokenizer for all"
             )
 

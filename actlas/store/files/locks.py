@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from actlas.errors import StoreError
 
@@ -25,19 +27,19 @@ class Claim:
         self._fd: int | None = fd
 
     @classmethod
-    def take(cls, path: Path) -> Claim | None:
+    def take(cls, path: Path) -> Self | None:
         """The claim, or None where another owner holds it."""
         return cls._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @classmethod
-    def hold(cls, path: Path) -> Claim:
+    def hold(cls, path: Path) -> Self:
         """The claim, after waiting for the owner that holds it."""
         claim = cls._lock(path, fcntl.LOCK_EX)
         assert claim is not None  # a blocking lock is granted or interrupted, never refused
         return claim
 
     @classmethod
-    def _lock(cls, path: Path, how: int) -> Claim | None:
+    def _lock(cls, path: Path, how: int) -> Self | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -66,8 +68,29 @@ class Claim:
             os.close(self._fd)
             self._fd = None
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+class SharedClaim(Claim):
+    """A claim that several owners hold at once; while one of them does, `Claim.take` of the same file gives None."""
+
+    @classmethod
+    def hold(cls, path: Path) -> Self:
+        """The claim, after waiting for an owner that wants it alone."""
+        claim = cls._lock(path, fcntl.LOCK_SH)
+        assert claim is not None  # a blocking lock is granted or interrupted, never refused
+        return claim
+
+    def release(self) -> None:
+        """Give the claim back; the last owner removes its file."""
+        if self._fd is not None:
+            with suppress(BlockingIOError):
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                super().release()
+                return
+            os.close(self._fd)
+            self._fd = None

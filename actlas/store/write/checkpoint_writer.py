@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -227,9 +227,8 @@ class CheckpointWriter:
         n_tokens = values.n_tokens if values.n_tokens is not None else np.zeros(len(self.context.corpus.languages), np.int64)
         shards, placements = self._start_shards(block, values)
         placements += self._start_counts(block, values.counts, n_tokens)
-        record = BlockRecord(
-            block.start, block.stop, tuple(n_tokens.tolist()), values.loss_sum, values.loss_tokens, tuple(shards)
-        )
+        loss = values.loss_sum if isfinite(values.loss_sum) else None
+        record = BlockRecord(block.start, block.stop, tuple(n_tokens.tolist()), loss, values.loss_tokens, tuple(shards))
         if self.states is None:
             return self.context.threads.finisher.submit(self._commit_placed, block.index, record, placements)
         _wait_for(placements)
@@ -370,13 +369,12 @@ class CheckpointWriter:
             shards += self._write(path, plan, total.reshape(plan.shape), start)
         if self.states is not None:
             shards += self.states.write_arrays()
-        loss_tokens = sum(record.loss_tokens for record in records)
         about = {
             **read_json(self._folder / "begun.json"),
             **extra,
+            **_sanity_loss(records),
             "n_texts": self.context.corpus.n_texts,
             "n_tokens": dict(zip(self.context.corpus.languages, n_tokens.sum(axis=0).tolist(), strict=True)),
-            "sanity_loss": sum(record.loss_sum for record in records) / loss_tokens if loss_tokens else None,
             "cubes": sorted(self.cubes),
             "token_cubes": sorted(self.token_cubes),
             "counts": sorted(self.counts),
@@ -412,6 +410,15 @@ class CheckpointWriter:
             clear_temporaries(folder, is_deep=False)
         for kind in kinds:
             clear_temporaries(kind / self.checkpoint.id)
+
+
+def _sanity_loss(records: Sequence[BlockRecord]) -> dict[str, Any]:
+    """Mean next-token loss of all blocks; null with the reason where one of them is no number."""
+    n_tokens = sum(record.loss_tokens for record in records)
+    sums = [record.loss_sum for record in records if record.loss_sum is not None]
+    if len(sums) < len(records):
+        return {"sanity_loss": None, "no_loss": "the loss is NaN or infinite"}
+    return {"sanity_loss": sum(sums) / n_tokens if n_tokens else None}
 
 
 def _wait_for(placements: Sequence[Future[None]]) -> None:

@@ -31,6 +31,7 @@ from actlas.store.values import Shapes, TokenIds
 from actlas.store.write.block_claims import BlockClaims
 from actlas.store.write.checkpoint_writer import CheckpointWriter
 from actlas.store.write.context import WriteContext
+from actlas.store.write.joining import differences, join
 from actlas.timing import StageTimes
 
 
@@ -78,6 +79,7 @@ class StoreWriter:
         with Claim.hold(self.path / "manifests" / "create.claim"):
             about = existing_store(self.path, recipe)
             about = about or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
+            self._joined = join(self.path)
             self._intention.unlink(missing_ok=True)
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         block_tokens = tuple(about["sampled_tokens_per_block"])
@@ -213,6 +215,7 @@ class StoreWriter:
         """
         self.context.pool.shutdown()
         self.context.threads.finisher.shutdown()
+        self._joined.release()
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -253,7 +256,5 @@ def check_recipe(existing: Recipe, asked: Recipe, path: Path) -> None:
     """
     if existing == asked:
         return
-    was, now = existing.to_json(), asked.to_json()
-    names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
-    differs = "; ".join(f"{name} {was.get(name)!r} there, {now.get(name)!r} asked" for name in names)
+    differs = differences(existing, asked)
     raise RecipeMismatch(f"one store holds one recipe, and {path} was made with another ({differs}). Extract into a new store")

@@ -1,9 +1,14 @@
 """Records that backends and the run hand to one another; the protocols themselves: `actlas.testing.contracts.BackendTests`."""
 
-import numpy as np
+import os
 
+import numpy as np
+import pytest
+
+from actlas.errors import ModelNotLoaded
 from actlas.extract.backends import base
 from actlas.extract.backends.base import Capture, Encoded, LocatedCheckpoint
+from actlas.extract.checkpoints.weight_hash import HashedWeights
 from actlas.names import Checkpoint
 
 
@@ -17,13 +22,20 @@ def test_counts_have_a_row_for_every_threshold_and_language():
     assert Capture(sites=(), count_thresholds=(0.0, 1.0), n_languages=3).n_count_rows == 6
 
 
-def test_weights_are_hashed_when_asked_for_and_once(monkeypatch, tmp_path):
+def test_weights_are_hashed_when_asked_for_and_once(monkeypatch, model_writer, tmp_path):
     calls = []
-    monkeypatch.setattr(base, "weight_hash", lambda folder: calls.append(folder) or "hash")
-    located = LocatedCheckpoint(Checkpoint("m", "m"), tmp_path, None, "LlamaForCausalLM", None, "float32")
+    hashed = HashedWeights.of
+    monkeypatch.setattr(base.HashedWeights, "of", lambda folder: calls.append(folder) or hashed(folder))
+    located = LocatedCheckpoint(
+        Checkpoint("m", "m"), model_writer(tmp_path / "m", "llama"), (), "LlamaForCausalLM", None, "float32"
+    )
     assert calls == []
-    assert [located.weight_hash, located.weight_hash] == ["hash", "hash"]
-    assert calls == [tmp_path]
+    assert located.weight_hash == located.weight_hash
+    located.check_unchanged()
+    assert calls == [tmp_path / "m"]
+    os.utime(tmp_path / "m" / "config.json", (1, 1))
+    with pytest.raises(ModelNotLoaded, match=r"config\.json in .* changed while the checkpoint was read"):
+        located.check_unchanged()
 
 
 def test_some_of_the_encoded_texts_keep_all_their_parts():

@@ -91,7 +91,7 @@ def test_several_checkpoints_and_a_second_call(model_writer, small_corpus, tmp_p
     extract(tmp_path / "run", small_corpus, tmp_path / "s", stats_only=("moments",))
     before = state_files(tmp_path / "s")
     (tmp_path / "s" / "manifests" / "run-step1" / "states" / "slot-0").mkdir(parents=True)
-    monkeypatch.setattr(backend_hf, "_load", lambda *_: pytest.fail("a complete checkpoint was loaded"))
+    monkeypatch.setattr(backend_hf, "load_weights", lambda *_: pytest.fail("a complete checkpoint was loaded"))
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "s", stats_only=("moments",))
     assert [result.status for result in summary.checkpoints] == ["there", "there"]
     assert state_files(tmp_path / "s") == before

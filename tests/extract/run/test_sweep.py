@@ -1,16 +1,20 @@
 """Checkpoint after checkpoint: their order, what is there already, duplicates, runs that were stopped."""
 
+import json
 import shutil
 
+import polars as pl
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actlas.errors import (
     ExtractionError,
+    ModelNotLoaded,
     RecipeMismatch,
 )
 from actlas.extract.backends.hf import backend as backend_hf
 from actlas.store.store import Store
-from tests.extract.runs import cube_files, extract
+from tests.extract.runs import cube_files, extract, scaled
 
 
 def test_several_checkpoints_in_order_of_step_and_again_loads_nothing(model_writer, small_corpus, tmp_path, monkeypatch):
@@ -24,7 +28,7 @@ def test_several_checkpoints_in_order_of_step_and_again_loads_nothing(model_writ
     assert [r.texts_done for r in seen if r.stage == "extract"][-1] == 44
     assert all(r.seconds_left is not None and r.bytes_per_s > 0 for r in seen if r.stage == "extract" and r.texts_done)
     before = cube_files(tmp_path / "s")
-    monkeypatch.setattr(backend_hf, "_load", lambda *_: pytest.fail("a complete checkpoint was loaded"))
+    monkeypatch.setattr(backend_hf, "load_weights", lambda *_: pytest.fail("a complete checkpoint was loaded"))
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "s")
     assert [result.status for result in summary.checkpoints] == ["there", "there"]
     assert cube_files(tmp_path / "s") == before
@@ -77,8 +81,8 @@ def test_duplicates_are_known_before_they_are_loaded(tiny_models, model_writer, 
         shutil.copytree(tiny_models("llama"), tmp_path / "run" / f"step{step}")
     model_writer(tmp_path / "run" / "step3", "llama", seed=3)
     seen, loaded = [], []
-    load = backend_hf._load
-    monkeypatch.setattr(backend_hf, "_load", lambda source, *rest: loaded.append(source.folder.name) or load(source, *rest))
+    load = backend_hf.load_weights
+    monkeypatch.setattr(backend_hf, "load_weights", lambda source, *rest: loaded.append(source.folder.name) or load(source, *rest))
     with pytest.raises(ExtractionError, match="run-step2 has the same weights as run-step1; duplicates = skip leaves it out"):
         extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="refuse")
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="skip", progress=seen.append)
@@ -110,8 +114,62 @@ def test_what_does_not_fit_the_store_is_refused_before_a_model_is_loaded(tiny_mo
     extract(tiny_models("llama"), small_corpus, tmp_path / "s")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
-    monkeypatch.setattr(backend_hf, "_load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(backend_hf, "load_weights", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(RecipeMismatch, match="pooling 'max' there, 'mean' asked"):
         extract(tiny_models("llama"), small_corpus, tmp_path / "s", pooling="mean")
     with pytest.raises(RecipeMismatch, match="a zarr hierarchy that actlas did not make"):
         extract(tiny_models("llama"), small_corpus, tmp_path / "other")
+
+
+def test_a_token_that_the_model_has_no_embedding_for_is_named(model_writer, small_corpus, tmp_path, monkeypatch):
+    folder = model_writer(tmp_path / "m", "llama")
+    largest = max(len(AutoTokenizer.from_pretrained(folder)) - 1, 0)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(largest)
+    model.save_pretrained(folder)
+    with pytest.raises(ModelNotLoaded, match=rf"gives token id \d+ and m has {largest} embedding rows"):
+        extract(folder, small_corpus, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    # what does not occur does no harm
+    model.resize_token_embeddings(96)
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["never"] + [f"never{i}" for i in range(90)])
+    tokenizer.save_pretrained(folder)
+    extract(folder, small_corpus, tmp_path / "s")
+
+
+def test_a_tokenizer_that_cuts_the_beginning_gives_the_same_store(tiny_models, small_corpus, tmp_path):
+    left = shutil.copytree(tiny_models("llama"), tmp_path / "llama")
+    settings = json.loads((left / "tokenizer_config.json").read_text())
+    (left / "tokenizer_config.json").write_text(json.dumps({**settings, "truncation_side": "left"}))
+    for folder, name in ((tiny_models("llama"), "right"), (left, "left")):
+        extract(folder, small_corpus, tmp_path / name, max_tokens=6)
+    assert cube_files(tmp_path / "left") == cube_files(tmp_path / "right")
+
+
+def test_a_store_of_the_first_versions_goes_on_with_its_own_hash_of_the_tokenizer(tiny_models, small_corpus, tmp_path):
+    from actlas.extract.backends.base import BackendSettings
+    from actlas.extract.backends.hf.tokenizer import HfTokenizer
+
+    folder = shutil.copytree(tiny_models("llama"), tmp_path / "run" / "step1")
+    extract(folder, small_corpus, tmp_path / "s")
+    newest, first = HfTokenizer.load(str(folder), BackendSettings()).hashes
+    root = tmp_path / "s" / "zarr.json"
+    assert newest in root.read_text()
+    root.write_text(root.read_text().replace(newest, first))
+    scaled(folder, tmp_path / "run" / "step2", "model.layers.1.mlp.gate_proj.weight", 1.5)
+    summary = extract(tmp_path / "run", small_corpus, tmp_path / "s")
+    assert [result.status for result in summary.checkpoints] == ["there", "extracted"]
+    assert Store(tmp_path / "s").recipe.tokenizer == first
+
+
+def test_a_store_of_other_tokens_is_refused(tiny_models, small_corpus, tmp_path):
+    extract(tiny_models("llama"), small_corpus, tmp_path / "s")
+    path = tmp_path / "s" / "corpus" / "tokens.parquet"
+    ids = pl.read_parquet(path).with_columns(
+        pl.when(pl.col("text_id") == 7).then(pl.col("token_ids").list.reverse()).otherwise(pl.col("token_ids"))
+    )
+    ids.write_parquet(path)
+    with pytest.raises(RecipeMismatch, match="are other tokens than this run gives, text 7 first"):
+        extract(tiny_models("llama"), small_corpus, tmp_path / "s")

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 import transformers
 
-from actlas.errors import BackendUnavailable, ModelNotLoaded, ModelNotSupported
+from actlas.errors import BackendUnavailable, ModelNotSupported
 from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.hooks import Hooks, describe_places
 from actlas.extract.backends.hf.identify import CheckpointFiles, load_config
+from actlas.extract.backends.hf.loading import LoadedModel, arithmetic, auto_class, load_weights, refuse_head_sites
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
-from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage
+from actlas.extract.pooling.stage import BlockStage
 from actlas.extract.pooling.transfer import to_device
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import linear_patterns, site_map
@@ -48,7 +49,7 @@ class HfBackend(CheckpointFiles):
         """See `base.Backend`."""
         config = load_config(located.folder, trust_remote_code=self.settings.trust_remote_code)
         with torch.device("meta"):
-            model = _auto_class(located.architecture).from_config(config, trust_remote_code=self.settings.trust_remote_code)
+            model = auto_class(located.architecture).from_config(config, trust_remote_code=self.settings.trust_remote_code)
         n_layers = int(config.get_text_config().num_hidden_layers)
         for path, blocks in model.named_modules():
             if isinstance(blocks, torch.nn.ModuleList) and len(blocks) == n_layers:
@@ -62,9 +63,10 @@ class HfBackend(CheckpointFiles):
         n_layers = int(config.get_text_config().num_hidden_layers)
         # an unknown family is refused before its weights are read
         site_map(located.architecture, n_layers, capture.all_sites, capture.site_modules)
-        model = _load(located, config, self.settings).to(self.device).eval()
-        tokens = self.settings.tokens_per_batch or _TOKENS_PER_BATCH.get(self.device.type, 2048)
-        return HfSession(model, capture, self.device, tokens, located)
+        loaded = load_weights(located, config, self.settings)
+        loaded.model.to(self.device).eval()
+        tokens = self.settings.tokens_per_batch or _TOKENS_PER_BATCH[self.device.type]
+        return HfSession(loaded, capture, self.device, tokens, located)
 
 
 class HfSession:
@@ -72,27 +74,31 @@ class HfSession:
 
     def __init__(
         self,
-        model: Any,
+        loaded: LoadedModel,
         capture: Capture,
         device: torch.device,
         tokens_per_batch: int,
         located: LocatedCheckpoint,
     ) -> None:
+        model = loaded.model
         architecture = type(model).__name__
         n_layers = int(model.config.get_text_config().num_hidden_layers)
         has_head = model.get_output_embeddings() is not None
         # a base model without its head has another class name than its checkpoint
         known = architecture if family_of(architecture) else located.architecture
         places = site_map(known, n_layers, capture.all_sites, capture.site_modules, has_head=has_head)
+        if loaded.missing_head:
+            refuse_head_sites(places, loaded.missing_head)
         self._model, self._base = model, model.base_model
         self._capture, self._device, self._tokens_per_batch = capture, device, tokens_per_batch
         self._hooks = Hooks(model, places, capture, device)
         self._pad_id = _pad_id(model)
         probe = torch.tensor([[self._pad_id] * 3] * 2, device=device)
-        self._cast = _arithmetic(located.compute_dtype)[1]
+        self._cast = arithmetic(located.compute_dtype)[1]
         with _inference(device, self._cast):
             self._hooks.measure(lambda: self._base(input_ids=probe, use_cache=False), (2, 3))
-            self._has_loss = has_head and self._head_is_plain(probe)
+            no_loss = loaded.why_no_loss(has_head=has_head) or self._unusual_head(probe)
+        self._has_loss = no_loss is None
         self.shapes: Mapping[str, tuple[int, int]] = dict(self._hooks.shapes)
         self.about: Mapping[str, Any] = {
             "architecture": architecture,
@@ -103,6 +109,8 @@ class HfSession:
             "attention": str(getattr(model.config, "_attn_implementation", "")),
             "device": _device_name(device),
             "tokens_per_batch": tokens_per_batch,
+            "no_loss": no_loss,
+            "unused_tensors": list(loaded.unused),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
 
@@ -116,6 +124,8 @@ class HfSession:
     ) -> BlockStage:
         """See `base.ModelSession`."""
         stage = self._hooks.begin_block(block, dtype or self._capture.dtype)
+        # what is kept has the capture's dtype, what is only looked at another one
+        stage.is_check = dtype is not None
         # a budget of one token leaves every text alone
         budget = 1 if is_alone else self._tokens_per_batch
         with _inference(self._device, self._cast):
@@ -141,6 +151,8 @@ class HfSession:
         if batch.is_padded:
             inputs["attention_mask"] = to_device(batch.attention_mask, self._device)
         last = self._hooks.run_batch(batch, stage, lambda: self._base(**inputs, use_cache=False).last_hidden_state)
+        if stage.is_check:
+            stage.add_end(last, batch.lengths)
         has_loss = stage.block.has_loss[batch.rows]
         if self._has_loss and has_loss.any():
             self._add_loss(batch, has_loss, inputs["input_ids"], last, stage)
@@ -160,37 +172,22 @@ class HfSession:
         cap = getattr(self._model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    def _head_is_plain(self, probe: torch.Tensor) -> bool:
-        """Whether `_logits` gives what the whole model gives; a model with an unusual head has no sanity loss."""
+    def _unusual_head(self, probe: torch.Tensor) -> str | None:
+        """Why a model has no sanity loss: its logits are not those that `_logits` gives. None where they are, or are no numbers."""
         whole = self._model(input_ids=probe, use_cache=False).logits
         ours = self._logits(self._base(input_ids=probe, use_cache=False).last_hidden_state)
-        scale = float(whole.abs().max())
-        return whole.shape == ours.shape and float((whole - ours).abs().max()) <= 1e-2 * max(scale, 1e-6)
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """A run reports through its progress callback; the library's own bars would garble a terminal."""
-    was_on = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            transformers.logging.enable_progress_bar()
+        if whole.shape == ours.shape:
+            if not bool(torch.isfinite(whole).all()):
+                return None  # the loss will say so
+            if float((whole - ours).abs().max()) <= 1e-2 * max(float(whole.abs().max()), 1e-6):
+                return None
+        return f"{type(self._model).__name__} does more to its logits than its head does"
 
 
 @contextmanager
 def _inference(device: torch.device, cast: torch.dtype | None) -> Iterator[None]:
     with torch.inference_mode(), torch.autocast(device.type, dtype=cast, enabled=cast is not None):
         yield
-
-
-def _arithmetic(compute_dtype: str) -> tuple[torch.dtype, torch.dtype | None]:
-    """Dtype of the weights, and the one that matrix products are taken in where that is another."""
-    is_cast = compute_dtype.startswith("autocast-")
-    dtype = TORCH_DTYPES[compute_dtype.removeprefix("autocast-")]
-    return (torch.float32, dtype) if is_cast else (dtype, None)
 
 
 def device_named(name: str) -> torch.device:
@@ -205,6 +202,8 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise BackendUnavailable(f"no device {name!r}; choose cpu, cuda, cuda:N or auto") from error
+    if device.type not in _TOKENS_PER_BATCH:
+        raise BackendUnavailable(f"no values can be read on device {name!r}; choose cpu, cuda, cuda:N or auto")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable(
             f"device {name!r} needs CUDA, and torch.cuda.is_available() is False on this machine; device cpu gives the same "
@@ -218,44 +217,6 @@ def device_named(name: str) -> torch.device:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
-
-
-def _auto_class(architecture: str) -> Any:
-    """Encoders are loaded without a head: nothing that is read depends on it."""
-    family = family_of(architecture)
-    is_encoder = family is not None and not family.is_causal
-    return transformers.AutoModel if is_encoder else transformers.AutoModelForCausalLM
-
-
-def _load(located: LocatedCheckpoint, config: Any, settings: BackendSettings) -> Any:
-    """The model with its weights, every one of them out of the checkpoint.
-
-    Raises:
-        ModelNotLoaded: If a weight is missing or does not fit; transformers alone would make one up.
-    """
-    auto = _auto_class(located.architecture)
-    extra: dict[str, Any] = {"add_pooling_layer": False} if auto is transformers.AutoModel else {}
-    try:
-        with _no_progress_bars():
-            model, info = auto.from_pretrained(
-                located.folder,
-                config=config,
-                dtype=_arithmetic(located.compute_dtype)[0],
-                use_safetensors=True,
-                trust_remote_code=settings.trust_remote_code,
-                local_files_only=True,
-                output_loading_info=True,
-                **extra,
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelNotLoaded(f"{located.folder} could not be loaded: {error}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelNotLoaded(
-            f"the weights in {located.folder} lack {len(missing)} tensors of {type(model).__name__}: "
-            f"{', '.join(missing[:3])}; they would have been random"
-        )
-    return model
 
 
 def _pad_id(model: Any) -> int:

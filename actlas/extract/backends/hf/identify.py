@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from actlas.extract.backends.hf.tokenizer import HfTokenizer
 from actlas.extract.checkpoints.weight_hash import weight_files
 from actlas.names import Checkpoint
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json", "vocab.txt"),
+    # a tokenizer of bytes or characters has no vocabulary, and this file alone
+    "tokenizer_config.json",
+)
+#: Files in which quantisations are described, beside config.json or in it.
+_QUANTISATION_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+_QUANTISATION_FIELDS = ("quantization_config", "compression_config")
 _EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
@@ -24,10 +32,65 @@ def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
     Raises:
         ModelNotLoaded: If there is none that this version of transformers knows.
     """
+    refuse_quantised(folder)
     try:
-        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelNotLoaded(f"no usable model configuration in {folder}: {error}") from error
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        n_layers = config.get_text_config().num_hidden_layers
+    # a value of the wrong kind can break anything in there
+    except Exception as error:
+        raise ModelNotLoaded(f"no usable model configuration in {folder}: {in_one_line(error)}") from error
+    if not isinstance(n_layers, int) or n_layers < 1:
+        raise ModelNotLoaded(f"no usable model configuration in {folder}: num_hidden_layers is {n_layers!r}, not a number of layers")
+    if getattr(config, "transformers_weights", None) is not None:
+        raise ModelNotLoaded(
+            f"the configuration in {folder} names its own weights ({config.transformers_weights}); give the file the name "
+            "model.safetensors and take transformers_weights out of config.json"
+        )
+    return config
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of another library says, as the end of a sentence."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, OSError | ValueError | RuntimeError) else f"{type(error).__name__}: {text}"
+
+
+def refuse_quantised(folder: Path) -> None:
+    """Refuse weights that were rounded to few bits, whatever packs them.
+
+    Raises:
+        ModelNotSupported: Naming the method.
+    """
+    files = [(name, folder / name) for name in _QUANTISATION_FILES]
+    found = next(((_method(_read(path)), name) for name, path in files if path.is_file()), None)
+    config = _read(folder / "config.json")
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    for name in _QUANTISATION_FIELDS:
+        if (part := next((part[name] for part in parts if part.get(name)), None)) is not None:
+            found = found or (_method(part), f"{name} in config.json")
+    if found is not None:
+        raise ModelNotSupported(
+            f"{folder} is quantised ({found[0]}, says {found[1]}); its values would be those of rounded weights. Extract the "
+            "checkpoint that it was made of"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file, empty where it is none: what is wrong with it is said by whoever needs it."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _method(part: Any) -> str:
+    """Name of a quantisation out of its settings."""
+    if not isinstance(part, dict):
+        return str(part)
+    bits = [f"{n} bit" for n in (8, 4) if part.get(f"load_in_{n}bit")] or [f"{n} bit" for n in (part.get("bits"),) if n]
+    named = next((part[name] for name in ("quant_method", "quant_algo", "format", "method") if part.get(name)), None)
+    return ", ".join([str(named or "unnamed method"), *bits])
 
 
 def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: str) -> LocatedCheckpoint:
@@ -46,17 +109,34 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
     weight_files(folder)  # raises where there are none
     if compute_dtype == "auto":
         compute_dtype = str(config.dtype or "float32").removeprefix("torch.")
-    own = next((name for name in _TOKENIZER_FILES if (folder / name).is_file()), None)
+    text = config.get_text_config()
     return LocatedCheckpoint(
         checkpoint=checkpoint,
         folder=folder,
-        tokenizer_hash=None if own is None else HfTokenizer.load(str(folder), settings).hash,
-        architecture=(config.architectures or [""])[0] or type(config).__name__,
+        tokenizer_hashes=HfTokenizer.load(str(folder), settings).hashes if has_tokenizer(folder) else (),
+        architecture=_architecture(config),
         max_positions=max_positions(config),
         compute_dtype=compute_dtype,
         commit=folder.name if is_snapshot else None,
         is_download=is_snapshot and folder not in before,
+        vocabulary=getattr(text, "vocab_size", None),
     )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a checkpoint brings a tokenizer along."""
+    if any((folder / name).is_file() for name in _TOKENIZER_FILES[:-1]):
+        return True
+    name = _read(folder / _TOKENIZER_FILES[-1]).get("tokenizer_class")
+    kind = getattr(transformers, name, None) if isinstance(name, str) else None
+    # with the class of any other one, transformers would make a tokenizer that knows no words
+    return kind is not None and not kind.vocab_files_names
+
+
+def _architecture(config: Any) -> str:
+    names = config.architectures or []
+    named = names if isinstance(names, str) else next((name for name in names if isinstance(name, str)), "")
+    return named or type(config).__name__
 
 
 class CheckpointFiles:
@@ -88,7 +168,7 @@ class CheckpointFiles:
         """See `base.Backend`."""
         if self.settings.tokenizer is not None:
             return HfTokenizer.load(self.settings.tokenizer, self.settings)
-        if located.tokenizer_hash is None:
+        if not located.tokenizer_hashes:
             raise ModelNotLoaded(f"{located.folder} has no tokenizer; name a folder or hub id as the tokenizer of the run")
         return HfTokenizer.load(str(located.folder), self.settings)
 
@@ -102,6 +182,7 @@ def refuse_experts(config: Any) -> None:
 
     Raises:
         ModelNotSupported: If the configuration names more than one expert.
+        ModelNotLoaded: If it says something else than a number.
     """
     text = config.get_text_config()
     if getattr(text, "is_moe", None) is False:
@@ -109,7 +190,10 @@ def refuse_experts(config: Any) -> None:
     # DBRX counts them in the configuration of its MLP
     parts = (text, getattr(text, "ffn_config", None))
     for name in _EXPERT_FIELDS:
-        n_experts = max(getattr(part, name, None) or 0 for part in parts)
+        counts = [getattr(part, name, None) or 0 for part in parts]
+        if not all(isinstance(count, int) for count in counts):
+            raise ModelNotLoaded(f"no usable model configuration: {name} is {max(counts, key=str)!r}, not a number")
+        n_experts = max(counts)
         if n_experts > 1:
             raise ModelNotSupported(
                 f"{(config.architectures or ['this model'])[0]} routes each token to some of {n_experts} experts; its MLP "

@@ -21,6 +21,8 @@ def test_a_device_is_named_or_found():
     assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(BackendUnavailable, match="no device 'warp'; choose cpu, cuda, cuda:N or auto"):
         device_named("warp")
+    with pytest.raises(BackendUnavailable, match="no values can be read on device 'meta'; choose cpu, cuda, cuda:N or auto"):
+        device_named("meta")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -1,10 +1,16 @@
 """What a configuration says of a model before its weights are read."""
 
+import json
+import re
+
 import pytest
 import transformers
 
-from actlas.errors import ModelNotSupported
-from actlas.extract.backends.hf.identify import refuse_experts
+from actlas.errors import ModelNotLoaded, ModelNotSupported
+from actlas.extract.backends.base import BackendSettings, Capture
+from actlas.extract.backends.hf.backend import HfBackend
+from actlas.extract.backends.hf.identify import load_config, refuse_experts
+from actlas.names import Checkpoint
 
 MIXTURES = (
     *("Mixtral", "Qwen2Moe", "Qwen3Moe", "Olmoe", "DeepseekV3", "GptOss", "GraniteMoe", "JetMoe", "Jamba"),
@@ -29,3 +35,82 @@ def test_a_mixture_of_experts_is_refused_whatever_its_configuration_calls_them(n
 @pytest.mark.parametrize("name", ["Llama", "Qwen3", "Gemma2", "Falcon", "Bloom", "GPT2", "Doge", "HunYuanMoEV1", "Dots1"])
 def test_dense_models_are_not_refused(name):
     refuse_experts(getattr(transformers, f"{name}Config")())
+
+
+@pytest.fixture
+def with_config(model_writer, tmp_path):
+    """A function: a checkpoint whose config.json says something else, too."""
+
+    def change(**changes):
+        folder = tmp_path / "m"
+        if not folder.exists():
+            model_writer(folder, "llama")
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        return folder
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"num_hidden_layers": "two"}, "num_hidden_layers"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, not a number of layers"),
+        ({"num_attention_heads": 0}, "ZeroDivisionError"),
+        ({"vocab_size": "x"}, "vocab_size"),
+        ({"dtype": "float99"}, "float99"),
+        ({"rope_scaling": 3}, "rope_parameters"),
+        ({"num_experts": "two"}, "num_experts is 'two', not a number"),
+        ({"transformers_weights": "other.safetensors"}, r"names its own weights \(other\.safetensors\)"),
+        ({"model_type": "none_such"}, "none_such"),
+        ({"hidden_act": "none_such"}, "could not be loaded: KeyError: 'none_such'"),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_one_error(with_config, changes, named):
+    backend = HfBackend(BackendSettings(device="cpu"))
+    with pytest.raises(ModelNotLoaded, match=named) as refused:
+        backend.open(backend.locate(Checkpoint("m", str(with_config(**changes)))), Capture(sites=("mlp_pre",)))
+    assert "\n" not in str(refused.value)
+
+
+QUANTISED = (
+    ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes, 8 bit"),
+    ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes, 4 bit"),
+    ({"load_in_4bit": True}, "unnamed method, 4 bit"),
+    ({"quant_method": "gptq", "bits": 4}, "gptq, 4 bit"),
+    ({"quant_method": "awq", "bits": 4}, "awq, 4 bit"),
+    ({"quant_method": "fp8"}, "fp8"),
+    ({"quant_method": "compressed-tensors", "format": "int-quantized"}, "compressed-tensors"),
+    ({"quant_method": "none_such"}, "none_such"),
+    ("none_such", "none_such"),
+)
+
+
+@pytest.mark.parametrize(("settings", "named"), QUANTISED)
+def test_a_quantised_checkpoint_is_refused_by_the_name_of_its_method(with_config, settings, named):
+    for place in ({"quantization_config": settings}, {"text_config": {"quantization_config": settings}}):
+        folder = with_config(**place)
+        with pytest.raises(ModelNotSupported, match=rf"is quantised \({re.escape(named)}, says quantization_config in config.json\)"):
+            load_config(folder, trust_remote_code=False)
+        (folder / "config.json").unlink()
+        folder.rename(folder.with_name(f"old{len(place)}{next(iter(place))}"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("quantize_config.json", {"bits": 4}, "unnamed method, 4 bit"),
+        ("quant_config.json", {"quant_method": "awq"}, "awq"),
+        ("hf_quant_config.json", {"quantization": {"quant_algo": "FP8"}}, "unnamed method"),
+    ],
+)
+def test_a_quantisation_that_is_described_beside_the_configuration_is_refused(with_config, file, content, named):
+    folder = with_config()
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(ModelNotSupported, match=rf"is quantised \({named}, says {file}\)"):
+        load_config(folder, trust_remote_code=False)
+
+
+def test_no_quantisation_is_none(with_config):
+    assert load_config(with_config(quantization_config=None), trust_remote_code=False).num_hidden_layers == 2

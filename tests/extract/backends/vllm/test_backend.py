@@ -98,7 +98,7 @@ def session(played_vllm):
         played_vllm(fault)
         settings = EngineSettings(Path("model"), "float32", "cpu", 8, 8, n_ranks)
         link = EngineLink(engine_arguments(settings))
-        located = LocatedCheckpoint(Checkpoint("m", "m"), Path("model"), None, "LlamaForCausalLM", 8, "float32")
+        located = LocatedCheckpoint(Checkpoint("m", "m"), Path("model"), (), "LlamaForCausalLM", 8, "float32")
         try:
             sessions.append(
                 VllmSession(link, settings, located, CAPTURE, reference=None, config=LlamaConfig(num_hidden_layers=2))

@@ -1,0 +1,81 @@
+"""What a run may do with a store that is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actlas.errors import DamagedStore, RecipeMismatch
+from actlas.store import layout
+from actlas.store.values import TokenIds
+from actlas.store.write.joining import begin_anew, check_tokens, holds_blocks, known_tokenizer
+from actlas.store.write.writer import existing_store
+from tests.store.conftest import Planted
+
+
+def begun(planted: Planted, path: Path, n_blocks: int) -> None:
+    """A store whose run stopped after some blocks."""
+    with planted.writer(path) as writer:
+        run = planted.begin(writer)
+        for _ in range(n_blocks):
+            block = run.claim_next()
+            assert block is not None
+            run.write_block(block, planted.block(block.start, block.stop))
+        run.release_claims()
+
+
+def test_a_store_without_a_block_may_be_begun_anew_by_another_recipe(planted: Planted, tmp_path: Path) -> None:
+    begun(planted, tmp_path / "s", 0)
+    (tmp_path / "s" / "notes.txt").write_text("mine")
+    other = dataclasses.replace(planted.recipe, dtype="float32")
+    assert begin_anew(tmp_path / "s", planted.recipe) is None
+    assert begin_anew(tmp_path / "s", other) == f"dtype {planted.recipe.dtype!r} there, 'float32' asked"
+    assert existing_store(tmp_path / "s", other) is None
+    assert sorted(os.listdir(tmp_path / "s")) == ["manifests", "notes.txt", "tables"]
+    assert begin_anew(tmp_path / "s", other) is None
+
+
+def test_a_store_with_a_block_stays(planted: Planted, tmp_path: Path) -> None:
+    begun(planted, tmp_path / "s", 1)
+    other = dataclasses.replace(planted.recipe, dtype="float32")
+    assert holds_blocks(tmp_path / "s")
+    assert begin_anew(tmp_path / "s", other) is None
+    with pytest.raises(RecipeMismatch, match="one store holds one recipe"):
+        existing_store(tmp_path / "s", other)
+
+
+def test_a_store_that_is_written_into_stays(planted: Planted, tmp_path: Path) -> None:
+    other = dataclasses.replace(planted.recipe, dtype="float32")
+    with planted.writer(tmp_path / "s"):
+        assert begin_anew(tmp_path / "s", other) is None
+        with planted.writer(tmp_path / "s"):
+            pass
+        assert begin_anew(tmp_path / "s", other) is None
+    assert not list((tmp_path / "s" / "manifests").glob("*.claim"))
+    assert begin_anew(tmp_path / "s", other) is not None
+
+
+def test_a_folder_without_a_store_is_left_alone(planted: Planted, tmp_path: Path) -> None:
+    assert begin_anew(tmp_path / "none", planted.recipe) is None
+    assert not (tmp_path / "none").exists()
+    check_tokens(tmp_path / "none", TokenIds(np.zeros(0, np.int32), np.zeros(1, np.int64)))
+
+
+def test_a_tokenizer_keeps_the_name_that_a_store_with_blocks_has_for_it(planted: Planted, tmp_path: Path) -> None:
+    name = planted.recipe.tokenizer
+    begun(planted, tmp_path / "s", 0)
+    assert known_tokenizer(tmp_path / "s", ("new", name)) == "new"
+    begun(planted, tmp_path / "s", 1)
+    assert known_tokenizer(tmp_path / "s", ("new", name)) == name
+    assert known_tokenizer(tmp_path / "s", ("new", "old")) == "new"
+
+
+def test_a_store_without_its_tokens_is_damaged(planted: Planted, tmp_path: Path) -> None:
+    begun(planted, tmp_path / "s", 1)
+    (tmp_path / "s" / layout.TOKEN_IDS).unlink()
+    with pytest.raises(DamagedStore, match="tokens.parquet is not there"):
+        check_tokens(tmp_path / "s", TokenIds(np.zeros(0, np.int32), np.zeros(1, np.int64)))
