@@ -28,16 +28,16 @@ def weight_files(folder: Path) -> list[Path]:
     """
     if (folder / "adapter_config.json").is_file():
         raise ModelNotLoaded(
-            f"{folder} holds an adapter (adapter_config.json), whose weights are added to those of another model; merge the two and "
-            "save the whole model, or take the file away if the weights beside it are whole"
+            f"{folder} holds an adapter (adapter_config.json), whose weights are added to those of another model; merge the two "
+            "and save the whole model, or take the file away if the weights beside it are whole"
         )
     single, index = folder / SINGLE_FILE, folder / INDEX_FILE
     if index.is_file():
         names = _indexed(index)
         if single.is_file() and names != [SINGLE_FILE]:
             raise ModelNotLoaded(
-                f"{folder} holds two sets of weights: {SINGLE_FILE}, and {', '.join(names[:3])} of {INDEX_FILE}; transformers loads "
-                "the first and other programs the second. Remove the one that is out of date, with its index"
+                f"{folder} holds two sets of weights: {SINGLE_FILE}, and {', '.join(names[:3])} of {INDEX_FILE}; transformers "
+                "loads the first and other programs the second. Remove the one that is out of date, with its index"
             )
         return [folder / name for name in names]
     if single.is_file():
@@ -58,7 +58,7 @@ def _indexed(index: Path) -> list[str]:
     if not names:
         raise ModelNotLoaded(f"{index} names no file")
     if outside:
-        raise ModelNotLoaded(f"{index} names {outside[0]}, which is outside of its folder; weights are read from the folder alone")
+        raise ModelNotLoaded(f"{index} names {outside[0]}, outside of its folder; weights are read from the folder alone")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ModelNotLoaded(f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing[:3])}")
@@ -79,7 +79,7 @@ def weight_hash(folder: Path) -> str:
         hashed = _hash_file(path)
         for name, _ in hashed:
             if (other := file_of.setdefault(name, path)) != path:
-                raise ModelNotLoaded(f"{folder} holds tensor {name} twice, in {other.name} and in {path.name}; one is out of date")
+                raise ModelNotLoaded(f"{folder} holds tensor {name} twice, in {other.name} and {path.name}; one is out of date")
         tensors.extend(hashed)
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors):
@@ -121,8 +121,8 @@ class HashedWeights:
         changed = sorted(path.name for path in {*now, *self.stamps} if now.get(path) != self.stamps.get(path))
         if changed:
             raise ModelNotLoaded(
-                f"{', '.join(changed[:3])} in {folder} changed while the checkpoint was read, so its values would not be those of "
-                "the weights that were hashed; run the same command again once nothing writes there"
+                f"{', '.join(changed[:3])} in {folder} changed while the checkpoint was read, so its values would not be those "
+                "of the weights that were hashed; run the same command again once nothing writes there"
             )
 
 
@@ -162,7 +162,9 @@ def _hash_file(path: Path) -> list[tuple[str, str]]:
 
 def _refuse_eight_bits(path: Path, entries: Mapping[str, Any]) -> None:
     """Floats of 8 bits and less mean nothing without the scales that a quantisation keeps elsewhere."""
-    found = next(((name, entry["dtype"]) for name, entry in entries.items() if entry["dtype"].startswith(("F8", "F6", "F4"))), None)
+    found = next(
+        ((name, entry["dtype"]) for name, entry in entries.items() if entry["dtype"].startswith(("F8", "F6", "F4"))), None
+    )
     if found is not None:
         raise ModelNotLoaded(f"{path} is quantised: tensor {found[0]} is {found[1]}; extract the checkpoint that it was made of")
 

@@ -43,8 +43,8 @@ class Check:
 class BlockStage:
     """Values of one block while its batches run, text-major as they come.
 
-    `neurons` numbers the neurons of a site where the stage holds only some of them. With `is_check`, `ends` say whether the model's
-    last hidden states are finite.
+    `neurons` numbers the neurons of a site where the stage holds only some of them. With `is_check`, `ends` say whether the
+    model's last hidden states are finite.
     """
 
     block: BlockTexts
@@ -61,7 +61,7 @@ class BlockStage:
     ends: list[torch.Tensor] = field(default_factory=list)
 
     def add_end(self, last: torch.Tensor, lengths: NDArray[np.int64]) -> None:
-        """Note whether what a model gives behind its last layer, ``"texts tokens channels"``, is finite wherever a token stands."""
+        """Note whether what a model gives behind its last layer, ``"texts tokens channels"``, is finite at every token."""
         positions = torch.arange(last.shape[1], device=last.device)
         is_token = positions < to_device(lengths, last.device)[:, None]
         self.ends.append((torch.isfinite(last).all(dim=2) | ~is_token).all())

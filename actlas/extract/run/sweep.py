@@ -18,7 +18,7 @@ from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.store import Store
 from actlas.store.write.block_claims import BlockClaims
-from actlas.store.write.joining import begin_anew, check_tokens
+from actlas.store.write.joining import check_tokens, start_over
 from actlas.store.write.state_writer import remove_parts
 from actlas.store.write.writer import existing_store, same_weights
 
@@ -44,8 +44,8 @@ def check_vocabulary(source: LocatedCheckpoint, largest: int) -> None:
     """
     if source.vocabulary is not None and largest >= source.vocabulary:
         raise ModelNotLoaded(
-            f"the tokenizer gives token id {largest} and {source.checkpoint.id} has {source.vocabulary} embedding rows, for ids 0 to "
-            f"{source.vocabulary - 1}; name the tokenizer that the model was trained with"
+            f"the tokenizer gives token id {largest} and {source.checkpoint.id} has {source.vocabulary} embedding rows, for "
+            f"ids 0 to {source.vocabulary - 1}; name the tokenizer that the model was trained with"
         )
 
 
@@ -63,8 +63,8 @@ class Sweep:
     def __init__(self, run: Run, first: LocatedCheckpoint) -> None:
         self.run, self.first = run, first
         self._hashes: dict[str, str] = {}
-        if (differs := begin_anew(run.path, run.recipe)) is not None:
-            line = f"{run.path} held no committed block of a run with another recipe ({differs}); it is begun anew"
+        if (differs := start_over(run.path, run.recipe)) is not None:
+            line = f"{run.path} held no committed block of a run with another recipe ({differs}); it is started over"
             progress = CheckpointProgress(run.report, first.checkpoint, 1, run.n_checkpoints, run.n_texts)
             run.warn(line, progress, "locate")
         existing_store(run.path, run.recipe)
@@ -180,8 +180,8 @@ class Sweep:
         own = source.tokenizer_hashes
         if own and recipe.tokenizer not in own and self.run.options.tokenizer is None:
             raise RecipeMismatch(
-                f"{source.checkpoint.id} has another tokenizer ({own[0]}) than the first checkpoint ({recipe.tokenizer}); extract "
-                "it into a store of its own, or name one tokenizer for all"
+                f"{source.checkpoint.id} has another tokenizer ({own[0]}) than the first checkpoint ({recipe.tokenizer}); "
+                "extract it into a store of its own, or name one tokenizer for all"
             )
 
     def _check_weights(self, source: LocatedCheckpoint, record: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Before a run goes on with a store that is there: is it the store of this run, and may one that holds nothing be begun anew?"""
+"""Before a run goes on with a store that is there: is it the store of this run, and may one that holds nothing be started over?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLDERS = ("cubes", "tokens", "counts", "states", "scores", "corpus")
 
 
 def writers_claim(path: Path) -> Path:
-    """What everyone who writes into a store shares, and whoever begins it anew has alone."""
+    """What everyone who writes into a store shares, and the one who starts it over has alone."""
     return path / "manifests" / "writers.claim"
 
 
@@ -44,8 +44,8 @@ def differences(existing: Recipe, asked: Recipe) -> str:
     return "; ".join(f"{name} {was.get(name)!r} there, {now.get(name)!r} asked" for name in names)
 
 
-def begin_anew(path: Path, recipe: Recipe) -> str | None:
-    """Remove the store at `path` if it has another recipe, holds no committed block, and nobody writes into it.
+def start_over(path: Path, recipe: Recipe) -> str | None:
+    """Remove the store at `path` if it has another recipe, holds no committed block, and nothing writes into it.
 
     A run that stopped before its first commit leaves such a store behind, and nothing in it is worth keeping.
 
@@ -71,7 +71,7 @@ def begin_anew(path: Path, recipe: Recipe) -> str | None:
 
 
 def join(path: Path) -> SharedClaim:
-    """Keep a store from being begun anew while it is written into."""
+    """Keep a store from being started over while it is written into."""
     return SharedClaim.hold(writers_claim(path))
 
 
@@ -87,8 +87,8 @@ def known_tokenizer(path: Path, hashes: Sequence[str]) -> str:
         '2-5f'
     """
     about = read_about(path)
-    known = None if about is None or not holds_blocks(path) else about["recipe"]["tokenizer"]
-    return known if known in hashes else hashes[0]
+    known = about["recipe"]["tokenizer"] if about is not None and holds_blocks(path) else hashes[0]
+    return str(known) if known in hashes else hashes[0]
 
 
 def check_tokens(path: Path, tokens: TokenIds) -> None:
@@ -115,6 +115,6 @@ def check_tokens(path: Path, tokens: TokenIds) -> None:
     first = next((row for row, part in enumerate(parts) if not np.array_equal(*part)), len(rows))
     text = stored["text_id"][first] if first < len(lengths) else "behind its last one"
     raise RecipeMismatch(
-        f"the texts of {path} are other tokens than this run gives, text {text} first: an earlier version cut long texts at their "
-        "beginning where the tokenizer said so, or the tokenizer's library has changed. Extract into a new store"
+        f"the texts of {path} are other tokens than this run gives, text {text} first: an earlier version cut long texts at "
+        "their beginning where the tokenizer said so, or the tokenizer's library has changed. Extract into a new store"
     )

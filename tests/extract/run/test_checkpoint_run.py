@@ -73,7 +73,7 @@ def test_values_beyond_the_stored_dtype_are_refused_by_name(tiny_models, small_c
         extract(folder, small_corpus, tmp_path / "s")
     assert Store(tmp_path / "s").checkpoints == []
     summary = extract(folder, small_corpus, tmp_path / "s", dtype="bfloat16")
-    assert "(dtype 'float16' there, 'bfloat16' asked); it is begun anew" in summary.warnings[0]
+    assert "(dtype 'float16' there, 'bfloat16' asked); it is started over" in summary.warnings[0]
     extract(folder, small_corpus, tmp_path / "wide", dtype="bfloat16")
     assert cube_files(tmp_path / "s") == cube_files(tmp_path / "wide")
     sample = TokenSample(sites=("resid",))
@@ -113,6 +113,7 @@ def test_what_is_no_number_behind_the_sites_is_broken(family, tensor, value, tin
 
 
 def test_a_loss_that_is_no_number_in_a_later_block_is_refused(tiny_models, small_corpus, tmp_path, monkeypatch):
+    folder = scaled(tiny_models("qwen2"), tmp_path / "m", "lm_head.weight", 0.01)
     collect = stage.BlockStage.collect
 
     def broken_later(self):
@@ -120,17 +121,19 @@ def test_a_loss_that_is_no_number_in_a_later_block_is_refused(tiny_models, small
         return values if self.is_check else replace(values, loss_sum=float("inf"))
 
     monkeypatch.setattr(stage.BlockStage, "collect", broken_later)
-    with pytest.raises(ExtractionError, match="qwen2 has a loss of inf nats per token"):
-        extract(tiny_models("qwen2"), small_corpus, tmp_path / "s", broken="refuse")
+    with pytest.raises(ExtractionError, match="m has a loss of inf nats per token"):
+        extract(folder, small_corpus, tmp_path / "s", broken="refuse")
     assert Store(tmp_path / "s").checkpoints == []
-    summary = extract(tiny_models("qwen2"), small_corpus, tmp_path / "s", broken="skip")
+    summary = extract(folder, small_corpus, tmp_path / "s", broken="skip")
     assert [result.status for result in summary.checkpoints] == ["skipped"]
 
 
 def test_a_base_model_has_no_loss_and_says_why(model_writer, small_corpus, tmp_path):
     folder = model_writer(tmp_path / "m", "qwen2")
     tensors = load_file(folder / "model.safetensors")
-    save_file({name: tensors[name] for name in tensors if name != "lm_head.weight"}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: tensors[name] for name in tensors if name != "lm_head.weight"}, folder / "model.safetensors", {"format": "pt"}
+    )
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "architectures": ["Qwen2Model"]}))
     summary = extract(folder, small_corpus, tmp_path / "s")
@@ -140,7 +143,7 @@ def test_a_base_model_has_no_loss_and_says_why(model_writer, small_corpus, tmp_p
 
 
 def test_tensors_that_a_model_does_not_use_are_named_in_a_warning(tiny_models, small_corpus, tmp_path):
-    folder = shutil.copytree(tiny_models("qwen2"), tmp_path / "m")
+    folder = scaled(tiny_models("qwen2"), tmp_path / "m", "lm_head.weight", 0.01)
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "value_head.weight": torch.zeros(2)}, folder / "model.safetensors", {"format": "pt"})
     summary = extract(folder, small_corpus, tmp_path / "s")

@@ -82,7 +82,9 @@ def test_duplicates_are_known_before_they_are_loaded(tiny_models, model_writer, 
     model_writer(tmp_path / "run" / "step3", "llama", seed=3)
     seen, loaded = [], []
     load = backend_hf.load_weights
-    monkeypatch.setattr(backend_hf, "load_weights", lambda source, *rest: loaded.append(source.folder.name) or load(source, *rest))
+    monkeypatch.setattr(
+        backend_hf, "load_weights", lambda source, *rest: loaded.append(source.folder.name) or load(source, *rest)
+    )
     with pytest.raises(ExtractionError, match="run-step2 has the same weights as run-step1; duplicates = skip leaves it out"):
         extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="refuse")
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="skip", progress=seen.append)

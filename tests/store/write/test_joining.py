@@ -12,7 +12,7 @@ import pytest
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.store import layout
 from actlas.store.values import TokenIds
-from actlas.store.write.joining import begin_anew, check_tokens, holds_blocks, known_tokenizer
+from actlas.store.write.joining import check_tokens, holds_blocks, known_tokenizer, start_over
 from actlas.store.write.writer import existing_store
 from tests.store.conftest import Planted
 
@@ -32,18 +32,18 @@ def test_a_store_without_a_block_may_be_begun_anew_by_another_recipe(planted: Pl
     begun(planted, tmp_path / "s", 0)
     (tmp_path / "s" / "notes.txt").write_text("mine")
     other = dataclasses.replace(planted.recipe, dtype="float32")
-    assert begin_anew(tmp_path / "s", planted.recipe) is None
-    assert begin_anew(tmp_path / "s", other) == f"dtype {planted.recipe.dtype!r} there, 'float32' asked"
+    assert start_over(tmp_path / "s", planted.recipe) is None
+    assert start_over(tmp_path / "s", other) == f"dtype {planted.recipe.dtype!r} there, 'float32' asked"
     assert existing_store(tmp_path / "s", other) is None
     assert sorted(os.listdir(tmp_path / "s")) == ["manifests", "notes.txt", "tables"]
-    assert begin_anew(tmp_path / "s", other) is None
+    assert start_over(tmp_path / "s", other) is None
 
 
 def test_a_store_with_a_block_stays(planted: Planted, tmp_path: Path) -> None:
     begun(planted, tmp_path / "s", 1)
     other = dataclasses.replace(planted.recipe, dtype="float32")
     assert holds_blocks(tmp_path / "s")
-    assert begin_anew(tmp_path / "s", other) is None
+    assert start_over(tmp_path / "s", other) is None
     with pytest.raises(RecipeMismatch, match="one store holds one recipe"):
         existing_store(tmp_path / "s", other)
 
@@ -51,16 +51,16 @@ def test_a_store_with_a_block_stays(planted: Planted, tmp_path: Path) -> None:
 def test_a_store_that_is_written_into_stays(planted: Planted, tmp_path: Path) -> None:
     other = dataclasses.replace(planted.recipe, dtype="float32")
     with planted.writer(tmp_path / "s"):
-        assert begin_anew(tmp_path / "s", other) is None
+        assert start_over(tmp_path / "s", other) is None
         with planted.writer(tmp_path / "s"):
             pass
-        assert begin_anew(tmp_path / "s", other) is None
+        assert start_over(tmp_path / "s", other) is None
     assert not list((tmp_path / "s" / "manifests").glob("*.claim"))
-    assert begin_anew(tmp_path / "s", other) is not None
+    assert start_over(tmp_path / "s", other) is not None
 
 
 def test_a_folder_without_a_store_is_left_alone(planted: Planted, tmp_path: Path) -> None:
-    assert begin_anew(tmp_path / "none", planted.recipe) is None
+    assert start_over(tmp_path / "none", planted.recipe) is None
     assert not (tmp_path / "none").exists()
     check_tokens(tmp_path / "none", TokenIds(np.zeros(0, np.int32), np.zeros(1, np.int64)))
 

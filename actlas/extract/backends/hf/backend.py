@@ -173,7 +173,7 @@ class HfSession:
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def _unusual_head(self, probe: torch.Tensor) -> str | None:
-        """Why a model has no sanity loss: its logits are not those that `_logits` gives. None where they are, or are no numbers."""
+        """Why a model has no sanity loss: its logits are not what `_logits` gives. None where they are, or are no numbers."""
         whole = self._model(input_ids=probe, use_cache=False).logits
         ours = self._logits(self._base(input_ids=probe, use_cache=False).last_hidden_state)
         if whole.shape == ours.shape:

@@ -40,7 +40,7 @@ def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
     except Exception as error:
         raise ModelNotLoaded(f"no usable model configuration in {folder}: {in_one_line(error)}") from error
     if not isinstance(n_layers, int) or n_layers < 1:
-        raise ModelNotLoaded(f"no usable model configuration in {folder}: num_hidden_layers is {n_layers!r}, not a number of layers")
+        raise ModelNotLoaded(f"no usable model configuration in {folder}: num_hidden_layers is {n_layers!r}, no number of layers")
     if getattr(config, "transformers_weights", None) is not None:
         raise ModelNotLoaded(
             f"the configuration in {folder} names its own weights ({config.transformers_weights}); give the file the name "
@@ -76,7 +76,7 @@ def refuse_quantised(folder: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON file, empty where it is none: what is wrong with it is said by whoever needs it."""
+    """A JSON file, empty where it is none: the code that needs it says what is wrong."""
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -28,7 +28,7 @@ class HfTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         tokenizer.truncation_side = "right"
         self._tokenizer = tokenizer
-        self.hashes = _hashes(tokenizer)
+        self.hashes: tuple[str, ...] = _hashes(tokenizer)
         self.hash = self.hashes[0]
         added = getattr(tokenizer, "added_tokens_decoder", {})
         self.special_tokens = {int(number): str(token) for number, token in added.items() if getattr(token, "special", False)}
@@ -57,8 +57,8 @@ class HfTokenizer:
         files = tokenizer.vocab_files_names
         if files and not any((folder / name).is_file() for name in (*files.values(), "tokenizer.json", "tokenizer.model")):
             raise ModelNotLoaded(
-                f"no usable tokenizer in {folder}: {type(tokenizer).__name__} reads {' and '.join(files.values())}, and there is none; "
-                "name another folder or hub id as the tokenizer of the run"
+                f"no usable tokenizer in {folder}: {type(tokenizer).__name__} reads {' and '.join(files.values())}, none of "
+                "which is there; name another folder or hub id as the tokenizer of the run"
             )
         return cls(tokenizer)
 
@@ -94,13 +94,41 @@ class HfTokenizer:
 _VERSION = "2-"
 #: Settings of a tokenizer that decide no token id: names, limits and sides, what is done with ids afterwards.
 _NOT_IDS = frozenset(
-    (
-        *("name_or_path", "tokenizer_file", "vocab_file", "merges_file", "chat_template", "clean_up_tokenization_spaces"),
-        *("model_max_length", "max_length", "max_len", "truncation", "truncation_side", "padding", "padding_side", "stride"),
-        *("model_input_names", "return_token_type_ids", "pad_to_multiple_of", "pad_token_type_id", "processor_class", "auto_map"),
-        *("backend", "is_local", "local_files_only", "trust_remote_code", "tokenizer_class", "errors", "spaces_between_special_tokens"),
-        *("special_tokens_map_file", "files_loaded", "added_tokens_decoder", "transformers_version", "_commit_hash", "vocab"),
-    )
+    [
+        "name_or_path",
+        "tokenizer_file",
+        "vocab_file",
+        "merges_file",
+        "special_tokens_map_file",
+        "files_loaded",
+        "chat_template",
+        "vocab",
+        "errors",
+        "clean_up_tokenization_spaces",
+        "spaces_between_special_tokens",
+        "model_max_length",
+        "max_length",
+        "max_len",
+        "truncation",
+        "truncation_side",
+        "padding",
+        "padding_side",
+        "stride",
+        "model_input_names",
+        "return_token_type_ids",
+        "pad_to_multiple_of",
+        "pad_token_type_id",
+        "processor_class",
+        "auto_map",
+        "backend",
+        "is_local",
+        "local_files_only",
+        "trust_remote_code",
+        "tokenizer_class",
+        "added_tokens_decoder",
+        "transformers_version",
+        "_commit_hash",
+    ]
 )
 #: Letters of many scripts, numbers, spaces, and what stands for itself or not: where two tokenizers differ, something here does.
 _PROBE = (
@@ -114,8 +142,9 @@ def _hashes(tokenizer: Any) -> tuple[str, str]:
     """The hash of a tokenizer, and the one that stores of the first versions have.
 
     The first is of everything that decides token ids and which of them are added, and of nothing else: the model with its
-    vocabulary, normaliser, pre-tokeniser and post-processor, added tokens and how they are looked for, special tokens, and whether
-    those that stand in a text are taken for what they are. Not of sides, lengths, padding, decoding, chat templates, names of files.
+    vocabulary, normaliser, pre-tokeniser and post-processor, added tokens and how they are looked for, special tokens, and
+    whether those that stand in a text are taken for what they are. It is not of sides, lengths, padding, decoding, chat
+    templates or names of files.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     special = {name: str(token) for name, token in sorted(tokenizer.special_tokens_map.items())}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError
+from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotLoaded
 from actlas.extract.backends.agreement import compare
 from actlas.extract.backends.base import Backend, BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.backend import HfBackend, device_named
@@ -16,6 +16,7 @@ from actlas.extract.backends.vllm.link import EngineLink, agreed
 from actlas.extract.backends.vllm.rank_slices import engine_family, engine_points
 from actlas.extract.backends.vllm.settings import EngineSettings, check_facts, engine_arguments
 from actlas.extract.backends.vllm.shared_block import SharedBlock, capture_to_json
+from actlas.extract.checkpoints.weight_hash import INDEX_FILE, SINGLE_FILE
 from actlas.extract.inputs.batches import BlockTexts, plan_batches
 from actlas.names import Checkpoint
 from actlas.store.values import BlockValues
@@ -68,13 +69,15 @@ class VllmBackend(CheckpointFiles):
         Raises:
             CapturePointNotFound: If a site can not be read in vLLM.
             ExtractionError: If the engine does not start, or does not run as it was told.
+            ModelNotLoaded: If the folder holds weights that were not hashed and would be loaded.
         """
         config = load_config(located.folder, trust_remote_code=self.settings.trust_remote_code)
         check_capture(located.architecture, int(config.get_text_config().num_hidden_layers), capture)
-        if getattr(config, "quantization_config", None) is not None:
-            raise ExtractionError(
-                f"{located.folder} is quantised; its values would be those of rounded weights. Extract the checkpoint that it "
-                "was made of"
+        # vLLM loads every file with this ending where no index says which; what was hashed is one file
+        others = sorted({path.name for path in located.folder.glob("*.safetensors")} - {SINGLE_FILE})
+        if others and not (located.folder / INDEX_FILE).is_file():
+            raise ModelNotLoaded(
+                f"{located.folder} holds {', '.join(others[:3])} beside {SINGLE_FILE}, and vLLM would load both; move them away"
             )
         settings = EngineSettings(
             folder=located.folder,

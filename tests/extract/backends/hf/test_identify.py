@@ -56,7 +56,7 @@ def with_config(model_writer, tmp_path):
     ("changes", "named"),
     [
         ({"num_hidden_layers": "two"}, "num_hidden_layers"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, not a number of layers"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, no number of layers"),
         ({"num_attention_heads": 0}, "ZeroDivisionError"),
         ({"vocab_size": "x"}, "vocab_size"),
         ({"dtype": "float99"}, "float99"),
@@ -91,7 +91,9 @@ QUANTISED = (
 def test_a_quantised_checkpoint_is_refused_by_the_name_of_its_method(with_config, settings, named):
     for place in ({"quantization_config": settings}, {"text_config": {"quantization_config": settings}}):
         folder = with_config(**place)
-        with pytest.raises(ModelNotSupported, match=rf"is quantised \({re.escape(named)}, says quantization_config in config.json\)"):
+        with pytest.raises(
+            ModelNotSupported, match=rf"is quantised \({re.escape(named)}, says quantization_config in config.json\)"
+        ):
             load_config(folder, trust_remote_code=False)
         (folder / "config.json").unlink()
         folder.rename(folder.with_name(f"old{len(place)}{next(iter(place))}"))

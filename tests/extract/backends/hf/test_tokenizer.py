@@ -108,7 +108,12 @@ def test_all_that_decides_ids_is_in_the_hash(load, tmp_path, change):
 def test_what_decides_no_id_is_not_in_the_hash(load, tmp_path):
     plain = load()
     path = tmp_path / "t" / "tokenizer_config.json"
-    changes = {"chat_template": "{{ messages }}", "model_max_length": 7, "padding_side": "left", "clean_up_tokenization_spaces": True}
+    changes = {
+        "chat_template": "{{ messages }}",
+        "model_max_length": 7,
+        "padding_side": "left",
+        "clean_up_tokenization_spaces": True,
+    }
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     assert HfTokenizer.load(str(tmp_path / "t"), BackendSettings()).hash == plain.hash
 
@@ -137,7 +142,7 @@ def test_a_tokenizer_whose_vocabulary_is_gone_is_refused(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     assert not has_tokenizer(tmp_path)
-    with pytest.raises(ModelNotLoaded, match=r"GPT2Tokenizer reads vocab\.json and merges\.txt, and there is none"):
+    with pytest.raises(ModelNotLoaded, match=r"GPT2Tokenizer reads vocab\.json and merges\.txt, none of which is there"):
         HfTokenizer.load(str(tmp_path), BackendSettings())
 
 

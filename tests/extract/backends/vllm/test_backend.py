@@ -1,13 +1,14 @@
 """What the vLLM backend refuses before an engine is started, and a session over a played one; test_engine.py has vLLM itself."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import LlamaConfig
 
-from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotSupported
+from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotLoaded, ModelNotSupported
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.registry import get_backend
@@ -73,8 +74,16 @@ def test_a_quantised_checkpoint_is_refused_before_an_engine_starts(model_writer,
     config["quantization_config"] = {"quant_method": "fp8", "activation_scheme": "dynamic"}
     (folder / "config.json").write_text(json.dumps(config))
     backend = VllmBackend(BackendSettings(device="cpu"))
+    with pytest.raises(ModelNotSupported, match=r"is quantised \(fp8, says quantization_config"):
+        backend.locate(Checkpoint("model", str(folder)))
+
+
+def test_weights_that_were_not_hashed_are_not_loaded(model_writer, tmp_path: Path, without_engine):
+    folder = model_writer(tmp_path / "model", "llama")
+    shutil.copy(folder / "model.safetensors", folder / "model.fp16.safetensors")
+    backend = VllmBackend(BackendSettings(device="cpu"))
     source = backend.locate(Checkpoint("model", str(folder)))
-    with pytest.raises(ExtractionError, match="is quantised; its values would be those of rounded weights"):
+    with pytest.raises(ModelNotLoaded, match=r"holds model\.fp16\.safetensors beside model\.safetensors, and vLLM would"):
         backend.open(source, Capture(sites=("mlp_pre",)))
 
 
