@@ -1,4 +1,4 @@
-"""Before a run goes on with a store that is there: is it the store of this run, and may one that holds nothing be started over?"""
+"""Before a run goes on with a store that is there: is it of this run, and may one that holds nothing be started over?"""
 
 from __future__ import annotations
 

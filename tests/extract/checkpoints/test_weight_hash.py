@@ -126,7 +126,7 @@ def test_an_index_that_is_none_is_refused(tmp_path, index):
 def test_a_tensor_that_is_in_two_files_is_refused(tmp_path):
     folder = save_in_two(tmp_path / "two", TENSORS)
     save_file({"a": TENSORS["a"] + 1, "b": TENSORS["b"], "c.d": TENSORS["c.d"]}, folder / "model-2.safetensors")
-    with pytest.raises(ModelNotLoaded, match=r"holds tensor a twice, in model-1\.safetensors and in model-2"):
+    with pytest.raises(ModelNotLoaded, match=r"holds tensor a twice, in model-1\.safetensors and model-2"):
         weight_hash(folder)
 
 
