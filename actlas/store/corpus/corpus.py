@@ -365,8 +365,12 @@ def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
     sources = [keys[stored].alias("source_id")] if own_ids else []
     texts = texts.select(pl.exclude("text_id"))[stored].with_columns(positions, *sources)
     texts = texts.select(*TEXT_SCHEMA, pl.exclude(*TEXT_SCHEMA))
+    named = labels["concept"]
     labels = checked_labels(labels, pl.DataFrame([keys[stored], positions.alias("_id")]))
-    return Corpus(texts, labels, _fingerprint(texts, labels), Imported(texts.height))
+    labelled = set(labels["concept"])
+    without = [name for name in named.cast(pl.String).drop_nulls().unique(maintain_order=True) if name not in labelled]
+    notes = (f"no text has a label for {listed(without)}, which is no concept of the corpus",) if without else ()
+    return Corpus(texts, labels, _fingerprint(texts, labels), Imported(texts.height, notes=notes))
 
 
 def _fingerprint(texts: pl.DataFrame, labels: pl.DataFrame, *, has_spans: bool = True) -> str:

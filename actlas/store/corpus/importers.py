@@ -69,19 +69,23 @@ def import_table(path: Path | str, *, extra_columns: Sequence[str] = (), quoting
             texts[name] = _text_column(table, name, file)
     concepts = [name for name in names if name not in texts]
     keys = texts["text_id"] if "text_id" in texts else pl.Series("text_id", range(table.n_rows), dtype=pl.Int64)
-    parts, notes = [pl.DataFrame(schema={**_LABEL_SCHEMA, "text_id": keys.dtype})], list(table.notes)
+    parts = [pl.DataFrame(schema={**_LABEL_SCHEMA, "text_id": keys.dtype})]
     for concept in concepts:
         labels = pl.Series("is_concept", _labels(table, concept, file), dtype=pl.Boolean)
         parts.append(pl.DataFrame([keys, labels]).select("text_id", pl.lit(concept).alias("concept"), "is_concept"))
-        if labels.null_count() == len(labels):
-            notes.append(f"{file}: column {concept!r} holds no label at all; it is no concept of the corpus")
     try:
         corpus = corpus_from_frames(pl.DataFrame(texts), pl.concat(parts))
     except CorpusError as error:
         raise CorpusError(f"{file}: {error}") from error
     if corpus.n_texts != table.n_rows:
         raise AssertionError(f"{table.n_rows} rows became {corpus.n_texts} texts")
-    return replace(corpus, imported=Imported(table.n_rows, table.n_blank, notes=tuple(notes)))
+    return _imported(corpus, table.n_rows, n_blank=table.n_blank, notes=table.notes)
+
+
+def _imported(corpus: Corpus, n_rows: int, *, n_blank: int = 0, n_merged: int = 0, notes: Sequence[str] = ()) -> Corpus:
+    """A corpus that says what was read, and what its frames did not show when it was made."""
+    assert corpus.imported is not None, "corpus_from_frames says what it read"
+    return replace(corpus, imported=Imported(n_rows, n_blank, n_merged, (*notes, *corpus.imported.notes)))
 
 
 def _read_table(path: Path, quoting: str) -> Table:
@@ -201,7 +205,7 @@ def import_parallel(files: Mapping[str, Path | str], concepts: Mapping[str, str]
         parts.append(labels.cast({"text_id": pl.Int64}))
         notes += warnings
     corpus = corpus_from_frames(texts, pl.concat(parts))
-    return replace(corpus, imported=Imported(n_lines * len(lines), notes=tuple(notes)))
+    return _imported(corpus, n_lines * len(lines), notes=notes)
 
 
 def _lines(path: Path) -> list[str]:
@@ -233,9 +237,11 @@ def import_concept_files(folders: Mapping[str, Path | str]) -> Corpus:
     """
     texts: dict[tuple[str, str], int] = {}
     labels: dict[tuple[int, str], bool] = {}
-    n_rows = 0
+    n_rows, empty = 0, []
     for language, folder in folders.items():
         for concept, file, sentences in _concepts(Path(folder)):
+            if not any(sentences[kind] for kind in ("positive", "negative")):
+                empty.append(file)
             for kind, is_concept in (("positive", True), ("negative", False)):
                 for text in sentences[kind]:
                     n_rows += 1
@@ -245,7 +251,8 @@ def import_concept_files(folders: Mapping[str, Path | str]) -> Corpus:
     rows = [(text_id, concept, is_concept) for (text_id, concept), is_concept in labels.items()]
     frame = pl.DataFrame([(text, language) for language, text in texts], schema=["text", "language"], orient="row")
     corpus = corpus_from_frames(frame, pl.DataFrame(rows, schema=_LABEL_SCHEMA, orient="row"))
-    return replace(corpus, imported=Imported(n_rows, n_merged=n_rows - len(texts)))
+    notes = [f"{file.name} has no sentences" for file in empty]
+    return _imported(corpus, n_rows, n_merged=n_rows - len(texts), notes=notes)
 
 
 def _concepts(folder: Path) -> list[tuple[str, Path, dict[str, list[str]]]]:

@@ -217,7 +217,7 @@ def test_blank_lines_and_empty_concepts_are_told(tmp_path: Path) -> None:
     corpus = import_table(tmp_path / "t.csv")
     assert corpus.imported is not None
     assert (corpus.imported.n_rows, corpus.imported.n_blank) == (2, 2)
-    assert corpus.warnings == ("t.csv: column 'd' holds no label at all; it is no concept of the corpus",)
+    assert corpus.warnings == ("no text has a label for d, which is no concept of the corpus",)
 
 
 def test_columns_that_actlas_writes_are_not_kept(tmp_path: Path) -> None:
@@ -334,6 +334,14 @@ def test_concept_files_are_strict_json_and_do_not_merge(tmp_path: Path) -> None:
         concept_file(tmp_path / folder, "dog", "sense", [f"a dog {folder}"], ["a cat"])
     with pytest.raises(CorpusError, match=r"one.* and .*two.* both hold concept 'sense/dog'"):
         import_concept_files({"en": tmp_path})
+
+
+def test_a_concept_file_without_sentences_is_told(tmp_path: Path) -> None:
+    concept_file(tmp_path, "dog", "x", ["a dog"], ["a cat"])
+    concept_file(tmp_path, "cat", "x", [], [])
+    corpus = import_concept_files({"en": tmp_path})
+    assert corpus.concepts == ("dog",)
+    assert corpus.warnings == ("x-cat.json has no sentences",)
 
 
 def test_shared_sentences_are_counted(tmp_path: Path) -> None:
