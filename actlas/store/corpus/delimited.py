@@ -117,13 +117,13 @@ def _is_quoted(lines: list[str], file: str) -> bool:
     """Whether quotation marks in a TSV file quote cells, as some writers do, or are text, as the format has it.
 
     They quote where all of the heading is quoted, where without quoting some line has too many or too few cells, or where every
-    cell that begins with a mark has its own marks doubled. Otherwise they are text, also around a whole cell.
+    cell that holds a mark is quoted and has its own marks doubled. Otherwise they are text, also around a whole cell.
 
     Raises:
-        CorpusError: If some cells are quoted for certain and others begin with a mark that a writer would not have put there.
+        CorpusError: If some cells are quoted for certain and others hold a mark that no writer would have left so.
     """
     rows = [(number, without_end(line).split("\t")) for number, line in enumerate(lines, start=1) if without_end(line)]
-    marked = [(number, cell) for number, cells in rows for cell in cells if cell.startswith('"')]
+    marked = [(number, cell) for number, cells in rows for cell in cells if '"' in cell]
     if not marked:
         return False
     heading = rows[0][1]

@@ -124,6 +124,9 @@ def test_tsv_that_was_written_with_quoting_is_read_with_it() -> None:
 
 
 def test_tsv_that_is_quoted_here_and_not_there_must_be_told() -> None:
+    content = 'text\tlanguage\n"e ""f"""\ten\nhe "said"\ten\n'
+    with pytest.raises(CorpusError, match="say which they are"):
+        texts(content)
     content = 'text\tlanguage\n"e ""f"""\ten\n"Go home\ten\n'
     with pytest.raises(CorpusError, match=r"line 2 holds a quoted cell .* and line 3 one whose quotation marks are text"):
         texts(content)
