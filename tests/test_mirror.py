@@ -25,7 +25,8 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "kernels/states/histogram.py": ("kernels/test_states.py",),
     "kernels/states/moments.py": ("kernels/test_states.py",),
     "kernels/states/texts.py": ("kernels/test_states.py",),
-    "kernels/gpu/triton_kernels.py": ("parity/test_kernels_gpu.py",),
+    "kernels/gpu/moments_kernels.py": ("parity/test_kernels_gpu.py", "kernels/gpu/test_compile.py"),
+    "kernels/gpu/rank_kernels.py": ("parity/test_kernels_gpu.py", "kernels/gpu/test_compile.py"),
     "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),
 }
 

@@ -1,1 +1,3 @@
-"""The GPU engine, in Triton. `engine` is called by `concept_scores`; `triton_kernels` is what runs on the device."""
+"""The GPU engine, in Triton. `engine` is called by `concept_scores`; `variants` lists what is launched;
+`*_kernels` run on the device.
+"""

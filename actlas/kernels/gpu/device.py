@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import BackendUnavailable
 from actlas.kernels import inputs
+from actlas.kernels.gpu.variants import ALIGNMENT
 from actlas.kernels.inputs import is_on_gpu, is_torch
 from actlas.kernels.labels import ConceptLabels, engine_form
 
@@ -118,15 +119,17 @@ def n_programs(device: torch.device, n_neurons: int) -> int:
 
 
 def chunk(values: Any, start: int, stop: int, device: torch.device) -> torch.Tensor:
-    """Values of neurons start..stop-1 on the device, without a copy where they are there already."""
+    """Values of neurons start..stop-1 there, copied only if they are elsewhere or start where no kernel takes them."""
     import torch
 
     part = values[start:stop]
     if is_torch(part):
-        return part.detach().to(device)  # type: ignore[no-any-return]
-    if str(part.dtype) == "bfloat16":
-        return torch.from_numpy(np.ascontiguousarray(part).view(np.int16)).view(torch.bfloat16).to(device)
-    return torch.from_numpy(np.require(part, requirements=("C", "W"))).to(device)
+        moved: torch.Tensor = part.detach().to(device)
+    elif str(part.dtype) == "bfloat16":
+        moved = torch.from_numpy(np.ascontiguousarray(part).view(np.int16)).view(torch.bfloat16).to(device)
+    else:
+        moved = torch.from_numpy(np.require(part, requirements=("C", "W"))).to(device)
+    return moved.clone() if moved.data_ptr() % ALIGNMENT else moved
 
 
 def refuse_not_finite(values: torch.Tensor, first: int) -> None:

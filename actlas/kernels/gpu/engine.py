@@ -1,4 +1,4 @@
-"""The GPU engine: neurons in chunks that fit a memory budget, through the Triton kernels of `triton_kernels`.
+"""The GPU engine: neurons in chunks that fit a memory budget, through the Triton kernels of `variants`.
 
 Values that are on the device already are never copied to the host, and values in host memory go over chunk by chunk.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actlas.kernels.gpu.device import DeviceLabels, chunk, launched_beside_values, n_programs, refuse_not_finite, require_gpu
+from actlas.kernels.gpu.variants import ALIGNMENT, array_type, find
 from actlas.kernels.labels import ConceptLabels
 from actlas.kernels.stats import quantile_of
 
@@ -36,8 +37,6 @@ def rank_texts(values: torch.Tensor) -> Ranks:
     """Ranks of each neuron's texts, shape "neurons texts"."""
     import torch
 
-    from actlas.kernels.gpu.triton_kernels import rank16_kernel
-
     n_neurons, n_texts = values.shape
     if values.dtype == torch.float32 or n_texts > MAX_TEXTS_COUNTED:
         return _sorted_ranks(values)
@@ -45,8 +44,8 @@ def rank_texts(values: torch.Tensor) -> Ranks:
     programs = n_programs(values.device, n_neurons)
     counts = torch.zeros((programs, 65536), dtype=torch.int32, device=values.device)
     bits = values.view(torch.int16)
-    rank16_kernel[(programs,)](
-        bits, counts, ranks.rank_of, ranks.n_at_least, ranks.first, n_neurons, n_texts, *bits.stride(), programs, BN=1024
+    find("rank16_kernel").launch(
+        (programs,), bits, counts, ranks.rank_of, ranks.n_at_least, ranks.first, n_neurons, n_texts, *bits.stride(), programs
     )
     return ranks
 
@@ -72,8 +71,6 @@ def rank_sums(ranks: Ranks, labels: DeviceLabels) -> tuple[torch.Tensor, torch.T
     """`concepts_kernel` over all neurons: float64 "4 neurons concepts", and the texts that reach the best threshold."""
     import torch
 
-    from actlas.kernels.gpu.triton_kernels import concepts_kernel
-
     n_neurons, n_texts = ranks.rank_of.shape
     n_concepts = labels.order.numel()
     device = ranks.rank_of.device
@@ -82,9 +79,9 @@ def rank_sums(ranks: Ranks, labels: DeviceLabels) -> tuple[torch.Tensor, torch.T
     scratch = torch.zeros((programs, 4, n_words), dtype=torch.int32, device=device)
     out = torch.empty((4, n_neurons, n_concepts), dtype=torch.float64, device=device)
     best_n_at_least = torch.empty((n_neurons, n_concepts), dtype=torch.int32, device=device)
-    concepts_kernel[(programs,)](
-        ranks.rank_of, ranks.n_at_least, ranks.first, labels.starts, labels.texts, labels.member_set, labels.member_starts,
-        labels.members, scratch, out, best_n_at_least, n_texts, n_concepts, n_words, n_neurons, programs, BN=256, BW=512,
+    find("concepts_kernel").launch(
+        (programs,), ranks.rank_of, ranks.n_at_least, ranks.first, labels.starts, labels.texts, labels.member_set,
+        labels.member_starts, labels.members, scratch, out, best_n_at_least, n_texts, n_concepts, n_words, n_neurons, programs,
     )  # fmt: skip
     return out, best_n_at_least
 
@@ -99,16 +96,9 @@ class Moments:
     active: torch.Tensor
 
 
-#: Tile sizes tried on a device, neurons x texts x columns, with warps and stages; the fastest is remembered per shape.
-_TILES = ((32, 64, 64, 4, 3), (64, 64, 64, 4, 3), (64, 128, 64, 8, 3), (128, 64, 64, 8, 4))
-_best_tile: dict[tuple[Any, ...], tuple[int, int, int, int, int]] = {}
-
-
 def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> Moments:
     """Sums over the texts of each label column, in one pass over the values."""
     import torch
-
-    from actlas.kernels.gpu.triton_kernels import moments_kernel
 
     n_neurons, n_texts = values.shape
     n_columns = columns.shape[1]
@@ -119,19 +109,12 @@ def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> Mo
     scale = torch.exp2(-torch.frexp(largest)[1].clamp(-120, 120).float())
     sums, squares, active = (torch.empty((n_neurons, n_columns), dtype=torch.float64, device=values.device) for _ in range(3))
 
-    def launch(tile: tuple[int, int, int, int, int]) -> None:
-        bm, bn, bc, warps, stages = tile
-        moments_kernel[(-(-n_neurons // bm), -(-n_columns // bc))](
-            values, columns, pivot, scale, sums, squares, active, n_neurons, n_texts, n_columns, *values.stride(), threshold,
-            IS_SHORT=is_short, BM=bm, BN=bn, BC=bc, num_warps=warps, num_stages=stages,
-        )  # fmt: skip
-
-    key = (values.device, values.dtype, n_texts, n_columns, values.stride())
-    if values.device.type == "cuda" and key not in _best_tile:
-        from triton.testing import do_bench
-
-        _best_tile[key] = min(_TILES, key=lambda tile: do_bench(lambda: launch(tile), warmup=5, rep=20))
-    launch(_best_tile.get(key, _TILES[0]))
+    variant = find("moments_kernel", values=array_type(values.dtype), BM=32)
+    bm, bc = variant.constants["BM"], variant.constants["BC"]
+    variant.launch(
+        (-(-n_neurons // bm), -(-n_columns // bc)), values, columns, pivot, scale, sums, squares, active, n_neurons, n_texts,
+        n_columns, *values.stride(), float(threshold),
+    )  # fmt: skip
     factor = scale.double()[:, None]
     return Moments(pivot, sums / factor, squares / factor**2, active)
 
@@ -166,6 +149,7 @@ def concept_scores_gpu(
         memory_bytes = torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 1 << 28
     # values, three ranks, and what torch.sort needs beside them; then six float64 per concept
     step = max(1, memory_bytes // (48 * n_texts + 64 * max(1, n_concepts)))
+    step = step // ALIGNMENT * ALIGNMENT or step  # so that chunks start where kernels take them, and need no copy
     for start in range(0, n_neurons, step):
         part = chunk(values, start, min(start + step, n_neurons), device)
         refuse_not_finite(part, start)

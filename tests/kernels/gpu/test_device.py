@@ -19,10 +19,13 @@ def test_without_a_device_the_interpreter_has_to_be_asked_for(monkeypatch):
     assert require_gpu() == HOST
 
 
-def test_chunks_keep_bits_and_need_no_copy_where_they_are():
-    values = torch.arange(6, dtype=torch.float16).reshape(3, 2)
-    part = chunk(values, 1, 3, HOST)
-    assert part.data_ptr() == values[1].data_ptr()
+def test_chunks_keep_bits_and_need_no_copy_where_they_are_and_are_aligned():
+    values = torch.arange(24, dtype=torch.float16).reshape(12, 2)
+    part = chunk(values, 8, 12, HOST)
+    assert part.data_ptr() == values[8].data_ptr()
+    part = chunk(values, 1, 3, HOST)  # 4 bytes on: not where kernels take it
+    assert part.data_ptr() % 16 == 0
+    assert part.tolist() == values[1:3].tolist()
     read_only = np.arange(6, dtype=np.float32).reshape(3, 2)
     read_only.flags.writeable = False
     assert chunk(read_only, 0, 2, HOST).tolist() == [[0, 1], [2, 3]]

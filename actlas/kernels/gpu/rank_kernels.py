@@ -1,72 +1,23 @@
-"""Triton kernels. Each also runs on CPU tensors under TRITON_INTERPRET=1, which shows that it is right and nothing about speed.
-
-Addresses are computed in int64 throughout: a block of 200,000 neurons x 20,000 texts has more values than int32 can number.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
+"""Triton kernels of ranks and of the statistics that follow from them."""
 
 import triton
 import triton.language as tl
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """`triton.jit`, which has no types of its own."""
-    return triton.jit(function)
-
-
-@kernel
-def moments_kernel(
-    values: Any, labels: Any, pivot: Any, scale: Any, sums: Any, squares: Any, active: Any, n_neurons: Any, n_texts: Any,
-    n_columns: Any, neuron_stride: Any, text_stride: Any, threshold: Any, IS_SHORT: tl.constexpr, BM: tl.constexpr,
-    BN: tl.constexpr, BC: tl.constexpr,
-) -> None:  # fmt: skip
-    """One pass: for BM neurons and BC label columns, sums of d = (value - pivot) * scale, of d * d, and of (value > threshold).
-
-    `labels` is uint8 "texts columns"; `scale` is a power of two that brings every |d| to 1 at most. Products with 0 and 1 are
-    exact; a tile is summed in float32 and tiles in float64. For 16-bit values (whose pivot is 0) the tensor cores get float16: d
-    is one, up to 2**-25, and d * d is the sum of two, up to 2**-36.
-    """
-    m = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
-    c = tl.program_id(1).to(tl.int64) * BC + tl.arange(0, BC)
-    row = tl.minimum(m, n_neurons - 1)
-    center = tl.load(pivot + row)
-    factor = tl.load(scale + row)
-    total = tl.zeros((BM, BC), tl.float64)
-    square = tl.zeros((BM, BC), tl.float64)
-    above = tl.zeros((BM, BC), tl.float64)
-    for start in range(0, n_texts, BN):
-        n = start + tl.arange(0, BN).to(tl.int64)
-        place = row[:, None] * neuron_stride + n[None, :] * text_stride
-        x = tl.load(values + place, mask=n[None, :] < n_texts, other=0.0).to(tl.float32)
-        inside = (n[:, None] < n_texts) & (c[None, :] < n_columns)
-        y = tl.load(labels + n[:, None] * n_columns + c[None, :], mask=inside, other=0)
-        short = y.to(tl.float16)
-        d = (x - center[:, None]) * factor[:, None]
-        if IS_SHORT:
-            total += tl.dot(d.to(tl.float16), short).to(tl.float64)
-            high = (d * d).to(tl.float16)
-            rest = ((d * d - high.to(tl.float32)) * 2048.0).to(tl.float16)
-            square += (tl.dot(high, short) + tl.dot(rest, short) * (1.0 / 2048.0)).to(tl.float64)
-        else:
-            whole = y.to(tl.float32)
-            total += tl.dot(d, whole, input_precision="ieee").to(tl.float64)
-            square += tl.dot(d * d, whole, input_precision="ieee").to(tl.float64)
-        above += tl.dot((x > threshold).to(tl.float16), short).to(tl.float64)
-    target = m[:, None] * n_columns + c[None, :]
-    inside = (m[:, None] < n_neurons) & (c[None, :] < n_columns)
-    tl.store(sums + target, total, mask=inside)
-    tl.store(squares + target, square, mask=inside)
-    tl.store(active + target, above, mask=inside)
-
-
-@kernel
+@triton.jit(do_not_specialize=["n_neurons", "n_texts", "neuron_stride", "text_stride", "n_programs"])
 def rank16_kernel(
-    bits: Any, counts: Any, rank_of: Any, n_at_least: Any, first: Any, n_neurons: Any, n_texts: Any, neuron_stride: Any,
-    text_stride: Any, n_programs: Any, BN: tl.constexpr,
-) -> None:  # fmt: skip
+    bits,
+    counts,
+    rank_of,
+    n_at_least,
+    first,
+    n_neurons: tl.int32,
+    n_texts: tl.int32,
+    neuron_stride: tl.int64,
+    text_stride: tl.int64,
+    n_programs: tl.int32,
+    BN: tl.constexpr,
+):
     """Ranks of 16-bit values by counting each of the 65,536 possible ones; a program takes every n_programs-th neuron.
 
     Writes per text a rank of its own (0 is the highest value), the number of texts with at least its value, and the number with a
@@ -115,8 +66,8 @@ def rank16_kernel(
         tl.debug_barrier()
 
 
-@kernel
-def _popcount(word: Any) -> Any:
+@triton.jit
+def _popcount(word):
     """Bits of an int32, without an instruction that the interpreter lacks."""
     word = word - ((word >> 1) & 0x55555555)
     word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
@@ -124,16 +75,16 @@ def _popcount(word: Any) -> Any:
     return (word + (word >> 8) + (word >> 16) + (word >> 24)) & 0x3F
 
 
-@kernel
-def _before(bits: Any, before: Any, rank: Any, inside: Any) -> Any:
+@triton.jit
+def _before(bits, before, rank, inside):
     """Marks at ranks < `rank`. A word holds 16 ranks, so that no shift meets the sign bit."""
     w = rank >> 4
     word = tl.load(bits + w, mask=inside, other=0)
     return tl.load(before + w, mask=inside, other=0) + _popcount(word & ((1 << (rank & 15)) - 1))
 
 
-@kernel
-def _index_marks(bits: Any, before: Any, n_words: Any, BW: tl.constexpr) -> None:
+@triton.jit
+def _index_marks(bits, before, n_words, BW: tl.constexpr):
     seen = 0
     for block in range(0, n_words, BW):
         w = block + tl.arange(0, BW)
@@ -143,12 +94,27 @@ def _index_marks(bits: Any, before: Any, n_words: Any, BW: tl.constexpr) -> None
 
 
 # Long: one Triton program, whose sums stay in registers from one loop to the next.
-@kernel
+@triton.jit(do_not_specialize=["n_texts", "n_concepts", "n_words", "n_neurons", "n_programs"])
 def concepts_kernel(
-    rank_of: Any, n_at_least: Any, first: Any, starts: Any, texts: Any, member_set: Any, member_starts: Any, members: Any,
-    scratch: Any, out: Any, best_n_at_least: Any, n_texts: Any, n_concepts: Any, n_words: Any, n_neurons: Any, n_programs: Any,
-    BN: tl.constexpr, BW: tl.constexpr,
-) -> None:  # fmt: skip
+    rank_of,
+    n_at_least,
+    first,
+    starts,
+    texts,
+    member_set,
+    member_starts,
+    members,
+    scratch,
+    out,
+    best_n_at_least,
+    n_texts: tl.int32,
+    n_concepts: tl.int32,
+    n_words: tl.int32,
+    n_neurons: tl.int32,
+    n_programs: tl.int32,
+    BN: tl.constexpr,
+    BW: tl.constexpr,
+):
     """Rank statistics of every concept for the neurons of a program, from the ranks of their texts.
 
     Per neuron and concept: the positives' ranks as a bitmap with prefix counts (`scratch`, int32 "programs 4 words", zero before

@@ -1,0 +1,182 @@
+"""Every form in which a Triton kernel is launched: one table, which engines launch through and tests compile from.
+
+Triton compiles a kernel anew for each combination of its arguments' types, constants and options, and would also do so for
+arguments that happen to be 1 or multiples of 16. Here nothing happens to be: arguments that are numbers carry their type in the
+kernel's own signature and are not specialised, every array has to start at a multiple of 16 bytes, and whatever else the code may
+rely on is a constant. So what was compiled ahead of time, and looked at, is what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import import_module
+from itertools import product
+from typing import Any, NamedTuple
+
+#: Bytes that arrays' addresses are multiples of, so that loads can be as wide as the hardware has them.
+ALIGNMENT = 16
+#: Products and sums are rounded as they are written, on every device and in the interpreter. Triton's own default is changing.
+_OPTIONS = {"enable_fp_fusion": False}
+
+
+class Target(NamedTuple):
+    """A kind of device, as `triton.backends.compiler.GPUTarget` takes it."""
+
+    backend: str
+    arch: int | str
+    warp_size: int
+
+
+#: What kernels are compiled for ahead of time: A100, H100 and H200, B200, MI300.
+TARGETS = (Target("cuda", 80, 32), Target("cuda", 90, 32), Target("cuda", 100, 32), Target("hip", "gfx942", 64))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compiled form of a kernel.
+
+    Attributes:
+        kernel: Its name.
+        module: The file it stands in.
+        types: Of its arguments, in order: "*fp16" is an array of float16, "i32" a number.
+        constants: What is known when it is compiled.
+        num_warps: Warps of a program.
+        num_stages: Tiles that are on their way from memory at once.
+    """
+
+    kernel: str
+    module: str
+    types: Mapping[str, str]
+    constants: Mapping[str, int | bool]
+    num_warps: int
+    num_stages: int = 1
+
+    def __str__(self) -> str:
+        sizes = " ".join(f"{name}={value}" for name, value in self.constants.items())
+        first = next(iter(self.types.values())).removeprefix("*")
+        return f"{self.kernel} {first} {sizes}, {self.num_warps} warps, {self.num_stages} stages"
+
+    @cached_property
+    def function(self) -> Any:
+        """The kernel: compiled on its first launch, or interpreted, as Triton decided when its file was imported."""
+        return getattr(import_module(self.module), self.kernel)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Triton's compiler is told beside types and constants."""
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages, **_OPTIONS}
+
+    def launch(self, grid: tuple[int, ...], *arguments: Any) -> None:
+        """Run it.
+
+        Raises:
+            TypeError: If an argument is of another type than the table says, or an array starts at an odd address.
+        """
+        named = dict(zip(self.types, arguments, strict=True))
+        for name, asked in self.types.items():
+            _refuse_other(self.kernel, name, named[name], asked)
+        self.function[grid](**named, **self.constants, **self.options)
+
+    def compile(self, target: Target) -> Any:
+        """Triton's compiled kernel for a device that need not be there; `.asm` has its texts and binaries."""
+        import triton
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource
+
+        names = self.function.arg_names
+        source = ASTSource(
+            fn=self.function,
+            signature={name: self.types.get(name, "constexpr") for name in names},
+            constexprs={(names.index(name),): value for name, value in self.constants.items()},
+            attrs={
+                (names.index(name),): [["tt.divisibility", ALIGNMENT]] for name, asked in self.types.items() if asked[0] == "*"
+            },
+        )
+        return triton.compile(source, target=GPUTarget(*target), options=self.options)
+
+
+_RANGES = {"i32": range(-(2**31), 2**31), "i64": range(-(2**63), 2**63)}
+_ARRAYS = {
+    "*fp16": "float16",
+    "*bf16": "bfloat16",
+    "*fp32": "float32",
+    "*fp64": "float64",
+    "*u8": "uint8",
+    "*i16": "int16",
+    "*i32": "int32",
+    "*i64": "int64",
+}
+
+
+def _refuse_other(kernel: str, name: str, value: Any, asked: str) -> None:
+    if asked in _ARRAYS:
+        dtype = str(getattr(value, "dtype", type(value))).removeprefix("torch.")
+        if dtype != _ARRAYS[asked]:
+            raise TypeError(f"{kernel} was not compiled for {name} of {dtype}, only for {_ARRAYS[asked]}")
+        if value.data_ptr() % ALIGNMENT:
+            raise TypeError(f"{kernel}: {name} starts at an address that is no multiple of {ALIGNMENT} bytes; copy it")
+    elif asked in _RANGES:
+        if not isinstance(value, int) or value not in _RANGES[asked]:
+            raise TypeError(f"{kernel}: {name} is {value!r}, which is no {asked}")
+    elif not isinstance(value, float):
+        raise TypeError(f"{kernel}: {name} is {value!r}, which is no number with a fraction")
+
+
+def array_type(dtype: Any) -> str:
+    """How the table calls an array of a torch dtype."""
+    name = str(dtype).removeprefix("torch.")
+    return next(short for short, long in _ARRAYS.items() if long == name)
+
+
+@cache
+def find(kernel: str, **asked: Any) -> Variant:
+    """The variant of a kernel whose types and constants are the ones asked for, which no other variant has.
+
+    Raises:
+        LookupError: If there is none, or more than one.
+    """
+    found = [
+        variant
+        for variant in VARIANTS
+        if variant.kernel == kernel and asked.items() <= {**variant.types, **variant.constants}.items()
+    ]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} variants of {kernel} have {asked}; `VARIANTS` has to have one")
+    return found[0]
+
+
+def _moments() -> Sequence[Variant]:
+    arrays = {"labels": "*u8", "pivot": "*fp32", "scale": "*fp32", "sums": "*fp64", "squares": "*fp64", "active": "*fp64"}
+    counts = dict.fromkeys(("n_neurons", "n_texts", "n_columns"), "i32")
+    rest = {**arrays, **counts, "neuron_stride": "i64", "text_stride": "i64", "threshold": "fp32"}
+    tiles = ((32, 64, 64, 4, 3), (64, 64, 64, 4, 3), (64, 128, 64, 8, 3), (128, 64, 64, 8, 4))
+    return [
+        Variant(
+            "moments_kernel",
+            "actlas.kernels.gpu.moments_kernels",
+            {"values": values, **rest},
+            {"IS_SHORT": values != "*fp32", "BM": bm, "BN": bn, "BC": bc},
+            warps,
+            stages,
+        )
+        for values, (bm, bn, bc, warps, stages) in product(("*fp16", "*bf16", "*fp32"), tiles)
+    ]
+
+
+def _ranks() -> Sequence[Variant]:
+    module = "actlas.kernels.gpu.rank_kernels"
+    ranks = dict.fromkeys(("rank_of", "n_at_least", "first"), "*i32")
+    rank16 = {"bits": "*i16", "counts": "*i32", **ranks, "n_neurons": "i32", "n_texts": "i32"}
+    rank16 |= {"neuron_stride": "i64", "text_stride": "i64", "n_programs": "i32"}
+    labels = dict.fromkeys(("starts", "texts", "member_set", "member_starts", "members"), "*i32")
+    concepts = {**ranks, **labels, "scratch": "*i32", "out": "*fp64", "best_n_at_least": "*i32"}
+    concepts |= dict.fromkeys(("n_texts", "n_concepts", "n_words", "n_neurons", "n_programs"), "i32")
+    return [
+        Variant("rank16_kernel", module, rank16, {"BN": 1024}, num_warps=4),
+        Variant("concepts_kernel", module, concepts, {"BN": 256, "BW": 512}, num_warps=4),
+    ]
+
+
+VARIANTS: tuple[Variant, ...] = (*_moments(), *_ranks())
