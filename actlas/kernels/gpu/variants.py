@@ -1,6 +1,6 @@
 """Every form in which a Triton kernel is launched: one table, which engines launch through and tests compile from.
 
-Triton compiles a kernel anew for each combination of its arguments' types, constants and options, and would also do so for
+Triton compiles a kernel once for each combination of its arguments' types, constants and options, and would also do so for
 arguments that happen to be 1 or multiples of 16. Here nothing happens to be: arguments that are numbers carry their type in the
 kernel's own signature and are not specialised, every array has to start at a multiple of 16 bytes, and whatever else the code may
 rely on is a constant. So what was compiled ahead of time, and looked at, is what runs.
