@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from actlas.allowed import Count, Seed
+from actlas.errors import OptionError
+
 #: Version of this package; what it computes and keeps is recorded with it.
 VERSION = "0.1.0"
 
@@ -87,7 +90,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if self.id != safe_id(self.id):
-            raise ValueError(f"checkpoint id {self.id!r} is not usable as a folder name; {safe_id(self.id)!r} is")
+            raise OptionError(f"checkpoint id {self.id!r} is not usable as a folder name; {safe_id(self.id)!r} is")
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -128,14 +131,14 @@ class TokenSample:
         choice: One of `TOKEN_CHOICES`; `per_text` and `seed` belong to "sample".
     """
 
-    per_text: int = 4
-    seed: int = 0
+    per_text: Count = 4
+    seed: Seed = 0
     sites: tuple[str, ...] = ("embed", "resid")
     choice: TokenChoice = "sample"
 
     def __post_init__(self) -> None:
         if self.choice not in TOKEN_CHOICES:
-            raise ValueError(f"token choice {self.choice!r} is not known; choose one of {', '.join(TOKEN_CHOICES)}")
+            raise OptionError(f"token choice {self.choice!r} is not known; choose one of {', '.join(TOKEN_CHOICES)}")
 
 
 @dataclass(frozen=True)
@@ -205,13 +208,13 @@ class Recipe:
             ("special_tokens", self.special_tokens, SPECIAL_TOKENS),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
+                raise OptionError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
         if not self.sites and not self.count_sites and self.states is None:
-            raise ValueError("a recipe needs at least one site")
+            raise OptionError("a recipe needs at least one site")
         if not self.count_thresholds:
-            raise ValueError("a recipe needs at least one count threshold")
+            raise OptionError("a recipe needs at least one count threshold")
         if len(set(self.count_thresholds)) != len(self.count_thresholds):
-            raise ValueError(f"a count threshold is named twice: {', '.join(map(str, self.count_thresholds))}")
+            raise OptionError(f"a count threshold is named twice: {', '.join(map(str, self.count_thresholds))}")
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON types; `from_json` undoes it.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from actlas.allowed import Count, why_not
 from actlas.cli.output import FORMATS
 from actlas.extract.options import About, alternatives, declared
 from actlas.names import NeuronId
@@ -19,28 +21,28 @@ def add_store(verb: argparse.ArgumentParser) -> None:
 
 def add_checkpoints(verb: argparse.ArgumentParser) -> None:
     """Which of its checkpoints."""
-    verb.add_argument("--checkpoint", action="append", dest="checkpoints", metavar="ID", help="repeat for more (default: all)")
+    verb.add_argument("--checkpoint", type=named, action="append", dest="checkpoints", metavar="ID", help="repeat for more (default: all)")
 
 
 def add_sites(verb: argparse.ArgumentParser, help: str | None = None) -> None:
     """Which of its sites."""
-    verb.add_argument("--site", action="append", dest="sites", metavar="SITE", help=help)
+    verb.add_argument("--site", type=named, action="append", dest="sites", metavar="SITE", help=help)
 
 
 def add_choice(verb: argparse.ArgumentParser) -> None:
     """Which experts: how many of which checkpoints, languages, concepts and sites."""
-    verb.add_argument("--k", type=int, default=500, help="experts per language and concept")
+    verb.add_argument("--k", type=int, default=500, help="experts per language and concept (default: 500)")
     add_checkpoints(verb)
-    verb.add_argument("--language", action="append", dest="languages", metavar="NAME")
-    verb.add_argument("--concept", action="append", dest="concepts", metavar="NAME")
+    verb.add_argument("--language", type=named, action="append", dest="languages", metavar="NAME")
+    verb.add_argument("--concept", type=named, action="append", dest="concepts", metavar="NAME")
     add_sites(verb, "default: all linear sites that are scored")
 
 
 def add_output(verb: argparse.ArgumentParser) -> None:
     """Options of every verb that answers with a frame."""
     verb.add_argument("--format", choices=FORMATS, default="table")
-    verb.add_argument("--out", metavar="FILE", help="write there instead of to standard output")
-    verb.add_argument("--rows", type=int, default=50, metavar="N", help="rows of a table that are shown; 0 shows all")
+    verb.add_argument("--out", type=named, metavar="FILE", help="write there instead of to standard output")
+    verb.add_argument("--rows", type=number(Count), default=50, metavar="N", help="rows of a table that are shown; 0 shows all")
 
 
 def add_declared(verb: argparse.ArgumentParser, options: type) -> None:
@@ -117,7 +119,10 @@ def separated(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     """
 
     def read(text: str) -> tuple[Any, ...]:
-        return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+        values = tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+        if not values:
+            raise argparse.ArgumentTypeError(f"names nothing: {text!r}")
+        return values
 
     # argparse names the function where a text is none of its values
     read.__name__ = f"list of {kind.__name__}"
@@ -132,7 +137,41 @@ def part(text: str) -> tuple[int, int]:
         (2, 8)
     """
     number, _, whole = text.partition("/")
+    if not (number.isdecimal() and whole.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected I/N such as 2/8, got {text!r}")
     return int(number), int(whole)
+
+
+def named(text: str) -> str:
+    """A name, which is never empty.
+
+    Example:
+        >>> named("water")
+        'water'
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def number(hint: Any) -> Callable[[str], Any]:
+    """Reads a number that a type of `actlas.allowed` allows.
+
+    Example:
+        >>> number(Count)("3")
+        3
+    """
+    kind = alternatives(get_args(hint)[0])[0]
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        reason = why_not("", value, hint)
+        if reason is not None:
+            raise argparse.ArgumentTypeError(reason.strip())
+        return value
+
+    read.__name__ = kind.__name__
+    return read
 
 
 def gigabytes(text: str) -> int:
@@ -142,7 +181,10 @@ def gigabytes(text: str) -> int:
         >>> gigabytes("1.5")
         1500000000
     """
-    return int(float(text) * 1e9)
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"needs a finite number, not {text}")
+    return int(number * 1e9)
 
 
 def neuron(text: str) -> NeuronId:

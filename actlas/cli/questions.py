@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.cli.arguments import add_checkpoints, add_choice, add_output, add_sites, add_store, neuron
+from actlas.allowed import Positive
+from actlas.cli.arguments import add_checkpoints, add_choice, add_output, add_sites, add_store, named, neuron, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress
 from actlas.errors import QueryError
 
@@ -31,6 +32,14 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         verb.add_argument(
             "--replace", action="store_true", help="replace a kept table of other settings (default: stand beside it)"
         )
+
+
+def _refuse(options: argparse.Namespace, where: str, *flags: str) -> None:
+    """Refuse flags that a verb has, but not together with another of its flags: they would be passed over."""
+    for flag in flags:
+        dest = {"checkpoint": "checkpoints", "language": "languages", "concept": "concepts", "site": "sites", "stat": "stats"}
+        if getattr(options, dest.get(flag, flag).replace("-", "_")) not in (None, False):
+            raise QueryError(f"--{flag} says nothing {where}; leave one of the two out")
 
 
 def _add_experts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -58,7 +67,7 @@ def _add_lape(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
     lape = verbs.add_parser("lape", help="language-specific neurons, from counts of active tokens")
     add_store(lape)
     add_checkpoints(lape)
-    lape.add_argument("--site", default="mlp_hidden")
+    lape.add_argument("--site", type=named, default="mlp_hidden")
     lape.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
     lape.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
     lape.add_argument("--threshold", type=float, help="a token is active above it (default: the lowest that was counted)")
@@ -72,7 +81,8 @@ def _add_trajectory(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_store(trajectory)
     add_choice(trajectory)
-    trajectory.add_argument("--min-languages", type=int, default=2, help="in how many languages a neuron must be an expert")
+    trajectory.set_defaults(k=None)
+    trajectory.add_argument("--min-languages", type=int, help="in how many languages a neuron must be an expert (default: 2)")
     trajectory.add_argument("--first", action="store_true", help="only the first step at which that holds, per neuron")
     trajectory.add_argument("--stability", action="store_true", help="how far experts stay the same from step to step")
     trajectory.add_argument("--neuron", type=neuron, metavar="SITE/LAYER/NEURON", help="one neuron, such as mlp_pre/3/117")
@@ -86,8 +96,8 @@ def _add_probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> ar
     add_store(probe)
     add_checkpoints(probe)
     add_sites(probe)
-    probe.add_argument("--label", default="language")
-    probe.add_argument("--seeds", type=int, default=3, help="probes per layer")
+    probe.add_argument("--label", type=named, default="language")
+    probe.add_argument("--seeds", type=number(Positive), default=3, metavar="N", help="probes per layer")
     probe.add_argument("--c", type=float, default=1.0, help="inverse strength of the L2 penalty")
     probe.add_argument("--summary", action="store_true", help="mean and spread over layers instead of every probe")
     probe.set_defaults(run=_probe)
@@ -118,6 +128,8 @@ def _opened(options: argparse.Namespace) -> Atlas:
     from actlas.query import open_store
 
     if options.no_keep:
+        if getattr(options, "replace", False):
+            raise QueryError("--replace replaces what --no-keep does not keep; leave one of the two out")
         return open_store(options.store)
     if os.access(options.store, os.W_OK):
         return open_store(options.store, "a")
@@ -127,7 +139,9 @@ def _opened(options: argparse.Namespace) -> Atlas:
 
 
 def _choice(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("k", "checkpoints", "languages", "concepts", "sites")}
+    chosen = {name: getattr(options, name) for name in ("k", "checkpoints", "languages", "concepts", "sites")}
+    # of these verbs one has several questions, of which some take no k
+    return {name: value for name, value in chosen.items() if name != "k" or value is not None}
 
 
 def _experts(options: argparse.Namespace) -> None:
@@ -144,6 +158,7 @@ def _overlap(options: argparse.Namespace) -> None:
     store, settings = _opened(options), {**_choice(options), "seed": options.seed, "replace": options.replace}
     settings["progress"] = step_progress(line, "neurons")
     if options.controls:
+        _refuse(options, "with --controls", "no-halves")
         frame = overlap_controls(store, **settings)
     else:
         frame = expert_overlap(store, **settings, halves=not options.no_halves)
@@ -176,17 +191,24 @@ def _trajectory(options: argparse.Namespace) -> None:
     choice = _choice(options)
     if options.neuron is not None:
         place = options.neuron
+        _refuse(options, "with --neuron", "stability", "first", "min-languages", "k", "site", "replace")
         chosen = {name: choice[name] for name in ("checkpoints", "languages", "concepts")}
         store = open_store(options.store)
         frame = neuron_trajectory(store, place.site, place.layer, place.neuron, stats=options.stats or ("ap",), **chosen)
-    elif options.stability:
+        _show(frame, options)
+        return
+    _refuse(options, "without --neuron", "stat")
+    if options.stability:
+        _refuse(options, "with --stability", "first", "min-languages", "checkpoint")
         chosen = {name: value for name, value in choice.items() if name != "checkpoints"}
         frame = rank_stability(_opened(options), **chosen, replace=options.replace)
     else:
+        _refuse(options, "without --neuron or --stability", "language")
         chosen = {name: value for name, value in choice.items() if name != "languages"}
-        frame = shared_trajectory(_opened(options), min_languages=options.min_languages, **chosen, replace=options.replace)
+        min_languages = 2 if options.min_languages is None else options.min_languages
+        frame = shared_trajectory(_opened(options), min_languages=min_languages, **chosen, replace=options.replace)
         if options.first:
-            frame = first_shared(frame, options.min_languages)
+            frame = first_shared(frame, min_languages)
     _show(frame, options)
 
 
@@ -212,12 +234,16 @@ def _top_texts(options: argparse.Namespace) -> None:
     from actlas.query import neuron_texts, open_store, top_texts
 
     if options.neuron is not None:
+        _refuse(options, "with --neuron", "site")
         store, place = open_store(options.store), options.neuron
+        names = options.checkpoints or store.checkpoints[-1:]
+        if not names:
+            raise QueryError(f"{options.store} has no committed checkpoint; list: actlas info {options.store}")
         frames = [
-            neuron_texts(store, name, place.site, place.layer, place.neuron, n=options.n or 10).select(
+            neuron_texts(store, name, place.site, place.layer, place.neuron, n=options.n).select(
                 pl.lit(name).alias("checkpoint"), pl.all()
             )
-            for name in options.checkpoints or store.checkpoints[-1:]
+            for name in names
         ]
         _show(pl.concat(frames), options)
         return
@@ -228,7 +254,7 @@ def _top_texts(options: argparse.Namespace) -> None:
         _opened(options),
         sites=options.sites,
         checkpoints=options.checkpoints,
-        n=options.n or 64,
+        n=options.n,
         progress=step_progress(line, "neurons"),
     )
     line.end()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from actlas.allowed import Seed
+from actlas.cli.arguments import number
 from actlas.cli.output import ProgressLine, as_table, bullet, duration, folder_bytes, n_bytes, tell
 from actlas.demo.settings import CONDITIONS
-from actlas.errors import CorpusError
+from actlas.errors import CorpusError, QueryError
 from actlas.names import QUOTINGS
 
 if TYPE_CHECKING:
@@ -154,7 +156,7 @@ def _corpus_info(options: argparse.Namespace) -> None:
 def _add_info(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = verbs.add_parser("info", help="what a store holds: checkpoints, cubes, sizes, provenance")
     info.add_argument("store", type=Path)
-    info.add_argument("--checkpoint", help="everything that is known of one checkpoint")
+    info.add_argument("--checkpoint", metavar="ID", help="everything that is known of one checkpoint")
     info.set_defaults(run=_info)
 
 
@@ -244,7 +246,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _add_demo(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = verbs.add_parser("demo", help="train a small model and its control, then extract, score, ask and report")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), metavar="FOLDER", help="default: demo-out")
-    demo.add_argument("--seed", type=int, default=0, help="seed of weights, documents and held-out sentences")
+    demo.add_argument("--seed", type=number(Seed), default=0, help="seed of weights, documents and held-out sentences")
     demo.add_argument("--condition", choices=CONDITIONS, help="build only the model (multi) or its control (mono), no report")
     demo.set_defaults(run=_demo)
 
@@ -288,5 +290,10 @@ def _report(options: argparse.Namespace) -> None:
         label, equals, path = argument.partition("=")
         # a folder may have an equals sign in its own name
         is_path = not equals or Path(argument).exists()
-        stores[Path(argument).stem if is_path else label] = Path(argument if is_path else path)
+        name, folder = (Path(argument).stem, argument) if is_path else (label, path)
+        if not name or not folder:
+            raise QueryError(f"expected [LABEL=]PATH, got {argument!r}")
+        if name in stores:
+            raise QueryError(f"two stores are called {name}: {stores[name]} and {folder}; say LABEL={folder}")
+        stores[name] = Path(folder)
     print(write_report(stores, options.out, title=options.title))

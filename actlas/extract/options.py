@@ -7,11 +7,12 @@ checkers) and the flags of ``actlas extract``.
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
+from actlas.allowed import Bytes, Count, Names, Number, Positive, Seed, Step, why_not
 from actlas.errors import OptionError
 from actlas.names import (
     STATE_KINDS,
@@ -27,6 +28,8 @@ from actlas.names import (
 
 F = TypeVar("F", bound=Callable[..., object])
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?")
+
 
 @dataclass(frozen=True)
 class About:
@@ -35,7 +38,6 @@ class About:
     Attributes:
         help: What it does.
         unset: What holds where it is not said, in words; "" where the default says it.
-        minimum: Smallest number that makes sense.
         flags: What the command line calls it, where that is not its name with dashes.
         metavar: What the command line's help calls its value.
         repeats: Whether the command line takes one value at a time, since values may hold commas.
@@ -45,7 +47,6 @@ class About:
 
     help: str
     unset: str = ""
-    minimum: int | None = None
     flags: tuple[str, ...] = ()
     metavar: str | None = None
     repeats: bool = False
@@ -88,8 +89,8 @@ class ExtractOptions:
     backend: str = field(
         default="hf", metadata=about("what runs the models: hf (transformers) or vllm; a store holds the values of one of them")
     )
-    tensor_parallel: int = field(default=1, metadata=about("devices a model is divided among (vllm)", minimum=1, metavar="N"))
-    steps: Sequence[int] | None = field(
+    tensor_parallel: Positive = field(default=1, metadata=about("devices a model is divided among (vllm)", metavar="N"))
+    steps: Sequence[Step] | None = field(
         default=None,
         metadata=about(
             "training steps, one per checkpoint, where names do not say them", flags=("--steps", "--step"), metavar="N"
@@ -113,12 +114,11 @@ class ExtractOptions:
         default="flag",
         metadata=about("the same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted"),
     )
-    max_tokens: int | None = field(
+    max_tokens: Positive | None = field(
         default=None,
         metadata=about(
             "longest token sequence, special tokens included",
             unset="128, or what the first checkpoint can read if that is less",
-            minimum=1,
         ),
     )
     over_long: OverLong = field(default="truncate", metadata=about("what happens to longer texts"))
@@ -154,20 +154,19 @@ class ExtractOptions:
             "weights in float32 and takes matrix products in the dtype named"
         ),
     )
-    tokens_per_batch: int | None = field(
-        default=None, metadata=about("most tokens of a batch, padding included", unset="what suits the device", minimum=1)
+    tokens_per_batch: Positive | None = field(
+        default=None, metadata=about("most tokens of a batch, padding included", unset="what suits the device")
     )
-    texts_per_block: int | None = field(
+    texts_per_block: Positive | None = field(
         default=None,
-        metadata=about("texts of one unit of writing and of resume", unset="what fits into the memory for values", minimum=1),
+        metadata=about("texts of one unit of writing and of resume", unset="what fits into the memory for values"),
     )
-    value_bytes: int | None = field(
+    value_bytes: Bytes | None = field(
         default=None,
         metadata=about(
             "values in memory at most: the block that is computed and those that wait or are written; two blocks of 32 texts are "
             "always allowed",
             unset="2 GiB",
-            minimum=1,
             flags=("--value-memory",),
             in_gigabytes=True,
         ),
@@ -179,7 +178,7 @@ class ExtractOptions:
             unset="a sample of the sites that the model has",
             parts={
                 "per_text": About(
-                    "token vectors kept per text for probing; 0 keeps none", minimum=0, flags=("--token-sample",), metavar="N"
+                    "token vectors kept per text for probing; 0 keeps none", flags=("--token-sample",), metavar="N"
                 ),
                 "seed": About("seed of the token sample", flags=("--seed",)),
                 "sites": About("sites whose token vectors are kept", flags=("--token-sites",), metavar="SITE"),
@@ -187,7 +186,7 @@ class ExtractOptions:
             },
         ),
     )
-    count_sites: Sequence[str] | None = field(
+    count_sites: Names | None = field(
         default=None,
         metadata=about(
             "sites whose active tokens are counted per language",
@@ -195,7 +194,7 @@ class ExtractOptions:
             metavar="SITE",
         ),
     )
-    count_threshold: float | Sequence[float] = field(
+    count_threshold: Number | Sequence[Number] = field(
         default=(0.0,), metadata=about("a token is counted as active above it; several are counted side by side", metavar="X")
     )
     stats_only: bool | Sequence[StateKind] = field(
@@ -207,34 +206,29 @@ class ExtractOptions:
             metavar="KIND",
         ),
     )
-    active_threshold: float = field(default=0.0, metadata=about("with moments: a value above it is active"))
-    range_texts: int = field(
+    active_threshold: Number = field(default=0.0, metadata=about("with moments: a value above it is active"))
+    range_texts: Positive = field(
         default=512,
-        metadata=about(
-            "with a histogram: texts, as many of every language, whose values decide the range of the codes", minimum=1
-        ),
+        metadata=about("with a histogram: texts, as many of every language, whose values decide the range of the codes"),
     )
-    range_seed: int = field(default=0, metadata=about("seed of the draw of these texts"))
-    state_bytes: int | None = field(
+    range_seed: Seed = field(default=0, metadata=about("seed of the draw of these texts"))
+    state_bytes: Bytes | None = field(
         default=None,
         metadata=about(
             "states in memory at most",
             unset="half of this machine's memory",
-            minimum=1,
             flags=("--state-memory",),
             in_gigabytes=True,
         ),
     )
-    loss_texts: int | None = field(
-        default=256, metadata=about("texts, evenly spread, that the sanity loss is taken on", minimum=0)
-    )
-    fidelity_texts: int = field(
+    loss_texts: Count | None = field(default=256, metadata=about("texts, evenly spread, that the sanity loss is taken on"))
+    fidelity_texts: Count = field(
         default=4,
-        metadata=about("texts recomputed one by one and compared before anything is written; 0 skips the check", minimum=0),
+        metadata=about("texts recomputed one by one and compared before anything is written; 0 skips the check"),
     )
-    calibration_texts: int = field(
+    calibration_texts: Count = field(
         default=4,
-        metadata=about("texts that vllm is compared with transformers on before anything is written; 0 skips it", minimum=0),
+        metadata=about("texts that vllm is compared with transformers on before anything is written; 0 skips it"),
     )
     trust_remote_code: bool = field(default=False, metadata=about("run code that a checkpoint brings along"))
     removes_downloads: bool = field(
@@ -247,26 +241,42 @@ class ExtractOptions:
     syncs: bool = field(
         default=True, metadata=about("flush every shard to disk before it counts as written", flags=("--no-sync",))
     )
-    n_threads: int | None = field(
-        default=None, metadata=about("threads that encode", unset="one per core", minimum=1, flags=("--threads",))
+    n_threads: Positive | None = field(
+        default=None, metadata=about("threads that encode", unset="one per core", flags=("--threads",))
     )
 
     def __post_init__(self) -> None:
-        for name, hint, note in declared(type(self)):
-            value = _checked(name, getattr(self, name), hint, note.minimum)
-            object.__setattr__(self, name, value)
-            if value is not None:
-                for part, inner in note.parts.items():
-                    _checked(f"{name}.{part}", getattr(value, part), object, inner.minimum)
+        hints = get_type_hints(type(self), include_extras=True)
+        for each in fields(self):
+            value, note = getattr(self, each.name), each.metadata["about"]
+            is_several = isinstance(value, Collection) and not isinstance(value, str)
+            if (tuple(value) if is_several else value) != each.default:
+                _check(each.name, value, hints[each.name])
+            if note.parts and value is not None:
+                inner = get_type_hints(type(value), include_extras=True)
+                for part in note.parts:
+                    _check(f"{each.name}.{part}", getattr(value, part), inner[part])
+            if is_several:
+                object.__setattr__(self, each.name, tuple(value))
         self._check_together()
 
     def _check_together(self) -> None:
         """Refuse what each option alone does not show."""
-        _ = self.count_thresholds, self.state_kinds
-        if not math.isfinite(self.active_threshold):
-            raise OptionError(f"active_threshold needs a finite number, not {self.active_threshold}")
+        kinds = self.state_kinds
+        for device in (self.device, *self.devices):
+            if not _DEVICE.fullmatch(device):
+                raise OptionError(f"no device {device!r}; choose cpu, cuda, cuda:N or auto")
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
             raise OptionError(f"there is no part {self.part[0]} of {self.part[1]}; parts are numbered from 1")
+        if self.devices and self.device != "auto":
+            raise OptionError(
+                f"device {self.device} is one, devices are several ({', '.join(self.devices)}); choose one of the two"
+            )
+        if self.devices and self.part:
+            raise OptionError("devices divide the texts among them; choose devices or a part, not both")
+        self._check_states(kinds)
+        if self.drops_languages and self.over_long != "drop":
+            raise OptionError(f"drops_languages is about texts that over_long='drop' leaves out, not about {self.over_long!r}")
         if self.devices and self.dask:
             raise OptionError("devices are of this machine, Dask's workers have their own; choose devices or dask, not both")
         if self.dask and self.part:
@@ -276,6 +286,18 @@ class ExtractOptions:
                 "removing downloads would take files from processes that still read them; with devices or dask, remove them "
                 "afterwards"
             )
+
+    def _check_states(self, kinds: tuple[str, ...]) -> None:
+        """Refuse what says something about states that are not kept, and about vectors beside them."""
+        default = {each.name: each.default for each in fields(self)}
+        for name, kind in {"active_threshold": "moments", "range_texts": "histogram", "range_seed": "histogram"}.items():
+            if kind not in kinds and getattr(self, name) != default[name]:
+                kept = f"stats_only keeps {', '.join(kinds)}" if kinds else "cubes are kept"
+                raise OptionError(f"{name} is about {kind}, and here {kept}; add {kind} to stats_only, or leave {name} out")
+        if self.state_bytes is not None and not kinds:
+            raise OptionError("state_bytes is about states, and here cubes are kept; say value_bytes, or stats_only")
+        if kinds and self.token_sample is not None and self.token_sample.per_text:
+            raise OptionError("stats_only keeps no token vectors; leave token_sample out, or stats_only")
 
     @property
     def sites_or_default(self) -> tuple[str, ...]:
@@ -296,17 +318,12 @@ class ExtractOptions:
     def count_thresholds(self) -> tuple[float, ...]:
         """Values above which tokens are counted, ascending."""
         given = self.count_threshold
-        thresholds = tuple(sorted(map(float, given if isinstance(given, Sequence) else (given,))))
-        if not thresholds or not all(map(math.isfinite, thresholds)):
-            raise OptionError(f"count_threshold needs one finite number or several, not {given!r}")
-        return thresholds
+        return tuple(sorted(map(float, given if isinstance(given, Sequence) else (given,))))
 
     @property
     def state_kinds(self) -> tuple[str, ...]:
         """Kinds of states that are kept in place of cubes, in the order of `STATE_KINDS`; none where cubes are kept."""
         given = ("counts",) if self.stats_only is True else tuple(self.stats_only or ())
-        if any(kind not in STATE_KINDS for kind in given):
-            raise OptionError(f"stats_only names some of {', '.join(STATE_KINDS)}, not {self.stats_only!r}")
         return tuple(kind for kind in STATE_KINDS if kind in given)
 
 
@@ -317,12 +334,12 @@ class ExtractFields(TypedDict, total=False):
     pooling: Pooling
     dtype: Dtype
     backend: str
-    tensor_parallel: int
-    steps: Sequence[int] | None
+    tensor_parallel: Positive
+    steps: Sequence[Step] | None
     revisions: Sequence[str]
     duplicates: Policy
     broken: Policy
-    max_tokens: int | None
+    max_tokens: Positive | None
     over_long: OverLong
     drops_languages: bool
     special_tokens: SpecialTokens
@@ -332,25 +349,25 @@ class ExtractFields(TypedDict, total=False):
     dask: str | None
     part: tuple[int, int] | None
     compute_dtype: Literal["auto", ComputeDtype]
-    tokens_per_batch: int | None
-    texts_per_block: int | None
-    value_bytes: int | None
+    tokens_per_batch: Positive | None
+    texts_per_block: Positive | None
+    value_bytes: Bytes | None
     token_sample: TokenSample | None
-    count_sites: Sequence[str] | None
-    count_threshold: float | Sequence[float]
+    count_sites: Names | None
+    count_threshold: Number | Sequence[Number]
     stats_only: bool | Sequence[StateKind]
-    active_threshold: float
-    range_texts: int
-    range_seed: int
-    state_bytes: int | None
-    loss_texts: int | None
-    fidelity_texts: int
-    calibration_texts: int
+    active_threshold: Number
+    range_texts: Positive
+    range_seed: Seed
+    state_bytes: Bytes | None
+    loss_texts: Count | None
+    fidelity_texts: Count
+    calibration_texts: Count
     trust_remote_code: bool
     removes_downloads: bool
     checks_disk: bool
     syncs: bool
-    n_threads: int | None
+    n_threads: Positive | None
 
 
 def declared(options: type) -> list[tuple[str, Any, About]]:
@@ -376,22 +393,11 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
     return tuple(member for member in members if member is not type(None)) or (hint,)
 
 
-def _checked(name: str, value: Any, hint: Any, minimum: int | None) -> Any:
-    """A value as it is kept.
-
-    Raises:
-        OptionError: If it is not allowed.
-    """
-    if value is None:
-        return None
-    for kind in alternatives(hint):
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            raise OptionError(f"{name} {value!r} is not known; choose one of {', '.join(get_args(kind))}")
-        if get_origin(kind) is Sequence and isinstance(value, str) and name != "stats_only":
-            raise OptionError(f"{name} takes several values, such as ({value!r},), not {value!r}")
-    if minimum is not None and not value >= minimum:
-        raise OptionError(f"{name} must be at least {minimum}, not {value}")
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+def _check(name: str, value: Any, hint: Any) -> None:
+    """Refuse a value that a type does not allow."""
+    reason = why_not(name, value, hint)
+    if reason is not None:
+        raise OptionError(reason)
 
 
 def takes_options(function: F) -> F:

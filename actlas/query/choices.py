@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from actlas.errors import CheckpointNotFound, QueryError, ScoresNotFound
 from actlas.names import LINEAR_SITES
 from actlas.query.neurons import NeuronAxis
 from actlas.store.store import Store
+from actlas.words import listed, no_such
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,45 @@ def chosen_checkpoints(store: Store, names: Sequence[str] | None) -> list[str]:
     """The checkpoints that a question is about: those named, in that order, or all of them.
 
     Raises:
-        CheckpointNotFound: If one is not in the store; the message says which are, and which is nearest.
+        CheckpointNotFound: If one is not in the store; the message says which are, the nearest first.
+        QueryError: If one is named twice.
         IncompleteCube: If one was begun and did not commit.
     """
     existing = store.checkpoints
     if names is None:
         return existing
-    for name in names:
-        if name in existing:
-            continue
+    unknown = [name for name in names if name not in existing]
+    for name in unknown:
+        # one that was begun says so itself
         if name in store.unfinished:
             store.checkpoint(name)
-        nearest = get_close_matches(name, existing, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise CheckpointNotFound(f"no checkpoint {name!r} in {store.path}; {hint}it has {', '.join(existing) or 'none yet'}")
+    if unknown:
+        raise CheckpointNotFound(no_such("checkpoint", unknown, existing, store.path))
+    if len(set(names)) < len(names):
+        raise QueryError(f"a checkpoint is named twice: {', '.join(names)}")
     return list(names)
+
+
+def chosen_n(store: Store, n: int | None, usual: int) -> int:
+    """How many texts: as many as were asked for, or what is usual and there.
+
+    Raises:
+        QueryError: If the corpus has fewer than were asked for.
+    """
+    n_texts = store.corpus.n_texts
+    if n is not None and n > n_texts:
+        raise QueryError(f"n = {n}, but the corpus of {store.path} has {n_texts:,} texts; ask for {n_texts:,} or fewer")
+    return min(usual, n_texts) if n is None else n
+
+
+def check_min_languages(store: Store, min_languages: int) -> None:
+    """Refuse a number of languages that the corpus does not have."""
+    n_languages = len(store.corpus.languages)
+    if min_languages > n_languages:
+        raise QueryError(
+            f"min_languages = {min_languages}, but the corpus of {store.path} has {n_languages} languages "
+            f"({listed(store.corpus.languages)}); ask for {n_languages} or fewer"
+        )
 
 
 def chosen_labels(
@@ -61,13 +85,13 @@ def chosen_labels(
     """Languages and concepts asked for, in the store's order; None for all.
 
     Raises:
-        QueryError: If one is not in the corpus, or none is left.
+        QueryError: If one is not in the corpus.
     """
     chosen = []
     for what, asked, existing in (("language", languages, store.corpus.languages), ("concept", concepts, store.corpus.concepts)):
         unknown = [name for name in asked or () if name not in existing]
-        if unknown or (asked is not None and not asked):
-            raise QueryError(f"no {what} {', '.join(map(repr, unknown))} in {store.path}; it has {', '.join(existing)}")
+        if unknown:
+            raise QueryError(no_such(what, unknown, existing, store.path))
         chosen.append(tuple(name for name in existing if asked is None or name in asked))
     return chosen[0], chosen[1]
 

@@ -29,16 +29,15 @@ OTHERS = {
     "special_tokens": "run",
     "tokenizer": "folder",
     "device": "cpu",
-    "devices": ("cpu", "cpu"),
     "part": (2, 3),
     "compute_dtype": "float32",
     "tokens_per_batch": 100,
     "texts_per_block": 16,
     "value_bytes": 1 << 20,
-    "token_sample": TokenSample(per_text=2, sites=("resid",), choice="word"),
+    "token_sample": TokenSample(per_text=0, sites=("resid",), choice="word"),
     "count_sites": ("mlp_up",),
     "count_threshold": (-0.5, 1.0),
-    "stats_only": ("counts", "moments"),
+    "stats_only": ("counts", "moments", "histogram"),
     "active_threshold": 0.5,
     "range_texts": 10,
     "range_seed": 1,
@@ -68,7 +67,7 @@ def test_options_go_to_another_process_and_come_back_equal() -> None:
     options = ExtractOptions(**OTHERS)
     assert msgspec.json.decode(msgspec.json.encode(options), type=ExtractOptions) == options
     # those that exclude others of the list
-    assert {field.name for field in dataclasses.fields(options)} - OTHERS.keys() == {"dask", "removes_downloads"}
+    assert {field.name for field in dataclasses.fields(options)} - OTHERS.keys() == {"dask", "devices", "removes_downloads"}
     assert all(getattr(options, name) != getattr(ExtractOptions(), name) for name in OTHERS)
 
 
@@ -93,13 +92,32 @@ def test_sequences_are_kept_as_tuples() -> None:
         ({"n_threads": 0}, "n_threads must be at least 1"),
         ({"token_sample": TokenSample(per_text=-1)}, "token_sample.per_text must be at least 0, not -1"),
         ({"active_threshold": float("nan")}, "active_threshold needs a finite number, not nan"),
-        ({"count_threshold": ()}, "count_threshold needs one finite number or several"),
-        ({"stats_only": ("sums",)}, "stats_only names some of counts, moments, histogram, not ('sums',)"),
+        ({"count_threshold": ()}, "count_threshold names nothing; name one or more, or leave it out"),
+        ({"stats_only": ("sums",)}, "stats_only 'sums' is not known; choose one of counts, moments, histogram"),
         ({"sites": "resid"}, "sites takes several values, such as ('resid',), not 'resid'"),
         ({"part": (3, 2)}, "there is no part 3 of 2; parts are numbered from 1"),
         ({"part": (0, 2)}, "there is no part 0 of 2"),
         ({"devices": ("cpu",), "dask": "local:2"}, "choose devices or dask, not both"),
         ({"part": (1, 2), "dask": "local:2"}, "choose dask or a part, not both"),
+        ({"tokens_per_batch": 0}, "tokens_per_batch must be at least 1, not 0"),
+        ({"max_tokens": 10**40}, "max_tokens must be at least 1 and at most 2,147,483,647, not 1e+40"),
+        ({"max_tokens": 10**400}, "at most 2,147,483,647, not 1000"),
+        ({"max_tokens": 2.5}, "max_tokens must be a whole number, not 2.5"),
+        ({"steps": (1, -5)}, "steps must be at least 0, not -5"),
+        ({"loss_texts": -1}, "loss_texts must be at least 0, not -1"),
+        ({"trust_remote_code": "no"}, "trust_remote_code must be True or False, not 'no'"),
+        ({"token_sample": 4}, "token_sample must be TokenSample, not 4"),
+        ({"tokenizer": ""}, "tokenizer is empty"),
+        ({"sites": ("resid", "")}, "sites is empty"),
+        ({"device": "meta"}, "no device 'meta'; choose cpu, cuda, cuda:N or auto"),
+        ({"devices": ("cpu", "cuda:x")}, "no device 'cuda:x'"),
+        ({"device": "cpu", "devices": ("cpu", "cpu")}, "device cpu is one, devices are several (cpu, cpu); choose one"),
+        ({"part": (1, 2), "devices": ("cpu",)}, "choose devices or a part, not both"),
+        ({"active_threshold": 0.5}, "active_threshold is about moments, and here cubes are kept"),
+        ({"range_seed": 1, "stats_only": ("moments",)}, "range_seed is about histogram, and here stats_only keeps moments"),
+        ({"state_bytes": 1 << 20}, "state_bytes is about states, and here cubes are kept"),
+        ({"stats_only": True, "token_sample": TokenSample(choice="all")}, "stats_only keeps no token vectors"),
+        ({"drops_languages": True}, "drops_languages is about texts that over_long='drop' leaves out, not about 'truncate'"),
         ({"devices": ("cpu",), "removes_downloads": True}, "would take files from processes"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError, ScoresNotFound
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
@@ -159,11 +160,12 @@ def _ap_slabs(
         yield first, np.concatenate(reads, axis=1)
 
 
+@checks_arguments(QueryError)
 def top_experts(
     store: Atlas | str | Path,
     *,
-    k: int = 500,
-    checkpoints: Sequence[str] | None = None,
+    k: Positive = 500,
+    checkpoints: Names | None = None,
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from actlas.allowed import Names, Number, Quantile, Share, checks_arguments
+from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_checkpoints
 from actlas.query.keep import Keeper
@@ -16,14 +17,15 @@ from actlas.query.neurons import NeuronAxis, names_at
 from actlas.query.schema import TABLES
 
 
+@checks_arguments(QueryError)
 def language_neurons(
     store: Atlas | str | Path,
     *,
-    checkpoints: Sequence[str] | None = None,
+    checkpoints: Names | None = None,
     site: str = "mlp_hidden",
-    share: float = 0.01,
-    bar_quantile: float = 0.95,
-    threshold: float | None = None,
+    share: Share = 0.01,
+    bar_quantile: Quantile = 0.95,
+    threshold: Number | None = None,
     keep: bool | None = None,
     replace: bool = False,
 ) -> pl.DataFrame:

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.allowed import Names, Positive, Seed, checks_arguments
+from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
@@ -61,17 +63,18 @@ def intersections(a: ExpertSets, b: ExpertSets) -> Intersections:
     return Intersections(by_layer)
 
 
+@checks_arguments(QueryError)
 def expert_overlap(
     store: Atlas | str | Path,
     *,
-    k: int = 500,
-    checkpoints: Sequence[str] | None = None,
+    k: Positive = 500,
+    checkpoints: Names | None = None,
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     by_layer: bool = False,
     halves: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: StepProgress | None = None,
     keep: bool | None = None,
     replace: bool = False,
@@ -279,15 +282,16 @@ def _layer_rows(
     return TABLES["overlap_by_layer"].conform(frame)
 
 
+@checks_arguments(QueryError)
 def overlap_controls(
     store: Atlas | str | Path,
     *,
-    k: int = 500,
-    checkpoints: Sequence[str] | None = None,
+    k: Positive = 500,
+    checkpoints: Names | None = None,
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: StepProgress | None = None,
     keep: bool | None = None,
     replace: bool = False,

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.allowed import Names, Positive, PositiveNumber, Seed, Share, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
@@ -26,17 +27,18 @@ from actlas.store.cube import TokenCube
 from actlas.store.store import Store
 
 
+@checks_arguments(QueryError)
 def train_probes(
     store: Atlas | str | Path,
     *,
-    checkpoints: Sequence[str] | None = None,
+    checkpoints: Names | None = None,
     sites: Sequence[str] | None = None,
     label: str = "language",
-    seeds: Sequence[int] = (0, 1, 2),
-    c: float = 1.0,
-    test_share: float = 0.2,
-    max_iterations: int = 1000,
-    max_train: int | None = 20_000,
+    seeds: Sequence[Seed] = (0, 1, 2),
+    c: PositiveNumber = 1.0,
+    test_share: Share = 0.2,
+    max_iterations: Positive = 1000,
+    max_train: Positive | None = 20_000,
     progress: StepProgress | None = None,
     keep: bool | None = None,
     replace: bool = False,

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.allowed import Bytes, Names, Number, checks_arguments
 from actlas.errors import QueryError
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import VERSION
@@ -24,16 +25,17 @@ from actlas.store.store import Store
 from actlas.store.write.score_writer import ScoreWriter
 
 
+@checks_arguments(QueryError)
 def score_neurons(
     store: Atlas | str | Path,
     *,
-    checkpoints: Sequence[str] | None = None,
+    checkpoints: Names | None = None,
     sites: Sequence[str] | None = None,
     stats: Sequence[str] = DEFAULT_STATS,
-    threshold: float | None = None,
+    threshold: Number | None = None,
     backend: str = "auto",
     overwrite: bool = False,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: Bytes = BLOCK_BYTES,
     progress: StepProgress | None = None,
 ) -> pl.DataFrame:
     """Score every neuron of the store's cubes, or of the states kept in place of cubes, and keep the scores beside them.

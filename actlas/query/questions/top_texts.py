@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from actlas.allowed import Bytes, Count, Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import BLOCK_BYTES, NeuronBlock, StepProgress, Steps, neuron_blocks
-from actlas.query.choices import chosen_checkpoints
+from actlas.query.choices import chosen_checkpoints, chosen_n
 from actlas.query.keep import Keeper, KeptPart, part_with
 from actlas.query.neurons import check_neuron, top_columns
 from actlas.query.schema import TABLES
@@ -20,13 +21,14 @@ from actlas.store.cube import Cube
 from actlas.store.store import Store
 
 
+@checks_arguments(QueryError)
 def top_texts(
     store: Atlas | str | Path,
     *,
     sites: Sequence[str],
-    checkpoints: Sequence[str] | None = None,
-    n: int = 64,
-    block_bytes: int = BLOCK_BYTES,
+    checkpoints: Names | None = None,
+    n: Positive | None = None,
+    block_bytes: Bytes = BLOCK_BYTES,
     progress: StepProgress | None = None,
     keep: bool | None = None,
 ) -> pl.DataFrame:
@@ -36,8 +38,8 @@ def top_texts(
         store: With cubes, or the path of such a store.
         sites: Which; there is a row per neuron and text, so name what you will ask for.
         checkpoints: None for all.
-        n: Texts per neuron; the corpus may have fewer. A kept table holds the largest n that was asked for, and answers every
-            smaller one.
+        n: Texts per neuron; None for 64, or as many as the corpus has. A kept table holds the largest n that was asked for, and
+            answers every smaller one.
         block_bytes: Values in memory at a time.
         progress: Called after every block.
         keep: Whether the answer is kept in table `top_texts`, beside the sites that it holds already. None: if the store was
@@ -49,7 +51,7 @@ def top_texts(
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a checkpoint has no cube at a site.
-        QueryError: If n is less than 1.
+        QueryError: If n is less than 1, or more than there are texts.
         ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Example:
@@ -58,8 +60,7 @@ def top_texts(
         [(1, 77), (2, 83)]
     """
     store = as_atlas(store, "a" if keep else "r")
-    if n < 1:
-        raise QueryError(f"n = {n}: ask for one text or more")
+    n = chosen_n(store, n, 64)
     names, sites = chosen_checkpoints(store, checkpoints), sorted(set(sites))
     parts = {(name, site): _kept_site(store, name, site, n) for name in names for site in sites}
     n_neurons = sum(int(np.prod(store.shape(*cube))) for cube, part in parts.items() if part is None)
@@ -132,7 +133,10 @@ def _keep_sites(keeper: Keeper, checkpoint: str, computed: dict[str, pl.DataFram
     )
 
 
-def neuron_texts(store: Atlas | str | Path, checkpoint: str, site: str, layer: int, neuron: int, *, n: int = 10) -> pl.DataFrame:
+@checks_arguments(QueryError)
+def neuron_texts(
+    store: Atlas | str | Path, checkpoint: str, site: str, layer: Count, neuron: Count, *, n: Positive | None = None
+) -> pl.DataFrame:
     """The texts with the highest values of one neuron.
 
     Taken from table `top_texts` where it reaches that far, otherwise read from the cube (one column of it).
@@ -143,7 +147,7 @@ def neuron_texts(store: Atlas | str | Path, checkpoint: str, site: str, layer: i
         site: Where the neuron is.
         layer: Where the neuron is.
         neuron: Its coordinate.
-        n: How many texts.
+        n: How many texts; None for 10, or as many as the corpus has.
 
     Returns:
         Columns rank, value, language, text_id, text.
@@ -151,14 +155,16 @@ def neuron_texts(store: Atlas | str | Path, checkpoint: str, site: str, layer: i
     Raises:
         CheckpointNotFound: If the checkpoint is not in the store.
         CubeNotFound: If there is no such cube.
-        QueryError: If the site has no such neuron.
+        QueryError: If the site has no such neuron, or n is more than there are texts.
 
     Example:
         >>> neuron_texts(store, "planted-step64", "mlp_pre", 0, 4, n=2).select("rank", "language", "text_id").rows()
         [(1, 'en', 77), (2, 'en', 83)]
     """
     store = as_atlas(store)
+    chosen_checkpoints(store, [checkpoint])
     check_neuron(store, checkpoint, site, layer, neuron)
+    n = chosen_n(store, n, 10)
     site_rows = _kept_site(store, checkpoint, site, n)
     if site_rows is not None:
         rows = site_rows.filter(pl.col("layer") == layer, pl.col("neuron") == neuron, pl.col("rank") <= n)

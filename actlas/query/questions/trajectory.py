@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.allowed import Count, Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.choices import Ranking, check_k, check_min_languages, chosen_checkpoints, chosen_labels, linear_sites
 from actlas.query.keep import Keeper, KeptPart
 from actlas.query.neurons import NeuronAxis, check_neuron
 from actlas.query.questions.experts import ExpertSets, expert_sets
@@ -20,14 +21,15 @@ from actlas.query.schema import TABLES
 from actlas.store.store import Store
 
 
+@checks_arguments(QueryError)
 def neuron_trajectory(
     store: Atlas | str | Path,
     site: str,
-    layer: int,
-    neuron: int,
+    layer: Count,
+    neuron: Count,
     *,
     stats: Sequence[str] = ("ap",),
-    checkpoints: Sequence[str] | None = None,
+    checkpoints: Names | None = None,
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
 ) -> pl.DataFrame:
@@ -86,12 +88,13 @@ def neuron_trajectory(
     return pl.concat(parts)
 
 
+@checks_arguments(QueryError)
 def shared_trajectory(
     store: Atlas | str | Path,
     *,
-    k: int = 500,
-    min_languages: int = 2,
-    checkpoints: Sequence[str] | None = None,
+    k: Positive = 500,
+    min_languages: Positive = 2,
+    checkpoints: Names | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     keep: bool | None = None,
@@ -128,6 +131,7 @@ def shared_trajectory(
         [(0, 0), (64, 2), (128, 3)]
     """
     store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, concepts=concepts)
+    check_min_languages(store, min_languages)
     names = chosen_checkpoints(store, checkpoints)
     _, chosen_concepts = chosen_labels(store, None, concepts)
     with Keeper(store, keep, replace) as keeper:
@@ -219,7 +223,8 @@ def _followed_rows(store: Store, sets: ExpertSets, followed: Sequence[NDArray[np
     return pl.concat(parts)
 
 
-def first_shared(trajectory: pl.DataFrame, min_languages: int) -> pl.DataFrame:
+@checks_arguments(QueryError)
+def first_shared(trajectory: pl.DataFrame, min_languages: Positive) -> pl.DataFrame:
     """The first step at which each neuron is an expert in at least `min_languages` languages.
 
     Args:
@@ -242,10 +247,11 @@ def first_shared(trajectory: pl.DataFrame, min_languages: int) -> pl.DataFrame:
     return first.sort("concept", "position", "site", "layer", "neuron").select(*key, "checkpoint", "step", "n_languages")
 
 
+@checks_arguments(QueryError)
 def rank_stability(
     store: Atlas | str | Path,
     *,
-    k: int = 500,
+    k: Positive = 500,
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,

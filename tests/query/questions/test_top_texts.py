@@ -57,9 +57,13 @@ def test_one_neuron_from_the_table_or_from_the_cube(asked: Atlas, count_chunks: 
     assert other.height == 2
 
 
-def test_a_corpus_may_have_fewer(scored: Atlas) -> None:
-    frame = top_texts(scored, sites=["attn_out"], checkpoints=["planted-step0"], n=1000)
+def test_more_than_a_corpus_has_is_refused(scored: Atlas) -> None:
+    frame = top_texts(scored, sites=["attn_out"], checkpoints=["planted-step0"], n=144)
     assert frame.height == 48 * 144
+    with pytest.raises(QueryError, match="n = 145, but the corpus of .* has 144 texts; ask for 144 or fewer"):
+        top_texts(scored, sites=["attn_out"], n=145)
+    with pytest.raises(QueryError, match="n = 145, but the corpus"):
+        neuron_texts(scored, "planted-step0", "attn_out", 0, 0, n=145)
 
 
 def test_what_is_not_there_is_refused(bare: Path) -> None:
@@ -68,5 +72,5 @@ def test_what_is_not_there_is_refused(bare: Path) -> None:
         neuron_texts(store, "planted-step0", "mlp_pre", 0, 40)
     with pytest.raises(CubeNotFound):
         top_texts(store, sites=["resid"])
-    with pytest.raises(QueryError, match="n = 0"):
+    with pytest.raises(QueryError, match="n must be at least 1, not 0"):
         top_texts(store, sites=["mlp_pre"], n=0)

@@ -101,7 +101,8 @@ def test_a_higher_bar_follows_fewer(scored: Atlas) -> None:
     key = ["site", "layer", "neuron"]
     assert three.height < two.height
     assert three.select(key).unique().join(two.select(key).unique(), on=key).height == three.select(key).n_unique()
-    assert shared_trajectory(scored, k=K, min_languages=4).is_empty()
+    with pytest.raises(QueryError, match=r"min_languages = 4, but the corpus .* has 3 languages .*; ask for 3 or fewer"):
+        shared_trajectory(scored, k=K, min_languages=4)
 
 
 def test_stability_of_ranks(scored: Atlas, experts: dict[Any, Any]) -> None:
