@@ -7,8 +7,10 @@ import sys
 
 def main() -> None:
     from actlas.cli import run
+    from actlas.cli.signals import stopping
 
-    sys.exit(run(sys.argv[1:]))
+    with stopping():
+        sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

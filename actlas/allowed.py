@@ -43,9 +43,9 @@ class Range:
         is_low = value <= self.low if self.is_above else value < self.low
         if not is_low and value <= self.high:
             return None
-        ends = [f"above {self.low:g}" if self.is_above else f"at least {self.low:g}"] * math.isfinite(self.low)
+        ends = [f"{'above' if self.is_above else 'at least'} {_number(self.low)}"] * math.isfinite(self.low)
         if self.is_share or not is_low:
-            ends += [f"at most {int(self.high) if self.high == int(self.high) else self.high:,}"]
+            ends += [f"at most {_number(self.high)}"]
         return f"must be {' and '.join(ends)}, not {_shown(value)}"
 
     @property
@@ -166,6 +166,8 @@ def _is_several(kind: Any) -> bool:
 
 def _is_of(value: Any, kind: Any) -> bool:
     """Whether a value is of a type, apart from ranges and from what is inside it."""
+    if kind is Any:
+        return True
     if kind in (None, NoneType):
         return value is None
     if get_origin(kind) is Literal:
@@ -182,7 +184,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 def _why_not_inside(name: str, value: Any, kind: Any, limits: Range | None) -> str | None:
     """What is wrong with a value of the right type."""
     if limits is not None and isinstance(value, Real):
-        reason = limits.why_not(value if isinstance(value, Integral) else float(value))
+        reason = limits.why_not(int(value) if isinstance(value, Integral) else float(value))
         return None if reason is None else f"{name} {reason}"
     if kind is str and not value.strip():
         return f"{name} is empty"
@@ -208,11 +210,13 @@ def _word(kind: Any) -> str:
     return words.get(kind, getattr(kind, "__name__", str(kind)))
 
 
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
 def _shown(value: Any) -> str:
-    # a number of more digits than Python prints
-    text = f"{float(value):g}" if isinstance(value, Integral) and abs(value) > 10**30 and abs(value) < 10**300 else ""
-    try:
-        text = text or repr(value)
-    except ValueError:
-        text = "a number of thousands of digits"
+    if isinstance(value, Integral) and abs(int(value)) > 10**20:
+        digits = math.log10(abs(int(value)))
+        return f"a number of {int(digits) + 1:,} digits"
+    text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -31,13 +31,15 @@
 
 from __future__ import annotations
 
+from actlas.words import printable
+
 
 class ActlasError(Exception):
-    """Base of every error that actlas raises on purpose; its text is one sentence for the user."""
+    """Base of every error that actlas raises on purpose; its text is one sentence for the user, in one printable line."""
 
     def __str__(self) -> str:
-        # KeyError would print its argument's repr, quotes included
-        return " ".join(str(part) for part in self.args)
+        # KeyError would print its argument's repr, quotes included; names in it may come from anywhere
+        return printable(" ".join(str(part) for part in self.args))
 
 
 class StoreError(ActlasError):

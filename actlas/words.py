@@ -6,7 +6,7 @@ Standard library only: every layer may import this.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
 #: C0 and C1 controls; line and paragraph separators; what turns the direction of writing; what is not seen at all.
@@ -19,22 +19,26 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _MOST_LISTED = 12
 
 
-def printable(text: str) -> str:
+def printable(text: str, escaped: Callable[[str], str] | None = None) -> str:
     """`text` as a terminal can show it: one line, in which every character is seen and none is obeyed.
 
     Joiners (U+200C, U+200D) stay: Persian, Hindi and many emoji are written with them. A text that is printable comes back as it
     is, so that it does not matter how often it goes through here.
 
+    Args:
+        text: Any.
+        escaped: What stands for one of these characters; None for what Python writes in a string.
+
     Example:
         >>> printable("cow\\x1b[2J\\r\\nbread"), printable("\\u202eabc")
         ('cow\\\\x1b[2J\\\\r\\\\nbread', '\\\\u202eabc')
     """
-    return _UNSEEN.sub(_escaped, text)
+    return _UNSEEN.sub(lambda found: (escaped or _escaped)(found[0]), text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return _SHORT.get(found[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
 
 
 def listed(names: Sequence[str]) -> str:

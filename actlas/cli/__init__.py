@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from actlas import __version__
 from actlas.cli import extract, questions, score, stores
-from actlas.cli.output import tell
+from actlas.cli.output import PrintableLines, tell
+from actlas.cli.signals import tell_stopped
 from actlas.errors import ActlasError
+from actlas.words import printable
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without a page of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {printable(message)}; {self.prog} --help says more\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
-    top = argparse.ArgumentParser(
+    top: argparse.ArgumentParser = _Parser(
         prog="actlas",
         description="Extract the activations of a model's checkpoints once, then query them without the model.",
     )
@@ -31,30 +42,50 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; the exit status is 0 on success, 1 for a refused or failed run, 2 for bad usage."""
+    """Run one command line.
+
+    Returns:
+        The exit status: 0 on success, 1 for a refused or failed run, 2 for bad usage, 128 and the number of the signal that ended
+        it.
+    """
     try:
         options = parser().parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
-    level = logging.ERROR if options.quiet else logging.INFO
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("actlas").setLevel(level)
+    _log_to_terminal(logging.ERROR if options.quiet else logging.INFO)
     try:
-        return int(options.run(options) or 0)
+        status = int(options.run(options) or 0)
+        # here, where a reader that is gone is an error like any other
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt as stop:
+        return tell_stopped(stop)
     except ActlasError as error:
         tell(f"actlas: {error}")
-    except BrokenPipeError:
-        # the reader of our output went away (`| head`): not our failure, and nothing is left to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        tell("actlas: interrupted; what is committed stays, and the same command goes on from there")
-        return 130
-    except (OSError, ValueError, ImportError, LookupError) as error:
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _output_closed()
         tell(f"actlas: {_one_line(error)}")
+    except Exception as error:
+        # an error of no kind of ours is a mistake of ours
         if os.environ.get("ACTLAS_TRACEBACK"):
             raise
+        tell(f"actlas: unexpected {_one_line(error)}; ACTLAS_TRACEBACK=1 shows where, which is what a report of it needs")
     return 1
+
+
+def _log_to_terminal(level: int) -> None:
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setFormatter(PrintableLines())
+    logging.getLogger("actlas").setLevel(level)
+
+
+def _output_closed() -> int:
+    """The reader of our output went away (`| head`): not our failure, and nothing is left to say."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _one_line(error: BaseException) -> str:

@@ -21,7 +21,8 @@ def add_store(verb: argparse.ArgumentParser) -> None:
 
 def add_checkpoints(verb: argparse.ArgumentParser) -> None:
     """Which of its checkpoints."""
-    verb.add_argument("--checkpoint", type=named, action="append", dest="checkpoints", metavar="ID", help="repeat for more (default: all)")
+    about = "repeat for more (default: all)"
+    verb.add_argument("--checkpoint", type=named, action="append", dest="checkpoints", metavar="ID", help=about)
 
 
 def add_sites(verb: argparse.ArgumentParser, help: str | None = None) -> None:
@@ -42,6 +43,7 @@ def add_output(verb: argparse.ArgumentParser) -> None:
     """Options of every verb that answers with a frame."""
     verb.add_argument("--format", choices=FORMATS, default="table")
     verb.add_argument("--out", type=named, metavar="FILE", help="write there instead of to standard output")
+    verb.add_argument("--safe", action="store_true", help="csv in which no cell is a formula for a spreadsheet")
     verb.add_argument("--rows", type=number(Count), default=50, metavar="N", help="rows of a table that are shown; 0 shows all")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actlas.cli.arguments import add_declared, declared_values
-from actlas.cli.output import ProgressLine, duration, n_bytes, tell
+from actlas.cli.output import ProgressLine, duration, n_bytes, say, tell
 from actlas.extract.options import ExtractOptions
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def _extract(given: argparse.Namespace) -> None:
     summary = extract_activations(given.models, given.corpus, given.store, progress=_shown_on(line, given.quiet), **values)
     line.end()
     for result in summary.checkpoints:
-        print(_result_text(result))
+        say(_result_text(result))
         if given.profile and result.seconds_by_stage:
-            print(_profile_text(result))
+            for stage in _profile_lines(result):
+                say(stage)
     over_long = f"; {summary.n_over_long:,} over-long ({ExtractOptions(**values).over_long})" if summary.n_over_long else ""
-    print(f"{summary.n_texts:,} texts{over_long} in {summary.store}")
+    say(f"{summary.n_texts:,} texts{over_long} in {summary.store}")
 
 
 def _shown_on(line: ProgressLine, is_quiet: bool) -> Callable[[Progress], None]:
@@ -75,7 +76,7 @@ def _result_text(result: CheckpointResult) -> str:
     return ", ".join(words)
 
 
-def _profile_text(result: CheckpointResult) -> str:
+def _profile_lines(result: CheckpointResult) -> list[str]:
     """How long each stage worked and waited; stages work side by side, so they do not add up to the whole."""
     from actlas.extract.run.profile import STAGES, bound_by
 
@@ -86,7 +87,7 @@ def _profile_text(result: CheckpointResult) -> str:
             waited = f"  waited {waits.get(name, 0.0):9.2f} s for {awaited}" if awaited else ""
             lines.append(f"  {name:9} {seconds[name]:9.2f} s{waited}")
     lines.append(f"  whole     {result.seconds:9.2f} s  bound by {bound_by(seconds, waits)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _progress_text(progress: Progress) -> str:

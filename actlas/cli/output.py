@@ -2,48 +2,99 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import sys
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
+
+from actlas.errors import QueryError
+from actlas.words import printable
 
 FORMATS = ("table", "csv", "json", "parquet")
 _LINE_WIDTH = 110
 
 
-def show_frame(frame: pl.DataFrame, fmt: str, out: str | None = None, max_rows: int = 50) -> None:
+def show_frame(frame: pl.DataFrame, fmt: str, out: str | None = None, max_rows: int = 50, *, is_safe: bool = False) -> None:
     """Write a frame to a file or standard output.
 
     A table for reading stops after `max_rows` rows and says so; 0 shows all. The other formats are always whole.
+
+    Args:
+        frame: What to show.
+        fmt: One of `FORMATS`.
+        out: A file; None for standard output.
+        max_rows: Of a table for reading.
+        is_safe: Whether cells of CSV that a spreadsheet would compute become text.
     """
     if out is not None:
-        with open(out, "wb") as file:
-            _write(frame, fmt, file, max_rows)
+        from actlas.store.files.atomic import naming
+
+        written = _written(frame, fmt, max_rows, is_safe)
+        with naming(Path(out)), open(out, "wb") as file:
+            file.write(written)
         tell(f"{frame.height:,} rows in {out}")
         return
-    _write(frame, fmt, sys.stdout.buffer, max_rows)
+    if sys.stdout.isatty():
+        if fmt == "parquet":
+            raise QueryError("Parquet is bytes that no terminal shows; write it to a file with --out FILE, or into a pipe")
+        frame = _printable(frame)
+    # at once, and not by polars: a reader that goes away (`| head`) is then an error of its own kind
+    sys.stdout.buffer.write(_written(frame, fmt, max_rows, is_safe))
     sys.stdout.flush()
 
 
-def _write(frame: pl.DataFrame, fmt: str, file: IO[bytes], max_rows: int) -> None:
+def _written(frame: pl.DataFrame, fmt: str, max_rows: int, is_safe: bool) -> bytes:
     if fmt == "csv":
         flat = frame.with_columns(
             pl.col(name).map_elements(_as_json, return_dtype=pl.String)
             for name, dtype in frame.schema.items()
             if dtype.is_nested()
         )
-        flat.write_csv(file)
-    elif fmt == "json":
-        file.write(json.dumps([_plain(row) for row in frame.to_dicts()], ensure_ascii=False, indent=1).encode() + b"\n")
-    elif fmt == "parquet":
-        frame.write_parquet(file)
-    else:
-        file.write(as_table(frame, max_rows).encode() + b"\n")
+        return (_without_formulas(flat) if is_safe else flat).write_csv().encode()
+    if fmt == "json":
+        text = json.dumps([_plain(row) for row in frame.to_dicts()], ensure_ascii=False, indent=1)
+        # a reader of the JSON gets the same strings
+        return "\n".join(printable(line, lambda one: json.dumps(one)[1:-1]) for line in text.split("\n")).encode() + b"\n"
+    if fmt == "parquet":
+        frame.write_parquet(file := io.BytesIO())
+        return file.getvalue()
+    return as_table(frame, max_rows).encode() + b"\n"
+
+
+def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same in which a cell or heading that a spreadsheet would compute stands behind an apostrophe."""
+    cells = pl.col(pl.String).str.replace(r"^[=+\-@\t\r]", "'$0")
+    return frame.with_columns(cells).rename(lambda name: f"'{name}" if name[:1] in "=+-@\t\r" and name else name)
+
+
+def _printable(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same with every name and text as a terminal can show it."""
+    columns = [
+        pl.Series(name, _printable_value(column.to_list()), dtype=column.dtype) if _holds_text(column.dtype) else column
+        for name, column in zip(frame.columns, frame.get_columns(), strict=True)
+    ]
+    return pl.DataFrame(columns).rename(printable)
+
+
+def _holds_text(dtype: pl.DataType) -> bool:
+    return dtype == pl.String or dtype.is_nested()
+
+
+def _printable_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable_value(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _printable_value(one) for name, one in value.items()}
+    return value
 
 
 def as_table(frame: pl.DataFrame, max_rows: int = 50) -> str:
@@ -62,7 +113,7 @@ def as_table(frame: pl.DataFrame, max_rows: int = 50) -> str:
          cow      0.2500
          bread    null
     """
-    shown = frame if max_rows == 0 else frame.head(max_rows)
+    shown = _printable(frame if max_rows == 0 else frame.head(max_rows))
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
@@ -101,9 +152,26 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
 
 
+def say(line: str) -> None:
+    """A line of the answer."""
+    print(printable(line), flush=True)
+
+
+def say_table(frame: pl.DataFrame, max_rows: int = 0) -> None:
+    """A frame as part of the answer, whole unless told otherwise."""
+    print(as_table(frame, max_rows), flush=True)
+
+
 def tell(line: str) -> None:
     """A line for the person, not for the next program: to standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+class PrintableLines(logging.Formatter):
+    """What is logged, a printable line per record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(record.getMessage())
 
 
 def n_bytes(count: float) -> str:
@@ -151,6 +219,7 @@ class ProgressLine:
         if self._quiet or (not final and now - self._last < (0.1 if self._live else 10.0)):
             return
         self._last = now
+        text = printable(text)
         if self._live:
             end = "\n" if final else ""
             print(f"\r{text.ljust(self._width)}", end=end, file=sys.stderr, flush=True)

@@ -167,7 +167,7 @@ def _overlap(options: argparse.Namespace) -> None:
 
 
 def _show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
-    show_frame(frame, options.format, options.out, options.rows)
+    show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
 
 
 def _lape(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from actlas.cli.arguments import add_checkpoints, add_sites, add_store, separated
-from actlas.cli.output import ProgressLine, as_table, step_progress
+from actlas.cli.output import ProgressLine, say_table, step_progress
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,4 +41,4 @@ def _score(options: argparse.Namespace) -> None:
         progress=step_progress(line, "neurons"),
     )
     line.end()
-    print(as_table(frame, 0))
+    say_table(frame)

@@ -10,7 +10,7 @@ import polars as pl
 
 from actlas.allowed import Seed
 from actlas.cli.arguments import number
-from actlas.cli.output import ProgressLine, as_table, bullet, duration, folder_bytes, n_bytes, tell
+from actlas.cli.output import ProgressLine, bullet, duration, folder_bytes, n_bytes, say, say_table, tell
 from actlas.demo.settings import CONDITIONS
 from actlas.errors import CorpusError, QueryError
 from actlas.names import QUOTINGS
@@ -142,10 +142,10 @@ def _corpus_info(options: argparse.Namespace) -> None:
                 "most positives": int(per_concept.max(initial=0)),
             }
         )
-    print(as_table(pl.DataFrame(rows)))
-    print(f"{len(corpus.concepts)} concepts: {', '.join(corpus.concepts) or 'none'}")
-    print(_counts(corpus))
-    print(f"fingerprint {corpus.fingerprint}")
+    say_table(pl.DataFrame(rows))
+    say(f"{len(corpus.concepts)} concepts: {', '.join(corpus.concepts) or 'none'}")
+    say(_counts(corpus))
+    say(f"fingerprint {corpus.fingerprint}")
     for line in corpus.warnings:
         tell(f"warning: {line}")
 
@@ -167,26 +167,29 @@ def _info(options: argparse.Namespace) -> None:
     if options.checkpoint is not None:
         for name, value in sorted(store.checkpoint(options.checkpoint).items()):
             if name != "shards":
-                print(f"{name:24} {value}")
+                say(f"{name:24} {value}")
         return
     recipe, corpus = store.recipe, store.corpus
-    print(f"{store.path}: {n_bytes(folder_bytes(store.path))}, format {store.about['format']}, codec {store.codec.name}")
-    print(
+    say(f"{store.path}: {n_bytes(folder_bytes(store.path))}, format {store.about['format']}, codec {store.codec.name}")
+    say(
         f"corpus  {corpus.n_texts:,} texts, {len(corpus.languages)} languages ({', '.join(corpus.languages)}), "
         f"{len(corpus.concepts)} concepts, fingerprint {corpus.fingerprint}"
     )
-    print(
+    say(
         f"recipe  {recipe.pooling} pooling, {recipe.dtype}, backend {recipe.backend}, at most {recipe.max_tokens} tokens "
         f"(longer: {recipe.over_long}), fingerprint {recipe.fingerprint}"
     )
     rows = [row for checkpoint in store.checkpoints for row in _site_rows(store, checkpoint)]
-    print(as_table(pl.DataFrame(rows, infer_schema_length=None), 0) if rows else "no committed checkpoint")
+    if rows:
+        say_table(pl.DataFrame(rows, infer_schema_length=None))
+    else:
+        say("no committed checkpoint")
     for checkpoint, n_texts in store.unfinished.items():
-        print(
+        say(
             f"unfinished: {checkpoint} holds {n_texts:,} of {corpus.n_texts:,} texts; the same actlas extract command finishes it"
         )
     if store.table_names():
-        print(f"tables  {', '.join(store.table_names())}")
+        say(f"tables  {', '.join(store.table_names())}")
 
 
 def _site_rows(store: Store, checkpoint: str) -> list[dict[str, Any]]:
@@ -236,7 +239,7 @@ def _verify(options: argparse.Namespace) -> int:
     for fault in result.damage:
         tell(f"damaged: {fault}")
     verdict = f"{len(result.damage)} faults" if result.damage else "whole"
-    print(f"{result.n_shards:,} shards, {n_bytes(result.n_bytes)}: {verdict}")
+    say(f"{result.n_shards:,} shards, {n_bytes(result.n_bytes)}: {verdict}")
     return 1 if result.damage else 0
 
 
@@ -252,23 +255,26 @@ def _add_demo(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _demo(options: argparse.Namespace) -> None:
-    def show(line: str) -> None:
-        print(line, flush=True)
-
     if options.condition is not None:
         from actlas.demo.condition import build_in_this_process
 
-        build_in_this_process(options.condition, options.out, show, seed=options.seed)
+        build_in_this_process(options.condition, options.out, say, seed=options.seed)
         return
     from actlas.demo.run import run_demo
 
-    show(f"Training a model and its control side by side, then extracting every checkpoint, into {options.out}")
-    outcome = run_demo(options.out, show, seed=options.seed)
+    say(f"Training a model and its control side by side, then extracting every checkpoint, into {options.out}")
+    outcome = run_demo(options.out, say, seed=options.seed)
     for section in outcome.sections:
-        table = [] if section.table is None else [as_table(section.table, 0)]
-        show("\n".join(["", section.heading, *table, *map(bullet, section.sentences)]))
-    show(f"\nReport: {outcome.report}")
-    show(f'Ask more: actlas sql {outcome.store} "SELECT ..."')
+        say("")
+        say(section.heading)
+        if section.table is not None:
+            say_table(section.table)
+        for sentence in section.sentences:
+            for line in bullet(sentence).split("\n"):
+                say(line)
+    say("")
+    say(f"Report: {outcome.report}")
+    say(f'Ask more: actlas sql {outcome.store} "SELECT ..."')
     tell("; ".join(f"{phase} {duration(seconds)}" for phase, seconds in outcome.seconds.items()))
 
 
@@ -285,7 +291,7 @@ def _add_report(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _report(options: argparse.Namespace) -> None:
     from actlas.report import write_report
 
-    stores = {}
+    stores: dict[str, Path] = {}
     for argument in options.stores:
         label, equals, path = argument.partition("=")
         # a folder may have an equals sign in its own name
@@ -296,4 +302,4 @@ def _report(options: argparse.Namespace) -> None:
         if name in stores:
             raise QueryError(f"two stores are called {name}: {stores[name]} and {folder}; say LABEL={folder}")
         stores[name] = Path(folder)
-    print(write_report(stores, options.out, title=options.title))
+    say(str(write_report(stores, options.out, title=options.title)))

@@ -30,6 +30,9 @@ Report = Callable[[Any], None]
 Command = Callable[..., Any]
 Message = dict[str, Any]
 
+#: Process groups of the children that this process started and that have not ended.
+_groups: set[int] = set()
+
 #: Seconds that a child has to end by itself, and that killed processes have to be gone.
 _SECONDS_TO_END = 10.0
 
@@ -152,6 +155,7 @@ class Child:
         finally:
             if log is not None:
                 log.close()
+        _groups.add(self._process.pid)
         assert self._process.stdin is not None, "a pipe was asked for"
         assert self._process.stdout is not None, "a pipe was asked for"
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -261,11 +265,19 @@ class Child:
             except ProcessLookupError:
                 self._process.wait()
                 self._is_gone = True
+                _groups.discard(self.pid)
                 return
             if time.monotonic() > until:
                 raise ExtractionError(f"processes of group {self.pid} ({self.name}) could not be ended")
             self._process.poll()
             time.sleep(0.02)
+
+
+def end_all() -> None:
+    """Kill all children, for a process that is about to end itself; nothing waits for them."""
+    for group in list(_groups):
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
 
 
 def _with_package(environment: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from actlas.allowed import Bytes, Count, Names, Number, Positive, Seed, Step, why_not
-from actlas.errors import OptionError
+from actlas.errors import BackendUnavailable, OptionError
 from actlas.names import (
     STATE_KINDS,
     ComputeDtype,
@@ -67,6 +67,7 @@ class ExtractOptions:
 
     Raises:
         OptionError: If a value is not one of those allowed, or two options contradict one another.
+        BackendUnavailable: If a device has no such name.
 
     Example:
         >>> ExtractOptions(stats_only=True).sites_or_default
@@ -265,7 +266,7 @@ class ExtractOptions:
         kinds = self.state_kinds
         for device in (self.device, *self.devices):
             if not _DEVICE.fullmatch(device):
-                raise OptionError(f"no device {device!r}; choose cpu, cuda, cuda:N or auto")
+                raise BackendUnavailable(f"no device {device!r}; choose cpu, cuda, cuda:N or auto")
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
             raise OptionError(f"there is no part {self.part[0]} of {self.part[1]}; parts are numbered from 1")
         if self.devices and self.device != "auto":
@@ -294,8 +295,6 @@ class ExtractOptions:
             if kind not in kinds and getattr(self, name) != default[name]:
                 kept = f"stats_only keeps {', '.join(kinds)}" if kinds else "cubes are kept"
                 raise OptionError(f"{name} is about {kind}, and here {kept}; add {kind} to stats_only, or leave {name} out")
-        if self.state_bytes is not None and not kinds:
-            raise OptionError("state_bytes is about states, and here cubes are kept; say value_bytes, or stats_only")
         if kinds and self.token_sample is not None and self.token_sample.per_text:
             raise OptionError("stats_only keeps no token vectors; leave token_sample out, or stats_only")
 

@@ -49,12 +49,15 @@ def test_without_flags_the_defaults_are_those_of_the_function() -> None:
         (["--stats-only"], {"stats_only": True}),
         (["--stats-only", "moments,histogram"], {"stats_only": ("moments", "histogram")}),
         (["--count-threshold=-1,0.5"], {"count_threshold": (-1.0, 0.5)}),
-        (["--active-threshold", "0.5", "--range-texts", "64"], {"active_threshold": 0.5, "range_texts": 64}),
+        (
+            ["--stats-only", "moments,histogram", "--active-threshold", "0.5", "--range-texts", "64", "--range-seed", "1"],
+            {"stats_only": ("moments", "histogram"), "active_threshold": 0.5, "range_texts": 64, "range_seed": 1},
+        ),
         (["--loss-texts", "8", "--fidelity-texts", "0"], {"loss_texts": 8, "fidelity_texts": 0}),
         (["--calibration-texts", "0", "--trust-remote-code"], {"calibration_texts": 0, "trust_remote_code": True}),
         (["--remove-downloads"], {"removes_downloads": True}),
         (["--no-disk-check", "--no-sync"], {"checks_disk": False, "syncs": False}),
-        (["--count-sites", "mlp_up", "--range-seed", "1"], {"count_sites": ("mlp_up",), "range_seed": 1}),
+        (["--count-sites", "mlp_up"], {"count_sites": ("mlp_up",)}),
         (["--threads", "2"], {"n_threads": 2}),
     ],
 )
@@ -90,11 +93,11 @@ def test_thresholds_of_counts_are_a_list_of_numbers(capsys: pytest.CaptureFixtur
     ("arguments", "status", "line"),
     [
         (["--pooling", "most"], 2, "invalid choice: 'most'"),
-        (["--part", "3"], 2, "invalid part value: '3'"),
+        (["--part", "3"], 2, "expected I/N such as 2/8, got '3'"),
         (["--part", "3/2"], 1, "actlas: there is no part 3 of 2; parts are numbered from 1\n"),
         (["--devices", "cpu", "--dask", "local:2"], 1, "choose devices or dask, not both"),
         (["--max-tokens", "0"], 1, "actlas: max_tokens must be at least 1, not 0\n"),
-        (["--stats-only", "sums"], 1, "stats_only names some of counts, moments, histogram"),
+        (["--stats-only", "sums"], 1, "stats_only 'sums' is not known; choose one of counts, moments, histogram"),
     ],
 )
 def test_what_is_not_allowed_is_said_in_one_line(

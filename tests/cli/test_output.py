@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,19 @@ import polars as pl
 import pytest
 
 from actlas.cli import output
-from actlas.cli.output import ProgressLine, as_table, bullet, folder_bytes, n_bytes, show_frame, step_progress
+from actlas.cli.output import (
+    PrintableLines,
+    ProgressLine,
+    as_table,
+    bullet,
+    folder_bytes,
+    n_bytes,
+    say,
+    show_frame,
+    step_progress,
+    tell,
+)
+from actlas.errors import QueryError
 
 FRAME = pl.DataFrame({"concept": ["cow", "bread"], "overlap": [0.25, None], "places": [[1, 2], None]})
 
@@ -89,3 +102,62 @@ def test_sizes(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").write_bytes(b"x" * 1500)
     assert n_bytes(folder_bytes(tmp_path)) == "1.5 KB"
     assert [n_bytes(size) for size in (0, 999, 1e15)] == ["0 B", "999 B", "1000.0 TB"]
+
+
+NASTY = pl.DataFrame(
+    {
+        "text": ["\x1b]0;x\x07cow\r\n=1", "=cmd|' /C calc'!A0"],
+        "names": [["a\x9b", "\u202eb"], []],
+        "at": [{"x": "\n"}, {"x": ""}],
+    }
+)
+
+
+def test_a_table_shows_no_character_that_a_terminal_obeys() -> None:
+    lines = as_table(NASTY.rename({"text": "te\nxt"}), 0).splitlines()
+    assert len(lines) == 3
+    assert "\\x1b]0;x\\x07cow\\r\\n=1" in lines[1]
+    assert '["a\\x9b", "\\u202eb"]' in lines[1]
+    assert "te\\nxt" in lines[0]
+
+
+def test_json_escapes_and_csv_keeps_but_for_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    show_frame(NASTY, "json", str(tmp_path / "json"))
+    written = (tmp_path / "json").read_text()
+    assert json.loads(written) == NASTY.to_dicts()
+    assert not set(written) & set("\x1b\x07\r\x9b\u202e")
+    show_frame(NASTY.select("text"), "csv", str(tmp_path / "csv"))
+    assert pl.read_csv(tmp_path / "csv").equals(NASTY.select("text"))
+    screen = SimpleNamespace(isatty=lambda: True, buffer=io.BytesIO(), flush=lambda: None)
+    monkeypatch.setattr(sys, "stdout", screen)
+    show_frame(NASTY, "csv")
+    assert b"\\x1b]0;x\\x07cow\\r\\n=1" in screen.buffer.getvalue()
+    assert b"\x1b" not in screen.buffer.getvalue()
+    with pytest.raises(QueryError, match="Parquet is bytes that no terminal shows; write it to a file with --out FILE"):
+        show_frame(NASTY, "parquet")
+
+
+def test_safe_csv_has_no_formulas(tmp_path: Path) -> None:
+    cells = ["=cmd|x", "+1", "-a", "@SUM", "\tx", "cow", "", None]
+    frame = pl.DataFrame({"=cell": cells, "n": [-1] * len(cells)})
+    show_frame(frame, "csv", str(tmp_path / "csv"), is_safe=True)
+    back = pl.read_csv(tmp_path / "csv")
+    assert back["'=cell"].to_list() == ["'=cmd|x", "'+1", "'-a", "'@SUM", "'\tx", "cow", "", None]
+    assert back["n"].to_list() == [-1] * len(cells)
+
+
+def test_lines_for_people_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("a\x1bb\n")
+    say("a\x07")
+    ProgressLine().update("lang\ruage", final=True)
+    record = logging.LogRecord("actlas", logging.INFO, "", 0, "kept %s", ("\x1bx",), None)
+    assert PrintableLines().format(record) == "kept \\x1bx"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("a\\x07\n", "a\\x1bb\\n\nlang\\ruage\n")
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full here")
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        show_frame(FRAME, "csv", "/dev/full")

@@ -86,7 +86,7 @@ def test_tokens_are_counted_above_several_thresholds(stats_only, tiny_models, sm
     assert not frames[0].equals(frames[2])
     again = extract(folder, small_corpus, tmp_path / "s", **options)
     assert again.checkpoints[0].status == "there"
-    for wrong, message in (((), "one finite number or several"), ((0.0, np.nan), "finite"), ((0.0, 0.0), "named twice")):
+    for wrong, message in (((), "count_threshold names nothing"), ((0.0, np.nan), "finite"), ((0.0, 0.0), "named twice")):
         with pytest.raises(ValueError, match=message):
             extract(folder, small_corpus, tmp_path / "s", count_threshold=wrong)
 

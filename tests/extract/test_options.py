@@ -8,7 +8,7 @@ from typing import get_type_hints
 import msgspec
 import pytest
 
-from actlas.errors import ExtractionError, OptionError
+from actlas.errors import BackendUnavailable, ExtractionError, OptionError
 from actlas.extract.options import ExtractFields, ExtractOptions, declared
 from actlas.names import TokenSample
 
@@ -100,8 +100,8 @@ def test_sequences_are_kept_as_tuples() -> None:
         ({"devices": ("cpu",), "dask": "local:2"}, "choose devices or dask, not both"),
         ({"part": (1, 2), "dask": "local:2"}, "choose dask or a part, not both"),
         ({"tokens_per_batch": 0}, "tokens_per_batch must be at least 1, not 0"),
-        ({"max_tokens": 10**40}, "max_tokens must be at least 1 and at most 2,147,483,647, not 1e+40"),
-        ({"max_tokens": 10**400}, "at most 2,147,483,647, not 1000"),
+        ({"max_tokens": 10**40}, "max_tokens must be at least 1 and at most 2,147,483,647, not a number of 41 digits"),
+        ({"max_tokens": 10**400}, "at most 2,147,483,647, not a number of 401 digits"),
         ({"max_tokens": 2.5}, "max_tokens must be a whole number, not 2.5"),
         ({"steps": (1, -5)}, "steps must be at least 0, not -5"),
         ({"loss_texts": -1}, "loss_texts must be at least 0, not -1"),
@@ -109,13 +109,10 @@ def test_sequences_are_kept_as_tuples() -> None:
         ({"token_sample": 4}, "token_sample must be TokenSample, not 4"),
         ({"tokenizer": ""}, "tokenizer is empty"),
         ({"sites": ("resid", "")}, "sites is empty"),
-        ({"device": "meta"}, "no device 'meta'; choose cpu, cuda, cuda:N or auto"),
-        ({"devices": ("cpu", "cuda:x")}, "no device 'cuda:x'"),
         ({"device": "cpu", "devices": ("cpu", "cpu")}, "device cpu is one, devices are several (cpu, cpu); choose one"),
         ({"part": (1, 2), "devices": ("cpu",)}, "choose devices or a part, not both"),
         ({"active_threshold": 0.5}, "active_threshold is about moments, and here cubes are kept"),
         ({"range_seed": 1, "stats_only": ("moments",)}, "range_seed is about histogram, and here stats_only keeps moments"),
-        ({"state_bytes": 1 << 20}, "state_bytes is about states, and here cubes are kept"),
         ({"stats_only": True, "token_sample": TokenSample(choice="all")}, "stats_only keeps no token vectors"),
         ({"drops_languages": True}, "drops_languages is about texts that over_long='drop' leaves out, not about 'truncate'"),
         ({"devices": ("cpu",), "removes_downloads": True}, "would take files from processes"),
@@ -127,6 +124,12 @@ def test_what_is_not_allowed_is_refused_by_name_and_value(wrong: dict[str, objec
     assert message in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, ExtractionError)
+
+
+@pytest.mark.parametrize("wrong", [{"device": "meta"}, {"device": "cuda:x"}, {"devices": ("cpu", "CPU")}])
+def test_devices_are_named_in_one_way(wrong: dict[str, object]) -> None:
+    with pytest.raises(BackendUnavailable, match="no device '(meta|cuda:x|CPU)'; choose cpu, cuda, cuda:N or auto"):
+        ExtractOptions(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,20 @@ from numpy.typing import NDArray
 #: Random bytes in the name of a temporary file, and what such names look like.
 _TOKEN_BYTES = 6
 _TEMPORARY = f"*.{'[0-9a-f]' * 2 * _TOKEN_BYTES}.tmp"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the file system inside say which file they are about: a full disk does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        # one that Python or a library made out of a text has no number, and shows that text alone
+        if error.errno is None:
+            raise OSError(None, str(error), str(path)) from error
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _fsync(path: Path) -> None:
@@ -68,7 +83,7 @@ def write_temporary(path: Path, parts: Iterable[bytes | bytearray | memoryview])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(_TOKEN_BYTES)}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with naming(path), open(temporary, "xb") as file:
             for part in parts:
                 file.write(part)
     except BaseException:

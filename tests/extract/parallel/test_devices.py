@@ -18,7 +18,7 @@ from actlas.store.layout import text_blocks
 from actlas.store.store import Store
 from actlas.store.write.block_claims import BlockClaims
 
-OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
+OPTIONS = {"sites": ["mlp_pre", "resid"], "max_tokens": 60, "texts_per_block": 4}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
