@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from actlas.compiled.bfloat16 import bfloat16_to_float32
 from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.files.shard_reader import plan_of, read_part
 from actlas.store.layout import STATE_ARRAYS
+from actlas.store.records import ShardRecord
 
 if TYPE_CHECKING:
     import xarray
@@ -23,8 +24,17 @@ if TYPE_CHECKING:
 Rows = slice | Sequence[int] | NDArray[np.integer[Any]] | None
 
 
-def _select(array: zarr.Array[Any], selectors: Sequence[int | Rows]) -> NDArray[Any]:
-    """Orthogonal read: an int drops its dimension, a sequence picks in the order given, None takes all."""
+#: The records of the shards of an array by their index, see `read_part`, or what reads them once they are needed.
+Committed = Callable[[], Mapping[str, ShardRecord]]
+
+
+def read_array(array: zarr.Array[Any], selectors: Sequence[int | Rows], committed: Committed | None) -> NDArray[Any]:
+    """Orthogonal read: an int drops its dimension, a sequence picks in the order given, None takes all.
+
+    Raises:
+        IndexError: If an index is outside the array.
+        DamagedStore: If what is on disk is not what was committed.
+    """
     where: list[slice | NDArray[np.int64]] = []
     dropped = []
     for axis, selector in enumerate(selectors):
@@ -43,7 +53,8 @@ def _select(array: zarr.Array[Any], selectors: Sequence[int | Rows]) -> NDArray[
         else:
             where.append(_rows(selector, size))
     folder = Path(str(array.store_path).removeprefix("file://"))
-    return read_part(folder, plan_of(array), where).squeeze(axis=tuple(dropped))
+    records = None if committed is None else committed()
+    return read_part(folder, plan_of(array), where, records).squeeze(axis=tuple(dropped))
 
 
 def _rows(selector: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64]:
@@ -65,6 +76,7 @@ class Cube:
         pooling: How tokens became one value per text.
         array: The zarr array. bfloat16 is kept there as bits in uint16; `read` gives numbers.
         text_ids: text_id along the text axis.
+        committed: Gives the records of its shards, with which whatever is read is compared; None for an array without records.
     """
 
     checkpoint: str
@@ -72,6 +84,7 @@ class Cube:
     pooling: str
     array: zarr.Array[Any]
     text_ids: NDArray[np.int64]
+    committed: Committed | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,7 +116,7 @@ class Cube:
             >>> cube.read(layer=1, neurons=[7, 3]).shape
             (2, 144)
         """
-        values = _select(self.array, (layer, neurons, texts))
+        values = read_array(self.array, (layer, neurons, texts), self.committed)
         return bfloat16_to_float32(values) if self.dtype == "bfloat16" else values
 
     def to_xarray(self) -> xarray.DataArray:
@@ -157,12 +170,14 @@ class TokenCube:
         array: The zarr array; rows that no token owns are NaN.
         table: One row per vector, in the order in which `read` gives them: row (of the array), text_id, position, token_id,
             n_tokens, surface, word, span, language, split, parallel_id.
+        committed: As in `Cube`.
     """
 
     checkpoint: str
     site: str
     array: zarr.Array[Any]
     table: pl.DataFrame
+    committed: Committed | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -183,7 +198,7 @@ class TokenCube:
             >>> store.token_cube("planted-step64", "resid").read(layer=1).shape
             (288, 6)
         """
-        values = _select(self.array, (layer, None, None))[self.table["row"].to_numpy()]
+        values = read_array(self.array, (layer, self.table["row"].to_numpy(), None), self.committed)
         if self.array.attrs["logical_dtype"] == "bfloat16":
             return bfloat16_to_float32(values)
         as_float: NDArray[np.float32] = values.astype(np.float32, copy=False)
@@ -216,18 +231,20 @@ class StateArrays:
         site: Its site.
         arrays: name -> zarr array, those of `layout.STATE_ARRAYS` that are kept.
         sets: The sets of each language along the set axis.
+        committed: Per array, as in `Cube`.
     """
 
     checkpoint: str
     site: str
     arrays: dict[str, zarr.Array[Any]]
     sets: tuple[LanguageSets, ...]
+    committed: Mapping[str, Committed] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, name: str, layer: int, sets: slice | None = None, neurons: slice | None = None) -> NDArray[Any]:
         """One array at one layer, without the dimension layer; some sets and neurons of it, or all."""
         dims = STATE_ARRAYS[name][0]
         selectors: dict[str, int | Rows] = {"set": sets, "layer": layer, "neuron": neurons}
-        return _select(self.arrays[name], [selectors.get(dim) for dim in dims])
+        return read_array(self.arrays[name], [selectors.get(dim) for dim in dims], self.committed.get(name))
 
 
 @dataclass(frozen=True)
@@ -241,6 +258,7 @@ class ScoreCube:
         languages: Names along the first axis.
         concepts: Names along the second axis.
         settings: What decided the numbers: threshold, statistics, versions.
+        committed: Per statistic, as in `Cube`.
     """
 
     checkpoint: str
@@ -249,6 +267,7 @@ class ScoreCube:
     languages: tuple[str, ...]
     concepts: tuple[str, ...]
     settings: dict[str, Any]
+    committed: Mapping[str, Committed] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def stats(self) -> tuple[str, ...]:
@@ -295,7 +314,7 @@ class ScoreCube:
             raise KeyError(f"statistic {stat!r} was not computed; there are {', '.join(self.stats)}")
         at_language = _positions(language, self.languages, "language")
         at_concept = _positions(concept, self.concepts, "concept")
-        return _select(self.arrays[stat], (at_language, at_concept, layer, neurons))
+        return read_array(self.arrays[stat], (at_language, at_concept, layer, neurons), self.committed.get(stat))
 
 
 def _positions(names: str | Sequence[str] | None, known: tuple[str, ...], what: str) -> int | list[int] | None:

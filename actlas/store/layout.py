@@ -46,6 +46,8 @@ EXACT_STATS = ("ap", "auroc", "ap_anti")
 
 #: Offset and length that the index of a shard names for a chunk that the shard does not hold.
 ABSENT = 2**64 - 1
+#: What a record names in place of the crc32c of such a chunk.
+ABSENT_SUM = 2**32 - 1
 
 #: Folders whose files are not zarr's: Parquet and JSON.
 OTHER_FILES = ("corpus", "manifests", "tables")

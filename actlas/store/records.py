@@ -7,13 +7,17 @@ question costs, and it notices what another process has committed since.
 
 from __future__ import annotations
 
+import binascii
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, FormatTooNew
 from actlas.names import Checkpoint
@@ -22,13 +26,40 @@ from actlas.store.files.atomic import read_json
 
 R = TypeVar("R")
 
+#: Array inside the store -> index of a shard ("0/1/0") -> its record.
+Shards = dict[str, dict[str, "ShardRecord"]]
+#: Checkpoints, and scores of sites, whose records of shards stay in memory: those of a large checkpoint take megabytes.
+_SHARDS_KEPT = 8
 
-class ShardRecord(msgspec.Struct, frozen=True):
-    """What a record says about one shard: enough to tell later whether it is whole."""
+
+class ShardRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a record says about one shard: enough to tell later whether it is whole, and whether it is this one.
+
+    Attributes:
+        path: Where it is inside the store.
+        n_bytes: Its size.
+        crc32c: Of the whole file, in records of earlier versions. It depends on the lengths of the chunks alone, because every
+            chunk ends in its own crc32c.
+        digest: xxh3-128 of the whole file, in hex; None in records of earlier versions.
+        chunk_sums: The crc32c that ends each chunk, in the order of the index, little-endian and in base64;
+            `layout.ABSENT_SUM` for a chunk that the shard does not hold.
+    """
 
     path: str
     n_bytes: int
-    crc32c: int
+    crc32c: int | None = None
+    digest: str | None = None
+    chunk_sums: str | None = None
+
+    def sums(self, shape: tuple[int, ...]) -> NDArray[np.uint32] | None:
+        """The sums, with one dimension per dimension of the array; None in records of earlier versions.
+
+        Raises:
+            ValueError: If there are not as many as the shard has chunks.
+        """
+        if self.chunk_sums is None:
+            return None
+        return np.frombuffer(binascii.a2b_base64(self.chunk_sums), dtype="<u4").reshape(shape)
 
 
 class BlockRecord(msgspec.Struct, frozen=True):
@@ -189,6 +220,20 @@ def score_record(data: Mapping[str, Any]) -> ScoreRecord:
     return msgspec.convert(data, ScoreRecord)
 
 
+def block_shards(data: Mapping[str, Any]) -> tuple[ShardRecord, ...]:
+    """The shards that any record names."""
+    return msgspec.convert(data["shards"], tuple[ShardRecord, ...])
+
+
+def by_array(shards: Iterable[ShardRecord]) -> Shards:
+    """Records of shards: array inside the store -> index of the shard -> its record."""
+    arrays: Shards = {}
+    for shard in shards:
+        array, _, index = shard.path.partition("/c/")
+        arrays.setdefault(array, {})[index] = shard
+    return arrays
+
+
 def score_manifest(root: Path, checkpoint: str, site: str, pooling: str) -> Path:
     """Folder of the records of the scores of one cube."""
     return root / layout.manifest_path(checkpoint) / "scores" / f"{site}.{pooling}"
@@ -214,6 +259,8 @@ class Records:
         self._manifests = str(root / "manifests")
         self._known: dict[str, tuple[_Stamp, Any]] = {}
         self._snapshot = Snapshot({}, {})
+        #: id of a record -> the record, so that its id is no other's, and the shards that it stands for
+        self._shards: OrderedDict[int, tuple[object, Shards]] = OrderedDict()
         self._lock = threading.Lock()
 
     def checkpoint(self, checkpoint: str) -> CheckpointRecord | None:
@@ -228,9 +275,39 @@ class Records:
 
     def scores(self, checkpoint: str, site: str) -> ScoreRecord | None:
         """Scores that are complete; None for any other."""
-        folder = f"{self._manifests}/{checkpoint}/scores/{site}.{self._pooling}"
+        folder = self._score_folder(checkpoint, site)
         # the settings are those of complete scores as long as the mark of completion is the same file
         return self._current(f"{folder}/done.json", f"{folder}/settings.json", score_record)
+
+    def shards(self, checkpoint: str) -> Shards:
+        """The shards of a committed checkpoint: array inside the store -> index of a shard -> its record."""
+        record = self.checkpoint(checkpoint)
+        assert record is not None  # asked of what was found
+        blocks = sorted(Path(self._manifests, checkpoint, "blocks").glob("*.json"))
+        return self._grouped(record, lambda: (record.shards, *(read_record(path, block_record).shards for path in blocks)))
+
+    def score_shards(self, checkpoint: str, site: str) -> Shards:
+        """The same for the scores of a site that are complete."""
+        record = self.scores(checkpoint, site)
+        assert record is not None  # asked of what was found
+        layers = sorted(Path(self._score_folder(checkpoint, site)).glob("layer-*.json"))
+        return self._grouped(record, lambda: (read_record(path, block_shards) for path in layers))
+
+    def _grouped(self, owner: object, read: Callable[[], Iterable[Sequence[ShardRecord]]]) -> Shards:
+        """The shards that a record stands for, read once while it is one of the last few that were asked for."""
+        with self._lock:
+            if id(owner) in self._shards:
+                self._shards.move_to_end(id(owner))
+                return self._shards[id(owner)][1]
+        shards = by_array(shard for part in read() for shard in part)
+        with self._lock:
+            self._shards[id(owner)] = (owner, shards)
+            while len(self._shards) > _SHARDS_KEPT:
+                self._shards.popitem(last=False)
+        return shards
+
+    def _score_folder(self, checkpoint: str, site: str) -> str:
+        return f"{self._manifests}/{checkpoint}/scores/{site}.{self._pooling}"
 
     def snapshot(self) -> Snapshot:
         """What the store holds now: the snapshot that was given before, if nothing has changed since."""

@@ -27,7 +27,7 @@ from actlas.names import Recipe, safe_id
 from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import LanguageSets
-from actlas.store.cube import Cube, ScoreCube, StateArrays, TokenCounts, TokenCube
+from actlas.store.cube import Committed, Cube, ScoreCube, StateArrays, TokenCounts, TokenCube, read_array
 from actlas.store.files.atomic import clear_temporaries, write_atomically
 from actlas.store.files.codecs import CODECS, Codec
 from actlas.store.files.parquet import parquet_metadata, read_parquet
@@ -241,8 +241,13 @@ class Store:
     def _array(self, path: str) -> zarr.Array[Any]:
         return zarr.open_array(self.path / path, mode="r", zarr_format=3)
 
-    def _values(self, group: str) -> zarr.Array[Any]:
-        return self._array(layout.values_path(group, self.about["format"]))
+    def _values(self, checkpoint: str, group: str) -> tuple[zarr.Array[Any], Committed]:
+        """The one array of a group, and what reads the records of its shards."""
+        path = layout.values_path(group, self.about["format"])
+        return self._array(path), self._committed(checkpoint, path)
+
+    def _committed(self, checkpoint: str, path: str) -> Committed:
+        return lambda: self._records.shards(checkpoint).get(path, {})
 
     def cube(self, checkpoint: str, site: str, pooling: str | None = None) -> Cube:
         """Values of one checkpoint at one site.
@@ -267,8 +272,9 @@ class Store:
         record = self._records.checkpoint(safe_id(checkpoint))
         if record is None or site not in record.cubes or pooling not in (None, self.recipe.pooling):
             raise self._no_cube(checkpoint, site, pooling)
-        array = self._values(layout.cube_path(checkpoint, site, self.recipe.pooling))
-        return Cube(checkpoint, site, self.recipe.pooling, array, self.corpus.texts["text_id"].to_numpy())
+        array, committed = self._values(checkpoint, layout.cube_path(checkpoint, site, self.recipe.pooling))
+        text_ids = self.corpus.texts["text_id"].to_numpy()
+        return Cube(checkpoint, site, self.recipe.pooling, array, text_ids, committed)
 
     def _no_cube(self, checkpoint: str, site: str, pooling: str | None = None) -> CubeNotFound:
         known = self.checkpoints
@@ -302,7 +308,8 @@ class Store:
         sites = self._checkpoint(checkpoint).token_cubes
         if site not in sites:
             raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
-        return TokenCube(checkpoint, site, self._values(layout.token_path(checkpoint, site)), self.sampled_tokens)
+        array, committed = self._values(checkpoint, layout.token_path(checkpoint, site))
+        return TokenCube(checkpoint, site, array, self.sampled_tokens, committed)
 
     @cached_property
     def sampled_tokens(self) -> pl.DataFrame:
@@ -343,8 +350,9 @@ class Store:
                 f"tokens of {checkpoint} at {site} were not counted above {chosen:g}; counted are those above "
                 f"{', '.join(f'{value:g}' for value in thresholds)}"
             )
-        array = self._values(layout.count_path(checkpoint, site))
-        active = np.asarray(array[thresholds.index(chosen)] if len(thresholds) > 1 else array[:])
+        array, committed = self._values(checkpoint, layout.count_path(checkpoint, site))
+        several = (thresholds.index(chosen),) if len(thresholds) > 1 else ()
+        active = read_array(array, (*several, None, None, None), committed)
         n_tokens = np.array([record.n_tokens[language] for language in self.corpus.languages], dtype=np.int64)
         return TokenCounts(active, n_tokens, chosen, self.corpus.languages)
 
@@ -377,7 +385,9 @@ class Store:
             raise CubeNotFound(f"no states of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
         folder = layout.state_path(checkpoint, site, self.recipe.pooling)
         names = [name for name in layout.STATE_ARRAYS if (self.path / folder / name / "zarr.json").is_file()]
-        return StateArrays(checkpoint, site, {name: self._array(f"{folder}/{name}") for name in names}, self.text_sets)
+        arrays = {name: self._array(f"{folder}/{name}") for name in names}
+        committed = {name: self._committed(checkpoint, f"{folder}/{name}") for name in names}
+        return StateArrays(checkpoint, site, arrays, self.text_sets, committed)
 
     # Scores
 
@@ -405,7 +415,11 @@ class Store:
             raise ScoresNotFound(f"scores of {checkpoint} at {site} are {state}; compute them with: actlas score {self.path}")
         path = layout.score_path(checkpoint, site, self.recipe.pooling)
         arrays = {stat: self._array(f"{path}/{stat}") for stat in record.stats}
-        return ScoreCube(checkpoint, site, arrays, record.languages, record.concepts, dict(record.settings))
+        committed = {stat: self._committed_scores(checkpoint, site, f"{path}/{stat}") for stat in record.stats}
+        return ScoreCube(checkpoint, site, arrays, record.languages, record.concepts, dict(record.settings), committed)
+
+    def _committed_scores(self, checkpoint: str, site: str, path: str) -> Committed:
+        return lambda: self._records.score_shards(checkpoint, site).get(path, {})
 
     def score_record(self, checkpoint: str, site: str) -> ScoreRecord | None:
         """What the scores of a site are, without opening them.

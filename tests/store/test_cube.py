@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
+from actlas.errors import DamagedStore
+from actlas.query import Atlas, open_store, score_neurons
 from actlas.store import Store
+from actlas.testing import Planting, planted_store
 from tests.store.conftest import PER_TEXT, Planted, plant
 
 
@@ -68,3 +72,42 @@ def test_what_was_never_written_is_nan_not_zero(planted: Planted, tmp_path: Path
     array = zarr.open_array(tmp_path / "s" / "cubes/model-step1/resid.max/value", mode="r")
     assert np.isnan(array[:, :, block.stop :]).all()
     assert not np.isnan(array[:, :, : block.stop]).any()
+
+
+READS: dict[str, Callable[[Atlas], object]] = {
+    "cubes/planted-step64/mlp_pre.max/value": lambda store: store.cube("planted-step64", "mlp_pre").read(),
+    "tokens/planted-step64/resid/value": lambda store: [
+        store.token_cube("planted-step64", "resid").read(layer) for layer in (0, 1)
+    ],
+    "counts/planted-step64/mlp_hidden/value": lambda store: store.token_counts("planted-step64"),
+    "scores/planted-step64/mlp_pre.max/ap": lambda store: store.scores("planted-step64", "mlp_pre").read("ap"),
+    "states/planted-step64/mlp_pre.max/active": lambda store: [
+        store.states("planted-step64", "mlp_pre").read("active", layer) for layer in (0, 1)
+    ],
+}
+
+
+@pytest.mark.parametrize("array", READS)
+@pytest.mark.parametrize("damage", ["removed", "emptied", "of another checkpoint", "without its last byte"])
+def test_a_shard_that_is_not_the_one_that_was_committed_is_never_read(tmp_path: Path, array: str, damage: str) -> None:
+    planting = Planting(steps=(0, 64), sharing=(0.0, 1.0), states=("moments",) if array.startswith("states") else ())
+    path = planted_store(tmp_path / "run.actlas", planting)
+    if array.startswith("scores"):
+        score_neurons(path, stats=("ap",))
+    store = open_store(path)
+    READS[array](store)
+    for shard in [file for file in sorted((path / array / "c").rglob("*")) if file.is_file()]:
+        whole = shard.read_bytes()
+        if damage == "removed":
+            shard.unlink()
+        elif damage == "of another checkpoint":
+            shard.write_bytes(Path(str(shard).replace("step64", "step0")).read_bytes())
+        else:
+            shard.write_bytes(b"" if damage == "emptied" else whole[:-1])
+        if shard.exists() and shard.read_bytes() == whole:
+            continue
+        with pytest.raises(DamagedStore, match="committed") as error:
+            READS[array](store)
+        assert str(shard) in str(error.value)
+        shard.write_bytes(whole)
+    READS[array](store)

@@ -22,7 +22,8 @@ blosc.use_threads = False
 
 _Bytes = bytes | bytearray | memoryview | NDArray[np.uint8]
 
-_CRC_BYTES = 4
+#: Bytes of the crc32c that ends a chunk.
+CRC_BYTES = 4
 #: The crc32c of any bytes that end with their own crc32c: nothing needs to be cut off, and so copied, to compare the two.
 _CRC_OF_WHOLE = 0x48674BC7
 
@@ -67,7 +68,7 @@ def decode(encoded: _Bytes, out: NDArray[Any]) -> None:
     """
     if not chunk_is_whole(encoded):
         raise DamagedStore("a chunk does not have the crc32c that it was written with; actlas verify names every such chunk")
-    blosc.decompress(np.frombuffer(encoded, np.uint8)[:-_CRC_BYTES], out)
+    blosc.decompress(np.frombuffer(encoded, np.uint8)[:-CRC_BYTES], out)
 
 
 def chunk_is_whole(encoded: _Bytes) -> bool:
@@ -79,7 +80,7 @@ def chunk_is_whole(encoded: _Bytes) -> bool:
 def crc_bytes(data: bytes) -> bytes:
     """crc32c of `data` as it stands behind it in a file."""
     value: int = google_crc32c.value(data)
-    return value.to_bytes(_CRC_BYTES, "little")
+    return value.to_bytes(CRC_BYTES, "little")
 
 
 CODECS = {

@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
@@ -20,12 +20,13 @@ from typing import Any, Protocol, TypeVar
 
 import google_crc32c
 import numpy as np
+import xxhash
 import zarr
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
-from actlas.store.files.codecs import chunk_is_whole, crc_bytes, decode
-from actlas.store.layout import ABSENT, ArrayPlan
+from actlas.store.files.codecs import CRC_BYTES, chunk_is_whole, crc_bytes, decode
+from actlas.store.layout import ABSENT, ABSENT_SUM, ArrayPlan
 from actlas.store.records import ShardRecord
 
 Selector = slice | NDArray[np.int64]
@@ -54,6 +55,8 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+
+_WHAT_TO_DO = "actlas verify names all that is damaged; put a whole copy of the file back, or compute it again"
 
 
 def _n_cores() -> int:
@@ -92,19 +95,23 @@ def plan_of(array: zarr.Array[Any]) -> ArrayPlan:
     return ArrayPlan(array.shape, array.chunks, array.shards or array.chunks, np.dtype(array.dtype).name, logical, dims)
 
 
-def read_part(folder: Path, plan: ArrayPlan, selectors: Sequence[Selector]) -> NDArray[Any]:
+def read_part(
+    folder: Path, plan: ArrayPlan, selectors: Sequence[Selector], committed: Mapping[str, ShardRecord] | None = None
+) -> NDArray[Any]:
     """An orthogonal part of an array.
 
     Args:
         folder: Folder of the array.
         plan: Its grid.
         selectors: Per dimension a slice with positive step, or int64 positions in any order; all within bounds.
+        committed: What records say of its shards, by their index ("0/1/0"): every shard that is read has to be the one named
+            there. None reads an array without records, in which what was never written is the fill value.
 
     Returns:
-        The part, C-contiguous, in the dtype on disk; what was never written is the fill value.
+        The part, C-contiguous, in the dtype on disk.
 
     Raises:
-        DamagedStore: If a checksum disagrees.
+        DamagedStore: If a checksum disagrees, or a shard is not the one that was committed.
     """
     axes = [_pieces(*axis) for axis in zip(selectors, plan.shape, plan.chunk, plan.chunks_per_shard, strict=True)]
     shape = tuple(_length(s, size) for s, size in zip(selectors, plan.shape, strict=True))
@@ -117,7 +124,11 @@ def read_part(folder: Path, plan: ArrayPlan, selectors: Sequence[Selector]) -> N
         shards.setdefault(tuple(piece.shard for piece in pieces), []).append(job)
 
     def read_shard(shard: tuple[int, ...], order: _Order) -> None:
-        _read_shard(folder.joinpath("c", *map(str, shard)), plan, shards[shard], out, order)
+        index = "/".join(map(str, shard))
+        path, record = folder / "c" / index, None
+        if committed is not None and (record := committed.get(index)) is None:
+            raise DamagedStore(f"no record names {path}, whose values are asked for; {_WHAT_TO_DO}")
+        _read_shard(path, plan, record, shards[shard], out, order)
 
     if max(map(len, shards.values()), default=0) < _n_cores():
         # one neuron has a chunk in each of many shards
@@ -127,17 +138,26 @@ def read_part(folder: Path, plan: ArrayPlan, selectors: Sequence[Selector]) -> N
     return out
 
 
-def _read_shard(path: Path, plan: ArrayPlan, jobs: list[_Job], out: NDArray[Any], order: _Order) -> None:
+def _read_shard(
+    path: Path, plan: ArrayPlan, record: ShardRecord | None, jobs: list[_Job], out: NDArray[Any], order: _Order
+) -> None:
     try:
         fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError as error:
+        if record is not None:
+            raise DamagedStore(f"{path} was committed and cannot be read ({error.strerror}); {_WHAT_TO_DO}") from error
+        if not isinstance(error, FileNotFoundError):
+            raise
         for job in jobs:
             out[job.target] = plan.fill_value
         return
     try:
-        n_index = index_bytes(plan)
-        index = read_index(os.pread(fd, n_index, max(0, os.fstat(fd).st_size - n_index)), plan)
-        order(lambda job: _decode_chunk(fd, index[job.chunk], plan, job, out), jobs)
+        n_bytes, n_index = os.fstat(fd).st_size, index_bytes(plan)
+        if record is not None and n_bytes != record.n_bytes:
+            raise DamagedStore(f"{n_bytes:,} bytes, and {record.n_bytes:,} were committed; {_WHAT_TO_DO}")
+        index = read_index(os.pread(fd, n_index, max(0, n_bytes - n_index)), plan)
+        sums = None if record is None else record.sums(plan.chunks_per_shard)
+        order(lambda job: _decode_chunk(fd, index[job.chunk], sums, plan, job, out), jobs)
     except (ValueError, RuntimeError) as error:
         raise DamagedStore(f"{path}: {error}") from error
     finally:
@@ -187,15 +207,22 @@ def _on_every_core(work: Callable[[_T], None], items: list[_T]) -> None:
         helper.result()
 
 
-def _decode_chunk(fd: int, entry: NDArray[np.uint64], plan: ArrayPlan, job: _Job, out: NDArray[Any]) -> None:
+def _decode_chunk(
+    fd: int, entry: NDArray[np.uint64], sums: NDArray[np.uint32] | None, plan: ArrayPlan, job: _Job, out: NDArray[Any]
+) -> None:
     """Decode one chunk straight into the result where it fills a contiguous part of it, else by way of the thread's scratch."""
     offset, size = entry.tolist()
     if offset == ABSENT:
+        if sums is not None and sums[job.chunk] != ABSENT_SUM:
+            raise DamagedStore(f"a chunk that was committed is not in it; {_WHAT_TO_DO}")
         out[job.target] = plan.fill_value
         return
     encoded = _scratch.encoded(size)
     if os.preadv(fd, [encoded.data], offset) != size:
         raise DamagedStore("the file ends inside a chunk")
+    if sums is not None and int(sums[job.chunk]) != _chunk_sum(encoded):
+        # a whole shard of another array, checkpoint or run agrees with itself; only the record knows that it is not this one
+        raise DamagedStore(f"a chunk is not the one that was committed; {_WHAT_TO_DO}")
     if job.is_view and (part := out[job.target]).shape == plan.chunk and part.flags.c_contiguous:
         decode(encoded, part)
         return
@@ -264,7 +291,7 @@ def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator
     if len(data) != record.n_bytes:
         yield f"{record.path}: {len(data):,} bytes, {record.n_bytes:,} were committed"
         return
-    if google_crc32c.value(data) == record.crc32c:
+    if (xxhash.xxh3_128_hexdigest(data) == record.digest) if record.digest else (google_crc32c.value(data) == record.crc32c):
         return
     try:
         index = read_index(data[-index_bytes(plan) :], plan)
@@ -277,4 +304,9 @@ def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator
         if offset != ABSENT and not chunk_is_whole(data[offset : offset + size])
     ]
     which = ", ".join(map(str, bad)) or "none, it is another file"
-    yield f"{record.path}: crc32c differs from the committed one; damaged chunks: {which}"
+    yield f"{record.path}: its contents are not those that were committed; damaged chunks: {which}"
+
+
+def _chunk_sum(encoded: NDArray[np.uint8]) -> int:
+    """The crc32c that ends a chunk."""
+    return int.from_bytes(encoded[-CRC_BYTES:].tobytes(), "little")

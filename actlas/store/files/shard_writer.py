@@ -6,6 +6,7 @@ without a sync; a shard cut short by a kill must not be possible here.
 
 from __future__ import annotations
 
+import binascii
 import itertools
 import os
 import threading
@@ -17,13 +18,13 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from actlas.store.files.atomic import put_in_place, write_temporary
-from actlas.store.files.codecs import Codec, as_stored, crc_bytes
-from actlas.store.layout import ABSENT, ArrayPlan
+from actlas.store.files.codecs import CRC_BYTES, Codec, as_stored, crc_bytes
+from actlas.store.layout import ABSENT, ABSENT_SUM, ArrayPlan
 from actlas.store.records import ShardRecord
 from actlas.timing import StageTimes
 
@@ -128,7 +129,7 @@ def start_shards(
         shard = _Assembly(itertools.islice(chunks, prod(plan.chunks_per_shard)))
         written = write_temporary(root / name, _while_written(shard.parts(), threads.times))
         placements.append(threads.finish(written, root / name))
-        records.append(ShardRecord(name, shard.n_bytes, shard.crc32c))
+        records.append(shard.record(name))
     return records, placements
 
 
@@ -180,21 +181,28 @@ class _Assembly:
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self.n_bytes = 0
-        self.crc32c = 0
+        self._n_bytes = 0
+        self._digest = xxhash.xxh3_128()
+        self._sums = bytearray()
 
     def parts(self) -> Iterator[bytes]:
         index = []
         for chunk in self._chunks:
-            index.append((self.n_bytes, len(chunk)) if chunk else (ABSENT, ABSENT))
+            index.append((self._n_bytes, len(chunk)) if chunk else (ABSENT, ABSENT))
+            self._sums += chunk[-CRC_BYTES:] or ABSENT_SUM.to_bytes(CRC_BYTES, "little")
             yield self._counted(chunk)
         table = np.array(index, dtype="<u8").tobytes()
         yield self._counted(table + crc_bytes(table))
 
     def _counted(self, part: bytes) -> bytes:
-        self.n_bytes += len(part)
-        self.crc32c = google_crc32c.extend(self.crc32c, part)
+        self._n_bytes += len(part)
+        self._digest.update(part)
         return part
+
+    def record(self, path: str) -> ShardRecord:
+        """What to tell this shard by, once all of its parts were taken."""
+        sums = binascii.b2a_base64(self._sums, newline=False).decode()
+        return ShardRecord(path, self._n_bytes, digest=self._digest.hexdigest(), chunk_sums=sums)
 
 
 _working = threading.local()

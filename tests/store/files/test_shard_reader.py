@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from actlas.errors import DamagedStore
 from actlas.store import layout
@@ -18,6 +20,7 @@ from actlas.store.files.codecs import CODECS
 from actlas.store.files.group_writer import create_array
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.layout import ArrayPlan
+from actlas.store.records import ShardRecord, by_array
 
 SHAPE = (3, 40, 50)
 PLAN = ArrayPlan(SHAPE, (1, 16, 20), (2, 48, 20), "float16", "float16", ("layer", "neuron", "text"))
@@ -32,10 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "array"
 
 
-def write(root: Path, plan: ArrayPlan, values: np.ndarray) -> None:
+def write(root: Path, plan: ArrayPlan, values: np.ndarray) -> list[ShardRecord]:
     create_array(root, "array", plan, CODECS["lz4"], {})
     with ThreadPoolExecutor(2) as pool:
-        write_shards(root, "array", plan, CODECS["lz4"], values, start=(0, 0, 0), pool=pool, sync=False)
+        return write_shards(root, "array", plan, CODECS["lz4"], values, start=(0, 0, 0), pool=pool, sync=False)
 
 
 @st.composite
@@ -62,6 +65,45 @@ def test_any_part_equals_what_zarr_reads(folder: Path, n_cores: int, selectors: 
         part = shard_reader.read_part(folder, PLAN, selectors)
     np.testing.assert_array_equal(part, whole[np.ix_(*rows)])
     assert part.flags.c_contiguous
+
+
+def test_another_whole_shard_of_the_same_size_is_told_from_the_committed_one(tmp_path: Path) -> None:
+    """Both have the same crc32c: every chunk ends in its own, so that of the file depends on lengths alone."""
+    rng = np.random.default_rng(0)
+    plan = ArrayPlan((2, 64), (1, 64), (2, 64), "int64", "int64", ("layer", "neuron"))
+    create_array(tmp_path, "array", plan, CODECS["lz4"], {})
+    written, records = [], []
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            values = rng.integers(0, 2**63, (2, 64))
+            records += write_shards(tmp_path, "array", plan, CODECS["lz4"], values, start=(0, 0), pool=pool)
+            written.append((tmp_path / records[-1].path).read_bytes())
+    assert len({len(data) for data in written}) == len({google_crc32c.value(data) for data in written}) == 1
+    assert len({record.digest for record in records}) == len({record.chunk_sums for record in records}) == 2
+    committed = by_array(records[:1])["array"]
+    with pytest.raises(DamagedStore, match="a chunk is not the one that was committed"):
+        shard_reader.read_part(tmp_path / "array", plan, [slice(None)] * 2, committed)
+    (line,) = shard_reader.damaged_chunks(tmp_path, records[0], plan)
+    assert line == "array/c/0/0: its contents are not those that were committed; damaged chunks: none, it is another file"
+    assert not list(shard_reader.damaged_chunks(tmp_path, records[1], plan))
+
+
+def test_a_chunk_or_a_shard_that_no_record_names_is_no_fill_value(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float16)
+    committed = by_array(write(tmp_path, PLAN, values))["array"]
+    everything = [slice(None)] * 3
+    np.testing.assert_array_equal(shard_reader.read_part(tmp_path / "array", PLAN, everything, committed), values)
+    without = {index: record for index, record in committed.items() if index != "1/0/1"}
+    with pytest.raises(DamagedStore, match=r"no record names .*c/1/0/1"):
+        shard_reader.read_part(tmp_path / "array", PLAN, everything, without)
+    part = [slice(0, 2), slice(None), slice(None)]
+    np.testing.assert_array_equal(shard_reader.read_part(tmp_path / "array", PLAN, part, without), values[:2])
+    write(tmp_path, PLAN, values[:, :16])
+    with pytest.raises(DamagedStore, match="bytes, and .* were committed"):
+        shard_reader.read_part(tmp_path / "array", PLAN, everything, committed)
+    sizes = {index: structs.replace(one, n_bytes=(tmp_path / one.path).stat().st_size) for index, one in committed.items()}
+    with pytest.raises(DamagedStore, match="a chunk that was committed is not in it"):
+        shard_reader.read_part(tmp_path / "array", PLAN, [slice(None), slice(32, 40), slice(None)], sizes)
 
 
 def test_whole_chunks_are_decoded_straight_into_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
