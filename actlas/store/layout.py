@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, prod
+from pathlib import Path
 
 import numpy as np
 
@@ -89,6 +90,19 @@ def table_path(name: str, checkpoint: str, variant: str | None = None) -> str:
     """
     folder = f"tables/{name}" if variant is None else f"tables/{name}/settings={variant}"
     return f"{folder}/checkpoint={checkpoint}/part.parquet"
+
+
+def partition_of(file: Path) -> str | None:
+    """The checkpoint that a file is a part for, by the folder of the store it lies in; None for files that are whole tables.
+
+    Example:
+        >>> partition_of(Path("k=9/run.actlas/tables/experts/checkpoint=m-step1/part.parquet"))
+        'm-step1'
+        >>> partition_of(Path("k=9/run.actlas/corpus/texts.parquet")) is None
+        True
+    """
+    folder = file.parent.name
+    return folder.removeprefix("checkpoint=") if folder.startswith("checkpoint=") else None
 
 
 def values_path(group: str, store_format: int) -> str:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, FormatTooNew
 from actlas.names import Checkpoint
 from actlas.store import layout
-from actlas.store.files.atomic import read_json
 
 R = TypeVar("R")
 
@@ -182,15 +181,21 @@ def read_about(path: Path) -> dict[str, Any] | None:
 
     Raises:
         FormatTooNew: If a later version of actlas wrote it.
+        DamagedStore: If its zarr.json is not what any version wrote.
     """
     root = path / "zarr.json"
-    about: dict[str, Any] | None = read_json(root)["attributes"].get("actlas") if root.is_file() else None
+    about = read_record(root, _about) if root.is_file() else None
     if about is not None and about["format"] > layout.FORMAT_VERSION:
         raise FormatTooNew(
             f"{path} has format {about['format']}, and this version of actlas reads formats up to {layout.FORMAT_VERSION}; "
             "install a later version to read it"
         )
     return about
+
+
+def _about(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    about = data.get("attributes", {}).get("actlas")
+    return None if about is None else {**about, "format": msgspec.convert(about["format"], int), "codec": str(about["codec"])}
 
 
 def read_record(path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R:
@@ -201,13 +206,15 @@ def read_record(path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R:
         kind: Makes the record of what the JSON says.
 
     Raises:
-        DamagedStore: If the file is no such record.
+        DamagedStore: If the file is no such record, or cannot be read.
         FileNotFoundError: If it is not there.
     """
     try:
         return kind(msgspec.json.decode(path.read_bytes()))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DamagedStore(f"{path} is not the record that it should be ({error})") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise DamagedStore(f"{path} is not the record that it should be ({' '.join(str(error).split())})") from error
 
 
 def block_record(data: Mapping[str, Any]) -> BlockRecord:
@@ -266,7 +273,10 @@ class Records:
     def checkpoint(self, checkpoint: str) -> CheckpointRecord | None:
         """A checkpoint that is committed; None for any other."""
         path = f"{self._manifests}/{checkpoint}/checkpoint.json"
-        return self._current(path, path, CheckpointRecord.from_json)
+        record = self._current(path, path, CheckpointRecord.from_json)
+        if record is not None and record.checkpoint != checkpoint:
+            raise DamagedStore(f"{path} is the record of {record.checkpoint}, in the folder of {checkpoint}")
+        return record
 
     def checkpoints(self) -> dict[str, CheckpointRecord]:
         """The committed checkpoints, by step."""
@@ -341,7 +351,9 @@ class Records:
             if known is None or known[0] != stamp:
                 try:
                     known = self._known[mark] = (stamp, read_record(Path(path), kind))
-                except FileNotFoundError:
+                except FileNotFoundError as error:
+                    if _stamp(mark) == stamp:
+                        raise DamagedStore(f"{path} is missing, and {mark} says that it was committed") from error
                     return None
             record: R = known[1]
             return record

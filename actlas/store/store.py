@@ -23,7 +23,7 @@ from actlas.errors import (
     StoreNotFound,
     TableNotFound,
 )
-from actlas.names import Recipe, safe_id
+from actlas.names import Recipe, fingerprint, safe_id
 from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import LanguageSets
@@ -31,6 +31,7 @@ from actlas.store.cube import Committed, Cube, ScoreCube, StateArrays, TokenCoun
 from actlas.store.files.atomic import clear_temporaries, write_atomically
 from actlas.store.files.codecs import CODECS, Codec
 from actlas.store.files.parquet import parquet_metadata, read_parquet
+from actlas.store.files.shard_reader import open_array
 from actlas.store.records import (
     CheckpointRecord,
     Records,
@@ -65,7 +66,7 @@ class Store:
         if about is None:
             raise StoreNotFound(f"no actlas store at {path}; make one with: actlas extract MODEL --corpus C --store {path}")
         self.about: dict[str, Any] = about
-        self.recipe = Recipe.from_json(about["recipe"])
+        self.recipe = _recipe(about, self.path)
         self._records = Records(self.path, self.recipe.pooling)
 
     @classmethod
@@ -102,6 +103,9 @@ class Store:
     @property
     def codec(self) -> Codec:
         """How chunks are encoded."""
+        if self.about["codec"] not in CODECS:
+            known = ", ".join(CODECS)
+            raise DamagedStore(f"{self.path / 'zarr.json'} names codec {self.about['codec']!r}; there are {known}")
         return CODECS[self.about["codec"]]
 
     @property
@@ -239,7 +243,7 @@ class Store:
     # Reading
 
     def _array(self, path: str) -> zarr.Array[Any]:
-        return zarr.open_array(self.path / path, mode="r", zarr_format=3)
+        return open_array(self.path / path)
 
     def _values(self, checkpoint: str, group: str) -> tuple[zarr.Array[Any], Committed]:
         """The one array of a group, and what reads the records of its shards."""
@@ -638,6 +642,20 @@ class Store:
                 f"table {name} was not computed for {checkpoint}; there are {', '.join(self.table_names()) or 'none'}"
             )
         return _table_settings(path)
+
+
+def _recipe(about: Mapping[str, Any], path: Path) -> Recipe:
+    """The recipe of a store, if its fingerprint is the one that was written beside it."""
+    try:
+        recipe = Recipe.from_json(about["recipe"])
+        # of what was written, for a recipe of today may have fields that it has not
+        written = fingerprint(about["recipe"])
+        if (written, recipe.corpus) == (about["recipe_fingerprint"], about["corpus_fingerprint"]):
+            return recipe
+        why = f"its recipe has the fingerprint {written}"
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        why = f"its recipe cannot be read: {' '.join(str(error).split())}"
+    raise DamagedStore(f"{path / 'zarr.json'} is not what was written: {why}")
 
 
 def _table_settings(path: Path) -> dict[str, Any]:

@@ -21,10 +21,12 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from actlas.errors import ActlasError, QueryError
+from actlas.errors import ActlasError, DamagedStore, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.sql.guard import ReadOnlyQuery, read_only
-from actlas.query.sql.sources import TableSources, partition_of
+from actlas.query.sql.sources import TableSources
+from actlas.store.files.parquet import read_parquet
+from actlas.store.layout import partition_of
 
 _HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
 
@@ -125,6 +127,7 @@ class Session:
         Raises:
             QueryError: If it is refused, or DuckDB does not understand it.
             TableNotFound: If it names a table that is not there.
+            DamagedStore: If a file that it needs is not what was written.
         """
         with self._lock:
             try:
@@ -134,9 +137,18 @@ class Session:
             except duckdb.Error as error:
                 if self._refusals:
                     raise self._refusals[-1] from error
+                self._refuse_damaged(error)
                 raise QueryError(_first_lines(error)) from error
             finally:
                 self._refusals.clear()
+
+    def _refuse_damaged(self, error: duckdb.Error) -> None:
+        """Raise if it is not the query that is wrong, but a file that cannot be read."""
+        if not isinstance(error, duckdb.ParserException | duckdb.BinderException | duckdb.CatalogException):
+            for path in self.sources.paths:
+                if str(path.resolve()) in str(error):
+                    raise DamagedStore(f"{path} cannot be read: {_first_lines(error)}") from error
+                read_parquet(path)
 
     def _read_only(self, query: str) -> ReadOnlyQuery:
         statements = [statement.query for statement in self._connection.extract_statements(query)]

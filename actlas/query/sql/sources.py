@@ -17,7 +17,7 @@ from actlas.query.keep import KeptPart, kept_parts
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
 from actlas.store.files.parquet import parquet_columns, scan_parquet
-from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS
+from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS, partition_of
 from actlas.store.records import Snapshot
 from actlas.store.store import Store
 
@@ -92,19 +92,6 @@ class TableSources:
         labels = [pl.lit(checkpoint).alias("checkpoint") for checkpoint in checkpoints]
         frame = pl.concat(scan_parquet(file).with_columns(label) for file, label in zip(files, labels, strict=True))
         return frame.select(list(TABLES[name].columns)) if name in TABLES else frame
-
-
-def partition_of(file: Path) -> str | None:
-    """The checkpoint that a file is a part for, by the folder of the store it lies in; None for files that are whole tables.
-
-    Example:
-        >>> partition_of(Path("k=9/run.actlas/tables/experts/checkpoint=m-step1/part.parquet"))
-        'm-step1'
-        >>> partition_of(Path("k=9/run.actlas/corpus/texts.parquet")) is None
-        True
-    """
-    folder = file.parent.name
-    return folder.removeprefix("checkpoint=") if folder.startswith("checkpoint=") else None
 
 
 def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[ActlasError] | None = None) -> TableSources:

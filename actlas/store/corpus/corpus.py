@@ -373,6 +373,16 @@ def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
     return Corpus(texts, labels, _fingerprint(texts, labels), Imported(texts.height, notes=notes))
 
 
+def is_fingerprint_of(written: str, texts: pl.DataFrame, labels: pl.DataFrame) -> bool:
+    """Whether a fingerprint can be that of these texts and labels, by any rule that there was.
+
+    By an early one, it stayed that of all texts where some were left out: nothing can be said of those.
+    """
+    if written in (_fingerprint(texts, labels), _fingerprint(texts, labels, has_spans=False)):
+        return True
+    return bool((texts["text_id"].diff() > 1).any()) or texts["text_id"].min() != 0
+
+
 def _fingerprint(texts: pl.DataFrame, labels: pl.DataFrame, *, has_spans: bool = True) -> str:
     """Hash of all that decides what is extracted; earlier versions left the spans out."""
     digest = hashlib.sha256()

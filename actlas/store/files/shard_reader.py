@@ -88,6 +88,24 @@ class _Job:
     is_view: bool  # whether both are slices alone
 
 
+def open_array(folder: Path) -> zarr.Array[Any]:
+    """The array in a folder; nothing of it but its metadata is read.
+
+    Raises:
+        DamagedStore: If its zarr.json is missing, or says nothing that this version of actlas wrote.
+    """
+    try:
+        array = zarr.open_array(folder, mode="r", zarr_format=3)
+        plan = plan_of(array)
+    except Exception as error:
+        # whatever zarr stumbles over, the file is not one that was written here
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise DamagedStore(f"{folder}/zarr.json is missing, or not the metadata of an array ({said})") from error
+    if 0 in (*plan.chunk, *plan.shard) or any(shard % chunk for shard, chunk in zip(plan.shard, plan.chunk, strict=True)):
+        raise DamagedStore(f"{folder}/zarr.json is not what was written: its chunks are {plan.chunk}, its shards {plan.shard}")
+    return array
+
+
 def plan_of(array: zarr.Array[Any]) -> ArrayPlan:
     """The grid of an array on disk."""
     logical = str(array.attrs.get("logical_dtype", array.dtype.name))
