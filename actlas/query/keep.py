@@ -95,8 +95,9 @@ class KeptPart:
 
     def scan(self) -> pl.LazyFrame:
         """Its rows, lazily, with the columns of the table."""
-        rows = scan_parquet(self.path).with_columns(pl.lit(self.checkpoint).alias("checkpoint"))
-        return rows.select(list(TABLES[self.name].columns))
+        columns = list(TABLES[self.name].columns)
+        rows = scan_parquet(self.path, [name for name in columns if name != "checkpoint"])
+        return rows.with_columns(pl.lit(self.checkpoint).alias("checkpoint")).select(columns)
 
 
 def kept_parts(store: Store, name: str) -> Iterator[KeptPart]:

@@ -89,9 +89,11 @@ class TableSources:
         checkpoints = [partition_of(file) for file in files]
         if None in checkpoints:
             return pl.concat(map(scan_parquet, files))
+        columns = list(TABLES[name].columns) if name in TABLES else []
         labels = [pl.lit(checkpoint).alias("checkpoint") for checkpoint in checkpoints]
-        frame = pl.concat(scan_parquet(file).with_columns(label) for file, label in zip(files, labels, strict=True))
-        return frame.select(list(TABLES[name].columns)) if name in TABLES else frame
+        scans = (scan_parquet(file, [one for one in columns if one != "checkpoint"]) for file in files)
+        frame = pl.concat(part.with_columns(label) for part, label in zip(scans, labels, strict=True))
+        return frame.select(columns) if columns else frame
 
 
 def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[ActlasError] | None = None) -> TableSources:

@@ -8,6 +8,7 @@ the column that a folder of the store stands for is given by the caller.
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
@@ -24,18 +25,26 @@ def read_parquet(path: Path) -> pl.DataFrame:
     return frame_of(_content(path), path)
 
 
-def scan_parquet(path: Path) -> pl.LazyFrame:
+def scan_parquet(path: Path, columns: Collection[str] = ()) -> pl.LazyFrame:
     """The rows of a file, lazily.
 
+    Args:
+        path: The file.
+        columns: Columns that it has to have.
+
     Raises:
-        DamagedStore: If it is missing, or its end, which says what it holds, cannot be read.
+        DamagedStore: If it is missing, or its end, which says what it holds, cannot be read or does not name these columns.
     """
     try:
         # an absolute path, for a first folder called ~ is none of a user
         frame = pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
-        frame.collect_schema()
+        found = frame.collect_schema()
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise _damaged(path, error) from error
+    if missing := [name for name in columns if name not in found]:
+        raise DamagedStore(
+            f"{path} is not what was written, or of another version of actlas: it has no column {', '.join(missing)}"
+        )
     return frame
 
 

@@ -38,3 +38,10 @@ def test_what_is_no_parquet_file_is_damage_that_names_it(tmp_path: Path, content
 def test_bytes_that_are_no_parquet_file_are_damage() -> None:
     with pytest.raises(DamagedStore, match="x.parquet is not readable as Parquet"):
         frame_of(b"nothing", Path("x.parquet"))
+
+
+def test_a_file_without_a_column_that_it_has_to_have_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes(FRAME))
+    assert scan_parquet(tmp_path / "x.parquet", ["a"]).collect().equals(FRAME)
+    with pytest.raises(DamagedStore, match="it has no column b, c$"):
+        scan_parquet(tmp_path / "x.parquet", ["a", "b", "c"])
