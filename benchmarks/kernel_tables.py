@@ -171,6 +171,24 @@ def _gpu(result: Mapping[str, Any]) -> str:
     return markdown((*_CELL_HEAD, "moments ms", "share of copy", "ap ms", "torch.sort route / ap"), rows)
 
 
+def _predicted(result: Mapping[str, Any]) -> str:
+    rates = list(result["rows"][0]["milliseconds"])
+    rows = [
+        (
+            row["what"],
+            f"{row['n_neurons']:,} x {row['n_texts']:,} x {row['n_concepts']}",
+            row["dtype"],
+            f"{row['least_bytes'] / 1e9:.2f}",
+            f"{row['main_memory_bytes'] / 1e9:.2f}",
+            *(f"{row['milliseconds'][rate]:.2f}, {row['bound_by'][rate]}" for rate in rates),
+            *(f"{row['goal_milliseconds'][rate]:.2f}" for rate in rates),
+        )
+        for row in result["rows"]
+    ]
+    ours, goals = ([f"{what} at {rate}" for rate in rates] for what in ("predicted ms", "goal ms"))
+    return markdown(("what", "neurons x texts x concepts", "dtype", "values, GB", "moved, GB", *ours, *goals), rows)
+
+
 KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels": _matrix,
     "kernels_narrow": _matrix,
@@ -184,6 +202,7 @@ KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_checkpoint": _checkpoint,
     "kernels_registers": _registers,
     "kernels_gpu": _gpu,
+    "gpu_predicted": _predicted,
 }
 
 

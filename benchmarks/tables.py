@@ -26,6 +26,8 @@ def table(name: str) -> str:
 
 def about(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
+    if result["settings"].get("is_predicted"):
+        return f"<sub>predicted, not run on a GPU; commit {machine['commit']}</sub>"
     return (
         f"<sub>{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads used, load {machine['load_1min']}, "
         f"commit {machine['commit']}</sub>"

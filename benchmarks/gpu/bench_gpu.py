@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from actlas.errors import BackendUnavailable
-from actlas.kernels import DEFAULT_STATS, concept_scores
-from actlas.kernels.gpu.device import require_gpu
+from actlas.kernels import DEFAULT_STATS, concept_scores, prepare_labels
+from actlas.kernels.gpu.device import DeviceLabels, require_gpu
 from actlas.kernels.gpu.engine import moments
 from benchmarks.harness import save
 
@@ -142,9 +142,9 @@ def measure(shape: str, dtype: str, n_neurons: int, n_texts: int, n_concepts: in
     worst = check(values, is_concept, concept_scores(values, is_concept, DEFAULT_STATS, backend="gpu"))
     copy = copy_milliseconds(values)
     bandwidth = 2 * values.nbytes / copy
-    columns = torch.cat([is_concept, torch.ones_like(is_concept[:, :1])], 1).view(torch.uint8).contiguous()
+    labels = DeviceLabels.of(prepare_labels(is_concept), values.device)
     times = {
-        "moments": milliseconds(lambda: moments(values, columns, 0.0)),
+        "moments": milliseconds(lambda: moments(values, labels.columns, 0.0)),
         "ap": milliseconds(lambda: concept_scores(values, is_concept, ("ap",), backend="gpu")),
         "nine statistics": milliseconds(lambda: concept_scores(values, is_concept, DEFAULT_STATS, backend="gpu")),
     }

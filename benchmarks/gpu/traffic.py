@@ -4,6 +4,8 @@
         concept_scores(values, is_concept, ("ap",), backend="gpu")
     launches[0].loaded["values"]        # bytes
 
+Operations of torch are listed among them, as `torch.sum` and the like, with all that they read and write as one array, "torch".
+
 Counted are the lanes that no mask leaves out, array by array. A GPU fetches sectors of 32 bytes and serves from its caches
 what it fetched a moment ago, so this is what a kernel asks for, not what reaches main memory; `ledger` says what does. A lane
 that asks for memory outside of every array that the kernel was given raises: a GPU would read what happens to be there.
@@ -19,6 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+#: Operations of torch that read as much of their first argument as they give.
+PICKING = {"index", "gather", "index_select"}
+#: Operations of torch that write without reading what was there.
+FILLING = {"copy_", "fill_", "zero_"}
 
 
 @dataclass
@@ -118,9 +127,56 @@ def _counting(launches: list[Launch], builder: Any) -> dict[str, Callable[..., A
     }
 
 
+class _Torch(TorchDispatchMode):
+    """Lists what operations of torch read and write; views and memory that is only asked for are nothing."""
+
+    def __init__(self, launches: list[Launch], *, runs: bool) -> None:
+        super().__init__()
+        self.launches, self.runs = launches, runs
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        inputs = [part for part in tree_leaves((args, kwargs)) if isinstance(part, torch.Tensor)]
+        old = {part.untyped_storage().data_ptr() for part in inputs}
+        new = [p for p in tree_leaves(answer) if isinstance(p, torch.Tensor) and p.untyped_storage().data_ptr() not in old]
+        changed = [part for part, about in zip(args, func._schema.arguments, strict=False) if _is_written(about)]
+        if name.startswith(("empty", "new_empty")):
+            return answer if self.runs else answer.zero_()
+        if not (new or changed):
+            return answer
+        read = [part for part in inputs if name not in FILLING or not any(part is other for other in changed)]
+        if name.startswith("new_") or name.endswith("_like"):
+            read = []
+        if name in PICKING:
+            read[0] = answer
+        launch = Launch(f"torch.{name}", (), {}, [])
+        launch.loaded["torch"] = sum(map(_bytes, read))
+        launch.stored["torch"] = sum(map(_bytes, [*new, *changed]))
+        self.launches.append(launch)
+        return answer
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    """Bytes of the items that differ in their place: an expanded dimension has one."""
+    n_items = 1
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        n_items *= size if stride or not size else 1
+    return n_items * tensor.element_size()
+
+
 @contextmanager
-def count_traffic() -> Iterator[list[Launch]]:
-    """Count what the kernels launched inside ask memory for; one entry per launch."""
+def count_traffic(*, runs: bool = True) -> Iterator[list[Launch]]:
+    """Count what the kernels launched inside ask memory for; one entry per launch.
+
+    Args:
+        runs: Whether kernels run; without, their launches are listed, nothing of them is counted, and what they would have
+            written is 0. The interpreter takes minutes for what a GPU does in microseconds.
+    """
     from triton.runtime import interpreter
 
     builder, function = interpreter.InterpreterBuilder, interpreter.InterpretedFunction
@@ -133,13 +189,16 @@ def count_traffic() -> Iterator[list[Launch]]:
         arrays = [Array.of(name, value) for name, value in named.items() if isinstance(value, torch.Tensor)]
         numbers = {name: value for name, value in named.items() if not isinstance(value, torch.Tensor)}
         launches.append(Launch(self.__name__, tuple(grid(named) if callable(grid) else grid), numbers, arrays))
-        return run(self, *args, grid=grid, **kwargs)
+        # what the interpreter does with torch is not the kernel's
+        with _disable_current_modes():
+            return None if not runs else run(self, *args, grid=grid, **kwargs)
 
     try:
         function.run = launch
         for name, method in counting.items():
             setattr(builder, name, method)
-        yield launches
+        with _Torch(launches, runs=runs):
+            yield launches
     finally:
         function.run = run
         for name, method in before.items():

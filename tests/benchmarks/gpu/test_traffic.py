@@ -58,3 +58,22 @@ def test_nothing_is_counted_afterwards():
     count_kernel[(2,)](values, counts, total, 7, 0, BLOCK=4)
     assert dict(launches[0].loaded) == before
     assert len(launches) == 1
+
+
+def test_operations_of_torch_are_listed_by_what_they_read_and_write():
+    values = torch.zeros((6, 4), dtype=torch.float16)
+    picked = torch.tensor([0, 2])
+    with count_traffic() as launches:
+        values[1:].t().sum(0, dtype=torch.float64)
+        values.fill_(1.0)
+        values += torch.ones(1, 4, dtype=torch.float16).expand(6, 4)
+        values[:, picked]
+    seen = [(launch.kernel, launch.loaded["torch"], launch.stored["torch"]) for launch in launches]
+    # a row of ones is read once, whatever it is expanded to; of what is picked from, as much as is picked
+    assert seen == [
+        ("torch.sum", 40, 5 * 8),
+        ("torch.fill_", 0, 48),
+        ("torch.ones", 0, 8),
+        ("torch.add_", 48 + 8, 48),
+        ("torch.index", 6 * 2 * 2 + 16, 24),
+    ]
