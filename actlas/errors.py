@@ -9,6 +9,7 @@
     │   ├── CubeNotFound         (KeyError)            the store has no such cube
     │   ├── CheckpointNotFound   (KeyError)            the store has no such checkpoint
     │   ├── TableNotFound        (KeyError)            the question was never asked of this store
+    │   ├── StaleTable           (RuntimeError)        an answer outlived the scores it stands on
     │   ├── ScoresNotFound       (KeyError)            no scores yet
     │   ├── IncompleteCube       (RuntimeError)        its run did not commit
     │   ├── RecipeMismatch       (ValueError)          this run would not fit what the store holds
@@ -64,6 +65,10 @@ class CheckpointNotFound(StoreError, KeyError):
 
 class TableNotFound(StoreError, KeyError):
     """That table was not computed in this store yet."""
+
+
+class StaleTable(StoreError, RuntimeError):
+    """A kept answer stands on scores or values that are no longer those of the store."""
 
 
 class ScoresNotFound(StoreError, KeyError):

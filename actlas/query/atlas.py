@@ -57,6 +57,7 @@ class Atlas(Store):
         Raises:
             QueryError: If the query is refused or wrong.
             TableNotFound: If it names a table that was not computed; the message says what is there and what computes it.
+            StaleTable: If it names a table that stands on scores that changed since; the message has the command that makes it anew.
 
         Example:
             >>> store.sql("SELECT language, count(*) AS n FROM experts WHERE rank = 1 GROUP BY language ORDER BY language").rows()
@@ -75,6 +76,7 @@ class Atlas(Store):
 
         Raises:
             TableNotFound: If it was not computed; the message says what is there and what computes it.
+            StaleTable: If it stands on scores that changed since; the message has the command that makes it anew.
 
         Example:
             >>> store.scan("experts").filter(pl.col("rank") == 1).collect().height
@@ -111,6 +113,7 @@ class Atlas(Store):
 
         Raises:
             TableNotFound: If it was not computed for this checkpoint.
+            StaleTable: If it stands on scores that changed since.
 
         Example:
             >>> store.table("experts", "planted-step64").height

@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from actlas.errors import QueryError, ReadOnlyStore
+from actlas.errors import QueryError, ReadOnlyStore, StaleTable
 from actlas.names import VERSION
 from actlas.query.schema import TABLES, Basis
 from actlas.store.files.parquet import scan_parquet
@@ -85,9 +86,38 @@ class KeptPart:
 
     def is_current(self, store: Store) -> bool:
         """Whether the scores or values that it stands on are still those of the store; False where it does not say which."""
-        if "basis" not in self.settings:
+        if "basis" not in self.settings or self.checkpoint not in store.checkpoints:
             return False
         return bool(self.settings["basis"] == basis_of(store, self.name, self.checkpoint, self.settings))
+
+    def check_current(self, store: Store) -> None:
+        """Refuse an answer that outlived its scores; one of an older version, which does not say what it stands on, passes.
+
+        Raises:
+            StaleTable: With the command that makes it anew.
+        """
+        if "basis" not in self.settings or self.is_current(store):
+            return
+        if self.checkpoint not in store.checkpoints:
+            raise StaleTable(
+                f"table {self.name} holds rows of {self.checkpoint}, which is not in {store.path} any more; "
+                f"remove {self.path.parent}"
+            )
+        raise StaleTable(
+            f"table {self.name} of {self.checkpoint} stands on {TABLES[self.name].basis.value}, which changed since; "
+            f"make it anew: {self.command(store)}"
+        )
+
+    def command(self, store: Store) -> str:
+        """The command line that makes this part, with its settings."""
+        words = [(TABLES[self.name].command or "").removesuffix(" --site SITE").replace("STORE", shlex.quote(str(store.path)))]
+        known = {**self.settings, "seeds": len(self.settings.get("seeds", ()))}
+        for name in ("k", "n", "sites", "site", "seed", "share", "bar_quantile", "threshold", "label", "seeds", "c"):
+            values = known.get(name) or known.get(name) == 0
+            if name in self.settings and values:
+                flag = "--" + {"sites": "site"}.get(name, name).replace("_", "-")
+                words += [f"{flag} {shlex.quote(str(one))}" for one in (known[name] if name == "sites" else [known[name]])]
+        return " ".join([*words, *["--no-halves"] * (self.settings.get("halves") is False)])
 
     def reaches(self, settings: Mapping[str, Any]) -> bool:
         """Whether it holds at least as much as was asked for: as large a k, and so on."""
@@ -106,6 +136,22 @@ def kept_parts(store: Store, name: str) -> Iterator[KeptPart]:
         for file in store.table_files(name, variant):
             checkpoint = file.parent.name.removeprefix("checkpoint=")
             yield KeptPart(name, checkpoint, file, store.table_settings(name, checkpoint, variant), variant is None)
+
+
+def check_current(store: Store, name: str, *, beside: bool) -> None:
+    """Refuse a table in which an answer outlived its scores.
+
+    Args:
+        store: Where it is.
+        name: Name of the table.
+        beside: Whether parts count that have other settings than those that SQL shows.
+
+    Raises:
+        StaleTable: With the command that makes the first such answer anew.
+    """
+    for part in kept_parts(store, name):
+        if beside or part.is_shown:
+            part.check_current(store)
 
 
 def part_with(store: Store, name: str, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:

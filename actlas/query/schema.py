@@ -302,7 +302,7 @@ _ALL = (
     _table(
         "overlap_controls",
         "mean overlap of a checkpoint beside its controls",
-        "actlas overlap STORE",
+        "actlas overlap STORE --controls",
         {
             "checkpoint": pl.String(),
             "step": pl.Int64(),
@@ -351,7 +351,7 @@ _ALL = (
     _table(
         "rank_stability",
         "how far the experts of a checkpoint are those of the one before and of the last",
-        "actlas trajectory STORE",
+        "actlas trajectory STORE --stability",
         {"checkpoint": pl.String(), "step": pl.Int64(), "language": pl.String(), "concept": pl.String(), "k": pl.Int32()},
         {"previous": pl.String(), "overlap_previous": pl.Float64(), "overlap_last": pl.Float64()},
         settings=("k", "sites"),

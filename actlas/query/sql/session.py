@@ -90,6 +90,7 @@ class Session:
         self._refusals = refusals
         self._lock = threading.Lock()
         self._made: set[str] = set()
+        self._checked: set[str] = set()
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
         _OPEN.add(self)
         self._lock_down(threads or os.cpu_count() or 1, memory_limit)
@@ -165,13 +166,21 @@ class Session:
         for name in sorted(parsed.tables - parsed.catalog):
             # a name may stand for a table here and for a common table expression there
             if name in self.sources.names or name not in parsed.defined:
+                self._check(name)
                 self._make(name)
         for name in sorted(parsed.functions & macros().keys()):
             for table in macros()[name].reads:
+                self._check(table)
                 self._make(table)
             if f"macro {name}" not in self._made:
                 self._connection.execute(macros()[name].sql)
                 self._made.add(f"macro {name}")
+
+    def _check(self, name: str) -> None:
+        """Refuse a table that outlived its scores. Once: a session is of one state of the store."""
+        if name not in self._checked:
+            self.sources.check(name)
+            self._checked.add(name)
 
     def _make(self, name: str) -> None:
         """Create the view `name`, and first what it is made of."""

@@ -13,7 +13,7 @@ import polars as pl
 from actlas.errors import ActlasError, TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
-from actlas.query.keep import KeptPart, kept_parts
+from actlas.query.keep import KeptPart, check_current, kept_parts
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
 from actlas.store.files.parquet import parquet_columns, scan_parquet
@@ -30,6 +30,7 @@ class TableSources:
         files: name -> Parquet files; one level of ``checkpoint=<id>`` folders is understood.
         beside: name of a table -> Parquet files of its parts that were made with other settings.
         parts: name of a table -> all its parts with their settings: what ``<name>_by_settings`` shows.
+        check: Refuses a table, by its name, in which an answer outlived its scores.
         joined: name -> SELECT over tables of `files`, and the same as a frame.
         frames: name -> a small frame.
         scans: name -> a frame that reads lazily.
@@ -40,6 +41,7 @@ class TableSources:
     files: Mapping[str, tuple[Path, ...]]
     beside: Mapping[str, tuple[Path, ...]]
     parts: Callable[[str], Iterable[KeptPart]]
+    check: Callable[[str], object]
     joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
     frames: Mapping[str, Callable[[], pl.DataFrame]]
     scans: Mapping[str, Callable[[], pl.LazyFrame]]
@@ -81,10 +83,12 @@ class TableSources:
         if name in self.joined:
             return self.joined[name][1]().lazy()
         if name in self.by_settings:
+            self.check(name)
             parts = self.parts(self.by_settings[name])
             return pl.concat(part.scan().with_columns(pl.lit(part.id).alias("settings")) for part in parts)
         if name not in self.files:
             raise self.missing(name)
+        self.check(name)
         files = self.files[name]
         checkpoints = [partition_of(file) for file in files]
         if None in checkpoints:
@@ -126,7 +130,13 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
     if any((store.path / "scores").glob("*")):
         frames["score_sources"] = partial(_exactness_frame, snapshot)
         scans["scores"] = lambda: scan_grid(score_grid(store, snapshot), max_rows=max_rows, refusals=refusals)
-    return TableSources(files, beside, partial(kept_parts, store), joined, frames, scans, str(store.path), snapshot)
+
+    def check(name: str) -> None:
+        table = name.removesuffix("_by_settings")
+        if table in beside:
+            check_current(store, table, beside=table != name)
+
+    return TableSources(files, beside, partial(kept_parts, store), check, joined, frames, scans, str(store.path), snapshot)
 
 
 def score_stats(store: Store, checkpoint: str, site: str) -> tuple[str, ...]:
