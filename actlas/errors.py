@@ -9,6 +9,8 @@
     │   ├── CubeNotFound         (KeyError)            the store has no such cube
     │   ├── CheckpointNotFound   (KeyError)            the store has no such checkpoint
     │   ├── TableNotFound        (KeyError)            the question was never asked of this store
+    │   ├── NameNotFound         (KeyError)            no such language, concept or statistic there
+    │   ├── IndexNotFound        (IndexError)          no such layer, neuron or text there
     │   ├── StaleTable           (RuntimeError)        an answer outlived the scores it stands on
     │   ├── ScoresNotFound       (KeyError)            no scores yet
     │   ├── IncompleteCube       (RuntimeError)        its run did not commit
@@ -65,6 +67,14 @@ class CheckpointNotFound(StoreError, KeyError):
 
 class TableNotFound(StoreError, KeyError):
     """That table was not computed in this store yet."""
+
+
+class NameNotFound(StoreError, KeyError):
+    """A corpus or scores have no such language, concept or statistic."""
+
+
+class IndexNotFound(StoreError, IndexError):
+    """A cube has no such layer, neuron or text."""
 
 
 class StaleTable(StoreError, RuntimeError):

@@ -16,6 +16,7 @@ from typing import Literal
 import polars as pl
 
 from actlas.demo.sentences import CATEGORIES, FRAMES, LANGUAGES, NAMES, NOUN_PHRASES, OPENERS, Frame
+from actlas.errors import OptionError
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 
 CONCEPTS: tuple[str, ...] = tuple(concept for concepts in CATEGORIES.values() for concept in concepts)
@@ -172,7 +173,7 @@ class DocumentSampler:
         self, meanings: Sequence[Meaning], languages: Sequence[str], shares: dict[DocumentKind, float], seed: int
     ) -> None:
         if shares.get("para") and len(languages) < self.SENTENCES:
-            raise ValueError(f"parallel documents need {self.SENTENCES} languages; there are {', '.join(languages)}")
+            raise OptionError(f"parallel documents need {self.SENTENCES} languages; there are {', '.join(languages)}")
         self._random = random.Random(seed)
         self._meanings = list(meanings)
         self._languages = list(languages)
@@ -210,7 +211,7 @@ def demo_corpus(languages: Sequence[str] = DEMO_LANGUAGES, seed: int = 0) -> Cor
     """
     unknown = [language for language in languages if language not in LANGUAGES]
     if unknown:
-        raise ValueError(f"no demo sentences in {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
+        raise OptionError(f"no demo sentences in {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
     _, held_out = split_meanings(seed)
     rows = [(language, number, meaning) for language in languages for number, meaning in enumerate(held_out)]
     texts = pl.DataFrame(

@@ -20,6 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from actlas.demo.corpus import DEMO_LANGUAGES, DocumentKind, DocumentSampler, Meaning, split_meanings
 from actlas.demo.settings import CONDITIONS, Condition
+from actlas.errors import OptionError
 
 #: What tells the model from its control: the documents, and nothing else.
 DOCUMENT_SHARES: Mapping[Condition, dict[DocumentKind, float]] = {
@@ -61,9 +62,9 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.condition not in DOCUMENT_SHARES:
-            raise ValueError(f"condition {self.condition!r} is not known; choose one of {', '.join(DOCUMENT_SHARES)}")
+            raise OptionError(f"condition {self.condition!r} is not known; choose one of {', '.join(DOCUMENT_SHARES)}")
         if not self.checkpoints or list(self.checkpoints) != sorted(set(self.checkpoints)):
-            raise ValueError(f"checkpoints must be rising steps, not {self.checkpoints}")
+            raise OptionError(f"checkpoints must be rising steps, not {self.checkpoints}")
         object.__setattr__(self, "shares", dict(DOCUMENT_SHARES[self.condition]))
 
     def to_json(self) -> dict[str, Any]:

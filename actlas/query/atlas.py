@@ -57,7 +57,8 @@ class Atlas(Store):
         Raises:
             QueryError: If the query is refused or wrong.
             TableNotFound: If it names a table that was not computed; the message says what is there and what computes it.
-            StaleTable: If it names a table that stands on scores that changed since; the message has the command that makes it anew.
+            StaleTable: If it names a table that stands on scores that changed since; the message has the command that makes it
+                anew.
 
         Example:
             >>> store.sql("SELECT language, count(*) AS n FROM experts WHERE rank = 1 GROUP BY language ORDER BY language").rows()
@@ -154,7 +155,7 @@ class Atlas(Store):
                 tuple((path, os.stat(path).st_mtime_ns) for path in map(str, sources.paths)),
                 (self.max_rows, self.threads, self.memory_limit),
             )
-            if self._session is None or state != self._state:
+            if self._session is None or self._session.is_interrupted or state != self._state:
                 self._session = Session(sources, refusals, threads=self.threads, memory_limit=self.memory_limit)
                 self._state = state
             return self._session

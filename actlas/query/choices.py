@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from actlas.errors import CheckpointNotFound, QueryError, ScoresNotFound
 from actlas.names import LINEAR_SITES
 from actlas.query.neurons import NeuronAxis
 from actlas.store.store import Store
 from actlas.words import listed, no_such
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,17 @@ def chosen_checkpoints(store: Store, names: Sequence[str] | None) -> list[str]:
     return list(names)
 
 
+def tell_ties(store: Store, names: Sequence[str]) -> None:
+    """Say by what checkpoints of one step, or of none, are ordered: nothing that was measured says which came first."""
+    by_step: dict[Any, list[str]] = {}
+    for name in names:
+        by_step.setdefault(store.checkpoint(name)["step"], []).append(name)
+    for step, tied in by_step.items():
+        if len(tied) > 1:
+            what = "no step" if step is None else f"step {step}"
+            _LOG.warning("checkpoints %s have %s; they stand in the order of their ids", listed(tied), what)
+
+
 def chosen_n(store: Store, n: int | None, usual: int) -> int:
     """How many texts: as many as were asked for, or what is usual and there.
 
@@ -69,12 +84,12 @@ def chosen_n(store: Store, n: int | None, usual: int) -> int:
     return min(usual, n_texts) if n is None else n
 
 
-def check_min_languages(store: Store, min_languages: int) -> None:
+def check_min_languages(store: Store, min_languages: int, name: str = "min_languages") -> None:
     """Refuse a number of languages that the corpus does not have."""
     n_languages = len(store.corpus.languages)
     if min_languages > n_languages:
         raise QueryError(
-            f"min_languages = {min_languages}, but the corpus of {store.path} has {n_languages} languages "
+            f"{name} = {min_languages}, but the corpus of {store.path} has {n_languages} languages "
             f"({listed(store.corpus.languages)}); ask for {n_languages} or fewer"
         )
 

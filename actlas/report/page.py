@@ -63,7 +63,7 @@ def write_report(
     sources = [Labelled(label, as_atlas(store)) for label, store in by_label.items()]
     empty = [source.label for source in sources if not source.store.checkpoints]
     if not sources or empty:
-        raise ValueError(f"no checkpoint to report on in {', '.join(empty) or 'no store at all'}")
+        raise QueryError(f"no checkpoint to report on in {', '.join(empty) or 'no store at all'}")
     parts = [
         "".join(paragraph(text) for text in about),
         _overlap_section(sources),

@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from actlas.compiled.bfloat16 import bfloat16_to_float32
+from actlas.errors import IndexNotFound, NameNotFound
 from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.files.shard_reader import plan_of, read_part
 from actlas.store.layout import STATE_ARRAYS
@@ -42,7 +43,7 @@ def read_array(array: zarr.Array[Any], selectors: Sequence[int | Rows], committe
         if isinstance(selector, int | np.integer):
             at = int(selector) + (size if selector < 0 else 0)
             if not 0 <= at < size:
-                raise IndexError(f"index {int(selector)} on an axis of {size}")
+                raise IndexNotFound(f"index {int(selector)} on an axis of {size}")
             where.append(slice(at, at + 1))
             dropped.append(axis)
         elif selector is None:
@@ -60,9 +61,9 @@ def read_array(array: zarr.Array[Any], selectors: Sequence[int | Rows], committe
 def _rows(selector: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64]:
     rows = np.asarray(selector, dtype=np.int64)
     if rows.ndim != 1:
-        raise IndexError(f"expected a flat sequence of indices, got shape {rows.shape}")
+        raise IndexNotFound(f"expected a flat sequence of indices, got shape {rows.shape}")
     if rows.size and (rows.min() < -size or rows.max() >= size):
-        raise IndexError(f"indices from {rows.min()} to {rows.max()} on an axis of {size}")
+        raise IndexNotFound(f"indices from {rows.min()} to {rows.max()} on an axis of {size}")
     return np.where(rows < 0, rows + size, rows)
 
 
@@ -303,7 +304,7 @@ class ScoreCube:
             ``"languages concepts layers neurons"`` less the dropped dimensions, in the dtype of the statistic.
 
         Raises:
-            KeyError: If the statistic, a language or a concept is not there; the message lists what is.
+            NameNotFound: If the statistic, a language or a concept is not there; the message lists what is.
 
         Example:
             >>> scores = store.scores("planted-step64", "mlp_pre")
@@ -311,7 +312,7 @@ class ScoreCube:
             (40,)
         """
         if stat not in self.arrays:
-            raise KeyError(f"statistic {stat!r} was not computed; there are {', '.join(self.stats)}")
+            raise NameNotFound(f"statistic {stat!r} was not computed; there are {', '.join(self.stats)}")
         at_language = _positions(language, self.languages, "language")
         at_concept = _positions(concept, self.concepts, "concept")
         return read_array(self.arrays[stat], (at_language, at_concept, layer, neurons), self.committed.get(stat))
@@ -322,7 +323,7 @@ def _positions(names: str | Sequence[str] | None, known: tuple[str, ...], what: 
         return None
     missing = sorted({names} - set(known) if isinstance(names, str) else set(names) - set(known))
     if missing:
-        raise KeyError(f"no {what} {', '.join(map(repr, missing))} here; there are {', '.join(known)}")
+        raise NameNotFound(f"no {what} {', '.join(map(repr, missing))} here; there are {', '.join(known)}")
     if isinstance(names, str):
         return known.index(names)
     return [known.index(name) for name in names]

@@ -18,6 +18,7 @@ from actlas.errors import (
     CubeNotFound,
     DamagedStore,
     IncompleteCube,
+    OptionError,
     ReadOnlyStore,
     ScoresNotFound,
     StoreNotFound,
@@ -59,7 +60,7 @@ class Store:
 
     def __init__(self, path: Path | str, mode: str = "r") -> None:
         if mode not in ("r", "a"):
-            raise ValueError(f"mode {mode!r} is not known; 'r' reads, 'a' also keeps scores and tables")
+            raise OptionError(f"mode {mode!r} is not known; 'r' reads, 'a' also keeps scores and tables")
         self.path = Path(path)
         self.mode = mode
         about = read_about(self.path)

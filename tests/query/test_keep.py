@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import actlas.query
-from actlas.errors import QueryError, ReadOnlyStore
+from actlas.errors import QueryError, ReadOnlyStore, StaleTable
 from actlas.query import (
     Atlas,
     control_experts,
@@ -396,3 +396,49 @@ def test_what_reads_more_than_is_kept_is_refused_in_sql(own: Path) -> None:
     at = store.sql("FROM overlap_at('planted-step64', 'water', 4)")
     frame = expert_overlap(own, k=4, halves=False, checkpoints=[CHECKPOINT], concepts=["water"])
     np.testing.assert_array_equal(at["shared"], frame["shared"])
+
+
+def test_a_table_that_outlived_its_scores_is_refused_wherever_it_is_asked(own: Path) -> None:
+    top_experts(own, k=3, keep=True)
+    top_experts(own, k=3, sites=["attn_out"], keep=True)
+    expert_overlap(own, k=4, sites=["attn_out"], halves=False, keep=True)
+    rank_stability(own, k=3, sites=["mlp_pre"], keep=True)
+    store = open_store(own)
+    assert store.sql("SELECT count(*) AS n FROM experts").item() > 0
+    score_neurons(own, sites=["mlp_pre"], stats=("ap", "median"), overwrite=True)
+    anew = f"make it anew: actlas experts {own} --k 3 --site attn_out --site mlp_pre"
+    for query in (
+        "FROM experts",
+        "FROM experts_by_settings",
+        "SELECT 1 FROM best_experts('planted-step0', 'en', 'water', n := 1)",
+    ):
+        with pytest.raises(
+            StaleTable, match="^table experts of planted-step0 stands on the scores of the checkpoint, which changed"
+        ):
+            store.sql(query)
+    for ask in (lambda: store.sql("FROM experts"), lambda: store.scan("experts"), lambda: store.table("experts", CHECKPOINT)):
+        with pytest.raises(StaleTable) as caught:
+            ask()
+        assert str(caught.value).endswith(anew)
+    with pytest.raises(StaleTable, match=r"actlas trajectory \S+ --stability --k 3 --site mlp_pre$"):
+        store.scan("rank_stability")
+    # what stands on other scores is shown, and the tables are still listed
+    assert store.sql("SELECT count(*) AS n FROM overlap").item() > 0
+    assert "experts" in store.sql("SHOW TABLES")["name"].to_list()
+    assert not store.sql("SELECT is_current FROM settings WHERE table_name = 'experts' AND is_shown")["is_current"].any()
+    top_experts(own, k=3, keep=True)
+    assert store.sql("SELECT count(*) AS n FROM experts_by_settings").item() > 0
+    assert store.sql("SELECT count(*) AS n FROM experts").item() > 0
+
+
+def test_the_command_that_makes_a_part_anew_has_its_settings(own: Path) -> None:
+    store = open_store(own, "a")
+    language_neurons(store, share=0.05)
+    overlap_controls(store, k=3, concepts=None, seed=2)
+    top_texts(store, sites=["mlp_pre"], n=5)
+    commands = {name: next(kept_parts(store, name)).command(store) for name in ("lape", "overlap_controls", "top_texts")}
+    assert commands == {
+        "lape": f"actlas lape {own} --site mlp_hidden --share 0.05 --bar-quantile 0.95 --threshold 0.0",
+        "overlap_controls": f"actlas overlap {own} --controls --k 3 --site attn_out --site mlp_pre --seed 2",
+        "top_texts": f"actlas top-texts {own} --n 5 --site mlp_pre",
+    }

@@ -9,6 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.errors import OptionError
+
 
 def plan_batches(lengths: NDArray[np.integer], tokens_per_batch: int) -> list[NDArray[np.int64]]:
     """Divide texts into batches whose padded size stays within a budget.
@@ -28,7 +30,7 @@ def plan_batches(lengths: NDArray[np.integer], tokens_per_batch: int) -> list[ND
         [[1, 2], [3, 0]]
     """
     if tokens_per_batch < 1:
-        raise ValueError(f"tokens_per_batch must be at least 1, not {tokens_per_batch}")
+        raise OptionError(f"tokens_per_batch must be at least 1, not {tokens_per_batch}")
     order = np.argsort(lengths, kind="stable")
     batches: list[NDArray[np.int64]] = []
     first = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from actlas.errors import CorpusError
 from actlas.extract.backends.base import Capture
 from actlas.extract.inputs.batches import BlockTexts, Span, TokenBatch
 from actlas.extract.pooling.pool import count_active, count_active_masked, pool_masked, pool_segments, pool_spans
@@ -148,7 +149,7 @@ class BatchPooler:
         is_pooled = batch.is_pooled
         if is_pooled is not None and not is_pooled.any(axis=1).all():
             # here, because asking a GPU would mean waiting for it
-            raise ValueError(f"nothing to pool: no token is left in row {int(is_pooled.any(axis=1).argmin())} of this batch")
+            raise CorpusError(f"nothing to pool: no token is left in row {int(is_pooled.any(axis=1).argmin())} of this batch")
         if is_pooled is None and self.pools_at_once:
             positions = np.arange(batch.token_ids.shape[1])
             is_pooled = (positions >= batch.starts[:, None]) & (positions < batch.stops[:, None])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from actlas.errors import CorpusError, OptionError
 from actlas.extract.inputs.batches import Span
 from actlas.names import POOLINGS
 
@@ -36,7 +37,7 @@ def pool(activations: torch.Tensor, is_pooled: torch.Tensor, pooling: str) -> to
     _check(pooling)
     if pooling != "max_with_pad" and not bool(is_pooled.any(dim=1).all()):
         rows = (~is_pooled.any(dim=1)).nonzero().flatten().tolist()
-        raise ValueError(f"nothing to pool: no token is left in row {rows[0]} of this batch")
+        raise CorpusError(f"nothing to pool: no token is left in row {rows[0]} of this batch")
     return pool_masked(activations, is_pooled, pooling)
 
 
@@ -77,7 +78,7 @@ def pool_spans(activations: torch.Tensor, spans: Sequence[Span], pooling: str) -
     parts = []
     for span in spans:
         if span.start >= span.stop:
-            raise ValueError(f"nothing to pool: no token is left in row {span.first} of this batch")
+            raise CorpusError(f"nothing to pool: no token is left in row {span.first} of this batch")
         part = activations[span.first : span.last, span.start : span.stop]
         if pooling == "max":
             parts.append(part.amax(dim=1))
@@ -155,4 +156,4 @@ def count_active_masked(activations: torch.Tensor, is_pooled: torch.Tensor, thre
 
 def _check(pooling: str) -> None:
     if pooling not in POOLINGS:
-        raise ValueError(f"pooling {pooling!r} is not known; choose one of {', '.join(POOLINGS)}")
+        raise OptionError(f"pooling {pooling!r} is not known; choose one of {', '.join(POOLINGS)}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from actlas.allowed import Count, Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.choices import Ranking, check_k, check_min_languages, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.choices import Ranking, check_k, check_min_languages, chosen_checkpoints, chosen_labels, linear_sites, tell_ties
 from actlas.query.keep import Keeper, KeptPart
 from actlas.query.neurons import NeuronAxis, check_neuron
 from actlas.query.questions.experts import ExpertSets, expert_sets
@@ -61,8 +61,9 @@ def neuron_trajectory(
     """
     store = as_atlas(store)
     named_languages, named_concepts = chosen_labels(store, languages, concepts)
-    parts = []
-    for checkpoint in chosen_checkpoints(store, checkpoints):
+    parts, names = [], chosen_checkpoints(store, checkpoints)
+    tell_ties(store, names)
+    for checkpoint in names:
         check_neuron(store, checkpoint, site, layer, neuron)
         scores = store.scores(checkpoint, site)
         columns = {
@@ -133,6 +134,7 @@ def shared_trajectory(
     store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, concepts=concepts)
     check_min_languages(store, min_languages)
     names = chosen_checkpoints(store, checkpoints)
+    tell_ties(store, names)
     _, chosen_concepts = chosen_labels(store, None, concepts)
     with Keeper(store, keep, replace) as keeper:
         keeper.only_if(
@@ -286,6 +288,7 @@ def rank_stability(
     """
     store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
     names = store.checkpoints
+    tell_ties(store, names)
     chosen_languages, chosen_concepts = chosen_labels(store, languages, concepts)
     answers = [TABLES["rank_stability"].empty()]
     with Keeper(store, keep, replace) as keeper:

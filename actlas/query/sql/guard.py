@@ -45,6 +45,7 @@ class ReadOnlyQuery:
         tables: Names of tables that the SQL mentions.
         defined: Those that it defines itself, as common table expressions.
         functions: Names of table functions and table macros that it calls.
+        calls: For every statement (those of `variables`, then the query) the calls of macros in it, as syntax trees.
         catalog: Which of `tables` are DuckDB's own catalogs.
         shows_all: Whether it lists the tables (SHOW TABLES and the like).
         is_explain: Whether `query` is an EXPLAIN.
@@ -55,6 +56,7 @@ class ReadOnlyQuery:
     tables: set[str] = field(default_factory=set)
     defined: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
+    calls: list[list[dict[str, Any]]] = field(default_factory=list)
     catalog: set[str] = field(default_factory=set)
     shows_all: bool = False
     is_explain: bool = False
@@ -118,6 +120,8 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
             parts.functions.add(name)
         if "cte_map" in node:
             parts.defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
+    called = [node["function"] for node in nodes if node.get("type") == "TABLE_FUNCTION"]
+    parts.calls.append([call for call in called if str(call["function_name"]).lower() in macros])
     for node in nodes:
         if node.get("type") == "BASE_TABLE":
             _add_table(parts, str(node["table_name"]).lower(), str(node.get("schema_name", "")).lower())

@@ -8,11 +8,14 @@ query over a small table starts nothing else.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import re
 import threading
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +26,7 @@ import polars as pl
 
 from actlas.errors import ActlasError, DamagedStore, QueryError
 from actlas.query.schema import TABLES
+from actlas.query.sql.arguments import Parameter, parameters
 from actlas.query.sql.guard import ReadOnlyQuery, read_only
 from actlas.query.sql.sources import TableSources
 from actlas.store.files.parquet import read_parquet
@@ -39,6 +43,7 @@ class Macro:
         name: What SQL calls it.
         call: Its name and arguments as a user would type them.
         about: One line.
+        parameters: Its parameters.
         reads: Tables that it needs.
         sql: The CREATE MACRO statement.
     """
@@ -46,6 +51,7 @@ class Macro:
     name: str
     call: str
     about: str
+    parameters: tuple[Parameter, ...]
     reads: tuple[str, ...]
     sql: str
 
@@ -59,10 +65,13 @@ def macros() -> Mapping[str, Macro]:
         header = _HEADER.match(text)
         assert header is not None, f"{file.name} needs a header line and a reads line"
         reads = tuple(part.strip() for part in header["reads"].split(","))
-        by_name[name] = Macro(name, header["call"], header["about"], reads, text[header.end() :])
+        sql = text[header.end() :]
+        by_name[name] = Macro(name, header["call"], header["about"], parameters(header["call"], sql), reads, sql)
     return by_name
 
 
+#: What an interrupted query has to end, before it is left to itself.
+_SECONDS_TO_STOP = 0.5
 #: Sessions to close before the interpreter goes: DuckDB's binding prints a page of warnings about a connection that outlives it.
 _OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -75,6 +84,8 @@ def _close_all() -> None:
 
 class Session:
     """One sandboxed connection over one state of a store. Queries from several threads take turns.
+
+    A session in which a query was interrupted (`is_interrupted`) is not used again.
 
     Args:
         sources: The tables.
@@ -91,6 +102,7 @@ class Session:
         self._lock = threading.Lock()
         self._made: set[str] = set()
         self._checked: set[str] = set()
+        self.is_interrupted = False
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
         _OPEN.add(self)
         self._lock_down(threads or os.cpu_count() or 1, memory_limit)
@@ -223,17 +235,63 @@ class Session:
         selects = [f"SELECT *, {_quoted(one)} AS settings FROM ({_read_parts(of_one, columns)})" for one, of_one in paths.items()]
         return " UNION ALL ".join(selects)
 
+    def _check_calls(self, calls: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse calls of macros whose arguments name what is not there."""
+        for call in calls:
+            macro = macros()[str(call["function_name"]).lower()]
+            values = {}
+            for position, argument in enumerate(call["arguments"]):
+                name, expression = argument["name"].lower(), argument["expression"]
+                if not name and position < len(macro.parameters):
+                    name = macro.parameters[position].name
+                # a column of another table has no one value
+                with suppress(duckdb.Error):
+                    values[name] = self._value(expression)
+            self.sources.check_macro(macro.parameters, macro.reads, values)
+
+    def _value(self, expression: Mapping[str, Any]) -> Any:
+        """The value of an expression of a syntax tree."""
+        tree = json.loads(self._serialize("SELECT 1"))
+        tree["statements"][0]["node"]["select_list"] = [expression]
+        ((select,),) = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()
+        ((value,),) = self._connection.execute(select).fetchall()
+        return value
+
     def _execute(self, parsed: ReadOnlyQuery) -> pl.DataFrame:
         try:
-            for variable, expression in parsed.variables:
+            for (variable, expression), calls in zip(parsed.variables, parsed.calls, strict=False):
+                self._check_calls(calls)
                 self._connection.execute(f"SET VARIABLE {variable} = {expression}")
+            self._check_calls(parsed.calls[-1])
             if parsed.is_explain:
                 rows = self._connection.execute(parsed.query).fetchall()
                 return pl.DataFrame({"plan": [str(row[-1]) for row in rows]}, schema={"plan": pl.String})
-            return _frame(self._connection.sql(parsed.query))
+            return self._interruptible(lambda: _frame(self._connection.sql(parsed.query)))
         finally:
-            for variable, _ in parsed.variables:
+            for variable, _ in parsed.variables if not self.is_interrupted else ():
                 self._connection.execute(f"RESET VARIABLE {variable}")
+
+    def _interruptible(self, work: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """Do it in a thread, so that Ctrl-C is heard at once: DuckDB's binding hears it when the query is over."""
+        if threading.current_thread() is not threading.main_thread():
+            return work()  # where Ctrl-C does not arrive
+        done: Future[pl.DataFrame] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+        thread = threading.Thread(target=run, name="actlas-sql", daemon=True)
+        thread.start()
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+            self._connection.interrupt()
+            thread.join(_SECONDS_TO_STOP)
+            raise
 
 
 def _frame(relation: Any) -> pl.DataFrame:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
 from actlas.query.keep import KeptPart, check_current, kept_parts
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
+from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS, partition_of
@@ -30,6 +32,7 @@ class TableSources:
         files: name -> Parquet files; one level of ``checkpoint=<id>`` folders is understood.
         beside: name of a table -> Parquet files of its parts that were made with other settings.
         parts: name of a table -> all its parts with their settings: what ``<name>_by_settings`` shows.
+        check_macro: Refuses a call of a macro that asks for what the store does not have; see `check_arguments`.
         check: Refuses a table, by its name, in which an answer outlived its scores.
         joined: name -> SELECT over tables of `files`, and the same as a frame.
         frames: name -> a small frame.
@@ -41,7 +44,8 @@ class TableSources:
     files: Mapping[str, tuple[Path, ...]]
     beside: Mapping[str, tuple[Path, ...]]
     parts: Callable[[str], Iterable[KeptPart]]
-    check: Callable[[str], object]
+    check_macro: Callable[[Sequence[Parameter], Collection[str], Mapping[str, Any]], None]
+    check: Callable[[str], None]
     joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
     frames: Mapping[str, Callable[[], pl.DataFrame]]
     scans: Mapping[str, Callable[[], pl.LazyFrame]]
@@ -136,7 +140,18 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
         if table in beside:
             check_current(store, table, beside=table != name)
 
-    return TableSources(files, beside, partial(kept_parts, store), check, joined, frames, scans, str(store.path), snapshot)
+    return TableSources(
+        files,
+        beside,
+        partial(kept_parts, store),
+        partial(check_arguments, store),
+        check,
+        joined,
+        frames,
+        scans,
+        str(store.path),
+        snapshot,
+    )
 
 
 def score_stats(store: Store, checkpoint: str, site: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.errors import CorpusError, DamagedStore, FormatTooNew
+from actlas.errors import CorpusError, DamagedStore, FormatTooNew, NameNotFound
 from actlas.names import SPAN_ENDS, span_names
 from actlas.store.corpus.cells import listed, printable
 from actlas.store.corpus.checks import TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
@@ -96,14 +96,14 @@ class Corpus:
             The slice; the texts of a language are consecutive.
 
         Raises:
-            KeyError: If the corpus has no text in that language.
+            NameNotFound: If the corpus has no text in that language.
 
         Example:
             >>> store.corpus.languages, store.corpus.language_slice("en")
             (('fr', 'en', 'es'), slice(48, 96, None))
         """
         if language not in self._slices:
-            raise KeyError(f"no texts in language {language!r}; the corpus has {', '.join(self.languages)}")
+            raise NameNotFound(f"no texts in language {language!r}; the corpus has {', '.join(self.languages)}")
         return self._slices[language]
 
     @cached_property
@@ -145,7 +145,7 @@ class Corpus:
             return is_concept, is_member
         missing = [concept for concept in concepts if concept not in self.concepts]
         if missing:
-            raise KeyError(f"no concept {', '.join(missing)} in the corpus; it has {listed(self.concepts)}")
+            raise NameNotFound(f"no concept {', '.join(missing)} in the corpus; it has {listed(self.concepts)}")
         columns = [self.concepts.index(concept) for concept in concepts]
         return is_concept[:, columns], is_member[:, columns]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotLoaded
+from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotLoaded, OptionError
 from actlas.extract.backends.agreement import compare
 from actlas.extract.backends.base import Backend, BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.backend import HfBackend, device_named
@@ -47,7 +47,7 @@ class VllmBackend(CheckpointFiles):
         if settings.compute_dtype.startswith("autocast-"):
             raise BackendUnavailable(f"backend vllm computes in one dtype, not in {settings.compute_dtype}; backend hf can")
         if settings.tensor_parallel < 1:
-            raise ValueError(f"tensor_parallel must be at least 1, not {settings.tensor_parallel}")
+            raise OptionError(f"tensor_parallel must be at least 1, not {settings.tensor_parallel}")
         self.device = device_named(settings.device).type
         #: What values are compared with; on the CPU, for the engine has taken the memory of the device.
         self.reference = HfBackend(replace(settings, tensor_parallel=1, device="cpu"))

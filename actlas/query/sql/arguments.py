@@ -1,0 +1,136 @@
+"""Arguments of macros: names that are not there are refused with what is, and numbers that a table does not reach.
+
+A macro called with a misspelt concept would otherwise answer with no rows, which reads as a finding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from actlas.allowed import Count, Positive, Quantile, why_not
+from actlas.errors import QueryError
+from actlas.query.choices import check_min_languages, chosen_checkpoints, chosen_labels, chosen_n, linear_sites
+from actlas.query.keep import kept_parts
+from actlas.query.neurons import check_neuron
+from actlas.query.schema import TABLES
+from actlas.store.store import Store
+from actlas.words import no_such
+
+_TYPES = {"k": Positive, "n": Positive, "m": Positive, "layer": Count, "neuron": Count, "x": Quantile}
+_PARAMETERS = re.compile(r"CREATE MACRO \w+\((.*?)\) AS TABLE")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a macro.
+
+    Attributes:
+        name: What SQL calls it.
+        word: What it stands for: the word in the macro's description, such as "checkpoint" or "n".
+        default: A number; None where it has to be given.
+    """
+
+    name: str
+    word: str
+    default: int | None
+
+
+def parameters(call: str, sql: str) -> tuple[Parameter, ...]:
+    """The parameters of a macro.
+
+    Args:
+        call: How its description calls it.
+        sql: The statement that creates it.
+
+    Example:
+        >>> parameters("best(language, n := 10)", "CREATE MACRO best(lang, n := 10) AS TABLE SELECT 1")[1]
+        Parameter(name='n', word='n', default=10)
+    """
+    words = call.partition("(")[2].removesuffix(")").split(",")
+    found = _PARAMETERS.search(sql)
+    assert found is not None, f"{call}: no CREATE MACRO ... AS TABLE"
+    own = [part.partition(":=") for part in found[1].split(",")]
+    assert len(own) == len(words), f"{call} is described with other parameters than it has"
+    return tuple(
+        Parameter(name.strip(), word.partition(":=")[0].strip(), int(default) if default else None)
+        for (name, _, default), word in zip(own, words, strict=True)
+        if name.strip()
+    )
+
+
+def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[str], given: Mapping[str, Any]) -> None:
+    """Refuse a call of a macro that asks for what the store does not have.
+
+    Args:
+        store: Which.
+        macro: The parameters of the macro.
+        reads: The tables that it reads.
+        given: Name -> value of the arguments whose values are known; those that differ from row to row are not.
+
+    Raises:
+        QueryError: Naming what was asked and what is there.
+        CheckpointNotFound: For a checkpoint, likewise.
+    """
+    known = {each.word: given[each.name] for each in macro if each.name in given}
+    for word, value in known.items():
+        number = float(value) if isinstance(value, Decimal) else value
+        reason = why_not(word, number, _TYPES.get(word, str))
+        if reason is not None:
+            raise QueryError(reason)
+        known[word] = number
+    tables = [name for name in reads if name in TABLES and TABLES[name].stored]
+    for word, value in known.items():
+        if word.startswith("checkpoint"):
+            _check_checkpoint(store, tables, value)
+            if "scores" in reads:
+                linear_sites(store, value, store.scored_sites(value) or None)
+    one_of = {name: [known[name]] if name in known else None for name in ("language", "concept")}
+    chosen_labels(store, one_of["language"], one_of["concept"])
+    if "m" in known:
+        check_min_languages(store, known["m"], "m")
+    if "site" in known:
+        _check_place(store, reads, known)
+    limit = next((each for each in macro if each.word in ("n", "k")), None)
+    if limit is not None and "experts" in tables and "checkpoint" in known:
+        _check_reach(store, known["checkpoint"], given.get(limit.name, limit.default))
+    elif "n" in known:
+        chosen_n(store, known["n"], known["n"])
+
+
+def _check_checkpoint(store: Store, tables: Sequence[str], checkpoint: str) -> None:
+    chosen_checkpoints(store, [checkpoint])
+    for table in tables:
+        there = [part.checkpoint for part in kept_parts(store, table) if part.is_shown]
+        if checkpoint not in there:
+            command = (TABLES[table].command or "").replace("STORE", str(store.path))
+            raise QueryError(
+                f"table {table} was not computed for {checkpoint}, only for {', '.join(there) or 'none'}; "
+                f"compute it: {command} --checkpoint {checkpoint}"
+            )
+
+
+def _check_place(store: Store, reads: Collection[str], known: Mapping[str, Any]) -> None:
+    """Refuse a site, or a neuron of it, that no checkpoint (or the one that is named) has."""
+    site = known["site"]
+    names = [known["checkpoint"]] if "checkpoint" in known else store.checkpoints
+    sites = {name: store.sites(name) if "activations" in reads else store.scored_sites(name) for name in names}
+    having = [name for name in names if site in sites[name]]
+    if not having:
+        there = sorted({one for own in sites.values() for one in own})
+        raise QueryError(no_such("site", [site], there, known.get("checkpoint", store.path)))
+    check_neuron(store, having[0], site, known.get("layer", 0), known.get("neuron", 0))
+
+
+def _check_reach(store: Store, checkpoint: str, n: int | None) -> None:
+    """Refuse more experts than are kept."""
+    for part in kept_parts(store, "experts"):
+        k = part.settings.get("k")
+        if part.is_shown and part.checkpoint == checkpoint and n is not None and k is not None and n > k:
+            raise QueryError(
+                f"table experts holds the {k} best neurons of {checkpoint}, not {n}: ask for fewer, "
+                f"or rank more with actlas experts {store.path} --k {n}"
+            )
