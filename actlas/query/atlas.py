@@ -58,7 +58,7 @@ class Atlas(Store):
             QueryError: If the query is refused or wrong.
             TableNotFound: If it names a table that was not computed; the message says what is there and what computes it.
             StaleTable: If it names a table that stands on scores that changed since; the message has the command that makes it
-                anew.
+                again.
 
         Example:
             >>> store.sql("SELECT language, count(*) AS n FROM experts WHERE rank = 1 GROUP BY language ORDER BY language").rows()
@@ -77,7 +77,7 @@ class Atlas(Store):
 
         Raises:
             TableNotFound: If it was not computed; the message says what is there and what computes it.
-            StaleTable: If it stands on scores that changed since; the message has the command that makes it anew.
+            StaleTable: If it stands on scores that changed since; the message has the command that makes it again.
 
         Example:
             >>> store.scan("experts").filter(pl.col("rank") == 1).collect().height

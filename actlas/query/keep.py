@@ -94,7 +94,7 @@ class KeptPart:
         """Refuse an answer that outlived its scores; one of an older version, which does not say what it stands on, passes.
 
         Raises:
-            StaleTable: With the command that makes it anew.
+            StaleTable: With the command that makes it again.
         """
         if "basis" not in self.settings or self.is_current(store):
             return
@@ -105,7 +105,7 @@ class KeptPart:
             )
         raise StaleTable(
             f"table {self.name} of {self.checkpoint} stands on {TABLES[self.name].basis.value}, which changed since; "
-            f"make it anew: {self.command(store)}"
+            f"make it again: {self.command(store)}"
         )
 
     def command(self, store: Store) -> str:
@@ -147,7 +147,7 @@ def check_current(store: Store, name: str, *, beside: bool) -> None:
         beside: Whether parts count that have other settings than those that SQL shows.
 
     Raises:
-        StaleTable: With the command that makes the first such answer anew.
+        StaleTable: With the command that makes the first such answer again.
     """
     for part in kept_parts(store, name):
         if beside or part.is_shown:

@@ -406,7 +406,7 @@ def test_a_table_that_outlived_its_scores_is_refused_wherever_it_is_asked(own: P
     store = open_store(own)
     assert store.sql("SELECT count(*) AS n FROM experts").item() > 0
     score_neurons(own, sites=["mlp_pre"], stats=("ap", "median"), overwrite=True)
-    anew = f"make it anew: actlas experts {own} --k 3 --site attn_out --site mlp_pre"
+    again = f"make it again: actlas experts {own} --k 3 --site attn_out --site mlp_pre"
     for query in (
         "FROM experts",
         "FROM experts_by_settings",
@@ -419,7 +419,7 @@ def test_a_table_that_outlived_its_scores_is_refused_wherever_it_is_asked(own: P
     for ask in (lambda: store.sql("FROM experts"), lambda: store.scan("experts"), lambda: store.table("experts", CHECKPOINT)):
         with pytest.raises(StaleTable) as caught:
             ask()
-        assert str(caught.value).endswith(anew)
+        assert str(caught.value).endswith(again)
     with pytest.raises(StaleTable, match=r"actlas trajectory \S+ --stability --k 3 --site mlp_pre$"):
         store.scan("rank_stability")
     # what stands on other scores is shown, and the tables are still listed
@@ -431,7 +431,7 @@ def test_a_table_that_outlived_its_scores_is_refused_wherever_it_is_asked(own: P
     assert store.sql("SELECT count(*) AS n FROM experts").item() > 0
 
 
-def test_the_command_that_makes_a_part_anew_has_its_settings(own: Path) -> None:
+def test_the_command_that_makes_a_part_again_has_its_settings(own: Path) -> None:
     store = open_store(own, "a")
     language_neurons(store, share=0.05)
     overlap_controls(store, k=3, concepts=None, seed=2)
