@@ -106,12 +106,12 @@ def ceil_div(n: int, step: int) -> int:
 
 
 def moments(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
-    """`moments_kernel`: tiles of neurons and columns; the last tile of neurons reads its last row again for rows beyond the end."""
+    """`moments_kernel`: tiles of neurons and columns; beyond the last neuron its row is read again."""
     m, n, c, item = problem.n_neurons, problem.n_texts, problem.n_columns, ITEM_BYTES[problem.dtype]
     bm, bn, bc = numbers["BM"], numbers["BN"], numbers["BC"]
     tiles, passes = ceil_div(m, bm), ceil_div(c, bc)
     rows = tiles * bm * passes
-    sums = {name: 8 * m * c for name in ("sums", "squares", "active")}
+    sums = dict.fromkeys(("sums", "squares", "active"), 8 * m * c)
     # all neurons come before the next tile of columns, which finds nothing of the values in the cache
     inputs = problem.value_bytes * passes + n * c + 8 * m * passes
     # float32 takes no tensor core: what its products cost is not in here

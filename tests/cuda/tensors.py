@@ -75,6 +75,9 @@ class CudaTensor(torch.Tensor):
     def __index__(self) -> int:
         return operator.index(self.item())
 
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 

@@ -87,7 +87,10 @@ def test_other_backends_refuse_what_is_on_a_device(kernel_machine):
 
 def test_a_chunk_of_what_is_there_is_no_copy(kernel_machine):
     there = VALUES.to(OTHER)
-    assert chunk(there, 1, 3, OTHER).memory is there.memory
+    assert chunk(there, 0, 2, OTHER).memory is there.memory
+    # but for one that starts where no kernel takes it
+    moved = chunk(there, 1, 3, OTHER)
+    assert (moved.tolist(), moved.data_ptr() % 16) == (VALUES[1:].tolist(), 0)
 
 
 MOVED = 'requirements=("C", "W"))).to(device)'
