@@ -23,7 +23,7 @@ import torch
 from actlas.errors import BackendUnavailable
 from actlas.kernels import DEFAULT_STATS, concept_scores, prepare_labels
 from actlas.kernels.gpu.device import DeviceLabels, require_gpu
-from actlas.kernels.gpu.engine import moments
+from actlas.kernels.gpu.moments import moments
 from benchmarks.harness import save
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

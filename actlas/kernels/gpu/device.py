@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,13 @@ def launched_beside_values(score: Callable[Concatenate[Any, P], T]) -> Callable[
     return on_device
 
 
+class Ends(NamedTuple):
+    """The least and the largest value of each neuron, float32."""
+
+    lowest: torch.Tensor
+    highest: torch.Tensor
+
+
 @dataclass(frozen=True)
 class DeviceLabels:
     """Prepared labels on the device, with 32-bit starts; concepts stand in the order of the labels."""
@@ -82,6 +89,11 @@ class DeviceLabels:
     def of(cls, labels: ConceptLabels, device: torch.device) -> DeviceLabels:
         """The labels on `device`, moved there once however many blocks of neurons they serve."""
         return engine_form(labels, ("gpu", str(device)), lambda: cls._moved(labels, device))
+
+    def positives(self, values: torch.Tensor, k: int) -> torch.Tensor:
+        """Values of the texts that the concept at place k has, "neurons positives"."""
+        start, stop = self.starts[k : k + 2].tolist()
+        return values[:, self.texts[start:stop].long()]
 
     @classmethod
     def _moved(cls, labels: ConceptLabels, device: torch.device) -> DeviceLabels:
@@ -132,8 +144,8 @@ def chunk(values: Any, start: int, stop: int, device: torch.device) -> torch.Ten
     return moved.clone() if moved.data_ptr() % ALIGNMENT else moved
 
 
-def refuse_not_finite(values: torch.Tensor, first: int) -> None:
-    """Raises naming the first NaN or infinity of a chunk whose first neuron has number `first`.
+def refuse_not_finite(values: torch.Tensor, first: int) -> Ends:
+    """The least and the largest value of each neuron; raises naming the first NaN or infinity, counting neurons from `first`.
 
     Raises:
         KernelInputError: If there is one.
@@ -141,7 +153,8 @@ def refuse_not_finite(values: torch.Tensor, first: int) -> None:
     import torch
 
     # the least and the largest of a neuron, in one pass: to ask every value moves eight times as many bytes
-    ends = torch.stack(torch.aminmax(values, dim=1))
-    if not bool(ends.isfinite().all()):
+    ends = Ends(*(part.float() for part in torch.aminmax(values, dim=1)))
+    if not bool(torch.stack(ends).isfinite().all()):
         neuron, text = (int(i) for i in (~values.isfinite()).nonzero()[0])
         inputs.refuse_not_finite(first + neuron, text, values[neuron].float().cpu().numpy())
+    return ends

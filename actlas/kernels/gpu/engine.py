@@ -8,8 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actlas.kernels.gpu.device import DeviceLabels, chunk, launched_beside_values, n_programs, refuse_not_finite, require_gpu
-from actlas.kernels.gpu.variants import ALIGNMENT, array_type, find
+from actlas.kernels.gpu.device import (
+    DeviceLabels,
+    Ends,
+    chunk,
+    launched_beside_values,
+    n_programs,
+    refuse_not_finite,
+    require_gpu,
+)
+from actlas.kernels.gpu.moments import MOMENT_STATS, moment_scores
+from actlas.kernels.gpu.variants import ALIGNMENT, find
 from actlas.kernels.labels import ConceptLabels
 from actlas.kernels.stats import quantile_of
 
@@ -18,10 +27,7 @@ if TYPE_CHECKING:
 
 #: 16-bit values of at most this many texts are ranked by counting; others by torch.sort.
 MAX_TEXTS_COUNTED = 16384
-#: Spread below this share of the mean square is computed again from the positives: the sums have lost its digits.
-_CONDITION = 0.05
 _RANK_STATS = {"ap": 0, "ap_anti": 1, "auroc": 2, "best_f1": 3}
-_MOMENTS = {"p_active", "p_active_off", "mean", "mean_off", "std"}
 
 
 @dataclass(frozen=True)
@@ -86,39 +92,6 @@ def rank_sums(ranks: Ranks, labels: DeviceLabels) -> tuple[torch.Tensor, torch.T
     return out, best_n_at_least
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Per neuron: `pivot`; per neuron and label column, in float64: sums of value - pivot and of its square, active texts."""
-
-    pivot: torch.Tensor
-    sums: torch.Tensor
-    squares: torch.Tensor
-    active: torch.Tensor
-
-
-def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float) -> Moments:
-    """Sums over the texts of each label column, in one pass over the values."""
-    import torch
-
-    n_neurons, n_texts = values.shape
-    n_columns = columns.shape[1]
-    is_short = values.dtype != torch.float32
-    # 16-bit values are exact as they are; around a pivot, float32 keeps more of the spread
-    pivot = torch.zeros(n_neurons, device=values.device) if is_short else values[:, 0].float().contiguous()
-    largest = (values.amax(1).float() - pivot).abs().maximum((values.amin(1).float() - pivot).abs())
-    scale = torch.exp2(-torch.frexp(largest)[1].clamp(-120, 120).float())
-    sums, squares, active = (torch.empty((n_neurons, n_columns), dtype=torch.float64, device=values.device) for _ in range(3))
-
-    variant = find("moments_kernel", values=array_type(values.dtype), BM=32)
-    bm, bc = variant.constants["BM"], variant.constants["BC"]
-    variant.launch(
-        (-(-n_neurons // bm), -(-n_columns // bc)), values, columns, pivot, scale, sums, squares, active, n_neurons, n_texts,
-        n_columns, *values.stride(), float(threshold),
-    )  # fmt: skip
-    factor = scale.double()[:, None]
-    return Moments(pivot, sums / factor, squares / factor**2, active)
-
-
 @launched_beside_values
 def concept_scores_gpu(
     values: Any, labels: ConceptLabels, stats: tuple[str, ...], threshold: float = 0.0, memory_bytes: int | None = None
@@ -152,14 +125,16 @@ def concept_scores_gpu(
     step = step // ALIGNMENT * ALIGNMENT or step  # so that chunks start where kernels take them, and need no copy
     for start in range(0, n_neurons, step):
         part = chunk(values, start, min(start + step, n_neurons), device)
-        refuse_not_finite(part, start)
+        ends = refuse_not_finite(part, start)
         if on_device.order.numel():
-            for stat, numbers in _score_chunk(part, on_device, stats, threshold).items():
+            for stat, numbers in _score_chunk(part, ends, on_device, stats, threshold).items():
                 scores[stat][start : start + len(part), on_device.order] = numbers.float()
     return scores
 
 
-def _score_chunk(values: torch.Tensor, labels: DeviceLabels, stats: tuple[str, ...], threshold: float) -> dict[str, torch.Tensor]:
+def _score_chunk(
+    values: torch.Tensor, ends: Ends, labels: DeviceLabels, stats: tuple[str, ...], threshold: float
+) -> dict[str, torch.Tensor]:
     """Statistics of one chunk of neurons, concepts in the order of the labels."""
     asked = set(stats)
     scores: dict[str, torch.Tensor] = {}
@@ -170,17 +145,12 @@ def _score_chunk(values: torch.Tensor, labels: DeviceLabels, stats: tuple[str, .
         if "best_f1_threshold" in asked:
             ranked = values.new_empty(values.shape).scatter_(1, ranks.rank_of.long(), values)
             scores["best_f1_threshold"] = ranked.gather(1, n_at_least.long() - 1)
-    if asked & _MOMENTS:
-        scores |= _moment_scores(values, labels, asked, threshold)
+    if asked & MOMENT_STATS:
+        scores |= moment_scores(values, labels, asked, threshold, ends)
     for stat in stats:
         if (q := quantile_of(stat)) is not None:
             scores[stat] = _quantile(values, labels, q)
     return scores
-
-
-def _positives(values: torch.Tensor, labels: DeviceLabels, k: int) -> torch.Tensor:
-    start, stop = labels.starts[k : k + 2].tolist()
-    return values[:, labels.texts[start:stop].long()]
 
 
 def _quantile(values: torch.Tensor, labels: DeviceLabels, q: float) -> torch.Tensor:
@@ -188,34 +158,9 @@ def _quantile(values: torch.Tensor, labels: DeviceLabels, q: float) -> torch.Ten
 
     columns = []
     for k in range(labels.order.numel()):
-        ranked = _positives(values, labels, k).float().sort(dim=1).values.double()
+        ranked = labels.positives(values, k).float().sort(dim=1).values.double()
         place = q * (ranked.shape[1] - 1)
         below = min(int(place), max(ranked.shape[1] - 2, 0))
         a, b = ranked[:, below], ranked[:, min(below + 1, ranked.shape[1] - 1)]
         columns.append(a + (b - a) * (place - below))
     return torch.stack(columns, dim=1)
-
-
-def _moment_scores(values: torch.Tensor, labels: DeviceLabels, asked: set[str], threshold: float) -> dict[str, torch.Tensor]:
-    sums = moments(values, labels.columns, threshold)
-    n_concepts = labels.order.numel()
-    n, n_off = labels.n_positive, labels.n_member - labels.n_positive
-    pivot = sums.pivot.double()[:, None]
-    on, off = sums.sums[:, :n_concepts], sums.sums[:, n_concepts:] - sums.sums[:, :n_concepts]
-    active, active_off = sums.active[:, :n_concepts], sums.active[:, n_concepts:] - sums.active[:, :n_concepts]
-    scores = {
-        "mean": pivot + on / n,
-        "mean_off": pivot + off / n_off,
-        "p_active": active / n,
-        "p_active_off": active_off / n_off,
-    }
-    if "std" in asked:
-        square = sums.squares[:, :n_concepts] / n
-        variance = square - (on / n) ** 2
-        std = variance.clamp(min=0).sqrt()
-        is_lost = variance < _CONDITION * square
-        for k in is_lost.any(0).nonzero().flatten().tolist():
-            rows = is_lost[:, k].nonzero().flatten()
-            std[rows, k] = _positives(values[rows], labels, k).double().std(dim=1, correction=0)
-        scores["std"] = std
-    return {stat: numbers for stat, numbers in scores.items() if stat in asked & _MOMENTS}

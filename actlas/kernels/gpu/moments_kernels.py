@@ -1,10 +1,38 @@
-"""Triton kernels of moments: sums of values, of their squares and of active texts, per label column."""
+"""Triton kernel of moments: sums of values, of their squares and of active texts, per neuron and label column."""
 
 import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["n_neurons", "n_texts", "n_columns", "neuron_stride", "text_stride"])
+@triton.jit
+def _tile_sum(number, label, IS_SHORT: tl.constexpr, TEXTS: tl.constexpr):
+    """Sums of float32 numbers below 2**15 over one tile's texts, as float16 products with 0 or 1, which are exact.
+
+    One float16 holds 11 bits, so two hold a square of 16-bit values and three any float32, down to 2**-25. The least come
+    first: tensor cores cut off what does not fit beside the sum so far. `max_num_imprecise_acc` keeps the compiler from summing
+    all tiles there.
+    """
+    high = number.to(tl.float16)
+    rest = number - high.to(tl.float32)
+    middle = rest.to(tl.float16)
+    if IS_SHORT:
+        total = tl.dot(middle, label, max_num_imprecise_acc=TEXTS)
+    else:
+        low = (rest - middle.to(tl.float32)).to(tl.float16)
+        total = tl.dot(low, label, max_num_imprecise_acc=TEXTS)
+        total = tl.dot(middle, label, total, max_num_imprecise_acc=TEXTS)
+    return tl.dot(high, label, total, max_num_imprecise_acc=TEXTS)
+
+
+@triton.jit
+def _add(total, lost, more):
+    """`total - lost` plus `more`, in two float32 each (Kahan): the error stays that of one addition however many there are."""
+    more -= lost
+    sum_ = total + more
+    return sum_, (sum_ - total) - more
+
+
+@triton.jit(do_not_specialize=["n_neurons", "n_texts", "n_columns", "row_columns", "stride", "threshold"])
 def moments_kernel(
     values,
     labels,
@@ -16,48 +44,62 @@ def moments_kernel(
     n_neurons: tl.int32,
     n_texts: tl.int32,
     n_columns: tl.int32,
-    neuron_stride: tl.int64,
-    text_stride: tl.int64,
+    row_columns: tl.int32,
+    stride: tl.int64,
     threshold: tl.float32,
     IS_SHORT: tl.constexpr,
+    IS_TEXT_MAJOR: tl.constexpr,
+    STEP: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     BC: tl.constexpr,
 ):
-    """One pass: for BM neurons and BC label columns, sums of d = (value - pivot) * scale, of d * d, and of (value > threshold).
+    """For BM neurons and BC columns, sums over all texts of d = (value - pivot) * scale, of d * d, and of (value > threshold).
 
-    `labels` is uint8 "texts columns"; `scale` is a power of two that brings every |d| to 1 at most. Products with 0 and 1 are
-    exact; a tile is summed in float32 and tiles in float64. For 16-bit values (whose pivot is 0) the tensor cores get float16: d
-    is one, up to 2**-25, and d * d is the sum of two, up to 2**-36.
+    Programs of the same neurons are neighbours, so that all of a neuron's columns are served by one read from memory and the
+    second-level cache. `labels` is uint8 "texts columns", padded with zeros to full tiles, `row_columns` wide; `scale` is a power
+    of two that brings every |d| to 128 at most. Values stand `stride` apart along the axis that is not contiguous; STEP says what
+    that, and the size of the other axis, is a multiple of.
     """
-    m = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
-    c = tl.program_id(1).to(tl.int64) * BC + tl.arange(0, BC)
-    row = tl.minimum(m, n_neurons - 1)
-    center = tl.load(pivot + row)
-    factor = tl.load(scale + row)
-    total = tl.zeros((BM, BC), tl.float64)
-    square = tl.zeros((BM, BC), tl.float64)
-    above = tl.zeros((BM, BC), tl.float64)
+    n_column_tiles = tl.cdiv(n_columns, BC)
+    c = tl.program_id(0) % n_column_tiles * BC + tl.arange(0, BC)
+    m = tl.program_id(0) // n_column_tiles * BM + tl.arange(0, BM)
+    center = tl.load(pivot + m, mask=m < n_neurons, other=0.0)
+    factor = tl.load(scale + m, mask=m < n_neurons, other=0.0)
+    # said so that the compiler sees that they are multiples
+    stride = stride // STEP * STEP
+    row_columns = row_columns // BC * BC
+    if IS_TEXT_MAJOR:
+        n_rows = n_neurons // STEP * STEP
+        last = n_texts
+    else:
+        n_rows = n_neurons
+        last = n_texts // STEP * STEP
+    total = tl.zeros((BM, BC), tl.float32)
+    total_lost = tl.zeros((BM, BC), tl.float32)
+    square = tl.zeros((BM, BC), tl.float32)
+    square_lost = tl.zeros((BM, BC), tl.float32)
+    above = tl.zeros((BM, BC), tl.float32)
     for start in range(0, n_texts, BN):
-        n = start + tl.arange(0, BN).to(tl.int64)
-        place = row[:, None] * neuron_stride + n[None, :] * text_stride
-        x = tl.load(values + place, mask=n[None, :] < n_texts, other=0.0).to(tl.float32)
-        inside = (n[:, None] < n_texts) & (c[None, :] < n_columns)
-        y = tl.load(labels + n[:, None] * n_columns + c[None, :], mask=inside, other=0)
-        short = y.to(tl.float16)
-        d = (x - center[:, None]) * factor[:, None]
-        if IS_SHORT:
-            total += tl.dot(d.to(tl.float16), short).to(tl.float64)
-            high = (d * d).to(tl.float16)
-            rest = ((d * d - high.to(tl.float32)) * 2048.0).to(tl.float16)
-            square += (tl.dot(high, short) + tl.dot(rest, short) * (1.0 / 2048.0)).to(tl.float64)
+        n = start + tl.arange(0, BN)
+        if IS_TEXT_MAJOR:
+            place = m[:, None] + n.to(tl.int64)[None, :] * stride
         else:
-            whole = y.to(tl.float32)
-            total += tl.dot(d, whole, input_precision="ieee").to(tl.float64)
-            square += tl.dot(d * d, whole, input_precision="ieee").to(tl.float64)
-        above += tl.dot((x > threshold).to(tl.float16), short).to(tl.float64)
-    target = m[:, None] * n_columns + c[None, :]
+            place = m.to(tl.int64)[:, None] * stride + n[None, :]
+        x = tl.load(values + place, mask=(m[:, None] < n_rows) & (n[None, :] < last), other=0.0).to(tl.float32)
+        label = tl.load(labels + n.to(tl.int64)[:, None] * row_columns + c[None, :]).to(tl.float16)
+        d = (x - center[:, None]) * factor[:, None]
+        if not IS_SHORT:  # beyond the last text, nothing is far from the pivot; where that is 0, it is nothing anyway
+            d = tl.where(n[None, :] < last, d, 0.0)
+        above = tl.dot((x > threshold).to(tl.float16), label, above)
+        if IS_SHORT:
+            more = tl.dot(d.to(tl.float16), label, max_num_imprecise_acc=BN)
+        else:
+            more = _tile_sum(d, label, IS_SHORT, BN)
+        total, total_lost = _add(total, total_lost, more)
+        square, square_lost = _add(square, square_lost, _tile_sum(d * d, label, IS_SHORT, BN))
+    target = m.to(tl.int64)[:, None] * n_columns + c[None, :]
     inside = (m[:, None] < n_neurons) & (c[None, :] < n_columns)
-    tl.store(sums + target, total, mask=inside)
-    tl.store(squares + target, square, mask=inside)
-    tl.store(active + target, above, mask=inside)
+    tl.store(sums + target, total.to(tl.float64) - total_lost.to(tl.float64), mask=inside)
+    tl.store(squares + target, square.to(tl.float64) - square_lost.to(tl.float64), mask=inside)
+    tl.store(active + target, above.to(tl.int32), mask=inside)

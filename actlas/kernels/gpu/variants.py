@@ -148,21 +148,25 @@ def find(kernel: str, **asked: Any) -> Variant:
 
 
 def _moments() -> Sequence[Variant]:
-    arrays = {"labels": "*u8", "pivot": "*fp32", "scale": "*fp32", "sums": "*fp64", "squares": "*fp64", "active": "*fp64"}
-    counts = dict.fromkeys(("n_neurons", "n_texts", "n_columns"), "i32")
-    rest = {**arrays, **counts, "neuron_stride": "i64", "text_stride": "i64", "threshold": "fp32"}
-    tiles = ((32, 64, 64, 4, 3), (64, 64, 64, 4, 3), (64, 128, 64, 8, 3), (128, 64, 64, 8, 4))
-    return [
-        Variant(
-            "moments_kernel",
-            "actlas.kernels.gpu.moments_kernels",
-            {"values": values, **rest},
-            {"IS_SHORT": values != "*fp32", "BM": bm, "BN": bn, "BC": bc},
-            warps,
-            stages,
+    """Values in either order; where sizes are no multiples of 8, the engine copies those whose texts stand apart.
+
+    With 8 warps for 32 neurons x 64 columns each thread holds 8 of the tile's sums, which fit, with their corrections, into 128
+    registers: two programs, 16 warps, to a multiprocessor, so that some multiply while others wait or convert. 4 warps take
+    248 registers, and two such programs are 8 warps; so do 8 warps for twice the neurons or columns.
+    """
+    rest = {"labels": "*u8", "pivot": "*fp32", "scale": "*fp32", "sums": "*fp64", "squares": "*fp64", "active": "*i32"}
+    rest |= dict.fromkeys(("n_neurons", "n_texts", "n_columns", "row_columns"), "i32") | {"stride": "i64", "threshold": "fp32"}
+    variants = []
+    for values, (is_text_major, step) in product(("*fp16", "*bf16", "*fp32"), ((False, 8), (False, 1), (True, 8))):
+        is_short = values != "*fp32"
+        # a longer tile has fewer corrections to add, but where loads are narrow or pieces three it takes over 128 registers
+        texts = 64 if is_short and (is_text_major, step) == (False, 8) else 32
+        layout = {"IS_SHORT": is_short, "IS_TEXT_MAJOR": is_text_major, "STEP": step}
+        tile = {"BM": 32, "BN": texts, "BC": 64}
+        variants.append(
+            Variant("moments_kernel", "actlas.kernels.gpu.moments_kernels", {"values": values, **rest}, layout | tile, 8, 3)
         )
-        for values, (bm, bn, bc, warps, stages) in product(("*fp16", "*bf16", "*fp32"), tiles)
-    ]
+    return variants
 
 
 def _ranks() -> Sequence[Variant]:
