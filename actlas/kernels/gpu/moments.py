@@ -33,7 +33,10 @@ class Moments:
 
 
 def moments(values: torch.Tensor, columns: torch.Tensor, threshold: float, ends: Ends | None = None) -> Moments:
-    """Sums over the texts of each label column; the error of each is at most 2**-20 of the sum of its terms' magnitudes.
+    """Sums over the texts of each label column; none is off by more than 2**-20 of the sum of its terms' magnitudes.
+
+    Where some terms are far below the neuron's largest deviation, the error of each is up to 2**-31 of that one's term, or of
+    that of 2**-120 if all are smaller: nothing larger than 2**127 fits into a float32 to scale them by.
 
     Args:
         values: Shape "neurons texts".
@@ -82,7 +85,7 @@ def _laid_out(values: torch.Tensor) -> tuple[torch.Tensor, bool, int]:
 def _rounded_down(threshold: float) -> float:
     """The largest float32 up to `threshold`: the same float32 values are above either."""
     nearest = np.float32(threshold)
-    return float(nearest if nearest <= threshold else np.nextafter(nearest, np.float32(-np.inf)))
+    return float(nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf)))
 
 
 def moment_scores(
