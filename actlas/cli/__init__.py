@@ -52,6 +52,9 @@ def run(arguments: Sequence[str]) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
+    if getattr(options, "safe", False) and options.format != "csv":
+        tell(f"actlas {options.verb}: --safe is about CSV; add --format csv, or leave it out")
+        return 2
     _log_to_terminal(logging.ERROR if options.quiet else logging.INFO)
     try:
         status = int(options.run(options) or 0)

@@ -183,10 +183,10 @@ def gigabytes(text: str) -> int:
         >>> gigabytes("1.5")
         1500000000
     """
-    number = float(text)
+    number = float(text) * 1e9
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"needs a finite number, not {text}")
-    return int(number * 1e9)
+    return int(number)
 
 
 def neuron(text: str) -> NeuronId:

@@ -1,4 +1,4 @@
-"""How the command ends at Ctrl-C and SIGTERM: with all that it started, within a second, with one line."""
+"""How the command ends at Ctrl-C, SIGTERM and the end of its terminal: with all it started, within a second, with one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actlas.cli.output import tell
 
 #: Seconds in which the work may end by itself: what is written is whole or not there, so that nothing needs longer.
 _GRACE = 0.5
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
@@ -45,7 +45,7 @@ _is_told = threading.Event()
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise `Stopped` inside, and end the process where that is not heard within half a second.
+    """Let these signals raise `Stopped` inside, and end the process where that is not heard within half a second.
 
     A signal that was ignored before (Ctrl-C in a job that a shell runs in the background) stays ignored.
     """

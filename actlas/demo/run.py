@@ -179,12 +179,16 @@ def _processes(out: Path, seed: int) -> Iterator[dict[Condition, subprocess.Pope
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     text=True,
+                    # Ctrl-C reaches this process alone, which ends the others
+                    start_new_session=True,
                 )
         yield processes
     finally:
+        # what a condition has written is whole or not there: it needs no time to end
         for process in processes.values():
             if process.poll() is None:
-                process.terminate()
+                process.kill()
+        for process in processes.values():
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()

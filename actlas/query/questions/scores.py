@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Bytes, Names, Number, checks_arguments
 from actlas.errors import QueryError
-from actlas.kernels.stats import DEFAULT_STATS
+from actlas.kernels.stats import DEFAULT_STATS, checked_stats
 from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import BLOCK_BYTES, StepProgress, Steps, language_slices, neuron_blocks, on_host
@@ -66,6 +66,7 @@ def score_neurons(
         ReadOnlyStore: If the store is open with mode "r".
         RecipeMismatch: If there are scores made with other settings and `overwrite` is False.
         CheckpointNotFound, CubeNotFound: If one named is not there.
+        KernelInputError: If a statistic is not known.
         QueryError: If states cannot answer a statistic that is not a default one, or were kept with another threshold.
 
     Source: Suau et al. 2022, section 4.1, for average precision; docs/kernels.md defines every statistic.
@@ -77,6 +78,7 @@ def score_neurons(
         >>> scored.select("site", "n_layers", "n_neurons", "n_null").rows()
         [('attn_out', 2, 24, 1), ('mlp_hidden', 2, 40, 1), ('mlp_pre', 2, 40, 1)]
     """
+    checked_stats(stats)
     store = as_atlas(store, "a")
     cubes = _chosen_cubes(store, checkpoints, sites)
     steps = Steps(progress, sum(int(np.prod(store.shape(*cube))) for cube in cubes))
