@@ -106,22 +106,27 @@ def ceil_div(n: int, step: int) -> int:
 
 
 def moments(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
-    """`moments_kernel`: tiles of neurons and columns; beyond the last neuron its row is read again."""
-    m, n, c, item = problem.n_neurons, problem.n_texts, problem.n_columns, ITEM_BYTES[problem.dtype]
+    """`moments_kernel`: tiles of neurons and columns, of labels that are padded to full tiles."""
+    m, n, c = problem.n_neurons, problem.n_texts, problem.n_columns
     bm, bn, bc = numbers["BM"], numbers["BN"], numbers["BC"]
     tiles, passes = ceil_div(m, bm), ceil_div(c, bc)
-    rows = tiles * bm * passes
-    sums = dict.fromkeys(("sums", "squares", "active"), 8 * m * c)
-    # all neurons come before the next tile of columns, which finds nothing of the values in the cache
-    inputs = problem.value_bytes * passes + n * c + 8 * m * passes
-    # float32 takes no tensor core: what its products cost is not in here
-    products = 4 if numbers["IS_SHORT"] else 1
+    padded = ceil_div(n, bn) * bn
+    results = {"sums": 8 * m * c, "squares": 8 * m * c, "active": 4 * m * c}
+    # the columns of a tile of neurons follow each other: all but the first find its values in the cache
+    inputs = problem.value_bytes + padded * passes * bc + 8 * m
+    # tensor cores multiply float16: one for what is active, and the pieces of values and of squares
+    products = 1 + 1 + 2 if numbers["IS_SHORT"] else 1 + 3 + 3
     return Ledger(
         "moments_kernel",
-        loaded={"values": rows * n * item, "labels": tiles * n * c, "pivot": 4 * rows, "scale": 4 * rows},
-        stored=sums,
-        main_memory=inputs + sum(sums.values()),
-        products=products * rows * ceil_div(n, bn) * bn * bc,
+        loaded={
+            "values": problem.value_bytes * passes,
+            "labels": tiles * passes * padded * bc,
+            "pivot": 4 * m * passes,
+            "scale": 4 * m * passes,
+        },
+        stored=results,
+        main_memory=inputs + sum(results.values()),
+        products=products * tiles * bm * padded * passes * bc,
     )
 
 
@@ -214,7 +219,8 @@ def _counted(what: str, problem: Problem, labels: Any, n_neurons: int) -> list[A
     import torch
 
     from actlas.kernels.gpu.device import DeviceLabels
-    from actlas.kernels.gpu.engine import concept_scores_gpu, moments
+    from actlas.kernels.gpu.engine import concept_scores_gpu
+    from actlas.kernels.gpu.moments import moments
     from benchmarks.gpu.traffic import count_traffic
 
     generator = torch.Generator().manual_seed(0)
