@@ -152,13 +152,21 @@ class Atlas(Store):
             sources = table_sources(self, max_rows=self.max_rows, refusals=refusals)
             state = (
                 sources.snapshot,
-                tuple((path, os.stat(path).st_mtime_ns) for path in map(str, sources.paths)),
+                tuple((path, _written(path)) for path in map(str, sources.paths)),
                 (self.max_rows, self.threads, self.memory_limit),
             )
             if self._session is None or self._session.is_interrupted or state != self._state:
                 self._session = Session(sources, refusals, threads=self.threads, memory_limit=self.memory_limit)
                 self._state = state
             return self._session
+
+
+def _written(path: str) -> int | None:
+    """When a file was written; None for one that is not there, which matters only to a query that names its table."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
 
 
 def open_store(path: Path | str, mode: str = "r") -> Atlas:

@@ -118,7 +118,7 @@ def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasErro
             raise error
         needed = {*columns, *(name for part in left for name in part.meta.root_names())}
         remaining = n_rows
-        for batch in grid.batches(box, [name for name in grid.schema if name in needed]):
+        for batch in _telling(grid.batches(box, [name for name in grid.schema if name in needed]), refusals):
             frame = batch.filter(*left) if left else batch
             frame = frame.select(columns)
             if remaining is not None:
@@ -129,6 +129,16 @@ def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasErro
                 return
 
     return register_io_source(source, schema=grid.schema, is_pure=True)
+
+
+def _telling(batches: Iterator[pl.DataFrame], refusals: list[ActlasError] | None) -> Iterator[pl.DataFrame]:
+    """The same batches; an error on the way, such as of a damaged file, is noted for whoever runs the engine."""
+    try:
+        yield from batches
+    except ActlasError as error:
+        if refusals is not None:
+            refusals.append(error)
+        raise
 
 
 def _too_many(grid: Grid, n_wanted: int, max_rows: int) -> str:

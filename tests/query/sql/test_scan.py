@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from actlas.errors import QueryError
-from actlas.query import Atlas, open_store
+from actlas.errors import DamagedStore, QueryError
+from actlas.query import Atlas, open_store, top_experts
 from actlas.query.sql.scan import _groups, plan_box, split_conjunction
 from actlas.query.sql.sources import activation_grid
 from actlas.testing.planted import Planting, planted_store
@@ -179,3 +180,26 @@ def test_groups_end_at_chunk_borders() -> None:
     assert [part.tolist() for part in _groups(positions, 2, 128)] == [[0, 5, 127], [128, 300, 301], [600]]
     assert [part.tolist() for part in _groups(positions, 100, 128)] == [positions.tolist()]
     assert list(_groups(positions[:0], 3, 128)) == []
+
+
+def test_an_error_on_the_way_is_noted_for_whoever_runs_the_engine(scored: Atlas, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(scored.path, tmp_path / "copy"))
+    shard = sorted(path for path in copy.glob("scores/*/*/ap/c/0/0/0/0"))[0]
+    shard.write_bytes(b"")
+    store = open_store(copy)
+    with pytest.raises(DamagedStore, match="c/0/0/0/0"):
+        store.sql("SELECT count(ap) FROM scores")
+    assert store.sql("SELECT count(*) AS n FROM texts").item() == scored.corpus.n_texts
+
+
+def test_a_lost_part_of_a_table_matters_to_that_table_alone(scored: Atlas, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(scored.path, tmp_path / "copy"))
+    top_experts(open_store(copy, "a"), k=2)
+    store = open_store(copy)
+    n_experts = store.sql("SELECT count(*) AS n FROM experts").item()
+    part = sorted(copy.glob("tables/experts/checkpoint=*/*.parquet"))[0]
+    whole = part.read_bytes()
+    part.unlink()
+    assert store.sql("SELECT count(*) AS n FROM texts").item() == scored.corpus.n_texts
+    part.write_bytes(whole)
+    assert store.sql("SELECT count(*) AS n FROM experts").item() == n_experts
