@@ -132,7 +132,7 @@ def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasErro
 
 
 def _telling(batches: Iterator[pl.DataFrame], refusals: list[ActlasError] | None) -> Iterator[pl.DataFrame]:
-    """The same batches; an error on the way, such as of a damaged file, is noted for whoever runs the engine."""
+    """The same batches; an error on the way, such as of a damaged file, is noted for what runs the engine."""
     try:
         yield from batches
     except ActlasError as error:
