@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
-from actlas.allowed import Bytes, Count, Names, Number, Positive, Seed, Step, why_not
+from actlas.allowed import Bytes, Count, Names, Number, Positive, Seed, Share, Step, why_not
 from actlas.errors import BackendUnavailable, OptionError
 from actlas.names import (
     STATE_KINDS,
@@ -222,6 +222,14 @@ class ExtractOptions:
             in_gigabytes=True,
         ),
     )
+    lost_share: Share = field(
+        default=0.01,
+        metadata=about(
+            "share of a layer's values (or of its token vectors' numbers) that may be so small that --dtype keeps them as 0 or "
+            "with fewer bits before a warning says so; 1 never warns",
+            metavar="X",
+        ),
+    )
     loss_texts: Count | None = field(default=256, metadata=about("texts, evenly spread, that the sanity loss is taken on"))
     fidelity_texts: Count = field(
         default=4,
@@ -359,6 +367,7 @@ class ExtractFields(TypedDict, total=False):
     range_texts: Positive
     range_seed: Seed
     state_bytes: Bytes | None
+    lost_share: Share
     loss_texts: Count | None
     fidelity_texts: Count
     calibration_texts: Count

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, FormatTooNew
 from actlas.names import Checkpoint
 from actlas.store import layout
+from actlas.store.health import SiteHealth
 
 R = TypeVar("R")
 
@@ -71,6 +72,7 @@ class BlockRecord(msgspec.Struct, frozen=True):
         loss_sum: Sum of next-token losses in nats; None where it is NaN or infinite.
         loss_tokens: Tokens that this sum is over.
         shards: The files that hold its values.
+        lost_vectors: site -> per layer, numbers in its token vectors that the stored dtype keeps as 0 or with fewer bits.
     """
 
     start: int
@@ -79,6 +81,7 @@ class BlockRecord(msgspec.Struct, frozen=True):
     loss_sum: float | None = 0.0
     loss_tokens: int = 0
     shards: tuple[ShardRecord, ...] = ()
+    lost_vectors: dict[str, tuple[int, ...]] = {}
 
     @property
     def n_texts(self) -> int:
@@ -103,6 +106,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         n_tokens: language -> tokens that took part in the counts.
         sanity_loss: Mean next-token loss on the corpus in nats.
         shards: The files that were written when the checkpoint was completed.
+        health: site -> what became of its values; empty where it was not noted.
         provenance: The whole record, with everything that the backend said of itself.
     """
 
@@ -121,6 +125,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     n_tokens: dict[str, int] = {}
     sanity_loss: float | None = None
     shards: tuple[ShardRecord, ...] = ()
+    health: dict[str, SiteHealth] = {}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CheckpointRecord:

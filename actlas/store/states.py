@@ -51,6 +51,10 @@ class Accumulator(Protocol):
         """A state that has seen what either has."""
         ...
 
+    def ap_slack(self, arrays: Arrays, sets: LanguageSets, ends: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much texts that share a code leave open of average precision, for the worst concept: float64 ``"neurons"``."""
+        ...
+
 
 @dataclass(frozen=True)
 class StatePlan:

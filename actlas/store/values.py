@@ -26,6 +26,9 @@ class BlockValues:
         loss_sum: Sum of next-token losses in nats.
         loss_tokens: Tokens that sum is over.
         is_finite: Whether what the model gave behind its last layer was finite, where that was asked.
+        health: site -> what became of the values, float64 ``"rows layers neurons"``, rows as in `health.HEALTH_ROWS`; of all
+            sites in `cubes`, or of none.
+        lost_vectors: site -> int64 ``"layers"``: numbers in token vectors that the stored dtype keeps as 0 or with fewer bits.
     """
 
     cubes: Mapping[str, NDArray[Any]]
@@ -35,6 +38,8 @@ class BlockValues:
     loss_sum: float = 0.0
     loss_tokens: int = 0
     is_finite: bool = True
+    health: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    lost_vectors: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

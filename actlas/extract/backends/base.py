@@ -32,6 +32,7 @@ class Capture:
         n_languages: Length of the language axis of the counts.
         site_modules: Sites named by hand.
         pad_to: Pad every text to this many tokens and pool the padding too; None reads no padding.
+        is_summed: Whether sums of the values are kept, in fixed steps.
         max_tokens: No text is longer.
     """
 
@@ -44,6 +45,7 @@ class Capture:
     n_languages: int = 1
     site_modules: Mapping[str, str] = field(default_factory=dict)
     pad_to: int | None = None
+    is_summed: bool = False
     max_tokens: int = 128
 
     @property

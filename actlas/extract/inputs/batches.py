@@ -81,6 +81,7 @@ class TokenBatch:
         starts: First position of each text that is pooled and counted.
         stops: Position after the last one.
         is_pooled: bool ``"texts tokens"``, only where the pooled positions of some text are not one range.
+        added: Rows and positions of the pooled tokens that the tokenizer added, rows ascending; None where there are none.
     """
 
     rows: NDArray[np.int64]
@@ -89,6 +90,7 @@ class TokenBatch:
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     is_pooled: NDArray[np.bool_] | None
+    added: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     @property
     def spans(self) -> list[Span]:
@@ -118,6 +120,7 @@ class BlockTexts:
         sampled_lengths: How many tokens from there on it is the mean of.
         has_loss: Texts that the sanity loss is taken on.
         text_ids: text_id of each text, for messages.
+        is_added: Tokens that the tokenizer added and that are pooled like any other; None: there are none.
     """
 
     token_ids: NDArray[np.int32]
@@ -129,6 +132,7 @@ class BlockTexts:
     sampled_lengths: NDArray[np.int64]
     has_loss: NDArray[np.bool_]
     text_ids: NDArray[np.int64]
+    is_added: NDArray[np.bool_] | None = None
 
     @property
     def n_texts(self) -> int:
@@ -163,4 +167,11 @@ class BlockTexts:
         starts = is_pooled.argmax(axis=1)
         stops = width - is_pooled[:, ::-1].argmax(axis=1)
         has_gaps = bool((is_pooled.sum(axis=1) != stops - starts).any())
-        return TokenBatch(rows, token_ids, lengths, starts, stops, is_pooled if has_gaps else None)
+        return TokenBatch(rows, token_ids, lengths, starts, stops, is_pooled if has_gaps else None, self._added(rows))
+
+    def _added(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Where in a batch the added tokens stand."""
+        if self.is_added is None:
+            return None
+        places = [np.flatnonzero(self.is_added[self.offsets[row] : self.offsets[row + 1]]) for row in rows]
+        return np.repeat(np.arange(len(rows)), [len(part) for part in places]), np.concatenate(places).astype(np.int64)

@@ -70,7 +70,13 @@ class TokenisedCorpus:
             sampled_lengths=sampled_lengths,
             has_loss=np.zeros(len(rows), dtype=bool) if is_check else self.has_loss[rows],
             text_ids=self.corpus.texts["text_id"].to_numpy()[rows],
+            is_added=self.is_special[tokens] if self.pools_special and self._has_special else None,
         )
+
+    @cached_property
+    def _has_special(self) -> bool:
+        """Whether the tokenizer added any token."""
+        return bool(self.is_special.any())
 
     @cached_property
     def _language(self) -> NDArray[np.int64]:

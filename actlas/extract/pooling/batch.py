@@ -11,6 +11,7 @@ import torch
 from actlas.errors import CorpusError
 from actlas.extract.backends.base import Capture
 from actlas.extract.inputs.batches import BlockTexts, Span, TokenBatch
+from actlas.extract.pooling.health import Health, SpecialTokens
 from actlas.extract.pooling.pool import count_active, count_active_masked, pool_masked, pool_segments, pool_spans
 from actlas.extract.pooling.stage import TORCH_DTYPES, BlockStage, Check, Column
 from actlas.extract.pooling.transfer import to_device
@@ -50,6 +51,7 @@ class BatchPlaces:
     is_pooled: torch.Tensor | None
     language: torch.Tensor
     sampled: _Sampled | None
+    special: SpecialTokens | None
 
 
 class BatchPooler:
@@ -90,7 +92,15 @@ class BatchPooler:
             counts={site: zeros(site) for site in self.capture.count_sites},
             n_tokens=np.zeros(self.capture.n_languages, dtype=np.int64),
             loss_sum=torch.zeros((), dtype=torch.float64, device=self.device),
+            health={site: Health.empty(shapes[site], self.capture, self.device) for site in self.capture.sites},
+            vector_health={site: Health.empty(shapes[site], self.capture, self.device) for site in self.capture.token_sites},
+            knows_special=self._knows_special or block.is_added is None,
         )
+
+    @property
+    def _knows_special(self) -> bool:
+        """Whether a text's value is that of one token, and which one can be seen afterwards."""
+        return self.capture.pooling in ("max", "max_with_pad")
 
     def begin_batch(self, batch: TokenBatch, stage: BlockStage) -> BatchPlaces:
         """Where the texts and tokens of a batch belong; its tokens are added to the stage's."""
@@ -105,6 +115,7 @@ class BatchPooler:
             is_pooled=self._is_pooled(batch),
             language=to_device(language, self.device),
             sampled=self._sampled(stage.block, batch),
+            special=self._special(batch),
         )
 
     def store(self, column: Column, value: torch.Tensor, batch: BatchPlaces, stage: BlockStage) -> None:
@@ -118,6 +129,8 @@ class BatchPooler:
             else:
                 pooled = pool_spans(value, batch.spans, capture.pooling)
             self._put(stage, column, batch.rows, pooled, is_pooled=True)
+            if batch.special is not None:
+                stage.health[column.site].note_special(column.layer, part, pooled, value, batch.special)
         if column.site in stage.tokens and batch.sampled is not None:
             self._put(stage, column, batch.sampled.places, batch.sampled.vectors(value), is_pooled=False)
         if column.site in stage.counts:
@@ -131,10 +144,17 @@ class BatchPooler:
 
     def _put(self, stage: BlockStage, column: Column, rows: torch.Tensor, values: torch.Tensor, *, is_pooled: bool) -> None:
         target = (stage.cubes if is_pooled else stage.tokens)[column.site]
+        health = (stage.health if is_pooled else stage.vector_health)[column.site]
+        health.note(column.layer, slice(column.first, column.last), values)
         target[column.layer, :, column.first : column.last].index_copy_(0, rows, values.to(target.dtype))
         if values.numel():
             # both ends say whether anything between is NaN, infinite, or beyond the stored dtype, in a tenth of the time
             stage.checks.append(Check(column, is_pooled, rows, torch.stack(torch.aminmax(values)).float()))
+
+    def _special(self, batch: TokenBatch) -> SpecialTokens | None:
+        if batch.added is None or not self._knows_special:
+            return None
+        return SpecialTokens(*(to_device(part, self.device) for part in batch.added))
 
     def _segments(self, batch: TokenBatch) -> torch.Tensor | None:
         """Tokens before, inside and after each text's pooled range, for devices that pool a whole batch at once."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import NotFiniteValues
 from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.pooling.health import Health
 from actlas.extract.pooling.transfer import copy_stream, finish_copies, start_copy, to_device, to_numpy
 from actlas.store.values import BlockValues
 
@@ -53,6 +54,9 @@ class BlockStage:
     counts: dict[str, torch.Tensor]
     n_tokens: NDArray[np.int64]
     loss_sum: torch.Tensor
+    health: dict[str, Health] = field(default_factory=dict)
+    vector_health: dict[str, Health] = field(default_factory=dict)
+    knows_special: bool = False
     loss_tokens: int = 0
     checks: list[Check] = field(default_factory=list)
     neurons: dict[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -111,6 +115,11 @@ class BlockStage:
         cubes = {site: start_copy(values.transpose(1, 2)) for site, values in self.cubes.items()}
         tokens = {site: start_copy(values) for site, values in self.tokens.items()}
         counts = {site: start_copy(values) for site, values in self.counts.items()}
+        health = {
+            site: start_copy(noted.rows(self.cubes[site].dtype, knows_special=self.knows_special))
+            for site, noted in self.health.items()
+        }
+        lost_vectors = {site: start_copy(noted.n_lost.sum(1, dtype=torch.int64)) for site, noted in self.vector_health.items()}
         loss_sum = start_copy(self.loss_sum)
         finish_copies(self.loss_sum.device)
         return BlockValues(
@@ -121,6 +130,8 @@ class BlockStage:
             loss_sum=float(loss_sum),
             loss_tokens=self.loss_tokens,
             is_finite=all(bool(end) for end in self.ends),
+            health={site: to_numpy(values) for site, values in health.items()},
+            lost_vectors={site: to_numpy(values) for site, values in lost_vectors.items()},
         )
 
     def _values(self, check: Check) -> torch.Tensor:

@@ -21,6 +21,7 @@ from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.options import ExtractOptions
 from actlas.extract.results import CheckpointProgress, CheckpointResult, ProgressCallback
+from actlas.extract.run.health import health_warnings, is_same_trouble, range_warnings
 from actlas.extract.run.pipeline import run_blocks
 from actlas.extract.run.profile import Profile
 from actlas.extract.run.states import disk_bytes, memory_warning, state_plan
@@ -88,6 +89,7 @@ class Run:
             n_languages=len(self.texts.corpus.languages),
             site_modules=dict(recipe.site_modules),
             pad_to=recipe.max_tokens if recipe.pooling == "max_with_pad" else None,
+            is_summed=recipe.states is not None and "moments" in recipe.states.kinds,
             max_tokens=recipe.max_tokens,
         )
 
@@ -276,7 +278,11 @@ class CheckpointRun:
         self.source.check_unchanged()
         if not work.finish({"profile": {"n_texts": progress.texts_read, **self.profile.to_json()}}):
             return None, False
-        loss = Store(run.path).checkpoint(name.id).get("sanity_loss")
+        record = Store(run.path).snapshot().checkpoints[name.id]
+        for line in health_warnings(record, run.recipe, run.options.lost_share):
+            if not any(is_same_trouble(line, said) for said in run.warnings):
+                run.warn(line, progress, "extract")
+        loss = record.sanity_loss
         broken = None if loss is None else self._is_broken(loss)
         # a loss that is bad over all texts may have been good on the few that it was tried on
         if broken is not None and not any(line.startswith(f"{name.id} does worse") for line in run.warnings):
@@ -303,6 +309,8 @@ class CheckpointRun:
             run.warn(f"{self.source.checkpoint.id} is broken: {error}; it is left out", self.progress, "check")
             raise LeftOut from error
         self._judge(together)
+        for line in range_warnings(self.source.checkpoint.id, together.health, n_tried, run.recipe, run.options.lost_share):
+            run.warn(line, self.progress, "check")
         return self._fidelity(block, together.cubes) if n_compared else None
 
     def _fidelity(self, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> float:

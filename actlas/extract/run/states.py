@@ -70,6 +70,12 @@ class KernelAccumulator:
             both |= {"total": state.total, "squares": state.squares}
         return both
 
+    def ap_slack(self, arrays: Arrays, sets: LanguageSets, ends: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `Accumulator`."""
+        state = HistogramState(ends[0], ends[1], sets.member_set, arrays["count"].copy(), arrays["codes"])
+        slack: NDArray[np.float64] = np.nan_to_num(state.ap_slack()).max(axis=1, initial=0.0)
+        return slack
+
     def _states(self, arrays: Arrays, sets: LanguageSets, ends: NDArray[np.float64]) -> list[MomentState | HistogramState]:
         """States whose counters are `arrays`, updated in place; each has a count of texts of its own."""
         states: list[MomentState | HistogramState] = []

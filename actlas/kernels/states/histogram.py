@@ -199,6 +199,28 @@ class HistogramState:
                 answers[name][:] = count
         return answers
 
+    def ap_slack(self) -> Floats:
+        """How far AP may be from what `finish` says: ties of texts that share a code, broken for and against the concept.
+
+        Returns:
+            Largest AP that the codes allow less the smallest, float64 "neurons concepts"; NaN where a concept has no
+            positive or no negative text.
+
+        Example:
+            >>> values, labels = np.array([[0.9, 0.2, 0.1]], np.float32), np.array([[True], [False], [True]])
+            >>> fine = HistogramState.init(np.array([0.0]), np.array([1.0]), n_concepts=1).update(values, labels)
+            >>> coarse = HistogramState.init(np.array([0.0]), np.array([200.0]), n_concepts=1).update(values, labels)
+            >>> fine.ap_slack().round(3).tolist(), coarse.ap_slack().round(3).tolist()
+            ([[0.0]], [[0.167]])
+        """
+        n_concepts = self.member_set.size
+        n, n_member = self.count[:n_concepts].astype(np.float64), self.count[n_concepts:][self.member_set].astype(np.float64)
+        slack = np.full((self.low.size, n_concepts), np.nan)
+        for concept in np.flatnonzero(has_answer(n, n_member)):
+            members = self.codes[n_concepts + self.member_set[concept]]
+            slack[:, concept] = _OfConcept.of(self.codes[concept], members).ap_slack()
+        return slack
+
 
 @dataclass(frozen=True)
 class _OfConcept:
@@ -222,6 +244,21 @@ class _OfConcept:
         with np.errstate(divide="ignore", invalid="ignore"):
             precision: Floats = np.nansum(self.n_at * (self.n_found / self.n_members_found), -1) / self.n[:, 0]
         return precision
+
+    def ap_slack(self) -> Floats:
+        """Within a code, positives first give the largest AP, positives last the smallest."""
+        sums = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, int(self.n_members_found.max(initial=0)) + 1))])
+        before, members_before = self.n_found - self.n_at, self.n_members_found - self.n_members_at
+
+        def precisions(skipped: Floats) -> Floats:
+            # sum over i = 1..p of (F + i) / (M + i): all but the first (M - F) of each M + i
+            behind = members_before + skipped
+            harmonic = sums[(behind + self.n_at).astype(np.int64)] - sums[behind.astype(np.int64)]
+            found: Floats = self.n_at + (before - behind) * harmonic
+            return found
+
+        slack: Floats = (precisions(np.zeros_like(before)) - precisions(self.n_members_at - self.n_at)).sum(-1)
+        return slack / self.n[:, 0]
 
     def ap_anti(self) -> Floats:
         n_found_up = self.n - self.n_found + self.n_at

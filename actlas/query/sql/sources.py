@@ -19,6 +19,7 @@ from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, 
 from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
 from actlas.store.files.parquet import parquet_columns, scan_parquet
+from actlas.store.health import HEALTH_FILE
 from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS, partition_of
 from actlas.store.records import Snapshot
 from actlas.store.store import Store
@@ -117,6 +118,9 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
     if (store.path / SAMPLED_TOKENS).is_file():
         files["sampled_tokens"] = (store.path / SAMPLED_TOKENS,)
         joined["tokens"] = (_token_select(store.path / SAMPLED_TOKENS), partial(_token_frame, store))
+    health = sorted((store.path / "manifests").glob(f"*/{HEALTH_FILE}"))
+    if health:
+        files["neuron_health"] = tuple(file for file in health if file.parent.name in set(store.checkpoints))
     beside = {}
     for name, parts in store.table_parts().items():
         if None in parts:

@@ -9,12 +9,14 @@ from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
+from actlas.store.corpus.corpus import parquet_bytes
 from actlas.store.files.atomic import (
     clear_temporaries,
     create_once,
@@ -28,6 +30,7 @@ from actlas.store.files.group_writer import create_groups
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import start_shards, write_shards
 from actlas.store.groups import ArrayGroup, count_group, cube_group, token_group
+from actlas.store.health import HEALTH_FILE, SiteHealth, health_frame, merge, site_health
 from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.records import BlockRecord, ShardRecord, block_record, read_record
 from actlas.store.states import StatePlan
@@ -226,9 +229,10 @@ class CheckpointWriter:
         self._check(block, values)
         n_tokens = values.n_tokens if values.n_tokens is not None else np.zeros(len(self.context.corpus.languages), np.int64)
         shards, placements = self._start_shards(block, values)
-        placements += self._start_counts(block, values.counts, n_tokens)
+        placements += self._start_counts(block, values.counts, n_tokens) + self._start_health(block, values.health)
         loss = values.loss_sum if isfinite(values.loss_sum) else None
-        record = BlockRecord(block.start, block.stop, tuple(n_tokens.tolist()), loss, values.loss_tokens, tuple(shards))
+        lost = {site: tuple(counted.tolist()) for site, counted in values.lost_vectors.items() if self.token_cubes}
+        record = BlockRecord(block.start, block.stop, tuple(n_tokens.tolist()), loss, values.loss_tokens, tuple(shards), lost)
         if self.states is None:
             return self.context.threads.finisher.submit(self._commit_placed, block.index, record, placements)
         _wait_for(placements)
@@ -274,6 +278,14 @@ class CheckpointWriter:
         for site, counted in counts.items():
             part, file = npy_bytes(counted[self._counted_rows(n_tokens)].astype(np.int32)), self._part(block, site)
             placements.append(self.context.threads.finish(write_temporary(file, [part]), file))
+        return placements
+
+    def _start_health(self, block: TextBlock, health: Mapping[str, NDArray[np.float64]]) -> list[Future[None]]:
+        """Write what was noted of the values of a block: committed with it, put together when the last block is in."""
+        placements = []
+        for site, noted in health.items():
+            file = self._part(block, f"{site}.health")
+            placements.append(self.context.threads.finish(write_temporary(file, [npy_bytes(noted)]), file))
         return placements
 
     def _commit_placed(self, index: int, record: BlockRecord, placements: Sequence[Future[None]]) -> None:
@@ -379,8 +391,33 @@ class CheckpointWriter:
             "token_cubes": sorted(self.token_cubes),
             "counts": sorted(self.counts),
             "shards": shards,
+            "health": self._write_health(records),
         }
         write_atomically(self._folder / "checkpoint.json", [to_json(about)], sync=self.context.sync)
+
+    def _write_health(self, records: Sequence[BlockRecord]) -> dict[str, SiteHealth]:
+        """Put together what was noted of all blocks, and write table `neuron_health` of the checkpoint.
+
+        Returns:
+            Every site in short; nothing of values where a block was written by a version, or a backend, that notes nothing.
+        """
+        n_texts = self.context.corpus.n_texts
+        codes = {} if self.states is None else self.states.code_health()
+        healths = {}
+        for site in self.cubes or ({} if self.states is None else self.states.plan.shapes):
+            files = [self._part(block, f"{site}.health") for block in self.blocks]
+            if all(file.exists() for file in files):
+                healths[site] = merge([np.load(file, allow_pickle=False) for file in files])
+        short = {site: site_health(health, n_texts, codes.get(site)) for site, health in healths.items()}
+        n_vectors = sum(self.context.block_tokens)
+        for site, plan in self.token_cubes.items():
+            if all(site in record.lost_vectors for record in records):
+                lost = np.array([record.lost_vectors[site] for record in records]).sum(0) / (n_vectors * plan.shape[2])
+                short[site] = msgspec.structs.replace(short.get(site, SiteHealth()), lost_vectors_by_layer=tuple(lost.tolist()))
+        if healths:
+            frame = health_frame(self.checkpoint.id, healths, codes, n_texts)
+            write_atomically(self._folder / HEALTH_FILE, [parquet_bytes(frame)], sync=self.context.sync)
+        return short
 
     def _complete_records(self) -> bool:
         """Write the records of blocks whose owner died between committing its states and saying so block by block.

@@ -31,9 +31,10 @@ from actlas.store.files.codecs import Codec, decode
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.groups import ArrayGroup, state_group
+from actlas.store.health import CodeHealth
 from actlas.store.layout import TextBlock
 from actlas.store.records import BlockRecord, ShardRecord, block_record
-from actlas.store.states import Arrays, Ranges, StateKey, StatePlan
+from actlas.store.states import Accumulator, Arrays, Ranges, StateKey, StatePlan
 
 #: A commit waits for this many seconds, and for this many times as long as the last one took.
 COMMIT_SECONDS = 30.0
@@ -84,6 +85,7 @@ class StateWriter:
         self._changed: set[str] = set()
         self._held_bytes = 0
         self._is_torn = False
+        self._codes: dict[str, CodeHealth] = {}
         self._last_commit = time.monotonic()
         self._commit_took = 0.0
         self.ranges = self._shared_ranges()
@@ -272,16 +274,31 @@ class StateWriter:
         records = []
         for site, (n_layers, n_neurons) in self.plan.shapes.items():
             records += self._write_part(site, "range", self.ranges[site], (0, 0, 0))
+            noted = []
             for layer in range(n_layers):
+                merged_layer = _LayerCodes(n_neurons)
                 waiting: dict[str, list[NDArray[Any]]] = {}
                 written: dict[str, int] = {}
                 for number in range(len(self.sets)):
                     merged = self._merged(StateKey(site, layer, number), slots)
+                    merged_layer.add(self.plan.accumulator, merged, self.sets[number], self.ranges[site][:, layer])
                     is_last = number == len(self.sets) - 1
                     for name in self.plan.accumulator.shapes(1, n_neurons):
                         waiting.setdefault(name, []).append(merged[name])
                         records += self._write_whole(site, layer, name, waiting[name], written, is_last=is_last)
+                noted.append(merged_layer)
+            if noted[0].has_codes:
+                self._codes[site] = CodeHealth(
+                    n_codes=np.stack([(part.counts > 0).sum(1) for part in noted]),
+                    fullest=np.stack([part.counts.max(1) for part in noted]),
+                    n_texts=int(noted[0].counts[0].sum()),
+                    ap_slack=np.stack([part.slack for part in noted]),
+                )
         return records
+
+    def code_health(self) -> Mapping[str, CodeHealth]:
+        """site -> what its codes tell apart, once `write_arrays` has seen them; empty where no values are coded."""
+        return self._codes
 
     def _merged(self, key: StateKey, slots: list[tuple[str, dict[str, int]]]) -> Arrays:
         total = self._empty(key)
@@ -331,6 +348,25 @@ class StateWriter:
         for site, (_, n_neurons) in self.plan.shapes.items():
             plans = {name: self.array_plan(site, name) for name in ("range", *self.plan.accumulator.shapes(1, n_neurons))}
             yield state_group(layout.state_path(self._checkpoint, site, self._pooling), plans)
+
+
+class _LayerCodes:
+    """Codes of one layer, put together over languages."""
+
+    def __init__(self, n_neurons: int) -> None:
+        self.counts = np.zeros((n_neurons, 256), np.int64)
+        self.slack = np.zeros(n_neurons)
+        self.has_codes = False
+
+    def add(self, accumulator: Accumulator, arrays: Arrays, sets: LanguageSets, ends: NDArray[np.float64]) -> None:
+        """Add the states of one language."""
+        if "codes" not in arrays:
+            return
+        self.has_codes = True
+        if sets.n_sets:
+            # the largest set of texts is the one that concepts are told from
+            self.counts += arrays["codes"][int(np.argmax(sets.n_texts))]
+            self.slack = np.maximum(self.slack, accumulator.ap_slack(arrays, sets, ends))
 
 
 def in_states(manifest: Path) -> dict[int, BlockRecord]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from actlas.extract.backends.base import Capture
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import tuples
+from actlas.store.health import HEALTH_ROWS
 from actlas.store.layout import storage_dtype
 from actlas.store.values import BlockValues
 
@@ -87,6 +88,8 @@ class SharedBlock:
         for site in capture.token_sites:
             layers, width = shapes[site]
             arrays[f"tokens.{site}"] = (layers, len(block.sampled_rows), width), stored
+        for site in capture.sites:
+            arrays[f"health.{site}"] = (len(HEALTH_ROWS), *shapes[site]), np.dtype(np.float64)
         for site in capture.count_sites:
             arrays[f"counts.{site}"] = (capture.n_count_rows, *shapes[site]), np.dtype(np.int64)
         places: dict[str, ArrayPlace] = {}
@@ -130,7 +133,7 @@ class SharedBlock:
         """
         for site, array in values.cubes.items():
             self.array(f"cube.{site}")[..., _as_slice(neurons[site])] = array.transpose(0, 2, 1)
-        for kind, arrays in (("tokens", values.tokens), ("counts", values.counts)):
+        for kind, arrays in (("tokens", values.tokens), ("counts", values.counts), ("health", values.health)):
             for site, array in arrays.items():
                 self.array(f"{kind}.{site}")[..., _as_slice(neurons[site])] = array
 
@@ -140,6 +143,7 @@ class SharedBlock:
             cubes={site: self.array(f"cube.{site}").transpose(0, 2, 1) for site in capture.sites},
             tokens={site: self.array(f"tokens.{site}") for site in capture.token_sites},
             counts={site: self.array(f"counts.{site}") for site in capture.count_sites},
+            health={site: self.array(f"health.{site}") for site in capture.sites},
             n_tokens=np.array(n_tokens, dtype=np.int64),
             loss_sum=loss_sum,
             loss_tokens=loss_tokens,
