@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -59,6 +61,21 @@ class SiteHealth(msgspec.Struct, frozen=True, kw_only=True):
     ap_slack: tuple[float, float] | None = None
 
 
+def file_fault(manifest: Path, digest: str | None) -> str | None:
+    """What is wrong with the table of a checkpoint, in words; None where nothing is.
+
+    Args:
+        manifest: Folder of its records.
+        digest: SHA-256 of the file that its record names; None where there is no table.
+    """
+    file = manifest / HEALTH_FILE
+    if digest is None:
+        return None
+    if not file.is_file():
+        return "is missing"
+    return None if hashlib.sha256(file.read_bytes()).hexdigest() == digest else "is not what its record says"
+
+
 def merge(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """What was noted of several blocks, as of one.
 
@@ -84,8 +101,9 @@ def site_health(health: NDArray[np.float64], n_texts: int, codes: CodeHealth | N
     _, _, n_zero, n_lost, n_special = health
     crowded = slack = None
     if codes is not None:
-        # values that are 0 are alike, with codes or without
-        is_crowded = (codes.fullest - np.minimum(n_zero, codes.fullest) > codes.n_texts / 2) & ~constant
+        # values that are 0, and those of a token before the text, are alike with codes and without
+        alike = np.minimum(np.fmax(n_zero, n_special), codes.fullest)
+        is_crowded = (codes.fullest - alike > codes.n_texts / 2) & ~constant
         crowded = float(is_crowded.mean())
         differing = codes.ap_slack[~constant]
         slack = (float(differing.max()), float(np.median(differing))) if differing.size else (0.0, 0.0)

@@ -107,6 +107,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         sanity_loss: Mean next-token loss on the corpus in nats.
         shards: The files that were written when the checkpoint was completed.
         health: site -> what became of its values; empty where it was not noted.
+        health_digest: SHA-256 of table `neuron_health` of the checkpoint; None where it has none.
         provenance: The whole record, with everything that the backend said of itself.
     """
 
@@ -126,6 +127,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     sanity_loss: float | None = None
     shards: tuple[ShardRecord, ...] = ()
     health: dict[str, SiteHealth] = {}
+    health_digest: str | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CheckpointRecord:

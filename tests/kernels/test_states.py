@@ -163,3 +163,27 @@ def test_what_a_state_cannot_hold_or_answer_is_refused_and_leaves_it_unchanged()
         state.finish(("ap",))
     with pytest.raises(KernelInputError, match="1 neurons and 1 concepts; got 2"):
         state.update(np.ones((2, 2), np.float16), np.array([[True], [False]]))
+
+
+def test_the_slack_of_ap_holds_whatever_the_values_behind_the_codes_were():
+    chance = np.random.default_rng(3)
+    values = chance.normal(size=(6, 40)).astype(np.float32)
+    values[:3, 0] = 300.0
+    labels = chance.random((40, 2)) < 0.4
+    state = HistogramState.init(values.min(1).astype(np.float64), values.max(1).astype(np.float64), 2).update(values, labels)
+    coded, slack = state.finish(("ap",))["ap"], state.ap_slack()
+    codes = state.code(values).astype(np.float64)
+    seen = [concept_scores(values, labels, stats=("ap",), backend="reference")["ap"]]
+    for broken in range(40):
+        ties = chance.integers(0, 1 + broken, codes.shape) / 100 + 0.5 * chance.random() * labels[:, broken % 2]
+        seen.append(concept_scores((codes + ties).astype(np.float32), labels, stats=("ap",), backend="reference")["ap"])
+    for concept in range(2):
+        # positives of a code one by one behind the rest, and together before it
+        order = np.argsort(chance.random(40)) / 1000
+        for ties in (np.where(labels[:, concept], -0.1 - order, 0.0), 0.5 * labels[:, concept]):
+            seen.append(concept_scores((codes + ties).astype(np.float32), labels, stats=("ap",), backend="reference")["ap"])
+    largest, smallest = np.max(seen, axis=0), np.min(seen, axis=0)
+    np.testing.assert_allclose(largest - smallest, slack, atol=1e-9)
+    assert ((smallest <= coded + 1e-9) & (coded <= largest + 1e-9)).all()
+    assert slack[:3].min() > 0.15 > 0.1 > slack[3:].max()
+    assert np.isnan(HistogramState.init(np.zeros(1), np.ones(1), 1).ap_slack()).all()

@@ -200,7 +200,7 @@ class HistogramState:
         return answers
 
     def ap_slack(self) -> Floats:
-        """How far AP may be from what `finish` says: ties of texts that share a code, broken for and against the concept.
+        """How far AP may be from what `finish` says, for texts that share a code are tied and their values were not.
 
         Returns:
             Largest AP that the codes allow less the smallest, float64 "neurons concepts"; NaN where a concept has no
@@ -246,19 +246,16 @@ class _OfConcept:
         return precision
 
     def ap_slack(self) -> Floats:
-        """Within a code, positives first give the largest AP, positives last the smallest."""
+        """AP is largest where the positives of a code are tied before its others, smallest where they follow one by one."""
+        before, behind = self.n_found - self.n_at, self.n_members_found - self.n_at
+        with np.errstate(divide="ignore", invalid="ignore"):
+            largest = np.nansum(self.n_at * (self.n_found / (self.n_members_found - self.n_members_at + self.n_at)), -1)
+        # sum over i = 1..p of (F + i) / (M + i): one, less (M - F) of each M + i
         sums = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, int(self.n_members_found.max(initial=0)) + 1))])
-        before, members_before = self.n_found - self.n_at, self.n_members_found - self.n_members_at
-
-        def precisions(skipped: Floats) -> Floats:
-            # sum over i = 1..p of (F + i) / (M + i): all but the first (M - F) of each M + i
-            behind = members_before + skipped
-            harmonic = sums[(behind + self.n_at).astype(np.int64)] - sums[behind.astype(np.int64)]
-            found: Floats = self.n_at + (before - behind) * harmonic
-            return found
-
-        slack: Floats = (precisions(np.zeros_like(before)) - precisions(self.n_members_at - self.n_at)).sum(-1)
-        return slack / self.n[:, 0]
+        harmonic = sums[self.n_members_found.astype(np.int64)] - sums[behind.astype(np.int64)]
+        smallest = (self.n_at + (before - behind) * harmonic).sum(-1)
+        slack: Floats = (largest - smallest) / self.n[:, 0]
+        return slack
 
     def ap_anti(self) -> Floats:
         n_found_up = self.n - self.n_found + self.n_at

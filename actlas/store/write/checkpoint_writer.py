@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -391,15 +392,16 @@ class CheckpointWriter:
             "token_cubes": sorted(self.token_cubes),
             "counts": sorted(self.counts),
             "shards": shards,
-            "health": self._write_health(records),
+            **self._write_health(records),
         }
         write_atomically(self._folder / "checkpoint.json", [to_json(about)], sync=self.context.sync)
 
-    def _write_health(self, records: Sequence[BlockRecord]) -> dict[str, SiteHealth]:
+    def _write_health(self, records: Sequence[BlockRecord]) -> dict[str, Any]:
         """Put together what was noted of all blocks, and write table `neuron_health` of the checkpoint.
 
         Returns:
-            Every site in short; nothing of values where a block was written by a version, or a backend, that notes nothing.
+            For its record: every site in short, and the digest of the table. Nothing of values where a block was written by
+            a version, or a backend, that notes nothing.
         """
         n_texts = self.context.corpus.n_texts
         codes = {} if self.states is None else self.states.code_health()
@@ -414,10 +416,11 @@ class CheckpointWriter:
             if all(site in record.lost_vectors for record in records):
                 lost = np.array([record.lost_vectors[site] for record in records]).sum(0) / (n_vectors * plan.shape[2])
                 short[site] = msgspec.structs.replace(short.get(site, SiteHealth()), lost_vectors_by_layer=tuple(lost.tolist()))
-        if healths:
-            frame = health_frame(self.checkpoint.id, healths, codes, n_texts)
-            write_atomically(self._folder / HEALTH_FILE, [parquet_bytes(frame)], sync=self.context.sync)
-        return short
+        if not healths:
+            return {"health": short}
+        table = parquet_bytes(health_frame(self.checkpoint.id, healths, codes, n_texts))
+        write_atomically(self._folder / HEALTH_FILE, [table], sync=self.context.sync)
+        return {"health": short, "health_digest": hashlib.sha256(table).hexdigest()}
 
     def _complete_records(self) -> bool:
         """Write the records of blocks whose owner died between committing its states and saying so block by block.
