@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.compiled.bfloat16 import bfloat16_to_float32
+
 #: What is noted of every neuron while values are written: their ends as they are stored; how many are kept as 0; how many are not
 #: 0 and are kept as 0 or with fewer bits than the dtype has; texts whose value is that of a token that the tokenizer added (NaN:
 #: not known).
@@ -74,6 +76,23 @@ def file_fault(manifest: Path, digest: str | None) -> str | None:
     if not file.is_file():
         return "is missing"
     return None if hashlib.sha256(file.read_bytes()).hexdigest() == digest else "is not what its record says"
+
+
+def health_of(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Notes of values that are at hand as they are stored: what was lost before cannot be seen, nor which token decided.
+
+    Args:
+        values: ``"layers neurons texts"``; bfloat16 as its bits in uint16.
+
+    Example:
+        >>> health_of(np.array([[[0.0, 1e-6, 2.0]]], np.float16)).ravel().tolist()
+        [0.0, 2.0, 1.0, 1.0, nan]
+    """
+    numbers = bfloat16_to_float32(values) if values.dtype == np.uint16 else values
+    n_zero = (numbers == 0).sum(2)
+    n_lost = (np.abs(numbers) < np.finfo(numbers.dtype).tiny).sum(2) - n_zero
+    rows = (numbers.min(2), numbers.max(2), n_zero, n_lost, np.full(n_zero.shape, np.nan))
+    return np.stack([row.astype(np.float64) for row in rows])
 
 
 def merge(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

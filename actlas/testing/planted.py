@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
+from actlas.store.health import health_of
 from actlas.store.layout import TextBlock
 from actlas.store.states import StatePlan
 from actlas.store.values import BlockValues, TokenIds
@@ -284,11 +285,13 @@ def _block_values(
         lean = np.random.default_rng([step, 11]).dirichlet(np.full(len(corpus.languages), 0.3), size=shape).transpose(2, 0, 1)
         lean[:, 0, 0] = 0
         counts[site] = np.rint(lean * n_tokens[:, None, None]).astype(np.int64)
+    cubes = {site: array[:, :, block.rows] for site, array in values.items()}
     return BlockValues(
-        cubes={site: array[:, :, block.rows] for site, array in values.items()},
+        cubes=cubes,
         tokens={site: array[:, rows] for site, array in vectors.items()},
         counts=counts,
         n_tokens=n_tokens,
         loss_sum=float(n_tokens.sum()),
         loss_tokens=int(n_tokens.sum()),
+        health={site: health_of(array) for site, array in cubes.items()},
     )

@@ -131,9 +131,10 @@ def test_what_another_process_commits_is_noticed(scored: Path, tmp_path: Path) -
 
 def test_typed_records_are_written_as_the_same_json() -> None:
     shard = ShardRecord("cubes/a/c/0", 12, digest="ab", chunk_sums="AAAA")
-    block = BlockRecord(0, 8, (3, 4), 1.5, 7, (shard,))
+    block = BlockRecord(0, 8, (3, 4), 1.5, 7, (shard,), {"resid": (5, 6)})
     plain = {"path": "cubes/a/c/0", "n_bytes": 12, "digest": "ab", "chunk_sums": "AAAA"}
     as_dicts = {"start": 0, "stop": 8, "n_tokens": [3, 4], "loss_sum": 1.5, "loss_tokens": 7, "shards": [plain]}
+    as_dicts["lost_vectors"] = {"resid": [5, 6]}
     assert to_json({"block": block}) == to_json({"block": as_dicts})
     assert block_record(json.loads(to_json({"block": block}))["block"]) == block
 

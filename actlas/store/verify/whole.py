@@ -13,6 +13,7 @@ from actlas.store.layout import ArrayPlan
 from actlas.store.records import ShardRecord
 from actlas.store.store import Store
 from actlas.store.verify.groups import KnownMetadata, committed_arrays, group_faults, groups_of
+from actlas.store.health import HEALTH_FILE, file_fault
 from actlas.store.verify.manifests import Manifest, read_manifests
 from actlas.store.verify.strays import stray_faults
 from actlas.store.verify.tables import corpus_faults, table_faults
@@ -69,6 +70,7 @@ class _Verifier:
     def run(self, progress: Callable[[int, int], None] | None) -> Verified:
         self.faults += table_faults(self.store.path)
         self.faults += chain.from_iterable(map(self._uncovered_texts, self.manifests))
+        self.faults += chain.from_iterable(map(self._health_faults, self.manifests))
         n_shards, n_bytes = self._shards(progress)
         named = set(self._named())
         if self.has_corpus:
@@ -112,6 +114,8 @@ class _Verifier:
             if layout.partition_of(part) in checkpoints:
                 yield str(part.relative_to(root))
         for manifest in self.manifests:
+            if manifest.record is not None and manifest.record.health_digest is not None:
+                yield f"{manifest.path}/{HEALTH_FILE}"
             yield from (str(file.relative_to(root)) for file in (root / manifest.path).rglob("*.json"))
             yield from (shard.path for _, shard in manifest.shards())
             if self.has_corpus:
@@ -135,6 +139,12 @@ class _Verifier:
                 for coordinate in group.coordinates:
                     yield f"{group.path}/{coordinate.name}/zarr.json"
                     yield f"{group.path}/{coordinate.name}/c/0"
+
+    def _health_faults(self, manifest: Manifest) -> Iterator[str]:
+        """Whether table `neuron_health` of a checkpoint is the one that its record names."""
+        digest = None if manifest.record is None else manifest.record.health_digest
+        if (fault := file_fault(self.store.path / manifest.path, digest)) is not None:
+            yield f"{manifest.path}/{HEALTH_FILE}: {fault}"
 
     def _uncovered_texts(self, manifest: Manifest) -> Iterator[str]:
         """Texts that no block of a complete checkpoint covers."""
