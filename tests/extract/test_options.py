@@ -42,6 +42,7 @@ OTHERS = {
     "range_texts": 10,
     "range_seed": 1,
     "state_bytes": 1 << 20,
+    "lost_share": 0.5,
     "loss_texts": None,
     "fidelity_texts": 0,
     "calibration_texts": 0,

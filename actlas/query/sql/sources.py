@@ -20,7 +20,7 @@ from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.health import HEALTH_FILE
-from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS, partition_of
+from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS, manifest_path, partition_of
 from actlas.store.records import Snapshot
 from actlas.store.store import Store
 
@@ -118,9 +118,6 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
     if (store.path / SAMPLED_TOKENS).is_file():
         files["sampled_tokens"] = (store.path / SAMPLED_TOKENS,)
         joined["tokens"] = (_token_select(store.path / SAMPLED_TOKENS), partial(_token_frame, store))
-    health = sorted((store.path / "manifests").glob(f"*/{HEALTH_FILE}"))
-    if health:
-        files["neuron_health"] = tuple(file for file in health if file.parent.name in set(store.checkpoints))
     beside = {}
     for name, parts in store.table_parts().items():
         if None in parts:
@@ -128,6 +125,9 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
             if name in TABLES:
                 beside[name] = tuple(path for variant, paths in parts.items() if variant is not None for path in paths)
     snapshot = store.snapshot()
+    noted = [name for name, record in snapshot.checkpoints.items() if record.health_digest is not None]
+    if noted:
+        files["neuron_health"] = tuple(store.path / manifest_path(name) / HEALTH_FILE for name in noted)
     frames = {
         "settings": partial(_settings_frame, store),
         "checkpoints": partial(_checkpoint_frame, store.recipe, snapshot),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from actlas.store import layout
 from actlas.store.files.shard_reader import damaged_chunks
+from actlas.store.health import HEALTH_FILE, file_fault
 from actlas.store.layout import ArrayPlan
 from actlas.store.records import ShardRecord
 from actlas.store.store import Store
 from actlas.store.verify.groups import KnownMetadata, committed_arrays, group_faults, groups_of
-from actlas.store.health import HEALTH_FILE, file_fault
 from actlas.store.verify.manifests import Manifest, read_manifests
 from actlas.store.verify.strays import stray_faults
 from actlas.store.verify.tables import corpus_faults, table_faults

@@ -101,7 +101,7 @@ def test_nan_out_of_a_model_is_refused_by_name(tiny_models, small_corpus, tmp_pa
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_what_is_no_number_behind_the_sites_is_broken(family, tensor, value, tiny_models, small_corpus, tmp_path):
     folder = scaled(tiny_models(family), tmp_path / "m", tensor, float(value))
-    options = {"sites": ["mlp_pre"], "token_sample": TokenSample(per_text=0, sites=())}
+    options = {"sites": ["mlp_pre"], "token_sample": TokenSample(per_text=0)}
     with pytest.raises(ExtractionError, match="m (has a loss of|gives NaN or infinity).*; broken = skip leaves it out"):
         extract(folder, small_corpus, tmp_path / "s", broken="refuse", loss_texts=0, **options)
     assert not (tmp_path / "s").exists()

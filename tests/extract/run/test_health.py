@@ -16,7 +16,7 @@ from actlas.store.store import Store
 from actlas.store.verify import verify
 from tests.extract.runs import extract, scaled
 
-NO_VECTORS = {"token_sample": TokenSample(per_text=0, sites=())}
+NO_VECTORS = {"token_sample": TokenSample(per_text=0)}
 
 
 def health_lines(summary):
