@@ -26,7 +26,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "kernels/states/moments.py": ("kernels/test_states.py",),
     "kernels/states/texts.py": ("kernels/test_states.py",),
     "kernels/gpu/moments_kernels.py": ("kernels/gpu/test_moments.py", "kernels/gpu/test_compile.py"),
-    "kernels/gpu/rank_kernels.py": ("parity/test_kernels_gpu.py", "kernels/gpu/test_compile.py"),
+    "kernels/gpu/rank_kernels.py": ("kernels/gpu/test_ranks.py", "kernels/gpu/test_compile.py"),
     "store/verify/groups.py": ("store/verify/test_whole.py",),
     "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),
 }

@@ -44,6 +44,7 @@ class Variant:
         constants: What is known when it is compiled.
         num_warps: Warps of a program.
         num_stages: Tiles that are on their way from memory at once.
+        backends: Of the targets that it is for.
     """
 
     kernel: str
@@ -52,11 +53,12 @@ class Variant:
     constants: Mapping[str, int | bool]
     num_warps: int
     num_stages: int = 1
+    backends: tuple[str, ...] = ("cuda", "hip")
 
     def __str__(self) -> str:
         sizes = " ".join(f"{name}={value}" for name, value in self.constants.items())
-        first = next(iter(self.types.values())).removeprefix("*")
-        return f"{self.kernel} {first} {sizes}, {self.num_warps} warps, {self.num_stages} stages"
+        arrays = list(self.types.values())[:2]
+        return f"{self.kernel} {' '.join(arrays).replace('*', '')} {sizes}, {self.num_warps} warps, {self.num_stages} stages"
 
     @cached_property
     def function(self) -> Any:
@@ -169,18 +171,52 @@ def _moments() -> Sequence[Variant]:
     return variants
 
 
-def _ranks() -> Sequence[Variant]:
-    module = "actlas.kernels.gpu.rank_kernels"
-    ranks = dict.fromkeys(("rank_of", "n_at_least", "first"), "*i32")
-    rank16 = {"bits": "*i16", "counts": "*i32", **ranks, "n_neurons": "i32", "n_texts": "i32"}
-    rank16 |= {"neuron_stride": "i64", "text_stride": "i64", "n_programs": "i32"}
-    labels = dict.fromkeys(("starts", "texts", "member_set", "member_starts", "members"), "*i32")
-    concepts = {**ranks, **labels, "scratch": "*i32", "out": "*fp64", "best_n_at_least": "*i32"}
-    concepts |= dict.fromkeys(("n_texts", "n_concepts", "n_words", "n_neurons", "n_programs"), "i32")
+def _orders() -> Sequence[Variant]:
+    rest = {"n_distinct": "*i32", "counters": "*i32", "n_neurons": "i32", "n_texts": "i32", "neuron_stride": "i64"}
     return [
-        Variant("rank16_kernel", module, rank16, {"BN": 1024}, num_warps=4),
-        Variant("concepts_kernel", module, concepts, {"BN": 256, "BW": 512}, num_warps=4),
+        Variant(
+            "order_kernel",
+            "actlas.kernels.gpu.rank_kernels",
+            {"bits": bits, "order": order, "spare": order, **rest, "n_programs": "i32"},
+            {"IS_SHORT": bits == "*i16", **_counters(size, warps, on_chip), "BLOCK": 4096 if on_chip or bits == "*i16" else 2048},
+            warps,
+            backends=_backends(on_chip),
+        )
+        for bits, order in product(("*i16", "*i32"), repeat=2)
+        for on_chip, size, warps in ((True, 16384, 16), (False, 8192, 8))
     ]
 
 
-VARIANTS: tuple[Variant, ...] = (*_moments(), *_ranks())
+def _concepts() -> Sequence[Variant]:
+    labels = dict.fromkeys(("starts", "texts", "member_set", "member_starts", "members"), "*i32")
+    rest = {"n_distinct": "*i32", **labels, "counters": "*i32", "sums": "*fp64", "best_text": "*i32"}
+    rest |= dict.fromkeys(("n_neurons", "n_texts", "n_concepts", "n_programs"), "i32")
+    return [
+        Variant(
+            "concepts_kernel",
+            "actlas.kernels.gpu.rank_kernels",
+            {"order": order, **rest},
+            {
+                "IS_SHORT": order == "*i16",
+                "HAS_ALL": has_all,
+                **_counters(2048 if has_all and order == "*i32" and not on_chip else 4096, 8, on_chip),
+                "BLOCK": 1024,
+            },
+            num_warps=8,
+            backends=_backends(on_chip),
+        )
+        for order, has_all, on_chip in product(("*i16", "*i32"), (False, True), (True, False))
+    ]
+
+
+def _backends(on_chip: bool) -> tuple[str, ...]:
+    # Triton counts in AMD's shared memory only after comparing each number with every possible one
+    return ("cuda",) if on_chip else ("cuda", "hip")
+
+
+def _counters(size: int, num_warps: int, on_chip: bool) -> dict[str, int | bool]:
+    """Counters in rows of one for each thread, where a warp has 32."""
+    return {"SIZE": size, "ROW_BITS": (size // (32 * num_warps)).bit_length() - 1, "ON_CHIP": on_chip}
+
+
+VARIANTS: tuple[Variant, ...] = (*_moments(), *_orders(), *_concepts())

@@ -34,6 +34,8 @@ def as_launched(variant: Variant, target: Target, which: int) -> dict[str, str]:
 def main() -> None:
     target = next(target for target in TARGETS if [str(part) for part in target] == sys.argv[1:])
     for variant in VARIANTS:
+        if target.backend not in variant.backends:
+            continue
         kinds = [as_launched(variant, target, which) for which in range(3)]
         compiled = variant.compile(target)
         print(json.dumps({"variant": str(variant), "as_launched": kinds, "stages": list(compiled.asm)}))

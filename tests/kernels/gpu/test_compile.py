@@ -29,8 +29,9 @@ def compiled_for(target):
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_every_variant_compiles_and_is_what_a_launch_asks_for(target):
     entries = compiled_for(target)
-    assert list(entries) == [str(variant) for variant in VARIANTS]
-    for variant in VARIANTS:
+    variants = [variant for variant in VARIANTS if target.backend in variant.backends]
+    assert list(entries) == [str(variant) for variant in variants]
+    for variant in variants:
         entry = entries[str(variant)]
         assert {"cubin", "hsaco"} & set(entry["stages"])
         # on AMD arrays below 2 GiB are marked too ("S"), which changes addressing, not arithmetic
