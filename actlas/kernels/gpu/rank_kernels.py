@@ -1,8 +1,8 @@
 """Triton kernels of the order of a neuron's texts and of the statistics that follow from it.
 
 Both rest on one step: to count how often each small number occurs. Ties need no care, since texts with equal values are one
-number, and nothing has to be sorted or marked. A `SIZE` of counters stands in columns: number i is in row i mod `ROWS` of column i div
-`ROWS`, and a thread keeps columns. So a running sum is additions in registers, and one sum over the columns.
+number, and nothing has to be sorted or marked. A `SIZE` of counters stands in columns: number i is in row i mod `ROWS` of column
+i div `ROWS`, and a thread keeps columns. So a running sum is additions in registers, and one sum over the columns.
 """
 
 import triton
@@ -262,7 +262,8 @@ def concepts_kernel(
 
     `sums` is float64 "4 neurons concepts": of the precisions of the positives, of those in reversed order, of twice the
     positives' mid-ranks, and the best F1; `best_text` is a positive whose value is the threshold of the last. Without HAS_ALL
-    only the first is written. `counters`, int32 "programs SIZE", is zero before and after; nothing of it is used if counts are kept ON_CHIP.
+    only the first is written. `counters`, int32 "programs SIZE", is zero before and after; nothing of it is used if counts are
+    kept ON_CHIP.
 
     Reads per neuron and SIZE places: every text's place (2 bytes; 4 if not IS_SHORT), and for each positive, and each member of
     a set, its number (4, shared by all neurons) and its place, which the first-level cache then has. Writes 8 or 36 bytes per
