@@ -7,10 +7,13 @@ import sys
 
 def main() -> None:
     from actlas.cli import run
-    from actlas.cli.signals import stopping
+    from actlas.cli.signals import leave, stopping
 
     with stopping():
-        sys.exit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
+    if status > 128:
+        leave(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

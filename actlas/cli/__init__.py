@@ -82,7 +82,13 @@ def _log_to_terminal(level: int) -> None:
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:
             handler.setFormatter(PrintableLines())
+            handler.addFilter(_is_shown)
     logging.getLogger("actlas").setLevel(level)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Other libraries may set a level of their own, and tell all that they do."""
+    return record.levelno >= logging.WARNING or record.name.startswith("actlas")
 
 
 def _output_closed() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -10,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from actlas.cli.output import tell
 
 #: Seconds in which the work may end by itself: what is written is whole or not there, so that nothing needs longer.
-_GRACE = 0.5
+_GRACE = 0.4
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -45,7 +47,7 @@ _is_told = threading.Event()
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Let these signals raise `Stopped` inside, and end the process where that is not heard within half a second.
+    """Let these signals raise `Stopped` inside, and end the process where that is not heard soon.
 
     A signal that was ignored before (Ctrl-C in a job that a shell runs in the background) stays ignored.
     """
@@ -64,14 +66,24 @@ def _raise(number: int, frame: FrameType | None) -> None:
     # once is enough, and a second one would come in the middle of the end
     for each in _ENDING:
         signal.signal(each, signal.SIG_IGN)
-    raise Stopped(number)
+    # what ends in the middle of its work has much to say
+    logging.disable(logging.CRITICAL)
+    stop = Stopped(number)
+    if "distributed" in sys.modules:
+        # a cluster that is closed takes its time, and says all of it; tasks end with their client, and workers here are killed
+        leave(tell_stopped(stop))
+    raise stop
 
 
 def _watch(heard: int) -> None:
     while (number := os.read(heard, 1)[0]) not in _ENDING:
         pass
     time.sleep(_GRACE)
-    status = tell_stopped(Stopped(number))
+    leave(tell_stopped(Stopped(number)))
+
+
+def leave(status: int) -> NoReturn:
+    """End this process and what it started at once: an interpreter that ends by itself first takes everything down."""
     end_children()
     with suppress(OSError):
         sys.stdout.flush()

@@ -52,15 +52,15 @@ def ended(process: subprocess.Popen[bytes], number: int) -> tuple[int, bytes, fl
 
 WORKING = """
 import sys, time
-from actlas import cli
-from actlas.cli import questions, signals
+from actlas.__main__ import main
+from actlas.cli import questions
 {setup}
 def work(options):
     print("working", flush=True)
     {work}
 questions._sql = work
-with signals.stopping():
-    sys.exit(cli.run(["sql", "store", "SELECT 1"]))
+sys.argv[1:] = ["sql", "store", "SELECT 1"]
+main()
 """
 WAITS = "time.sleep(60)"
 #: Finishes what it does first, in a thread that the interpreter waits for.

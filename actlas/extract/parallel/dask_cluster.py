@@ -8,10 +8,13 @@ machines.
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,24 @@ def _listener(total: TotalProgress) -> Callable[[Any], None]:
 
 
 @contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C, which a terminal sends to all: the one that started them ends them."""
+    # Python's own helper, which is started with the first of them, would let them hear; and at an end that nothing was closed
+    # before it warns of what it then removes
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
+    resource_tracker.ensure_running()
+    del os.environ["PYTHONWARNINGS"]
+    if before is not None:
+        os.environ["PYTHONWARNINGS"] = before
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
 def _client(address: str) -> Iterator[Any]:
     kind, _, number = address.partition(":")
     dask.config.set({"distributed.scheduler.allowed-failures": MAX_LOST})
@@ -174,10 +195,9 @@ def _client(address: str) -> Iterator[Any]:
         if not number.isdigit() or not int(number):
             raise ExtractionError(f"the Dask address {address!r} names no number of processes; for two of them it is 'local:2'")
         # one task at a time in a process of its own: models are large, and threads of one process would share its hooks
-        with (
-            distributed.LocalCluster(n_workers=int(number), threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-            distributed.Client(cluster) as client,
-        ):
+        with _deaf_to_ctrl_c():
+            cluster = distributed.LocalCluster(n_workers=int(number), threads_per_worker=1, dashboard_address="127.0.0.1:0")
+        with cluster, distributed.Client(cluster) as client:
             yield client
         return
     try:
