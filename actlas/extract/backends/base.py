@@ -110,7 +110,7 @@ class LocatedCheckpoint:
     def _weights(self) -> HashedWeights:
         return HashedWeights.of(self.folder)
 
-    @property
+    @cached_property
     def weight_hash(self) -> str:
         """Hash of its tensors, all of which are read when it is first asked for.
 
@@ -120,12 +120,13 @@ class LocatedCheckpoint:
         return self._weights.hash
 
     def check_unchanged(self) -> None:
-        """Refuse files that changed after they were hashed.
+        """Refuse files that changed after they were hashed here.
 
         Raises:
             ModelNotLoaded: Naming them.
         """
-        self._weights.check(self.folder)
+        if "_weights" in vars(self):
+            self._weights.check(self.folder)
 
 
 @dataclass(frozen=True)
@@ -153,15 +154,13 @@ class TextTokenizer(Protocol):
 
     Attributes:
         hash: Of everything that decides its token ids.
-        hashes: What the tokenizer is known by: `hash`, then what earlier versions of actlas would have called it, under which a
-            store may know it.
         pad_id: Fills a batch.
 
-    One that has special tokens says so in `special_tokens`: id -> how it is written.
+    One that has special tokens says so in `special_tokens`: id -> how it is written. One that earlier versions of actlas called
+    otherwise says so in `hashes`: `hash`, then the names under which a store may know it.
     """
 
     hash: str
-    hashes: tuple[str, ...]
     pad_id: int
 
     def encode(self, texts: Sequence[str], *, add_special: bool, max_tokens: int | None = None) -> Encoded:

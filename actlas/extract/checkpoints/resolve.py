@@ -111,6 +111,8 @@ def _local(folder: Path, patterns: Sequence[str], *, reads_steps: bool) -> list[
                 f"{folder} is one checkpoint; the option revisions chooses among the revisions or step folders of a model"
             )
         return [_local_checkpoint(folder, reads_steps=reads_steps)]
+    if (folder / "adapter_config.json").is_file():
+        raise ModelNotLoaded(f"{folder} holds an adapter (adapter_config.json) and no model; merge it with its own and save that")
     models = [child for child in folder.iterdir() if (child / "config.json").is_file()]
     if patterns:
         models = [child for child in models if any(fnmatchcase(child.name, pattern) for pattern in patterns)]

@@ -92,7 +92,7 @@ def prepare(
     # what "auto" means is decided once: one store holds one recipe
     backend = get_backend(options.backend, replace(engine_settings(options), compute_dtype=first.compute_dtype))
     tokenizer = backend.tokenizer(first)
-    recipe = recipe_of(options, backend, first, known_tokenizer(request.store, tokenizer.hashes))
+    recipe = recipe_of(options, backend, first, known_tokenizer(request.store, getattr(tokenizer, "hashes", (tokenizer.hash,))))
     imported = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
     recipe = replace(recipe, corpus=imported.fingerprint)
     check_length(first, recipe)

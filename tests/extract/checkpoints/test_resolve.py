@@ -130,3 +130,9 @@ def test_one_step_in_two_stages_is_refused():
     revisions = ["stage1-step1000-tokens4B", "stage2-step1000-tokens4B"]
     with pytest.raises(ModelNotLoaded, match="2 checkpoints would be stored as 'm-step1000'.*option steps"):
         resolve_models("org/m@stage*", list_revisions=lambda _: revisions)
+
+
+def test_an_adapter_alone_is_named(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelNotLoaded, match=r"holds an adapter \(adapter_config\.json\) and no model"):
+        resolve_models(tmp_path)
