@@ -76,11 +76,18 @@ def load_weights(located: LocatedCheckpoint, config: Any, settings: BackendSetti
                 trust_remote_code=settings.trust_remote_code,
                 local_files_only=True,
                 output_loading_info=True,
+                # or transformers would say that some do not fit, and not which
+                ignore_mismatched_sizes=True,
                 **extra,
             )
     # a setting of the wrong kind can break anything in there
     except Exception as error:
         raise ModelNotLoaded(f"{located.folder} could not be loaded: {in_one_line(error)}") from error
+    for name, there, wanted in sorted(info["mismatched_keys"]):
+        raise ModelNotLoaded(
+            f"tensor {name} in {located.folder} has shape {tuple(there)} and its configuration asks for {tuple(wanted)}; "
+            "config.json and weights are of two models"
+        )
     head = _missing_head(model, located.architecture, set(info["missing_keys"]))
     missing = sorted(name for name in info["missing_keys"] if not (head and name.startswith(f"{head}.")))
     if missing:

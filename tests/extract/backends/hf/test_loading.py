@@ -74,3 +74,9 @@ def test_a_base_model_needs_no_head(model_writer, tmp_path):
     causal = changed(folder, tmp_path / "causal", architectures=["Qwen2ForCausalLM"])
     with pytest.raises(ModelNotLoaded, match=r"lack 1 tensors of Qwen2ForCausalLM: lm_head\.weight"):
         opened(causal)
+
+
+def test_a_tensor_of_another_shape_is_named(tiny_models, tmp_path):
+    folder = changed(tiny_models("llama"), tmp_path / "m", intermediate_size=41)
+    with pytest.raises(ModelNotLoaded, match=r"tensor model\.layers\.0\.mlp\.down_proj\.weight .*shape \(24, 40\) .* \(24, 41\)"):
+        opened(folder)
