@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.harness import RESULTS, save
 
@@ -23,13 +24,11 @@ from benchmarks.harness import RESULTS, save
 FACTOR = 2.0
 #: Bytes read and written per second by a copy, on an H100 and an H200.
 BANDWIDTHS = (3.0e12, 4.3e12)
-#: Rates on the chip of both: bytes from the second-level cache, and multiply-adds of 16-bit numbers on tensor cores (132
-#: multiprocessors, 1.755 GHz, 2,048 per cycle). The first is what others have measured, the second the vendor's peak.
+#: Rates on the chip of both. Bytes from the second-level cache, as others have measured it; and the vendor's peaks of 132
+#: multiprocessors at 1.755 GHz: 2,048 multiply-adds of 16-bit numbers and 128 bytes of shared memory per cycle.
 CACHE_RATE = 5.5e12
 PRODUCT_RATE = 132 * 1.755e9 * 2048
-CACHE_BYTES = 50 << 20
-#: Programs of a kernel that keeps scratch memory per program, there.
-PROGRAMS = 4 * 132
+SHARED_RATE = 132 * 1.755e9 * 128
 ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 #: What tells one case from another, in predictions and in measurements.
 CASE = ("n_neurons", "n_texts", "n_concepts", "dtype", "prevalence")
@@ -37,6 +36,8 @@ CASES = [(200_000, 10_000, 50, dtype) for dtype in ITEM_BYTES] + [(20_000, n_tex
 PREVALENCE = 0.05
 #: Neurons that torch's part is counted on: a whole tile of any kernel.
 _FEW = 64
+#: Neurons whose values say how often texts are walked over; a divisor of those of every case.
+_SAMPLE = 32
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,28 @@ class Problem:
         n_texts: Columns of the values.
         dtype: Of the values.
         n_positive: Positives of each concept that has an answer, in the order of the labels.
-        member_sets: Texts of the member set of each of these; 0 where every text takes part.
         changes: Texts of each member set, as often as the engine comes to it.
         n_columns: Label columns of the moments.
+        bits: Of the values of some neurons, of which n_neurons are a multiple; None where nothing depends on values.
     """
 
     n_neurons: int
     n_texts: int
     dtype: str
     n_positive: Sequence[int]
-    member_sets: Sequence[int] = ()
     changes: Sequence[int] = ()
     n_columns: int = 0
+    bits: NDArray[np.integer] | None = None
+
+    def ordering(self, size: int) -> Ordering:
+        """How often an order of the texts takes a walk over them, with this many counters."""
+        assert self.bits is not None, "the order of texts depends on their values"
+        return Ordering.of(self.bits, size).times(self.n_neurons // len(self.bits))
+
+    @property
+    def place_bytes(self) -> int:
+        """Bytes of a text's place."""
+        return 2 if self.n_texts <= 32768 else 4
 
     @property
     def value_bytes(self) -> int:
@@ -78,6 +89,7 @@ class Ledger:
         added: Array -> bytes of items that atomic operations change.
         main_memory: Bytes that main memory has to serve; the rest comes from the second-level cache.
         products: Multiply-adds of the tensor cores.
+        shared: Bytes of shared memory that counters take, as far as they are known.
     """
 
     name: str
@@ -86,6 +98,7 @@ class Ledger:
     added: Mapping[str, int] = field(default_factory=dict)
     main_memory: int = 0
     products: int = 0
+    shared: int = 0
 
     @property
     def asked(self) -> int:
@@ -98,6 +111,7 @@ class Ledger:
             "main memory": self.main_memory / bandwidth,
             "cache": self.asked / CACHE_RATE,
             "products": self.products / PRODUCT_RATE,
+            "shared memory": self.shared / SHARED_RATE,
         }
 
 
@@ -130,57 +144,119 @@ def moments(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
     )
 
 
-def rank16(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
-    """`rank16_kernel`: a counter for each of 65,536 values per program, swept for every neuron."""
-    m, n = problem.n_neurons, problem.n_texts
-    ranks, sweep = 4 * m * n, 4 * 65536 * m
-    counters = 4 * 65536 * numbers["n_programs"]
-    # counters are looked up for lanes beyond the last text too
-    looked_up = 8 * m * ceil_div(n, numbers["BN"]) * numbers["BN"]
-    per_sweep = sweep if counters > CACHE_BYTES // 2 else 0
+@dataclass(frozen=True)
+class Ordering:
+    """How often `order_kernel` walks over the texts of all neurons, which depends on the values.
+
+    Attributes:
+        bits: Walks over values.
+        order: Walks over places in `order`.
+        spare: Walks over places in `spare`.
+        order_written: How often places are written to `order`.
+        spare_written: The same of `spare`.
+        windows: Times that the counters are filled.
+        distinct: Distinct values of each neuron.
+    """
+
+    bits: int
+    order: int
+    spare: int
+    order_written: int
+    spare_written: int
+    windows: int
+    distinct: Sequence[int]
+
+    @classmethod
+    def of(cls, bits: NDArray[np.integer], size: int) -> Ordering:
+        """From the bits of the values, int16 or int32 "neurons texts", and the number of counters."""
+        counts = dict.fromkeys(("bits", "order", "spare", "order_written", "spare_written", "windows"), 0)
+        distinct = []
+
+        def walk(number: NDArray[np.integer], source: str, target: str) -> tuple[NDArray[np.integer], int]:
+            """Once for the range, then twice for each filling of the counters."""
+            windows = ceil_div(int(number.max()) + 1 - int(number.min()), size)
+            for name in {"bits", source}:
+                counts[name] += 1 + 2 * windows
+            counts[f"{target}_written"] += 1
+            counts["windows"] += windows
+            found, place = np.unique(number, return_inverse=True)
+            return place, len(found)
+
+        for row in bits.astype(np.int64):
+            if bits.dtype == np.int16:
+                u = row & 0xFFFF
+                total = walk(np.where(u > 0x8000, u, 0x7FFF ^ (u & 0x7FFF)), "bits", "order")[1]
+            else:
+                magnitude = row & 0x7FFFFFFF
+                key = np.where((row < 0) & (magnitude != 0), row, 0x7FFFFFFF ^ magnitude)
+                place, total = walk((key >> 16) & 0xFFFF, "bits", "order")
+                for digit in range(0, 8, 2):
+                    if total < len(row):
+                        place, _ = walk(place * 4 + ((key >> (14 - 2 * digit)) & 3), "order", "spare")
+                        place, total = walk(place * 4 + ((key >> (12 - 2 * digit)) & 3), "spare", "order")
+            distinct.append(total)
+        return cls(**counts, distinct=distinct)
+
+    def times(self, factor: int) -> Ordering:
+        """Of as many times the neurons."""
+        walks = {name: value * factor for name, value in vars(self).items() if name != "distinct"}
+        return Ordering(**walks, distinct=list(self.distinct) * factor)
+
+
+def order(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
+    """`order_kernel` with its counters on the chip: each filling of them walks over the values twice."""
+    m, n, found = problem.n_neurons, problem.n_texts, problem.ordering(numbers["SIZE"])
+    item, place = ITEM_BYTES[problem.dtype], problem.place_bytes
+    loaded = {"bits": found.bits * n * item, "order": found.order * n * place, "spare": found.spare * n * place}
+    stored = {"order": found.order_written * n * place, "spare": found.spare_written * n * place, "n_distinct": 4 * m}
     return Ledger(
-        "rank16_kernel",
-        loaded={"bits": 4 * problem.value_bytes, "counts": sweep + looked_up},
-        stored={"counts": 2 * sweep, "first": ranks, "rank_of": ranks, "n_at_least": ranks},
-        added={"counts": 2 * ranks},
-        # the four passes over a neuron's values follow each other, and all but the first find them in the cache
-        main_memory=problem.value_bytes + 3 * ranks + 4 * per_sweep,
+        "order_kernel",
+        loaded={name: size for name, size in loaded.items() if size},
+        stored={name: size for name, size in stored.items() if size},
+        # a neuron's values and places stay in the cache from one walk to the next
+        main_memory=problem.value_bytes + m * n * place + 4 * m,
+        # counters are added to, read and looked up in
+        shared=found.windows * (8 * n + 12 * numbers["SIZE"]),
     )
 
 
 def concepts(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
-    """`concepts_kernel`: a bitmap of ranks per concept, then one visit per positive."""
-    m, n_concepts, words = problem.n_neurons, len(problem.n_positive), 4 * numbers["n_words"]
+    """`concepts_kernel` with its counters on the chip: for each filling of them every concept visits its positives.
+
+    All statistics together are known only where one filling holds all places: else values say how often a best F1 is beaten.
+    """
+    m, n, place, n_concepts = problem.n_neurons, problem.n_texts, problem.place_bytes, len(problem.n_positive)
+    windows = sum(ceil_div(n_distinct, numbers["SIZE"]) for n_distinct in problem.ordering(numbers["SIZE"]).distinct)
     p, members, n_changes = sum(problem.n_positive), sum(problem.changes), len(problem.changes)
-    p_counted = sum(p for p, size in zip(problem.n_positive, problem.member_sets, strict=True) if size)
+    listed = p + members
+    n_sums, text_walks = (4, p) if numbers["HAS_ALL"] else (1, 0)
+    if numbers["HAS_ALL"] and windows != m:
+        raise ValueError("all statistics of more places than counters are not known beforehand")
     loaded = {
-        "member_set": 4 * n_concepts,
-        "starts": 8 * n_concepts,
-        "member_starts": 8 * n_changes,
-        "members": 4 * members,
-        "texts": 8 * p,
-        "rank_of": 4 * (p + members),
-        "n_at_least": 4 * p,
-        "first": 4 * p,
-        # an index reads the bitmap; a positive looks up two words and the counts before them, twice over with members
-        "scratch": words * (n_concepts + n_changes) + 16 * (p + p_counted),
+        "order": windows * place * (n + listed + text_walks),
+        "texts": windows * 4 * (p + text_walks),
+        "starts": windows * 8 * n_concepts,
+        "member_set": windows * 4 * n_concepts,
+        "member_starts": windows * 8 * n_changes,
+        "members": windows * 4 * members,
+        "n_distinct": 4 * m,
+        "sums": 8 * n_concepts * (windows - m),
     }
-    stored = {"scratch": words * (2 * n_concepts + 2 * n_changes), "out": 32 * n_concepts, "best_n_at_least": 4 * n_concepts}
-    added = {"scratch": 4 * (p + members)}
+    stored = {"sums": windows * 8 * n_concepts * n_sums, "best_text": 4 * n_concepts * m if numbers["HAS_ALL"] else 0}
     return Ledger(
         "concepts_kernel",
-        loaded={name: m * size for name, size in loaded.items() if size},
-        stored={name: m * size for name, size in stored.items()},
-        added={name: m * size for name, size in added.items() if size},
-        # ranks of a neuron are fetched whole, for positives lie all over them
-        main_memory=m * (3 * 4 * problem.n_texts + 36 * n_concepts),
+        loaded={name: size for name, size in loaded.items() if size},
+        stored={name: size for name, size in stored.items() if size},
+        # places and labels stay in the cache from one concept to the next
+        main_memory=m * n * place + 4 * m + sum(stored.values()),
+        shared=windows * (4 * (n + listed) + 8 * numbers["SIZE"] * (1 + n_concepts + n_changes)),
     )
 
 
 #: What is known of each kernel: from a problem and the numbers of a launch.
 MODELS: dict[str, Callable[[Problem, Mapping[str, Any]], Ledger]] = {
     "moments_kernel": moments,
-    "rank16_kernel": rank16,
+    "order_kernel": order,
     "concepts_kernel": concepts,
 }
 
@@ -199,8 +275,7 @@ def parts(what: str, problem: Problem, labels: Any) -> list[Ledger]:
     ledgers = []
     for one, two in zip(few, twice, strict=True):
         if one.kernel in MODELS:
-            programs = min(problem.n_neurons, PROGRAMS)
-            ledgers.append(MODELS[one.kernel](problem, {**one.numbers, "n_programs": programs}))
+            ledgers.append(MODELS[one.kernel](problem, one.numbers))
             continue
         loaded, stored = (
             _grown(first["torch"], second["torch"], problem.n_neurons)
@@ -216,15 +291,13 @@ def _grown(few: int, twice: int, n_neurons: int) -> int:
 
 def _counted(what: str, problem: Problem, labels: Any, n_neurons: int) -> list[Any]:
     """What a call asks for, for few neurons, in the interpreter."""
-    import torch
 
     from actlas.kernels.gpu.device import DeviceLabels
     from actlas.kernels.gpu.engine import concept_scores_gpu
     from actlas.kernels.gpu.moments import moments
     from benchmarks.gpu.traffic import count_traffic
 
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn((n_neurons, problem.n_texts), generator=generator).to(getattr(torch, problem.dtype))
+    values = _gaussian(n_neurons, problem.n_texts, problem.dtype)
 
     def call() -> None:
         if what == "moments":
@@ -237,6 +310,20 @@ def _counted(what: str, problem: Problem, labels: Any, n_neurons: int) -> list[A
         launches.clear()
         call()
     return launches
+
+
+def _gaussian(n_neurons: int, n_texts: int, dtype: str) -> Any:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn((n_neurons, n_texts), generator=generator).to(getattr(torch, dtype))
+
+
+def bits_of(values: Any) -> NDArray[np.integer]:
+    """The bits of torch's values as integers."""
+    import torch
+
+    return values.view(torch.int32 if values.dtype == torch.float32 else torch.int16).numpy()
 
 
 @dataclass(frozen=True)
@@ -306,7 +393,8 @@ def predicted_rows() -> list[dict[str, Any]]:
     for n_neurons, n_texts, n_concepts, dtype in CASES:
         is_concept = np.random.default_rng(0).random((n_texts, n_concepts)) < PREVALENCE
         labels = prepare_labels(is_concept)
-        problem = Problem(n_neurons, n_texts, dtype, np.diff(labels.starts).tolist(), [0] * n_concepts, n_columns=n_concepts + 1)
+        bits = bits_of(_gaussian(_SAMPLE, n_texts, dtype))
+        problem = Problem(n_neurons, n_texts, dtype, np.diff(labels.starts).tolist(), n_columns=n_concepts + 1, bits=bits)
         for what, goal in GOALS.items():
             ledgers = parts(what, problem, labels)
             times = {rate: slowest(ledgers, rate) for rate in BANDWIDTHS}

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="this is about
 
 from actlas.kernels import concept_scores, prepare_labels  # noqa: E402
 from benchmarks.gpu import ledger as ledger_module  # noqa: E402
-from benchmarks.gpu.ledger import CASE, GOALS, MODELS, Ledger, Problem, differences, predicted_rows, slowest  # noqa: E402
+from benchmarks.gpu.ledger import CASE, GOALS, MODELS, Ledger, Problem, bits_of, differences, predicted_rows, slowest  # noqa: E402
 from benchmarks.gpu.traffic import count_traffic  # noqa: E402
 from benchmarks.harness import RESULTS  # noqa: E402
 
@@ -19,22 +19,30 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 
 
 def problem_of(values, labels):
-    sets = [0 if which < 0 else len(labels.sets[which]) for which in labels.member_set.tolist()]
     distinct = [which for which in dict.fromkeys(labels.member_set.tolist()) if which >= 0]
     return Problem(
         *values.shape,
         str(values.dtype).removeprefix("torch."),
         n_positive=np.diff(labels.starts).tolist(),
-        member_sets=sets,
         changes=[len(labels.sets[which]) for which in distinct],
         n_columns=labels.order.size + (1 if labels.is_member is None else labels.order.size),
+        bits=bits_of(values),
     )
 
 
-@pytest.mark.parametrize("has_members", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n_neurons", "n_texts", "n_concepts"), [(3, 63, 3), (40, 130, 2), (5, 300, 70)])
-def test_every_lane_is_in_the_model(n_neurons, n_texts, n_concepts, dtype, has_members):
+@pytest.mark.parametrize(
+    ("n_neurons", "n_texts", "n_concepts", "dtype", "has_members", "stats"),
+    [
+        (3, 63, 3, "float16", False, ("ap", "mean")),
+        (3, 63, 3, "float16", True, ("auroc", "std")),
+        (3, 63, 3, "bfloat16", True, ("ap", "mean")),
+        (2, 130, 2, "float32", False, ("ap", "mean")),
+        (2, 63, 3, "float32", True, ("auroc", "std")),
+        (40, 64, 2, "bfloat16", False, ("mean",)),
+        (1, 130, 70, "float16", False, ("ap", "mean")),
+    ],
+)
+def test_every_lane_is_in_the_model(n_neurons, n_texts, n_concepts, dtype, has_members, stats):
     rng = np.random.default_rng(0)
     values = torch.from_numpy(rng.standard_normal((n_neurons, n_texts))).to(DTYPES[dtype])
     is_concept = rng.random((n_texts, n_concepts)) < 0.1
@@ -42,7 +50,7 @@ def test_every_lane_is_in_the_model(n_neurons, n_texts, n_concepts, dtype, has_m
     is_member = rng.random((n_texts, n_concepts)) < 0.8 if has_members else None
     labels = prepare_labels(is_concept, is_member)
     with count_traffic() as launches:
-        concept_scores(values, labels, ("ap", "mean"), backend="gpu")
+        concept_scores(values, labels, stats, backend="gpu")
     problem = problem_of(values, labels)
     kernels = [launch for launch in launches if not launch.kernel.startswith("torch.")]
     for launch in kernels:
@@ -56,7 +64,7 @@ def test_every_lane_is_in_the_model(n_neurons, n_texts, n_concepts, dtype, has_m
 @pytest.mark.parametrize("n_texts", [63, 256])
 def test_what_torch_moves_grows_linearly_with_the_neurons(what, n_texts):
     labels = prepare_labels(np.random.default_rng(0).random((n_texts, 3)) < 0.3)
-    problem = Problem(1, n_texts, "float16", np.diff(labels.starts).tolist(), [0] * 3, n_columns=4)
+    problem = Problem(1, n_texts, "float16", np.diff(labels.starts).tolist(), n_columns=4)
     counts = [ledger_module._counted(what, problem, labels, n) for n in (64, 128, 192)]
     assert len({len(launches) for launches in counts}) == 1
     for launches in zip(*counts, strict=True):
