@@ -202,15 +202,15 @@ def _site_rows(store: Store, checkpoint: str) -> list[dict[str, Any]]:
         layers, neurons = store.shape(checkpoint, site)
         return {
             "checkpoint": checkpoint,
-            "step": record["step"],
+            "step": record.get("step"),
             "site": name,
             "layers": layers,
             "neurons": neurons,
             "size": n_bytes(size),
             "ratio": ratio,
             "scored": site in scored,
-            "loss": record["sanity_loss"],
-            "weights": str(record["weight_hash"])[:12],
+            "loss": record.get("sanity_loss"),
+            "weights": str(record.get("weight_hash"))[:12],
         }
 
     rows = []

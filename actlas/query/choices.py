@@ -65,7 +65,7 @@ def tell_ties(store: Store, names: Sequence[str]) -> None:
     """Say by what checkpoints of one step, or of none, are ordered: nothing that was measured says which came first."""
     by_step: dict[Any, list[str]] = {}
     for name in names:
-        by_step.setdefault(store.checkpoint(name)["step"], []).append(name)
+        by_step.setdefault(store.checkpoint(name).get("step"), []).append(name)
     for step, tied in by_step.items():
         if len(tied) > 1:
             what = "no step" if step is None else f"step {step}"

@@ -6,7 +6,7 @@ import pytest
 
 from actlas.errors import CheckpointNotFound, QueryError, ScoresNotFound
 from actlas.query import Atlas, expert_overlap, neuron_trajectory, score_neurons, top_texts
-from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, chosen_n, linear_sites, tell_ties
 from actlas.query.neurons import NeuronAxis
 
 
@@ -55,3 +55,28 @@ def test_k_has_to_fit() -> None:
         check_k(8, axis, skip=3)
     assert Ranking(3).is_whole
     assert not Ranking(3, concepts=["water"]).is_whole
+
+
+def test_checkpoints_of_one_step_say_by_what_they_are_ordered(
+    scored: Atlas, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_ties(scored, scored.checkpoints)
+    assert caplog.messages == []
+    steps = {"planted-step0": 5, "planted-step64": None, "planted-step128": 5}
+    monkeypatch.setattr(Atlas, "checkpoint", lambda self, name: {"step": steps[name]})
+    tell_ties(scored, scored.checkpoints)
+    steps["planted-step0"] = None
+    tell_ties(scored, scored.checkpoints)
+    assert caplog.messages == [
+        "checkpoints planted-step0, planted-step128 have step 5; they stand in the order of their ids",
+        "checkpoints planted-step0, planted-step64 have no step; they stand in the order of their ids",
+    ]
+
+
+def test_numbers_that_the_corpus_does_not_reach(scored: Atlas) -> None:
+    assert chosen_n(scored, None, 10) == 10
+    assert chosen_n(scored, None, 1000) == 144
+    with pytest.raises(QueryError, match="n = 145, but the corpus of .* has 144 texts; ask for 144 or fewer"):
+        chosen_n(scored, 145, 10)
+    with pytest.raises(QueryError, match="a checkpoint is named twice: planted-step0, planted-step0"):
+        chosen_checkpoints(scored, ["planted-step0", "planted-step0"])

@@ -2,8 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +137,31 @@ def test_clusters_that_are_not_there(tiny_models, corpus_folder, tmp_path, monke
     ):
         with pytest.raises(ExtractionError, match=message):
             extract_activations(tiny_models("llama"), corpus_folder, tmp_path / "s", **OPTIONS, dask=address)
+
+
+def test_ctrl_c_ends_a_cluster_of_this_machine_with_one_line(ctrl_c_interrupts, tiny_models, corpus_folder, tmp_path):
+    command = [sys.executable, "-m", "actlas", "extract", str(tiny_models("llama")), "--corpus", str(corpus_folder)]
+    command += ["--store", str(tmp_path / "s"), "--dask", "local:1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def others():
+        own = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+        return [fields for fields in own if fields[3] == str(process.pid) and fields[0] != "Z"][1:]
+
+    try:
+        until = time.monotonic() + 60
+        while len(others()) < 2 and time.monotonic() < until:  # the worker, and a helper of Python's
+            time.sleep(0.05)
+        # all processes of a terminal hear it
+        os.killpg(process.pid, signal.SIGINT)
+        errors = process.communicate(timeout=30)[1].decode()
+        assert process.returncode == 130
+        assert errors.splitlines()[-1].startswith("actlas: interrupted; what is committed stays")
+        assert "Traceback" not in errors
+        until = time.monotonic() + 5
+        while others() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert others() == []
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

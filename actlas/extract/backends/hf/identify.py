@@ -26,6 +26,10 @@ _QUANTISATION_FIELDS = ("quantization_config", "compression_config")
 _EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
+#: An empty model of more layers than any has would be built for minutes before it is seen that its weights are not there.
+_MOST_LAYERS = 10_000
+
+
 def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
     """The model's configuration.
 
@@ -39,8 +43,11 @@ def load_config(folder: Path, *, trust_remote_code: bool) -> Any:
     # a value of the wrong kind can break anything in there
     except Exception as error:
         raise ModelNotLoaded(f"no usable model configuration in {folder}: {in_one_line(error)}") from error
-    if not isinstance(n_layers, int) or n_layers < 1:
+    if not isinstance(n_layers, int) or not 1 <= n_layers <= _MOST_LAYERS:
         raise ModelNotLoaded(f"no usable model configuration in {folder}: num_hidden_layers is {n_layers!r}, no number of layers")
+    names = config.architectures
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ModelNotLoaded(f"no usable model configuration in {folder}: architectures is {names!r}, no list of names")
     if getattr(config, "transformers_weights", None) is not None:
         raise ModelNotLoaded(
             f"the configuration in {folder} names its own weights ({config.transformers_weights}); give the file the name "

@@ -57,6 +57,8 @@ def with_config(model_writer, tmp_path):
     [
         ({"num_hidden_layers": "two"}, "num_hidden_layers"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, no number of layers"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000, no number of layers"),
+        ({"architectures": 3}, "architectures is 3, no list of names"),
         ({"num_attention_heads": 0}, "ZeroDivisionError"),
         ({"vocab_size": "x"}, "vocab_size"),
         ({"dtype": "float99"}, "float99"),
