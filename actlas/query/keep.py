@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,9 +24,9 @@ from actlas.errors import QueryError, ReadOnlyStore, StaleTable
 from actlas.names import VERSION
 from actlas.query.schema import TABLES, Basis
 from actlas.store.files.parquet import scan_parquet
-from actlas.store.layout import manifest_path, table_path
-from actlas.store.records import score_manifest
-from actlas.store.store import Store
+from actlas.store.layout import manifest_path
+from actlas.store.store import Store, table_settings
+from actlas.store.tables import Part
 
 _LOG = logging.getLogger(__name__)
 _PART_OF_CHOICE = "an answer for some of the languages or concepts does not stand for the whole table"
@@ -56,9 +55,7 @@ def basis_of(store: Store, name: str, checkpoint: str, settings: Mapping[str, An
             digest.update((store.path / manifest_path(one) / "checkpoint.json").read_bytes())
             continue
         for site in settings["sites"]:
-            manifest = score_manifest(store.path, one, site, store.recipe.pooling)
-            for record in ("settings.json", "done.json"):
-                digest.update((manifest / record).read_bytes() if (manifest / record).is_file() else b"none")
+            digest.update(store.score_basis(one, site) or b"nonenone")
     return digest.hexdigest()[:16]
 
 
@@ -157,8 +154,8 @@ def check_current(store: Store, name: str, *, beside: bool) -> None:
 def part_with(store: Store, name: str, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:
     """The part that was kept with some settings, be it still current or not; limits such as k do not count."""
     for variant in (None, settings_id(name, settings)):
-        file = store.path / table_path(name, checkpoint, variant)
-        if file.is_file():
+        file = store.table_file(name, checkpoint, variant)
+        if file is not None:
             part = KeptPart(name, checkpoint, file, store.table_settings(name, checkpoint, variant), variant is None)
             if part.id == settings_id(name, settings):
                 return part
@@ -192,8 +189,8 @@ class Keeper:
     keep: bool | None = None
     replace: bool = False
     _kept: dict[str, set[str]] = field(default_factory=dict)
-    _shown: dict[str, dict[str, str]] = field(default_factory=dict)
-    _set_aside: dict[tuple[str, str], Path] = field(default_factory=dict)
+    _ids: dict[tuple[Path, int], str] = field(default_factory=dict)
+    _set_aside: dict[tuple[str, str], Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.keep and self.store.mode != "a":
@@ -232,9 +229,8 @@ class Keeper:
     def _show_found(self, names: Sequence[str], checkpoint: str, settings: Mapping[str, Any]) -> None:
         for name in names:
             part = part_with(self.store, name, checkpoint, settings)
-            if part is not None and not part.is_shown:
+            if part is not None and (not part.is_shown or (name, checkpoint) in self._set_aside):
                 self._keep_part(name, checkpoint, part.scan().collect(), part.settings)
-            self._delete_set_aside(name, checkpoint)
 
     def largest(self, limit: str, name: str, checkpoint: str, settings: Mapping[str, Any]) -> int:
         """What to compute so that a kept table does not shrink: the limit asked for, or that of what is about to be replaced."""
@@ -266,47 +262,51 @@ class Keeper:
             _LOG.warning("nothing is kept in %s: %s", self.store.path, error.strerror or error)
 
     def _keep_part(self, name: str, checkpoint: str, frame: pl.DataFrame, settings: Mapping[str, Any]) -> None:
-        own_id, shown = settings_id(name, settings), self._shown_ids(name)
-        is_shown = shown.get(checkpoint) == own_id or set(shown.values()) <= {own_id}
-        if not (is_shown or self.replace):
+        own_id = settings_id(name, settings)
+        own = (name, checkpoint, own_id)
+        set_aside = self._set_aside.pop((name, checkpoint), None)
+        drops = [own] if set_aside is None else [own, set_aside]
+        if self.replace:
+            moves = self._moves(name, own_id, checkpoint)
+            self.store.publish_table(name, checkpoint, frame, settings, moves=moves, drops=drops)
+        elif not self.store.publish_table(
+            name, checkpoint, frame, settings, drops=drops, only_if=lambda: self._may_show(name, own_id, checkpoint)
+        ):
             self.store.publish_table(name, checkpoint, frame, settings, variant=own_id)
             self._kept.setdefault(f"{name} (settings {own_id}, beside those that SQL shows as {name})", set()).add(checkpoint)
             return
-        if self.replace:
-            self._show(name, own_id, checkpoint)
-        self.store.publish_table(name, checkpoint, frame, settings)
-        shown[checkpoint] = own_id
         self._kept.setdefault(name, set()).add(checkpoint)
-        self._file(name, checkpoint, own_id).unlink(missing_ok=True)
-        self._delete_set_aside(name, checkpoint)
 
-    def _delete_set_aside(self, name: str, checkpoint: str) -> None:
-        if (name, checkpoint) in self._set_aside:
-            self._set_aside.pop((name, checkpoint)).unlink(missing_ok=True)
+    def _may_show(self, name: str, own_id: str, checkpoint: str) -> bool:
+        """Whether parts with these settings are those that SQL shows of a table, or it shows none yet."""
+        shown = self._shown_ids(name)
+        return shown.get(checkpoint) == own_id or set(shown.values()) <= {own_id}
 
     def _shown_ids(self, name: str) -> dict[str, str]:
-        """checkpoint -> id of the settings of what SQL shows of a table."""
-        if name not in self._shown:
-            self._shown[name] = {part.checkpoint: part.id for part in kept_parts(self.store, name) if part.is_shown}
-        return self._shown[name]
+        """checkpoint -> id of the settings of what SQL shows of a table, as it is now."""
+        files = self.store.table_parts().get(name, {}).get(None, [])
+        return {partition: self._id_of(name, file) for file in files if (partition := _partition(file))}
 
-    def _show(self, name: str, own_id: str, checkpoint: str) -> None:
-        """Let SQL show the parts of a table with these settings, of all checkpoints but the one that is about to be written.
+    def _id_of(self, name: str, file: Path) -> str:
+        version = (file, file.stat().st_mtime_ns)
+        if version not in self._ids:
+            self._ids[version] = settings_id(name, table_settings(self.store.checked(file)))
+        return self._ids[version]
 
-        What it showed of the others is set aside, and deleted only when this question answers for them too.
+    def _moves(self, name: str, own_id: str, checkpoint: str) -> dict[Part, Part]:
+        """What lets SQL show the parts of a table with these settings, of all checkpoints but the one about to be written.
+
+        What it showed of the others is set aside, and dropped only when this question answers for them too.
         """
-        shown = self._shown_ids(name)
-        for other in [other for other, shown_id in shown.items() if shown_id != own_id and other != checkpoint]:
-            self._set_aside[name, other] = self._file(name, other, shown.pop(other))
-            _move(self._file(name, other, None), self._set_aside[name, other])
+        moves: dict[Part, Part] = {}
+        for other, shown_id in self._shown_ids(name).items():
+            if shown_id != own_id and other != checkpoint:
+                moves[name, other, None] = self._set_aside[name, other] = (name, other, shown_id)
         for file in self.store.table_files(name, own_id):
-            other = file.parent.name.removeprefix("checkpoint=")
+            other = _partition(file)
             if other != checkpoint:
-                _move(file, self._file(name, other, None))
-                shown[other] = own_id
-
-    def _file(self, name: str, checkpoint: str, variant: str | None) -> Path:
-        return self.store.path / table_path(name, checkpoint, variant)
+                moves[name, other, own_id] = (name, other, None)
+        return moves
 
     def __enter__(self) -> Keeper:
         return self
@@ -316,6 +316,5 @@ class Keeper:
             _LOG.info("kept in %s: table %s of %d checkpoints", self.store.path, what, len(checkpoints))
 
 
-def _move(file: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(file, target)
+def _partition(file: Path) -> str:
+    return file.parent.name.removeprefix("checkpoint=")

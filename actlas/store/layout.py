@@ -51,7 +51,7 @@ ABSENT = 2**64 - 1
 ABSENT_SUM = 2**32 - 1
 
 #: Folders whose files are not zarr's: Parquet and JSON.
-OTHER_FILES = ("corpus", "manifests", "tables")
+OTHER_FILES = ("corpus", "manifests", "tables", "log")
 TEXTS = "corpus/texts.parquet"
 LABELS = "corpus/labels.parquet"
 TOKEN_IDS = "corpus/tokens.parquet"

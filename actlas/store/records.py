@@ -1,14 +1,13 @@
 """Records: the JSON files under ``manifests/`` that say what a store holds, each read once and again only when it changed.
 
-A writer puts a record in its place by renaming a file, and never changes one in place. So a record is what was read before as
-long as its file has the same modification time, inode and size. Asking the file system for these three is all that a second
-question costs, and it notices what another process has committed since.
+Which of them count is said by the log (`actlas.store.log`), with the digest of each. Whether there is a next entry in it is all
+that a second question asks of the file system, and so it notices what another process has committed since. In a store without
+a log, a record is what was read before as long as its file has the same modification time, inode and size.
 """
 
 from __future__ import annotations
 
 import binascii
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,10 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, FormatTooNew
 from actlas.names import Checkpoint
 from actlas.store import layout
+from actlas.store.committed import Committed, Logged, Manifests, checkpoint_name, score_name
+from actlas.store.files.digests import FileRecord
 from actlas.store.health import SiteHealth
+from actlas.store.log import Log, has_log
 
 R = TypeVar("R")
 
@@ -108,6 +110,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         shards: The files that were written when the checkpoint was completed.
         health: site -> what became of its values; empty where it was not noted.
         health_digest: SHA-256 of table `neuron_health` of the checkpoint; None where it has none.
+        files: Metadata and coordinates of its groups; none in records of earlier versions.
         provenance: The whole record, with everything that the backend said of itself.
     """
 
@@ -128,6 +131,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     shards: tuple[ShardRecord, ...] = ()
     health: dict[str, SiteHealth] = {}
     health_digest: str | None = None
+    files: tuple[FileRecord, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CheckpointRecord:
@@ -217,10 +221,22 @@ def read_record(path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R:
         FileNotFoundError: If it is not there.
     """
     try:
-        return kind(msgspec.json.decode(path.read_bytes()))
+        return decode_record(path.read_bytes(), path, kind)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except OSError as error:
+        raise DamagedStore(f"{path} is not the record that it should be ({' '.join(str(error).split())})") from error
+
+
+def decode_record(data: bytes, path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R:
+    """The record that bytes of a file hold.
+
+    Raises:
+        DamagedStore: If they hold no such record.
+    """
+    try:
+        return kind(msgspec.json.decode(data))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise DamagedStore(f"{path} is not the record that it should be ({' '.join(str(error).split())})") from error
 
 
@@ -248,8 +264,14 @@ def by_array(shards: Iterable[ShardRecord]) -> Shards:
     return arrays
 
 
+def committed_in(root: Path) -> Committed:
+    """Where the store in a folder says what is committed in it; a folder without a store says that nothing is."""
+    about = read_about(root)
+    return Logged(root, Log(root)) if about is not None and has_log(about) else Manifests(root)
+
+
 def score_manifest(root: Path, checkpoint: str, site: str, pooling: str) -> Path:
-    """Folder of the records of the scores of one cube."""
+    """Folder of the records of the scores of one cube, where they are written for the first time."""
     return root / layout.manifest_path(checkpoint) / "scores" / f"{site}.{pooling}"
 
 
@@ -260,55 +282,57 @@ def begun_checkpoints(root: Path) -> Iterator[CheckpointRecord]:
 
 
 class Records:
-    """The records of one store.
+    """The records of one store, read once and again only when something else is committed.
 
     Args:
-        root: Folder of the store.
+        committed: Where the store says what is committed.
         pooling: Pooling of its recipe.
     """
 
-    def __init__(self, root: Path, pooling: str) -> None:
-        self._pooling = pooling
-        # names of files as text: a question asks for hundreds of them, and joining and hashing paths would take most of its time
-        self._manifests = str(root / "manifests")
-        self._known: dict[str, tuple[_Stamp, Any]] = {}
-        self._snapshot = Snapshot({}, {})
+    def __init__(self, committed: Committed, pooling: str) -> None:
+        self.committed, self._pooling = committed, pooling
+        self._known: dict[str, tuple[object, Any]] = {}
+        self._snapshot = (object(), Snapshot({}, {}))
         #: id of a record -> the record, so that its id is no other's, and the shards that it stands for
         self._shards: OrderedDict[int, tuple[object, Shards]] = OrderedDict()
         self._lock = threading.Lock()
 
     def checkpoint(self, checkpoint: str) -> CheckpointRecord | None:
         """A checkpoint that is committed; None for any other."""
-        path = f"{self._manifests}/{checkpoint}/checkpoint.json"
-        record = self._current(path, path, CheckpointRecord.from_json)
+        record = self._current(checkpoint_name(checkpoint), "checkpoint.json", CheckpointRecord.from_json)
         if record is not None and record.checkpoint != checkpoint:
-            raise DamagedStore(f"{path} is the record of {record.checkpoint}, in the folder of {checkpoint}")
+            raise DamagedStore(f"checkpoint.json of {checkpoint} is the record of {record.checkpoint}")
         return record
 
     def checkpoints(self) -> dict[str, CheckpointRecord]:
         """The committed checkpoints, by step."""
-        records = [record for name in self._folders() if (record := self.checkpoint(name)) is not None]
+        records = [record for name in self.committed.checkpoints() if (record := self.checkpoint(name)) is not None]
         return {record.checkpoint: record for record in sorted(records, key=lambda record: record.order)}
+
+    def score_name(self, checkpoint: str, site: str) -> str:
+        """What the scores of a site are called where they are committed."""
+        return score_name(checkpoint, site, self._pooling)
 
     def scores(self, checkpoint: str, site: str) -> ScoreRecord | None:
         """Scores that are complete; None for any other."""
-        folder = self._score_folder(checkpoint, site)
-        # the settings are those of complete scores as long as the mark of completion is the same file
-        return self._current(f"{folder}/done.json", f"{folder}/settings.json", score_record)
+        return self._current(self.score_name(checkpoint, site), "settings.json", score_record)
 
-    def shards(self, checkpoint: str) -> Shards:
+    def score_files(self, checkpoint: str, site: str) -> tuple[FileRecord, ...]:
+        """The small files of scores that are complete: metadata and coordinates. None are known of scores of earlier versions."""
+        name = self.score_name(checkpoint, site)
+        return self._current(f"{name} done", "done.json", _small_files, name) or ()
+
+    def shards(self, record: CheckpointRecord) -> Shards:
         """The shards of a committed checkpoint: array inside the store -> index of a shard -> its record."""
-        record = self.checkpoint(checkpoint)
-        assert record is not None  # asked of what was found
-        blocks = sorted(Path(self._manifests, checkpoint, "blocks").glob("*.json"))
-        return self._grouped(record, lambda: (record.shards, *(read_record(path, block_record).shards for path in blocks)))
+        name = checkpoint_name(record.checkpoint)
+        return self._grouped(record, lambda: [record.shards, *self._all_shards(name, "blocks/*.json")])
 
-    def score_shards(self, checkpoint: str, site: str) -> Shards:
+    def score_shards(self, checkpoint: str, site: str, record: ScoreRecord) -> Shards:
         """The same for the scores of a site that are complete."""
-        record = self.scores(checkpoint, site)
-        assert record is not None  # asked of what was found
-        layers = sorted(Path(self._score_folder(checkpoint, site)).glob("layer-*.json"))
-        return self._grouped(record, lambda: (read_record(path, block_shards) for path in layers))
+        return self._grouped(record, lambda: self._all_shards(self.score_name(checkpoint, site), "layer-*.json"))
+
+    def _all_shards(self, name: str, pattern: str) -> list[tuple[ShardRecord, ...]]:
+        return [decode_record(data, path, block_shards) for path, data in self.committed.contents(name, pattern)]
 
     def _grouped(self, owner: object, read: Callable[[], Iterable[Sequence[ShardRecord]]]) -> Shards:
         """The shards that a record stands for, read once while it is one of the last few that were asked for."""
@@ -323,11 +347,12 @@ class Records:
                 self._shards.popitem(last=False)
         return shards
 
-    def _score_folder(self, checkpoint: str, site: str) -> str:
-        return f"{self._manifests}/{checkpoint}/scores/{site}.{self._pooling}"
-
     def snapshot(self) -> Snapshot:
         """What the store holds now: the snapshot that was given before, if nothing has changed since."""
+        state = self.committed.state()
+        with self._lock:
+            if state is not None and self._snapshot[0] is state:
+                return self._snapshot[1]
         checkpoints = self.checkpoints()
         scores = {
             (name, site): score
@@ -336,46 +361,36 @@ class Records:
             if (score := self.scores(name, site)) is not None
         }
         with self._lock:
-            known = self._snapshot
+            known = self._snapshot[1]
             if not (_same(known.checkpoints, checkpoints) and _same(known.scores, scores)):
-                self._snapshot = Snapshot(checkpoints, scores)
-            return self._snapshot
+                known = Snapshot(checkpoints, scores)
+            self._snapshot = (state, known)
+            return known
 
-    def _folders(self) -> list[str]:
-        try:
-            with os.scandir(self._manifests) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir())
-        except FileNotFoundError:
-            return []
-
-    def _current(self, mark: str, path: str, kind: Callable[[Mapping[str, Any]], R]) -> R | None:
-        """The record in `path`, read again only if the file `mark` has changed; None where either is not there."""
-        stamp = _stamp(mark)
-        if stamp is None:
+    def _current(self, key: str, file: str, kind: Callable[[Mapping[str, Any]], R], name: str | None = None) -> R | None:
+        """The record in a file of what is committed under a name, read again only if something else is; None where nothing is."""
+        name = name or key
+        version = self.committed.version(name)
+        if version is None:
             return None
         with self._lock:
-            known = self._known.get(mark)
-            if known is None or known[0] != stamp:
-                try:
-                    known = self._known[mark] = (stamp, read_record(Path(path), kind))
-                except FileNotFoundError as error:
-                    if _stamp(mark) == stamp:
-                        raise DamagedStore(f"{path} is missing, and {mark} says that it was committed") from error
-                    return None
-            record: R = known[1]
-            return record
+            known = self._known.get(key)
+        if known is None or not (known[0] is version or known[0] == version):
+            try:
+                path, data = next(self.committed.contents(name, file))
+            except (StopIteration, FileNotFoundError) as error:
+                if self.committed.version(name) == version:
+                    raise DamagedStore(f"{file} of {name} is missing, and it was committed") from error
+                return None
+            known = (version, decode_record(data, path, kind))
+            with self._lock:
+                self._known[key] = known
+        record: R = known[1]
+        return record
 
 
-#: Modification time, inode and size of a file.
-_Stamp = tuple[int, int, int]
-
-
-def _stamp(path: str) -> _Stamp | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return (status.st_mtime_ns, status.st_ino, status.st_size)
+def _small_files(data: Mapping[str, Any]) -> tuple[FileRecord, ...]:
+    return msgspec.convert(data.get("files", ()), tuple[FileRecord, ...])
 
 
 def _same(one: Mapping[Any, object], other: Mapping[Any, object]) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -26,24 +25,28 @@ from actlas.errors import (
 )
 from actlas.names import Recipe, fingerprint, safe_id
 from actlas.store import layout
+from actlas.store.committed import Logged, is_committed, score_folder
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.cube import Committed, Cube, ScoreCube, StateArrays, TokenCounts, TokenCube, read_array
-from actlas.store.files.atomic import clear_temporaries, write_atomically
 from actlas.store.files.codecs import CODECS, Codec
+from actlas.store.files.digests import FileRecord, check_file
 from actlas.store.files.parquet import parquet_metadata, read_parquet
 from actlas.store.files.shard_reader import open_array
+from actlas.store.log import Log
 from actlas.store.records import (
     CheckpointRecord,
     Records,
     ScoreRecord,
     Snapshot,
     block_record,
+    committed_in,
     read_about,
     read_record,
     score_manifest,
 )
-from actlas.store.write.score_writer import ScoreWriter
+from actlas.store.tables import Part, Tables
+from actlas.store.write.score_writer import ScoreTarget, ScoreWriter
 
 
 class Store:
@@ -68,7 +71,19 @@ class Store:
             raise StoreNotFound(f"no actlas store at {path}; make one with: actlas extract MODEL --corpus C --store {path}")
         self.about: dict[str, Any] = about
         self.recipe = _recipe(about, self.path)
-        self._records = Records(self.path, self.recipe.pooling)
+        committed = committed_in(self.path)
+        self.log: Log | None = committed.log if isinstance(committed, Logged) else None
+        self._records = Records(committed, self.recipe.pooling)
+        self._named: tuple[object, dict[str, FileRecord]] = (None, {})
+        self._tables = Tables(self.path, self.log)
+        self._check_root()
+
+    def _check_root(self) -> None:
+        """Refuse a store whose own zarr.json is not the one that it was created with, or whose log is damaged."""
+        if self.log is not None:
+            for record in self.log.read().holds.get("store", ()):
+                if record.path == "zarr.json":
+                    check_file(self.path, record)
 
     @classmethod
     def at(cls, path: Path | str, mode: str = "r") -> Self | None:
@@ -98,8 +113,34 @@ class Store:
     @cached_property
     def corpus(self) -> Corpus:
         """Texts and labels; texts carry n_tokens."""
-        texts, labels = read_parquet(self.path / layout.TEXTS), read_parquet(self.path / layout.LABELS)
+        texts, labels = (read_parquet(self.checked(self.path / name)) for name in (layout.TEXTS, layout.LABELS))
         return Corpus(texts, labels, self.about["corpus_fingerprint"])
+
+    def checked(self, path: Path) -> Path:
+        """A Parquet file of the store, compared with its record unless it has not changed since that was last done.
+
+        Args:
+            path: The file. One that no record names, as in stores of earlier versions, is taken as it is.
+
+        Returns:
+            The same path.
+
+        Raises:
+            DamagedStore: If the file is not what was committed.
+
+        Example:
+            >>> store.checked(store.path / "corpus/texts.parquet").name
+            'texts.parquet'
+        """
+        if self.log is not None:
+            state = self.log.read()
+            if self._named[0] is not state:
+                kinds = ("store", *state.names("tables"))
+                self._named = (state, {record.path: record for name in kinds for record in state.holds.get(name, ())})
+            record = self._named[1].get(path.relative_to(self.path).as_posix())
+            if record is not None:
+                check_file(self.path, record)
+        return path
 
     @property
     def codec(self) -> Codec:
@@ -166,12 +207,19 @@ class Store:
     @property
     def unfinished(self) -> dict[str, int]:
         """Checkpoints that were begun and did not commit -> texts that are committed so far."""
-        begun = sorted(path.parent for path in (self.path / "manifests").glob("*/begun.json"))
-        done = {folder.name: _texts_of_unfinished(folder) for folder in begun}
+        begun = sorted(path.parent.name for path in (self.path / "manifests").glob("*/begun.json"))
+        done = {checkpoint: self._texts_of_unfinished(checkpoint) for checkpoint in begun}
         return {checkpoint: n_texts for checkpoint, n_texts in done.items() if n_texts is not None}
 
+    def _texts_of_unfinished(self, checkpoint: str) -> int | None:
+        """Texts that a begun checkpoint has committed so far; None for one that is complete or was never begun."""
+        folder = self._manifest(checkpoint)
+        if is_committed(self._records.committed, checkpoint) or not (folder / "begun.json").exists():
+            return None
+        return sum(read_record(path, block_record).n_texts for path in (folder / "blocks").glob("*.json"))
+
     def _refuse_unfinished(self, checkpoint: str, site: str | None = None) -> None:
-        done = _texts_of_unfinished(self._manifest(checkpoint))
+        done = self._texts_of_unfinished(safe_id(checkpoint))
         if done is not None:
             what = checkpoint if site is None else f"{checkpoint} {site}"
             raise IncompleteCube(
@@ -246,13 +294,20 @@ class Store:
     def _array(self, path: str) -> zarr.Array[Any]:
         return open_array(self.path / path)
 
-    def _values(self, checkpoint: str, group: str) -> tuple[zarr.Array[Any], Committed]:
+    def _values(self, record: CheckpointRecord, group: str) -> tuple[zarr.Array[Any], Committed]:
         """The one array of a group, and what reads the records of its shards."""
+        self._check_group(record.files, group)
         path = layout.values_path(group, self.about["format"])
-        return self._array(path), self._committed(checkpoint, path)
+        return self._array(path), self._committed(record, path)
 
-    def _committed(self, checkpoint: str, path: str) -> Committed:
-        return lambda: self._records.shards(checkpoint).get(path, {})
+    def _check_group(self, files: Iterable[FileRecord], group: str) -> None:
+        """Refuse a group whose metadata or coordinates are not those that were committed."""
+        for file in files:
+            if file.path.startswith(f"{group}/"):
+                check_file(self.path, file)
+
+    def _committed(self, record: CheckpointRecord, path: str) -> Committed:
+        return lambda: self._records.shards(record).get(path, {})
 
     def cube(self, checkpoint: str, site: str, pooling: str | None = None) -> Cube:
         """Values of one checkpoint at one site.
@@ -277,7 +332,7 @@ class Store:
         record = self._records.checkpoint(safe_id(checkpoint))
         if record is None or site not in record.cubes or pooling not in (None, self.recipe.pooling):
             raise self._no_cube(checkpoint, site, pooling)
-        array, committed = self._values(checkpoint, layout.cube_path(checkpoint, site, self.recipe.pooling))
+        array, committed = self._values(record, layout.cube_path(checkpoint, site, self.recipe.pooling))
         text_ids = self.corpus.texts["text_id"].to_numpy()
         return Cube(checkpoint, site, self.recipe.pooling, array, text_ids, committed)
 
@@ -310,10 +365,11 @@ class Store:
             >>> store.token_cube("planted-step64", "resid").shape
             (2, 288, 6)
         """
-        sites = self._checkpoint(checkpoint).token_cubes
+        record = self._checkpoint(checkpoint)
+        sites = record.token_cubes
         if site not in sites:
             raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
-        array, committed = self._values(checkpoint, layout.token_path(checkpoint, site))
+        array, committed = self._values(record, layout.token_path(checkpoint, site))
         return TokenCube(checkpoint, site, array, self.sampled_tokens, committed)
 
     @cached_property
@@ -321,7 +377,9 @@ class Store:
         """The tokens whose vectors are kept: row, text_id, position, token_id, language, split."""
         path = self.path / layout.SAMPLED_TOKENS
         schema = {"row": pl.Int64, "text_id": pl.Int64, "position": pl.Int32, "token_id": pl.Int32}
-        table = read_parquet(path) if path.is_file() else pl.DataFrame(schema=schema)
+        # by the recipe, not by whether the file is there: one that was lost is damage
+        has_sample = path.is_file() or any(self.about["sampled_tokens_per_block"])
+        table = read_parquet(self.checked(path)) if has_sample else pl.DataFrame(schema=schema)
         texts = self.corpus.texts.select("text_id", "language", "split", "parallel_id")
         return table.join(texts, on="text_id", how="left", maintain_order="left")
 
@@ -355,7 +413,7 @@ class Store:
                 f"tokens of {checkpoint} at {site} were not counted above {chosen:g}; counted are those above "
                 f"{', '.join(f'{value:g}' for value in thresholds)}"
             )
-        array, committed = self._values(checkpoint, layout.count_path(checkpoint, site))
+        array, committed = self._values(record, layout.count_path(checkpoint, site))
         several = (thresholds.index(chosen),) if len(thresholds) > 1 else ()
         active = read_array(array, (*several, None, None, None), committed)
         n_tokens = np.array([record.n_tokens[language] for language in self.corpus.languages], dtype=np.int64)
@@ -388,10 +446,11 @@ class Store:
         sites = self.state_sites(checkpoint)
         if site not in sites or self.recipe.states is None:
             raise CubeNotFound(f"no states of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
-        folder = layout.state_path(checkpoint, site, self.recipe.pooling)
+        folder, record = layout.state_path(checkpoint, site, self.recipe.pooling), self._checkpoint(checkpoint)
+        self._check_group(record.files, folder)
         names = [name for name in layout.STATE_ARRAYS if (self.path / folder / name / "zarr.json").is_file()]
         arrays = {name: self._array(f"{folder}/{name}") for name in names}
-        committed = {name: self._committed(checkpoint, f"{folder}/{name}") for name in names}
+        committed = {name: self._committed(record, f"{folder}/{name}") for name in names}
         return StateArrays(checkpoint, site, arrays, self.text_sets, committed)
 
     # Scores
@@ -418,13 +477,15 @@ class Store:
             is_begun = score_manifest(self.path, checkpoint, site, self.recipe.pooling).exists()
             state = "not finished" if is_begun else "not computed"
             raise ScoresNotFound(f"scores of {checkpoint} at {site} are {state}; compute them with: actlas score {self.path}")
-        path = layout.score_path(checkpoint, site, self.recipe.pooling)
+        path = score_folder(self._records.committed, self._records.score_name(checkpoint, site))
+        self._check_group(self._records.score_files(checkpoint, site), path)
         arrays = {stat: self._array(f"{path}/{stat}") for stat in record.stats}
-        committed = {stat: self._committed_scores(checkpoint, site, f"{path}/{stat}") for stat in record.stats}
-        return ScoreCube(checkpoint, site, arrays, record.languages, record.concepts, dict(record.settings), committed)
 
-    def _committed_scores(self, checkpoint: str, site: str, path: str) -> Committed:
-        return lambda: self._records.score_shards(checkpoint, site).get(path, {})
+        def committed_shards(stat: str) -> Committed:
+            return lambda: self._records.score_shards(checkpoint, site, record).get(f"{path}/{stat}", {})
+
+        committed = {stat: committed_shards(stat) for stat in record.stats}
+        return ScoreCube(checkpoint, site, arrays, record.languages, record.concepts, dict(record.settings), committed)
 
     def score_record(self, checkpoint: str, site: str) -> ScoreRecord | None:
         """What the scores of a site are, without opening them.
@@ -482,14 +543,14 @@ class Store:
             languages: Names along the first axis.
             concepts: Names along the second axis.
             settings: What decides the numbers: threshold, versions.
-            overwrite: Remove scores that were made with other settings.
+            overwrite: Compute scores that are there once more; they stay until the new ones are complete.
 
         Returns:
             The writer; nothing can be read before its `finish`.
 
         Raises:
             ReadOnlyStore: In mode "r".
-            RecipeMismatch: If scores made with other settings are there and `overwrite` is False.
+            RecipeMismatch: If scores made with other settings are there and `overwrite` is False, or another run writes them.
 
         Example:
             >>> from actlas.testing import planted_store
@@ -510,11 +571,29 @@ class Store:
             "concepts": list(concepts),
             "settings": dict(settings),
         }
-        folder = layout.score_path(checkpoint, site, self.recipe.pooling)
-        manifest = score_manifest(self.path, checkpoint, site, self.recipe.pooling)
-        return ScoreWriter(
-            self.path, folder, manifest, shape, about, self.codec, store_format=self.about["format"], overwrite=overwrite
-        )
+        name, store_format = self._records.score_name(checkpoint, site), self.about["format"]
+        target = ScoreTarget(self.path, name, shape, self.codec, store_format, self.log)
+        return ScoreWriter(target, about, overwrite=overwrite)
+
+    def score_basis(self, checkpoint: str, site: str) -> bytes:
+        """What answers that are computed from the scores of a site can be told by: it changes when the scores do.
+
+        Args:
+            checkpoint: Id, as in `checkpoints`.
+            site: As in `sites` or `state_sites`.
+
+        Returns:
+            The records of the scores' settings and of their completion; empty where they are not complete.
+
+        Example:
+            >>> store.score_basis("planted-step64", "mlp_pre") != store.score_basis("planted-step0", "mlp_pre")
+            True
+        """
+        name, committed = self._records.score_name(checkpoint, site), self._records.committed
+        if committed.version(name) is None:
+            return b""
+        files = ("settings.json", "done.json")
+        return b"".join(data for file in files for _, data in committed.contents(name, file))
 
     def _refuse_read_only(self, what: str) -> None:
         if self.mode != "a":
@@ -523,16 +602,31 @@ class Store:
     # Tables
 
     def publish_table(
-        self, name: str, checkpoint: str, frame: pl.DataFrame, settings: Mapping[str, Any], *, variant: str | None = None
-    ) -> None:
-        """Keep an answer as ``tables/<name>/checkpoint=<checkpoint>/part.parquet``; readers see the old one or the new one.
+        self,
+        name: str,
+        checkpoint: str,
+        frame: pl.DataFrame,
+        settings: Mapping[str, Any],
+        *,
+        variant: str | None = None,
+        moves: Mapping[Part, Part] | None = None,
+        drops: Sequence[Part] = (),
+        only_if: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Keep an answer as the part of a table for one checkpoint; readers see the old one or the new one.
 
         Args:
             name: Name of the table.
             checkpoint: Its partition; the frame's own checkpoint column, if any, is left to the folder name.
             frame: Rows.
             settings: What decided the numbers (k, seeds, versions), kept in the file's metadata.
-            variant: Keep it beside, in a folder ``settings=<variant>``, without touching what the table itself holds.
+            variant: Keep it beside, as made with other settings, without touching what the table itself holds.
+            moves: Parts that go elsewhere in the same step: (name, checkpoint, variant) -> likewise.
+            drops: Parts that are not there any more, in the same step.
+            only_if: Asked right before; asked again where another process was first.
+
+        Returns:
+            Whether it was kept: False where `only_if` said no.
 
         Raises:
             ReadOnlyStore: In mode "r".
@@ -541,6 +635,7 @@ class Store:
             >>> from actlas.testing import planted_store
             >>> own = actlas.open_store(planted_store(folder / "own.actlas"), "a")
             >>> own.publish_table("notes", "planted-step0", pl.DataFrame({"note": ["a first look"]}), {"by": "hand"})
+            True
             >>> own.scan("notes").collect().rows()
             [('a first look', 'planted-step0')]
         """
@@ -548,9 +643,7 @@ class Store:
         data = parquet_bytes(
             frame.drop("checkpoint", strict=False), {"actlas_settings": json.dumps(dict(settings), sort_keys=True)}
         )
-        file = self.path / layout.table_path(name, checkpoint, variant)
-        write_atomically(file, [data])
-        clear_temporaries(file.parent)
+        return self._tables.publish((name, checkpoint, variant), data, moves or {}, drops, only_if)
 
     def table_names(self) -> list[str]:
         """Tables that were computed for at least one checkpoint.
@@ -562,10 +655,10 @@ class Store:
             >>> {"experts", "overlap"} <= set(store.table_names())
             True
         """
-        return sorted({path.parent.parent.name for path in (self.path / "tables").glob("*/checkpoint=*/part.parquet")})
+        return sorted({name for name, _, variant in self._tables.parts() if variant is None})
 
     def table_parts(self) -> dict[str, dict[str | None, list[Path]]]:
-        """The files of all tables, found in one walk.
+        """The files of all tables, found at once.
 
         Returns:
             Name of a table -> variant as in `table_variants`, None for the table itself -> its files, as in `table_files`.
@@ -574,16 +667,12 @@ class Store:
             >>> [path.parent.name for path in store.table_parts()["experts"][None]]
             ['checkpoint=planted-step0', 'checkpoint=planted-step64', 'checkpoint=planted-step128']
         """
-        root, order = str(self.path / "tables"), [f"checkpoint={checkpoint}" for checkpoint in self.checkpoints]
+        parts, order = self._tables.parts(), {checkpoint: at for at, checkpoint in enumerate(self.checkpoints)}
         tables: dict[str, dict[str | None, list[Path]]] = {}
-        for name in sorted(_folder_names(root)):
-            within = _folder_names(f"{root}/{name}")
-            variants = sorted(one for one in within if one.startswith("settings="))
-            for variant, folder in ((None, f"{root}/{name}"), *((one, f"{root}/{name}/{one}") for one in variants)):
-                existing = within if variant is None else _folder_names(folder)
-                parts = [f"{folder}/{one}/part.parquet" for one in order if one in existing]
-                if files := [Path(part) for part in parts if os.path.isfile(part)]:
-                    tables.setdefault(name, {})[variant and variant.removeprefix("settings=")] = files
+        for part in sorted(
+            (part for part in parts if part[1] in order), key=lambda part: (part[0], part[2] or "", order[part[1]])
+        ):
+            tables.setdefault(part[0], {}).setdefault(part[2], []).append(parts[part])
         return tables
 
     def table_variants(self, name: str) -> list[str]:
@@ -599,8 +688,7 @@ class Store:
             >>> store.table_variants("experts")
             []
         """
-        parts = (self.path / "tables" / name).glob("settings=*/checkpoint=*/part.parquet")
-        return sorted({part.parent.parent.name.removeprefix("settings=") for part in parts})
+        return sorted({variant for its_name, _, variant in self._tables.parts() if its_name == name and variant is not None})
 
     def table_files(self, name: str, variant: str | None = None) -> list[Path]:
         """Parquet files of a table.
@@ -612,12 +700,36 @@ class Store:
         Returns:
             One file per checkpoint in order of step; none where it was never computed.
 
+        Raises:
+            DamagedStore: If one of them is not what was committed.
+
         Example:
-            >>> [file.name for file in store.table_files("experts")]
-            ['part.parquet', 'part.parquet', 'part.parquet']
+            >>> [file.suffix for file in store.table_files("experts")]
+            ['.parquet', '.parquet', '.parquet']
         """
-        files = [self.path / layout.table_path(name, checkpoint, variant) for checkpoint in self.checkpoints]
-        return [file for file in files if file.is_file()]
+        files = [self.table_file(name, checkpoint, variant) for checkpoint in self.checkpoints]
+        return [file for file in files if file is not None]
+
+    def table_file(self, name: str, checkpoint: str, variant: str | None = None) -> Path | None:
+        """The part of a table for one checkpoint.
+
+        Args:
+            name: Name of the table.
+            checkpoint: Which part of it.
+            variant: One of `table_variants`; None for the table itself.
+
+        Returns:
+            Its file; None where there is none.
+
+        Raises:
+            DamagedStore: If it is not what was committed.
+
+        Example:
+            >>> store.table_file("experts", "planted-step63") is None
+            True
+        """
+        file = self._tables.parts().get((name, checkpoint, variant))
+        return None if file is None else self.checked(file)
 
     def table_settings(self, name: str, checkpoint: str, variant: str | None = None) -> dict[str, Any]:
         """The settings that a table was published with.
@@ -637,12 +749,12 @@ class Store:
             >>> store.table_settings("experts", "planted-step64")["k"]
             6
         """
-        path = self.path / layout.table_path(name, checkpoint, variant)
-        if not path.is_file():
+        path = self.table_file(name, checkpoint, variant)
+        if path is None:
             raise TableNotFound(
                 f"table {name} was not computed for {checkpoint}; there are {', '.join(self.table_names()) or 'none'}"
             )
-        return _table_settings(path)
+        return table_settings(path)
 
 
 def _recipe(about: Mapping[str, Any], path: Path) -> Recipe:
@@ -659,24 +771,10 @@ def _recipe(about: Mapping[str, Any], path: Path) -> Recipe:
     raise DamagedStore(f"{path / 'zarr.json'} is not what was written: {why}")
 
 
-def _table_settings(path: Path) -> dict[str, Any]:
+def table_settings(path: Path) -> dict[str, Any]:
+    """What a part of a table was published with, as its file says."""
     try:
         settings: dict[str, Any] = json.loads(parquet_metadata(path)["actlas_settings"])
     except (KeyError, ValueError) as error:
         raise DamagedStore(f"{path} does not say what it was made with ({error})") from error
     return settings
-
-
-def _texts_of_unfinished(folder: Path) -> int | None:
-    """Texts that a begun checkpoint has committed so far; None for one that is complete or was never begun."""
-    if (folder / "checkpoint.json").exists() or not (folder / "begun.json").exists():
-        return None
-    return sum(read_record(path, block_record).n_texts for path in (folder / "blocks").glob("*.json"))
-
-
-def _folder_names(folder: str) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_dir()}
-    except FileNotFoundError:
-        return set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -76,8 +77,8 @@ def test_a_question_reads_each_record_once_and_the_next_question_none(scored: Pa
         first = store.sql(QUESTION)
     assert first.height == 3 * 4  # three neurons, two languages, two concepts
     assert reads
-    # two checkpoints with two scored sites each, and the layers of the sites that were asked for
-    assert len(reads) == len(set(reads)) <= 2 + 4 + 3
+    # two checkpoints with two scored sites each, and of the sites that were asked for what completes them, and their layers
+    assert len(reads) == len(set(reads)) <= 2 + 4 + 2 + 3
     store.sql("SELECT value FROM activations WHERE neuron = 1 LIMIT 1")
     for question in (QUESTION, "SELECT count(*) FROM checkpoints", "SELECT value FROM activations WHERE neuron = 1 LIMIT 1"):
         with counted_reads(scored, monkeypatch) as reads:
@@ -116,17 +117,60 @@ def test_what_another_process_commits_is_noticed(scored: Path, tmp_path: Path) -
     assert store.scores("planted-step0", "attn_out").stats == ("auroc",)
     assert rescored.checkpoints["planted-step0"] is before.checkpoints["planted-step0"], "only what changed is read again"
 
-    elsewhere("import shutil; shutil.rmtree(path + '/manifests/planted-step64/scores')")
-    assert store.scored_sites("planted-step64") == []
-    assert len(store.snapshot().scores) == 2
-
-    elsewhere("import shutil; shutil.rmtree(path + '/manifests/planted-step64')")
-    assert store.checkpoints == ["planted-step0"]
     elsewhere(
-        "from pathlib import Path; from tests.store.test_records import PLANTING\n"
-        "from actlas.testing.planted import planted_store; planted_store(Path(path), PLANTING)"
+        "from pathlib import Path; from dataclasses import replace; from tests.store.test_records import PLANTING\n"
+        "from actlas.testing.planted import planted_store\n"
+        "planted_store(Path(path), replace(PLANTING, steps=(128,), sharing=(0.5,)))"
     )
-    assert store.checkpoints == ["planted-step0", "planted-step64"]
+    assert store.checkpoints == ["planted-step0", "planted-step64", "planted-step128"]
+
+
+@pytest.mark.parametrize("lost", ["scores/attn_out.max/done.json", "scores/attn_out.max", "checkpoint.json", "."])
+def test_records_that_were_committed_and_are_gone_are_damage(scored: Path, tmp_path: Path, lost: str) -> None:
+    path = Path(shutil.copytree(scored, tmp_path / "copy"))
+    file = path / "manifests/planted-step64" / lost
+    if file.is_dir():
+        shutil.rmtree(file)
+    else:
+        file.unlink()
+    store = Store(path)
+    with pytest.raises(DamagedStore, match="was committed and cannot be read"):
+        _ = store.snapshot(), store.scores("planted-step64", "attn_out")
+
+
+def test_records_that_no_entry_names_are_not_there(scored: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(scored, tmp_path / "copy"))
+    shutil.copytree(path / "manifests/planted-step64", path / "manifests/planted-step9")
+    shutil.copytree(path / "cubes/planted-step64", path / "cubes/planted-step9")
+    assert Store(path).checkpoints == ["planted-step0", "planted-step64"]
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "corpus/texts.parquet", "corpus/labels.parquet"])
+def test_other_contents_of_what_the_store_was_created_with_are_damage(scored: Path, tmp_path: Path, name: str) -> None:
+    path = Path(shutil.copytree(scored, tmp_path / "copy"))
+    data = (path / name).read_bytes()
+    (path / name).write_bytes(data + b"\n")
+    with pytest.raises(DamagedStore, match=name):
+        _ = Store(path).corpus
+
+
+@pytest.mark.parametrize("array", ["cubes/planted-step64/attn_out.max", "scores/planted-step64/attn_out.max"])
+def test_a_group_with_other_metadata_or_coordinates_is_damage(scored: Path, tmp_path: Path, array: str) -> None:
+    def read(path: Path) -> None:
+        store = Store(path)
+        _ = store.cube("planted-step64", "attn_out") if array.startswith("cubes") else store.scores("planted-step64", "attn_out")
+
+    path = Path(shutil.copytree(scored, tmp_path / "copy"))
+    read(path)
+    small = [file for file in (path / array).rglob("*") if file.is_file() and not re.search(r"/(value|ap|mean)/c/", str(file))]
+    assert len(small) > 5
+    for file in small:
+        data = file.read_bytes()
+        file.write_bytes(data[:-1] + b" ")
+        with pytest.raises(DamagedStore, match="does not hold what was committed"):
+            read(path)
+        file.write_bytes(data)
+    read(path)
 
 
 def test_typed_records_are_written_as_the_same_json() -> None:
@@ -157,7 +201,7 @@ def test_a_provenance_that_is_changed_by_its_reader_stays_as_it_is_in_the_store(
 def test_a_record_that_is_none_is_named(text: str, store_path: Path) -> None:
     record = store_path / "manifests/model-step1/checkpoint.json"
     record.write_text(text)
-    with pytest.raises(DamagedStore, match=r"checkpoint\.json is not the record that it should be"):
+    with pytest.raises(DamagedStore, match=r"checkpoint\.json .* committed"):
         Store(store_path).checkpoint("model-step1")
 
 

@@ -219,7 +219,7 @@ class Session:
         self._made.add(name)
 
     def _read_table(self, name: str) -> str:
-        paths = self.sources.files[name]
+        paths = tuple(map(self.sources.checked, self.sources.files[name]))
         if partition_of(paths[0]) is None:
             return f"SELECT * FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
         columns = TABLES[name].columns if name in TABLES else {}

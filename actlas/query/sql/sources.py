@@ -38,6 +38,7 @@ class TableSources:
         joined: name -> SELECT over tables of `files`, and the same as a frame.
         frames: name -> a small frame.
         scans: name -> a frame that reads lazily.
+        checked: Compares a file with its record before it is read.
         label: How messages call the store.
         snapshot: The records that all of it was made of.
     """
@@ -50,6 +51,7 @@ class TableSources:
     joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
     frames: Mapping[str, Callable[[], pl.DataFrame]]
     scans: Mapping[str, Callable[[], pl.LazyFrame]]
+    checked: Callable[[Path], Path]
     label: str
     snapshot: Snapshot
 
@@ -94,7 +96,7 @@ class TableSources:
         if name not in self.files:
             raise self.missing(name)
         self.check(name)
-        files = self.files[name]
+        files = tuple(map(self.checked, self.files[name]))
         checkpoints = [partition_of(file) for file in files]
         if None in checkpoints:
             return pl.concat(map(scan_parquet, files))
@@ -153,6 +155,7 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
         joined,
         frames,
         scans,
+        store.checked,
         str(store.path),
         snapshot,
     )

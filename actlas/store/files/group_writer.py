@@ -52,6 +52,15 @@ def create_groups(root: Path, groups: Sequence[ArrayGroup], codec: Codec, *, sto
     _create_all({root / group.path / METADATA: _inline_metadata(root, group) for group in missing}, sync=sync)
 
 
+def group_files(root: Path, group: ArrayGroup) -> list[str]:
+    """The files of a group that exists, apart from shards: metadata, and the values of coordinates."""
+    folders = [*group.arrays, *(coordinate.name for coordinate in group.coordinates)]
+    files = [METADATA, *(f"{name}/{METADATA}" for name in folders)]
+    for coordinate in group.coordinates:
+        files += [f"{coordinate.name}/c/{path.name}" for path in sorted((root / group.path / coordinate.name / "c").iterdir())]
+    return [f"{group.path}/{file}" for file in files if not file.endswith(".tmp")]
+
+
 def create_leaf(root: Path, path: str, *, sync: bool = True) -> None:
     """Create a group that says of itself that nothing in it is zarr's, for a folder of other files inside the hierarchy.
 

@@ -16,7 +16,7 @@ from actlas.store.records import BlockRecord, CheckpointRecord, ScoreRecord, Sha
 R = TypeVar("R")
 
 #: What a checkpoint's record has beside everything that was written when it was begun.
-_DERIVED = {"n_texts", "n_tokens", "sanity_loss", "no_loss", "cubes", "token_cubes", "counts", "shards"}
+_DERIVED = {"n_texts", "n_tokens", "sanity_loss", "no_loss", "cubes", "token_cubes", "counts", "shards", "files"}
 
 
 class LayerRecord(msgspec.Struct, frozen=True):

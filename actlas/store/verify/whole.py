@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from actlas.errors import DamagedStore
 from actlas.store import layout
+from actlas.store.files.digests import checked_bytes
 from actlas.store.files.shard_reader import damaged_chunks
 from actlas.store.health import HEALTH_FILE, file_fault
 from actlas.store.layout import ArrayPlan
@@ -78,7 +80,19 @@ class _Verifier:
                 self.faults += group_faults(self.store, self.manifests, self.known)
             unfinished = [folder for manifest in self.manifests for folder in _unfinished(manifest)]
             self.faults += stray_faults(self.store.path, named, unfinished)
+        self.faults += self._log_faults()
         return Verified(n_shards, n_bytes, tuple(dict.fromkeys(self.faults)))
+
+    def _log_faults(self) -> Iterator[str]:
+        """Files that are not what the log says, where nothing else about them is a fault already."""
+        said = {fault.split(":")[0] for fault in self.faults}
+        files = () if self.store.log is None else self.store.log.read().holds.values()
+        for record in chain.from_iterable(files):
+            try:
+                checked_bytes(self.store.path, record)
+            except DamagedStore as error:
+                if record.path not in said:
+                    yield f"{record.path}: {str(error).removeprefix(str(self.store.path / record.path)).strip()}"
 
     def _shards(self, progress: Callable[[int, int], None] | None) -> tuple[int, int]:
         shards = [(manifest, shard) for manifest in self.manifests for shard in manifest.shards()]
@@ -109,10 +123,8 @@ class _Verifier:
         root = self.store.path
         yield from (layout.TEXTS, layout.LABELS, layout.TOKEN_IDS, layout.SAMPLED_TOKENS, layout.STATE_SETS)
         yield from (f"{folder}/zarr.json" for folder in layout.OTHER_FILES)
-        checkpoints = {manifest.checkpoint for manifest in self.manifests}
-        for part in (root / "tables").rglob("checkpoint=*/part.parquet"):
-            if layout.partition_of(part) in checkpoints:
-                yield str(part.relative_to(root))
+        for variants in self.store.table_parts().values():
+            yield from (str(part.relative_to(root)) for parts in variants.values() for part in parts)
         for manifest in self.manifests:
             if manifest.record is not None and manifest.record.health_digest is not None:
                 yield f"{manifest.path}/{HEALTH_FILE}"

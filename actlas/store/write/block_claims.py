@@ -7,9 +7,10 @@ from pathlib import Path
 from zlib import crc32
 
 from actlas.store import layout
+from actlas.store.committed import Committed, is_committed
 from actlas.store.files.locks import Claim
 from actlas.store.layout import TextBlock
-from actlas.store.records import CheckpointRecord, read_record
+from actlas.store.records import CheckpointRecord, committed_in, read_record
 from actlas.store.write.state_writer import in_states
 
 
@@ -23,6 +24,8 @@ class BlockClaims:
     """
 
     def __init__(self, root: Path, checkpoint: str, blocks: Sequence[TextBlock]) -> None:
+        self._root = root
+        self._committed: Committed | None = None
         self.folder = root / layout.manifest_path(checkpoint)
         self.checkpoint, self.blocks = checkpoint, blocks
         self._claims: dict[int, Claim] = {}
@@ -31,7 +34,9 @@ class BlockClaims:
     @property
     def is_complete(self) -> bool:
         """Whether the checkpoint is committed and visible."""
-        return (self.folder / "checkpoint.json").exists()
+        if self._committed is None and (self._root / "zarr.json").exists():
+            self._committed = committed_in(self._root)
+        return self._committed is not None and is_committed(self._committed, self.checkpoint)
 
     @property
     def weight_hash(self) -> str | None:

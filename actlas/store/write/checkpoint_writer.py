@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Checkpoint
 from actlas.store import layout
+from actlas.store.committed import checkpoint_name
 from actlas.store.corpus.corpus import parquet_bytes
 from actlas.store.files.atomic import (
     clear_temporaries,
@@ -27,12 +28,14 @@ from actlas.store.files.atomic import (
     write_atomically,
     write_temporary,
 )
-from actlas.store.files.group_writer import create_groups
+from actlas.store.files.digests import record_files
+from actlas.store.files.group_writer import create_groups, group_files
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import start_shards, write_shards
 from actlas.store.groups import ArrayGroup, count_group, cube_group, token_group
 from actlas.store.health import HEALTH_FILE, SiteHealth, health_frame, merge, site_health
 from actlas.store.layout import ArrayPlan, TextBlock
+from actlas.store.log import Change, Log
 from actlas.store.records import BlockRecord, ShardRecord, block_record, read_record
 from actlas.store.states import StatePlan
 from actlas.store.values import BlockValues, Shapes
@@ -394,7 +397,23 @@ class CheckpointWriter:
             "shards": shards,
             **self._write_health(records),
         }
-        write_atomically(self._folder / "checkpoint.json", [to_json(about)], sync=self.context.sync)
+        if self.context.log is None:
+            write_atomically(self._folder / "checkpoint.json", [to_json(about)], sync=self.context.sync)
+        else:
+            self._log(self.context.log, about)
+
+    def _log(self, log: Log, about: dict[str, Any]) -> None:
+        """Write the record of the checkpoint and name it, with all that it stands on, in the log."""
+        root, sync = self.context.path, self.context.sync
+        groups = [*self._groups(), *(() if self.states is None else self.states.groups())]
+        small = (file for group in groups for file in group_files(root, group))
+        write_atomically(self._folder / "checkpoint.json", [to_json({**about, "files": record_files(root, small)})], sync=sync)
+        paths = [self._folder / "checkpoint.json", self._folder / "begun.json", *map(self.claims.record, self.blocks)]
+        paths += [path for path in (self._folder / HEALTH_FILE,) if path.exists()]
+        files = record_files(root, (path.relative_to(root).as_posix() for path in paths))
+        name = checkpoint_name(self.checkpoint.id)
+        # locks may not reach to another machine: it may have committed the same a moment ago
+        log.append(lambda state: None if name in state.holds else Change({name: files}), sync=sync)
 
     def _write_health(self, records: Sequence[BlockRecord]) -> dict[str, Any]:
         """Put together what was noted of all blocks, and write table `neuron_health` of the checkpoint.

@@ -17,6 +17,7 @@ from actlas.store.files.codecs import Codec
 from actlas.store.files.parquet import read_parquet
 from actlas.store.files.shard_writer import ShardThreads
 from actlas.store.layout import TextBlock
+from actlas.store.log import Log
 from actlas.timing import StageTimes
 
 
@@ -34,6 +35,7 @@ class WriteContext:
         threads: Threads that encode and place shards.
         n_threads: How many of them encode.
         store_format: Format of the store, which goes on in its own.
+        log: Its log; None in a store of an earlier version.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class WriteContext:
     threads: ShardThreads
     n_threads: int
     store_format: int
+    log: Log | None
 
     @cached_property
     def token_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,13 +11,13 @@ import polars as pl
 
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Recipe
-from actlas.store import layout
+from actlas.store import layout, log
 from actlas.store.files.locks import Claim, SharedClaim
 from actlas.store.records import read_about
 from actlas.store.values import TokenIds
 
 #: What a store without a committed block consists of, its root's zarr.json and records apart.
-_FOLDERS = ("cubes", "tokens", "counts", "states", "scores", "corpus")
+_FOLDERS = ("cubes", "tokens", "counts", "states", "scores", "corpus", log.FOLDER)
 
 
 def writers_claim(path: Path) -> Path:

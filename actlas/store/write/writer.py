@@ -22,9 +22,11 @@ from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.atomic import clear_temporaries, create_once, read_json, to_json, write_atomically
 from actlas.store.files.codecs import CODECS, DEFAULT_CODEC
+from actlas.store.files.digests import file_record, record_files
 from actlas.store.files.group_writer import create_leaf
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import ShardThreads
+from actlas.store.log import Log, has_log
 from actlas.store.records import begun_checkpoints, read_about
 from actlas.store.states import StatePlan
 from actlas.store.values import Shapes, TokenIds
@@ -83,9 +85,9 @@ class StoreWriter:
             self._intention.unlink(missing_ok=True)
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         block_tokens = tuple(about["sampled_tokens_per_block"])
-        its_codec = CODECS[about["codec"]]
+        its_codec, log = CODECS[about["codec"]], Log(self.path) if has_log(about) else None
         self.context = WriteContext(
-            self.path, recipe, corpus, self.blocks, block_tokens, its_codec, threads, n_threads, about["format"]
+            self.path, recipe, corpus, self.blocks, block_tokens, its_codec, threads, n_threads, about["format"], log
         )
 
     @property
@@ -148,8 +150,13 @@ class StoreWriter:
             "texts_per_block": texts_per_block,
             "sampled_tokens_per_block": per_block,
         }
-        root = {"zarr_format": 3, "node_type": "group", "attributes": {"actlas": about}}
-        self._write("zarr.json", [to_json(root)])
+        if layout.FORMAT_VERSION > 1:
+            about["log"] = True
+        root = to_json({"zarr_format": 3, "node_type": "group", "attributes": {"actlas": about}})
+        if has_log(about):
+            corpus = sorted(path.relative_to(self.path).as_posix() for path in (self.path / "corpus").glob("*.parquet"))
+            Log(self.path).begin((file_record("zarr.json", root), *record_files(self.path, corpus)), sync=self._sync)
+        self._write("zarr.json", [root])
         return about
 
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
