@@ -31,7 +31,7 @@ R = TypeVar("R")
 #: Array inside the store -> index of a shard ("0/1/0") -> its record.
 Shards = dict[str, dict[str, "ShardRecord"]]
 #: Checkpoints, and scores of sites, whose records of shards stay in memory: those of a large checkpoint take megabytes.
-_SHARDS_KEPT = 8
+_SHARDS_KEPT = 32
 
 
 class ShardRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -264,9 +264,13 @@ def by_array(shards: Iterable[ShardRecord]) -> Shards:
     return arrays
 
 
-def committed_in(root: Path) -> Committed:
-    """Where the store in a folder says what is committed in it; a folder without a store says that nothing is."""
-    about = read_about(root)
+def committed_in(root: Path, about: Mapping[str, Any] | None) -> Committed:
+    """Where the store in a folder says what is committed in it.
+
+    Args:
+        root: The folder.
+        about: What `read_about` said of it; None where there is no store, and so nothing is committed.
+    """
     return Logged(root, Log(root)) if about is not None and has_log(about) else Manifests(root)
 
 

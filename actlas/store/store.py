@@ -71,7 +71,7 @@ class Store:
             raise StoreNotFound(f"no actlas store at {path}; make one with: actlas extract MODEL --corpus C --store {path}")
         self.about: dict[str, Any] = about
         self.recipe = _recipe(about, self.path)
-        committed = committed_in(self.path)
+        committed = committed_in(self.path, about)
         self.log: Log | None = committed.log if isinstance(committed, Logged) else None
         self._records = Records(committed, self.recipe.pooling)
         self._named: tuple[object, dict[str, FileRecord]] = (None, {})
@@ -674,6 +674,18 @@ class Store:
         ):
             tables.setdefault(part[0], {}).setdefault(part[2], []).append(parts[part])
         return tables
+
+    def part_files(self) -> dict[Part, Path]:
+        """The file of every part of every table, also of those for checkpoints that are not there.
+
+        Returns:
+            (name, checkpoint, variant) -> its file, which is not looked at.
+
+        Example:
+            >>> store.part_files()["experts", "planted-step64", None].parent.name
+            'checkpoint=planted-step64'
+        """
+        return self._tables.parts()
 
     def table_variants(self, name: str) -> list[str]:
         """The settings, other than those of the table itself, with which a table is kept too.

@@ -19,6 +19,7 @@ from actlas.store.files.atomic import read_json
 from actlas.store.files.shard_reader import open_array, plan_of
 from actlas.store.groups import ArrayGroup, count_group, cube_group, score_group, state_group, token_group
 from actlas.store.layout import VALUES, ArrayPlan
+from actlas.store.log import FOLDER
 from actlas.store.store import Store
 from actlas.store.verify.manifests import Manifest
 
@@ -140,7 +141,7 @@ class KnownMetadata:
 
 def group_faults(store: Store, manifests: Sequence[Manifest], known: KnownMetadata) -> Iterator[str]:
     """Groups of committed cubes and scores that other libraries could not open, or would label wrongly."""
-    above: set[str] = set(layout.OTHER_FILES)
+    above: set[str] = set(layout.OTHER_FILES) - (set() if store.log is not None else {FOLDER})
     for manifest in manifests:
         for group in groups_of(store, manifest, known):
             above.update(map(str, PurePosixPath(group.path).parents[:-1]))

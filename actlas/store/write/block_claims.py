@@ -10,7 +10,7 @@ from actlas.store import layout
 from actlas.store.committed import Committed, is_committed
 from actlas.store.files.locks import Claim
 from actlas.store.layout import TextBlock
-from actlas.store.records import CheckpointRecord, committed_in, read_record
+from actlas.store.records import CheckpointRecord, committed_in, read_about, read_record
 from actlas.store.write.state_writer import in_states
 
 
@@ -35,7 +35,7 @@ class BlockClaims:
     def is_complete(self) -> bool:
         """Whether the checkpoint is committed and visible."""
         if self._committed is None and (self._root / "zarr.json").exists():
-            self._committed = committed_in(self._root)
+            self._committed = committed_in(self._root, read_about(self._root))
         return self._committed is not None and is_committed(self._committed, self.checkpoint)
 
     @property

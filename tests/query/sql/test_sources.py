@@ -44,8 +44,8 @@ def test_a_question_reads_each_record_once(scored: Atlas, monkeypatch: pytest.Mo
     from actlas.store import records
 
     reads: list[str] = []
-    original = records.read_record
-    monkeypatch.setattr(records, "read_record", lambda path, kind: reads.append(str(path)) or original(path, kind))
+    original = records.decode_record
+    monkeypatch.setattr(records, "decode_record", lambda data, path, kind: reads.append(str(path)) or original(data, path, kind))
     store = open_store(scored.path)
     for query in ("SELECT count(ap) FROM scores", "SELECT avg(value) FROM activations WHERE layer = 0 AND neuron = 1"):
         store.sql(query)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actlas.errors import RecipeMismatch, ScoresNotFound
-from actlas.store import Store
-from tests.store.conftest import LAYERS, NEURONS
+from actlas.errors import DamagedStore, RecipeMismatch, ScoresNotFound
+from actlas.store import Store, verify
+from tests.store.conftest import LAYERS, NEURONS, WIDTH
 
 OPTIONS = {"stats": ("ap",), "languages": ("en", "es"), "concepts": ("water",), "settings": {}}
 
@@ -63,3 +63,44 @@ def test_what_does_not_fit_is_refused_and_nothing_is_committed(store_path: Path)
         with pytest.raises(ValueError, match="are not written yet"):
             writer.finish()
         assert not writer.is_complete
+
+
+def test_scores_stay_until_the_new_ones_are_complete(store_path: Path) -> None:
+    store = Store(store_path, "a")
+
+    def write(value: float, *, layers: int = LAYERS, overwrite: bool = False) -> list[int]:
+        with store.score_writer("model-step1", "resid", **OPTIONS, overwrite=overwrite) as writer:
+            pending = writer.pending_layers()
+            for layer in pending[:layers]:
+                writer.write_layer(layer, {"ap": np.full((2, 1, WIDTH), value)})
+            if layers == LAYERS:
+                writer.finish()
+        return pending
+
+    def seen() -> float:
+        return float(np.unique(Store(store_path).scores("model-step1", "resid").read("ap")).item())
+
+    assert write(0.25) == [0, 1, 2]
+    assert write(0.5) == [], "complete scores are not written again"
+    assert write(0.5, layers=1, overwrite=True) == [0, 1, 2], "with the same settings, too"
+    assert seen() == 0.25, "the run stopped before the new ones were complete"
+    assert write(0.5, overwrite=True) == [1, 2], "and is gone on with"
+    assert seen() == 0.5
+    assert [path.name for path in (store_path / "scores/model-step1").glob("resid*")] == ["resid.max.r2"]
+    assert [path.name for path in (store_path / "manifests/model-step1/scores").glob("resid*")] == ["resid.max.r2"]
+    assert verify(store_path).damage == ()
+
+
+def test_damaged_scores_are_repaired_by_writing_them_again(store_path: Path) -> None:
+    store = Store(store_path, "a")
+    for overwrite in (False, True):
+        with store.score_writer("model-step1", "resid", **OPTIONS, overwrite=overwrite) as writer:
+            for layer in writer.pending_layers():
+                writer.write_layer(layer, {"ap": np.full((2, 1, WIDTH), 0.25)})
+            writer.finish()
+        if not overwrite:
+            (store_path / "scores/model-step1/resid.max/ap/c/0/0/1/0").unlink()
+            with pytest.raises(DamagedStore, match="was committed and cannot be read"):
+                store.scores("model-step1", "resid").read("ap")
+    assert np.unique(store.scores("model-step1", "resid").read("ap")).tolist() == [0.25]
+    assert verify(store_path).damage == ()
