@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -135,8 +136,8 @@ class Store:
         if self.log is not None:
             state = self.log.read()
             if self._named[0] is not state:
-                kinds = ("store", *state.names("tables"))
-                self._named = (state, {record.path: record for name in kinds for record in state.holds.get(name, ())})
+                files = chain.from_iterable(state.holds.values())
+                self._named = (state, {record.path: record for record in files if record.path.endswith(".parquet")})
             record = self._named[1].get(path.relative_to(self.path).as_posix())
             if record is not None:
                 check_file(self.path, record)
