@@ -94,6 +94,7 @@ def rank_scores(order: Order, labels: DeviceLabels, has_all: bool) -> tuple[dict
         ),
         order=array_type(order.place.dtype),
         HAS_ALL=has_all,
+        **({"SIZE": _size(order, has_all)} if n_texts <= MAX_TEXTS_SHORT else {}),
     )  # fmt: skip
     p, n_off = labels.n_positive, labels.n_member - labels.n_positive
     scores = {"ap": _mean_precision(sums[0], p)}
@@ -102,6 +103,13 @@ def rank_scores(order: Order, labels: DeviceLabels, has_all: bool) -> tuple[dict
         scores["auroc"] = 1.0 - 0.5 * (sums[2] - p * p) / (p * n_off)
         scores["best_f1"] = sums[3]
     return scores, best_text
+
+
+def _size(order: Order, has_all: bool) -> int:
+    """How many places are to be counted at a time: few where all have few, as is usual of bfloat16 and after a ReLU."""
+    if int(order.n_distinct.max()) <= 2048:
+        return 2048
+    return 4096 if has_all else 8192
 
 
 def _mean_precision(total: torch.Tensor, p: torch.Tensor) -> torch.Tensor:

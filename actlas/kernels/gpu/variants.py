@@ -191,21 +191,21 @@ def _concepts() -> Sequence[Variant]:
     labels = dict.fromkeys(("starts", "texts", "member_set", "member_starts", "members"), "*i32")
     rest = {"n_distinct": "*i32", **labels, "counters": "*i32", "sums": "*fp64", "best_text": "*i32"}
     rest |= dict.fromkeys(("n_neurons", "n_texts", "n_concepts", "n_programs"), "i32")
+    short = ((False, 2048), (False, 8192), (True, 2048), (True, 4096))
+    # in float64 the best F1 takes registers that other sizes lack
+    long = {True: ((False, 8192), (True, 4096)), False: ((False, 8192), (True, 2048))}
+    sizes = {("*i16", True): short, ("*i16", False): short, ("*i32", True): long[True], ("*i32", False): long[False]}
     return [
         Variant(
             "concepts_kernel",
             "actlas.kernels.gpu.rank_kernels",
             {"order": order, **rest},
-            {
-                "IS_SHORT": order == "*i16",
-                "HAS_ALL": has_all,
-                **_counters(2048 if has_all and order == "*i32" and not on_chip else 4096, 8, on_chip),
-                "BLOCK": 1024,
-            },
+            {"IS_SHORT": order == "*i16", "HAS_ALL": has_all, **_counters(size, 8, on_chip), "BLOCK": 512},
             num_warps=8,
             backends=_backends(on_chip),
         )
-        for order, has_all, on_chip in product(("*i16", "*i32"), (False, True), (True, False))
+        for order, on_chip in product(("*i16", "*i32"), (True, False))
+        for has_all, size in sizes[order, on_chip]
     ]
 
 
