@@ -29,6 +29,8 @@ BANDWIDTHS = (3.0e12, 4.3e12)
 CACHE_RATE = 5.5e12
 PRODUCT_RATE = 132 * 1.755e9 * 2048
 SHARED_RATE = 132 * 1.755e9 * 128
+#: Instructions of warps, four per cycle.
+INSTRUCTION_RATE = 132 * 1.755e9 * 4
 ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 #: What tells one case from another, in predictions and in measurements.
 CASE = ("n_neurons", "n_texts", "n_concepts", "dtype", "prevalence")
@@ -90,6 +92,7 @@ class Ledger:
         main_memory: Bytes that main memory has to serve; the rest comes from the second-level cache.
         products: Multiply-adds of the tensor cores.
         shared: Bytes of shared memory that counters take, as far as they are known.
+        instructions: Of warps, as counted in what is assembled for an H100, as far as they are known.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Ledger:
     main_memory: int = 0
     products: int = 0
     shared: int = 0
+    instructions: int = 0
 
     @property
     def asked(self) -> int:
@@ -112,6 +116,7 @@ class Ledger:
             "cache": self.asked / CACHE_RATE,
             "products": self.products / PRODUCT_RATE,
             "shared memory": self.shared / SHARED_RATE,
+            "instructions": self.instructions / INSTRUCTION_RATE,
         }
 
 
@@ -217,6 +222,8 @@ def order(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
         main_memory=problem.value_bytes + m * n * place + 4 * m,
         # counters are added to, read and looked up in
         shared=found.windows * (8 * n + 12 * numbers["SIZE"]),
+        # 16 warps; 485 for each of the two walks over a block of texts, 686 to number what occurs
+        instructions=16 * found.windows * (ceil_div(n, numbers["BLOCK"]) * 485 + 686),
     )
 
 
@@ -243,6 +250,8 @@ def concepts(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
         "sums": 8 * n_concepts * (windows - m),
     }
     stored = {"sums": windows * 8 * n_concepts * n_sums, "best_text": 4 * n_concepts * m if numbers["HAS_ALL"] else 0}
+    sizes = (n, *problem.n_positive, *problem.changes)
+    n_blocks, rows = sum(ceil_div(size, numbers["BLOCK"]) for size in sizes), numbers["SIZE"] // 256
     return Ledger(
         "concepts_kernel",
         loaded={name: size for name, size in loaded.items() if size},
@@ -250,6 +259,8 @@ def concepts(problem: Problem, numbers: Mapping[str, Any]) -> Ledger:
         # places and labels stay in the cache from one concept to the next
         main_memory=m * n * place + 4 * m + sum(stored.values()),
         shared=windows * (4 * (n + listed) + 8 * numbers["SIZE"] * (1 + n_concepts + n_changes)),
+        # 8 warps, average precision alone; a block of texts is counted, then a row of counters is summed and weighed
+        instructions=8 * windows * (n_blocks * (92 + 2 * rows) + len(sizes) * (60 + 11 * rows)),
     )
 
 
@@ -275,7 +286,7 @@ def parts(what: str, problem: Problem, labels: Any) -> list[Ledger]:
     ledgers = []
     for one, two in zip(few, twice, strict=True):
         if one.kernel in MODELS:
-            ledgers.append(MODELS[one.kernel](problem, one.numbers))
+            ledgers.append(MODELS[one.kernel](problem, {**one.numbers, **_size(problem, one)}))
             continue
         loaded, stored = (
             _grown(first["torch"], second["torch"], problem.n_neurons)
@@ -283,6 +294,13 @@ def parts(what: str, problem: Problem, labels: Any) -> list[Ledger]:
         )
         ledgers.append(Ledger(one.kernel, {"torch": loaded}, {"torch": stored}, main_memory=loaded + stored))
     return ledgers
+
+
+def _size(problem: Problem, launch: Any) -> dict[str, int]:
+    """Counters for the places, of which the engine found none where kernels do not run."""
+    if launch.kernel != "concepts_kernel" or launch.numbers["HAS_ALL"] or problem.place_bytes > 2:
+        return {}
+    return {"SIZE": 2048 if max(problem.ordering(2048).distinct) <= 2048 else 8192}
 
 
 def _grown(few: int, twice: int, n_neurons: int) -> int:
