@@ -80,24 +80,29 @@ def moments_kernel(
     square = tl.zeros((BM, BC), tl.float32)
     square_lost = tl.zeros((BM, BC), tl.float32)
     above = tl.zeros((BM, BC), tl.float32)
+    n = tl.arange(0, BN)
+    if IS_TEXT_MAJOR:
+        value = values + m[:, None] + n.to(tl.int64)[None, :] * stride
+        next_value = stride * BN
+    else:
+        value = values + m.to(tl.int64)[:, None] * stride + n[None, :]
+        next_value = BN
+    label = labels + n[:, None] * row_columns + c[None, :]
     for start in range(0, n_texts, BN):
-        n = start + tl.arange(0, BN)
-        if IS_TEXT_MAJOR:
-            place = m[:, None] + n.to(tl.int64)[None, :] * stride
-        else:
-            place = m.to(tl.int64)[:, None] * stride + n[None, :]
-        x = tl.load(values + place, mask=(m[:, None] < n_rows) & (n[None, :] < last), other=0.0).to(tl.float32)
-        label = tl.load(labels + n.to(tl.int64)[:, None] * row_columns + c[None, :]).to(tl.float16)
+        x = tl.load(value, mask=(m[:, None] < n_rows) & (n[None, :] < last - start), other=0.0).to(tl.float32)
+        y = tl.load(label).to(tl.float16)
+        value += next_value
+        label += row_columns * BN
         d = (x - center[:, None]) * factor[:, None]
         if not IS_SHORT:  # beyond the last text, nothing is far from the pivot; where that is 0, it is nothing anyway
-            d = tl.where(n[None, :] < last, d, 0.0)
-        above = tl.dot((x > threshold).to(tl.float16), label, above)
+            d = tl.where(n[None, :] < last - start, d, 0.0)
+        above = tl.dot((x > threshold).to(tl.float16), y, above)
         if IS_SHORT:
-            more = tl.dot(d.to(tl.float16), label, max_num_imprecise_acc=BN)
+            more = tl.dot(d.to(tl.float16), y, max_num_imprecise_acc=BN)
         else:
-            more = _tile_sum(d, label, IS_SHORT, BN)
+            more = _tile_sum(d, y, IS_SHORT, BN)
         total, total_lost = _add(total, total_lost, more)
-        square, square_lost = _add(square, square_lost, _tile_sum(d * d, label, IS_SHORT, BN))
+        square, square_lost = _add(square, square_lost, _tile_sum(d * d, y, IS_SHORT, BN))
     target = m.to(tl.int64)[:, None] * n_columns + c[None, :]
     inside = (m[:, None] < n_neurons) & (c[None, :] < n_columns)
     tl.store(sums + target, total.to(tl.float64) - total_lost.to(tl.float64), mask=inside)

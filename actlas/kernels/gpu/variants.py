@@ -42,7 +42,7 @@ class Variant:
         module: The file it stands in.
         types: Of its arguments, in order: "*fp16" is an array of float16, "i32" a number.
         constants: What is known when it is compiled.
-        num_warps: Warps of a program.
+        num_warps: Warps of a program, of 32 lanes; where a warp has 64, half as many.
         num_stages: Tiles that are on their way from memory at once.
         backends: Of the targets that it is for.
     """
@@ -65,10 +65,9 @@ class Variant:
         """The kernel: compiled on its first launch, or interpreted, as Triton decided when its file was imported."""
         return getattr(import_module(self.module), self.kernel)
 
-    @property
-    def options(self) -> dict[str, Any]:
+    def options(self, warp_size: int = 32) -> dict[str, Any]:
         """What Triton's compiler is told beside types and constants."""
-        return {"num_warps": self.num_warps, "num_stages": self.num_stages, **_OPTIONS}
+        return {"num_warps": self.num_warps * 32 // warp_size, "num_stages": self.num_stages, **_OPTIONS}
 
     def launch(self, grid: tuple[int, ...], *arguments: Any) -> None:
         """Run it.
@@ -79,7 +78,9 @@ class Variant:
         named = dict(zip(self.types, arguments, strict=True))
         for name, asked in self.types.items():
             _refuse_other(self.kernel, name, named[name], asked)
-        self.function[grid](**named, **self.constants, **self.options)
+        import torch
+
+        self.function[grid](**named, **self.constants, **self.options(64 if torch.version.hip else 32))
 
     def compile(self, target: Target) -> Any:
         """Triton's compiled kernel for a device that need not be there; `.asm` has its texts and binaries."""
@@ -96,7 +97,7 @@ class Variant:
                 (names.index(name),): [["tt.divisibility", ALIGNMENT]] for name, asked in self.types.items() if asked[0] == "*"
             },
         )
-        return triton.compile(source, target=GPUTarget(*target), options=self.options)
+        return triton.compile(source, target=GPUTarget(*target), options=self.options(target.warp_size))
 
 
 _RANGES = {"i32": range(-(2**31), 2**31), "i64": range(-(2**63), 2**63)}
@@ -152,23 +153,25 @@ def find(kernel: str, **asked: Any) -> Variant:
 def _moments() -> Sequence[Variant]:
     """Values in either order; where sizes are no multiples of 8, the engine copies those whose texts stand apart.
 
-    With 8 warps for 32 neurons x 64 columns each thread holds 8 of the tile's sums, which fit, with their corrections, into 128
-    registers: two programs, 16 warps, to a multiprocessor, so that some multiply while others wait or convert. 4 warps take
-    248 registers, and two such programs are 8 warps; so do 8 warps for twice the neurons or columns.
+    With 8 warps for 32 neurons x 64 columns each thread holds 8 of the tile's sums, which fit, with their corrections, into about
+    128 registers: two programs, 16 warps, to a multiprocessor, so that some multiply while others wait or convert. 4 warps take
+    252 registers, and two such programs are 8 warps; so are 8 warps for a tile of 64 texts.
     """
+    module = "actlas.kernels.gpu.moments_kernels"
     rest = {"labels": "*u8", "pivot": "*fp32", "scale": "*fp32", "sums": "*fp64", "squares": "*fp64", "active": "*i32"}
     rest |= dict.fromkeys(("n_neurons", "n_texts", "n_columns", "row_columns"), "i32") | {"stride": "i64", "threshold": "fp32"}
-    variants = []
-    for values, (is_text_major, step) in product(("*fp16", "*bf16", "*fp32"), ((False, 8), (False, 1), (True, 8))):
-        is_short = values != "*fp32"
-        # a longer tile has fewer corrections to add, but where loads are narrow or pieces three it takes over 128 registers
-        texts = 64 if is_short and (is_text_major, step) == (False, 8) else 32
-        layout = {"IS_SHORT": is_short, "IS_TEXT_MAJOR": is_text_major, "STEP": step}
-        tile = {"BM": 32, "BN": texts, "BC": 64}
-        variants.append(
-            Variant("moments_kernel", "actlas.kernels.gpu.moments_kernels", {"values": values, **rest}, layout | tile, 8, 3)
+    tile = {"BM": 32, "BN": 32, "BC": 64}
+    return [
+        Variant(
+            "moments_kernel",
+            module,
+            {"values": values, **rest},
+            {"IS_SHORT": values != "*fp32", "IS_TEXT_MAJOR": is_text_major, "STEP": step, **tile},
+            num_warps=8,
+            num_stages=3,
         )
-    return variants
+        for values, (is_text_major, step) in product(("*fp16", "*bf16", "*fp32"), ((False, 8), (False, 1), (True, 8)))
+    ]
 
 
 def _orders() -> Sequence[Variant]:

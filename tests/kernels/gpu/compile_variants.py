@@ -27,7 +27,7 @@ def as_launched(variant: Variant, target: Target, which: int) -> dict[str, str]:
         name: torch.zeros(64, dtype=getattr(torch, dtypes[asked])) if asked in dtypes else TELLING[asked][which]
         for name, asked in variant.types.items()
     }
-    _, found, _ = binder(**arguments, **variant.constants, **variant.options)
+    _, found, _ = binder(**arguments, **variant.constants, **variant.options(target.warp_size))
     return {name: f"{kind}{extra or ''}" for name, (kind, extra) in zip(function.arg_names, found, strict=True)}
 
 

@@ -40,7 +40,7 @@ def test_a_launch_hands_on_what_the_table_says(variant, monkeypatch):
     arguments = arguments_of(variant)
     [(grid, named)] = launched(monkeypatch, variant, arguments)
     assert grid == (1,)
-    assert named == {**arguments, **variant.constants, **variant.options}
+    assert named == {**arguments, **variant.constants, **variant.options()}
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
