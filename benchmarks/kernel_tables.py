@@ -189,6 +189,27 @@ def _predicted(result: Mapping[str, Any]) -> str:
     return markdown(("what", "neurons x texts x concepts", "dtype", "values, GB", "moved, GB", *ours, *goals), rows)
 
 
+def _resources(result: Mapping[str, Any]) -> str:
+    """Variants by what tells them apart; instructions of the main loop for one warp."""
+    kinds = ("tensor core", "global", "shared", "conversion", "float", "integer and other", "barrier")
+    rows = []
+    for row in result["rows"]:
+        loop = row.get("inner_loop", {})
+        rows.append(
+            (
+                row["variant"].replace("moments_kernel", "moments").replace("_kernel", ""),
+                row["target"],
+                row["registers"],
+                f"{row['spill_stores']} / {row['spill_loads']}",
+                f"{row['shared']:,}",
+                f"{row['programs']} x {row['warps']}" if "programs" in row else f"- x {row['warps']}",
+                " / ".join(str(loop.get(kind, 0)) for kind in kinds) if loop else "-",
+            )
+        )
+    head = ("kernel", "for", "registers", "spilled", "shared memory", "programs x warps", f"loop: {', '.join(kinds)}")
+    return markdown(head, rows)
+
+
 KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels": _matrix,
     "kernels_narrow": _matrix,
@@ -202,6 +223,7 @@ KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_checkpoint": _checkpoint,
     "kernels_registers": _registers,
     "kernels_gpu": _gpu,
+    "gpu_resources": _resources,
     "gpu_predicted": _predicted,
 }
 

@@ -153,21 +153,29 @@ def find(kernel: str, **asked: Any) -> Variant:
 def _moments() -> Sequence[Variant]:
     """Values in either order; where sizes are no multiples of 8, the engine copies those whose texts stand apart.
 
-    With 8 warps for 32 neurons x 64 columns each thread holds 8 of the tile's sums, which fit, with their corrections, into about
-    128 registers: two programs, 16 warps, to a multiprocessor, so that some multiply while others wait or convert. 4 warps take
-    252 registers, and two such programs are 8 warps; so are 8 warps for a tile of 64 texts.
+    What bounds the kernel is instructions, so the tile is the one with the fewest of them per value that spills nothing. 4 warps
+    share 64 neurons by rows, so that each value is taken apart once, where 32 neurons are taken apart by two or four warps each;
+    64 texts halve the corrections. A thread then holds 16 of each of the tile's sums in up to 252 registers: two programs, 8
+    warps, to a multiprocessor, and three tiles on their way keep those busy. Twice the columns or the neurons spill, as do 64 texts where
+    loads are one by one.
     """
     module = "actlas.kernels.gpu.moments_kernels"
     rest = {"labels": "*u8", "pivot": "*fp32", "scale": "*fp32", "sums": "*fp64", "squares": "*fp64", "active": "*i32"}
     rest |= dict.fromkeys(("n_neurons", "n_texts", "n_columns", "row_columns"), "i32") | {"stride": "i64", "threshold": "fp32"}
-    tile = {"BM": 32, "BN": 32, "BC": 64}
     return [
         Variant(
             "moments_kernel",
             module,
             {"values": values, **rest},
-            {"IS_SHORT": values != "*fp32", "IS_TEXT_MAJOR": is_text_major, "STEP": step, **tile},
-            num_warps=8,
+            {
+                "IS_SHORT": values != "*fp32",
+                "IS_TEXT_MAJOR": is_text_major,
+                "STEP": step,
+                "BM": 64,
+                "BN": 64 if step > 1 else 32,
+                "BC": 32,
+            },
+            num_warps=4,
             num_stages=3,
         )
         for values, (is_text_major, step) in product(("*fp16", "*bf16", "*fp32"), ((False, 8), (False, 1), (True, 8)))

@@ -7,6 +7,7 @@ import json
 import sys
 
 from actlas.kernels.gpu.variants import TARGETS, VARIANTS, Target, Variant
+from benchmarks.gpu.resources import resources
 
 #: Numbers that Triton would make variants of its own for, if it were let: 1, multiples of 16, and beyond 32 bits.
 TELLING = {"i32": (1, 16, 7), "i64": (1, 16, 2**40 + 1), "fp32": (1.0, 16.0, 0.5)}
@@ -38,7 +39,11 @@ def main() -> None:
             continue
         kinds = [as_launched(variant, target, which) for which in range(3)]
         compiled = variant.compile(target)
-        print(json.dumps({"variant": str(variant), "as_launched": kinds, "stages": list(compiled.asm)}))
+        print(
+            json.dumps(
+                {"variant": str(variant), "as_launched": kinds, "stages": list(compiled.asm), **resources(variant, target)}
+            )
+        )
 
 
 if __name__ == "__main__":
