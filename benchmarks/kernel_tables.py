@@ -210,6 +210,23 @@ def _resources(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _tiles(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            {"*fp16": "float16", "*fp32": "float32"}[row["values"]],
+            " x ".join(map(str, row["tile"])) + (", taken" if row["is_shipped"] else ""),
+            row["warps"],
+            row["registers"],
+            f"{row['spill_stores']} / {row['spill_loads']}",
+            row["resident_warps"],
+            f"{row['instructions']:.2f}",
+        )
+        for row in result["rows"]
+    ]
+    head = ("values", "neurons x texts x columns", "warps", "registers", "spilled, bytes", "warps beside each other")
+    return markdown((*head, "instructions per value and 64 columns"), rows)
+
+
 KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels": _matrix,
     "kernels_narrow": _matrix,
@@ -224,6 +241,7 @@ KERNEL_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_registers": _registers,
     "kernels_gpu": _gpu,
     "gpu_resources": _resources,
+    "gpu_tiles": _tiles,
     "gpu_predicted": _predicted,
 }
 

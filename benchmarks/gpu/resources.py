@@ -10,10 +10,11 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from actlas.kernels.gpu.variants import TARGETS, VARIANTS, Target, Variant
+from actlas.kernels.gpu.variants import TARGETS, VARIANTS, Target, Variant, find
 
 #: Per multiprocessor: registers, bytes of shared memory, warps, programs. An H200 differs from an H100 in its main memory only.
 DEVICES = {
@@ -139,18 +140,43 @@ def resources(variant: Variant, target: Target) -> dict[str, Any]:
     return row | {"device": DEVICES[arch][0], "programs": programs, "resident_warps": programs * warps}
 
 
+#: Tiles of moments that were tried, neurons x texts x columns and warps, on float16 and float32 values.
+TILES = ((32, 32, 64, 8), (32, 64, 64, 4), (32, 64, 64, 8), (64, 32, 32, 4), (64, 64, 32, 4), (64, 64, 64, 4), (64, 64, 64, 8))
+TILES += ((128, 64, 32, 8), (128, 64, 64, 8))
+
+
+def tiles() -> list[dict[str, Any]]:
+    """The moments kernel with other tiles, for an H100: what it takes, and instructions of one lane per value and 64 columns."""
+    rows = []
+    for values in ("*fp16", "*fp32"):
+        shipped = find("moments_kernel", values=values, IS_TEXT_MAJOR=False, STEP=8)
+        for bm, bn, bc, warps in TILES:
+            tile = {"BM": bm, "BN": bn, "BC": bc}
+            variant = replace(shipped, constants={**shipped.constants, **tile}, num_warps=warps)
+            row = resources(variant, Target("cuda", 90, 32))
+            loop = inner_loop(disassembled(variant.compile(Target("cuda", 90, 32)).asm["cubin"]))
+            per_value = sum(loop.values()) * warps / (bm * bn) * 64 / bc
+            is_shipped = variant.constants == shipped.constants and warps == shipped.num_warps
+            rows.append({"values": values, "tile": [bm, bn, bc], **row, "instructions": per_value, "is_shipped": is_shipped})
+            print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     from benchmarks.harness import save
 
+    print(save("gpu_tiles", {"is_predicted": True}, tiles()))
     rows = []
     for variant in VARIANTS:
         for target in TARGETS:
+            if target.backend not in variant.backends:
+                continue
             row = resources(variant, target)
             if target.backend == "cuda":
                 row["inner_loop"] = inner_loop(disassembled(variant.compile(target).asm["cubin"]))
             rows.append(row)
             print({name: part for name, part in row.items() if name != "kernel"}, flush=True)
-    print(save("gpu_resources", {"note": "compiled, not run on a GPU"}, rows))
+    print(save("gpu_resources", {"is_predicted": True}, rows))
 
 
 if __name__ == "__main__":

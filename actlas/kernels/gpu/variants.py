@@ -153,33 +153,23 @@ def find(kernel: str, **asked: Any) -> Variant:
 def _moments() -> Sequence[Variant]:
     """Values in either order; where sizes are no multiples of 8, the engine copies those whose texts stand apart.
 
-    What bounds the kernel is instructions, so the tile is the one with the fewest of them per value that spills nothing. 4 warps
-    share 64 neurons by rows, so that each value is taken apart once, where 32 neurons are taken apart by two or four warps each;
-    64 texts halve the corrections. A thread then holds 16 of each of the tile's sums in up to 252 registers: two programs, 8
-    warps, to a multiprocessor, and three tiles on their way keep those busy. Twice the columns or the neurons spill, as do 64 texts where
-    loads are one by one.
+    What bounds the kernel is instructions, so the tile is one with few of them per value that spills nothing on any target. 4
+    warps share 64 neurons by rows, so that each value is taken apart once, where of 32 neurons each is by two or four warps; 64
+    texts halve the corrections. A thread then holds 16 of each of the tile's sums in up to 255 registers: two programs, 8 warps,
+    to a multiprocessor, and three tiles on their way keep those busy. Twice the columns spill. So do 64 texts where values are
+    loaded one by one, and there float32 spills with 64 neurons too: 8 warps for 32 take half the registers.
     """
     module = "actlas.kernels.gpu.moments_kernels"
     rest = {"labels": "*u8", "pivot": "*fp32", "scale": "*fp32", "sums": "*fp64", "squares": "*fp64", "active": "*i32"}
     rest |= dict.fromkeys(("n_neurons", "n_texts", "n_columns", "row_columns"), "i32") | {"stride": "i64", "threshold": "fp32"}
-    return [
-        Variant(
-            "moments_kernel",
-            module,
-            {"values": values, **rest},
-            {
-                "IS_SHORT": values != "*fp32",
-                "IS_TEXT_MAJOR": is_text_major,
-                "STEP": step,
-                "BM": 64,
-                "BN": 64 if step > 1 else 32,
-                "BC": 32,
-            },
-            num_warps=4,
-            num_stages=3,
-        )
-        for values, (is_text_major, step) in product(("*fp16", "*bf16", "*fp32"), ((False, 8), (False, 1), (True, 8)))
-    ]
+    variants = []
+    for values, (is_text_major, step) in product(("*fp16", "*bf16", "*fp32"), ((False, 8), (False, 1), (True, 8))):
+        is_short = values != "*fp32"
+        tile, warps = ((64, 64, 32), 4) if step > 1 else ((64, 32, 32), 4) if is_short else ((32, 32, 64), 8)
+        constants = {"IS_SHORT": is_short, "IS_TEXT_MAJOR": is_text_major, "STEP": step}
+        constants |= dict(zip(("BM", "BN", "BC"), tile, strict=True))
+        variants.append(Variant("moments_kernel", module, {"values": values, **rest}, constants, warps, num_stages=3))
+    return variants
 
 
 def _orders() -> Sequence[Variant]:

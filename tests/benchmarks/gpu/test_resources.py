@@ -30,8 +30,16 @@ def test_the_loop_with_the_tensor_cores_is_counted():
 
 @pytest.mark.parametrize(
     ("opcode", "kind"),
-    [("LDGSTS.E", "global"), ("LDGDEPBAR", "barrier"), ("LDSM.16", "shared"), ("F2FP.F16.F32.PACK_AB", "conversion")]
-    + [("HADD2.F32", "conversion"), ("HADD2", "float"), ("IMAD", "integer and other"), ("HGMMA.64x32x16.F32", "tensor core")],
+    [
+        ("LDGSTS.E", "global"),
+        ("LDGDEPBAR", "barrier"),
+        ("LDSM.16", "shared"),
+        ("F2FP.F16.F32.PACK_AB", "conversion"),
+        ("HADD2.F32", "conversion"),
+        ("HADD2", "float"),
+        ("IMAD", "integer and other"),
+        ("HGMMA.64x32x16.F32", "tensor core"),
+    ],
 )
 def test_kinds(opcode, kind):
     assert kind_of(opcode) == kind
