@@ -225,22 +225,37 @@ def _site_rows(store: Store, checkpoint: str) -> list[dict[str, Any]]:
 
 
 def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    check = verbs.add_parser("verify", help="compare every byte of a store with its commit records")
+    check = verbs.add_parser("verify", help="compare every byte of a store with its log and its commit records")
     check.add_argument("store", type=Path)
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="take scores and kept answers with a fault out of the store, so that the next command makes them again",
+    )
     check.set_defaults(run=_verify)
 
 
 def _verify(options: argparse.Namespace) -> int:
     from actlas.store import Store, verify
+    from actlas.store.verify import repair
 
     line = ProgressLine(options.quiet)
-    result = verify(Store(options.store), lambda done, of: line.update(f"verifying {done:,} of {of:,} shards", final=done == of))
+    result = verify(Store(options.store), lambda done, of: line.update(f"verifying {done:,} of {of:,} files", final=done == of))
     line.end()
     for fault in result.damage:
         tell(f"damaged: {fault}")
+    if not result.has_log:
+        tell("this store has no log, which names every file by its content: files that were swapped may pass for whole")
     verdict = f"{len(result.damage)} faults" if result.damage else "whole"
     say(f"{result.n_shards:,} shards, {n_bytes(result.n_bytes)}: {verdict}")
-    return 1 if result.damage else 0
+    if not options.repair or not result.damage:
+        return 1 if result.damage else 0
+    repaired = repair(Store(options.store, "a"), result.damage)
+    for name in repaired.retired:
+        verb = "score" if name.startswith("scores/") else name.split("/")[1]
+        say(f"taken out: {name} (actlas {verb} {options.store} makes it again)")
+    say(f"{len(repaired.left):,} faults are left" + (": what they are in has to be extracted again" if repaired.left else ""))
+    return 1 if repaired.left else 0
 
 
 # demo and report

@@ -1,5 +1,6 @@
 """Is a store what its records say?"""
 
+from actlas.store.verify.repair import Repaired, repair
 from actlas.store.verify.whole import Verified, verify
 
-__all__ = ["Verified", "verify"]
+__all__ = ["Repaired", "Verified", "repair", "verify"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -19,9 +19,11 @@ from actlas.store.files.atomic import read_json
 from actlas.store.files.shard_reader import open_array, plan_of
 from actlas.store.groups import ArrayGroup, count_group, cube_group, score_group, state_group, token_group
 from actlas.store.layout import VALUES, ArrayPlan
-from actlas.store.log import FOLDER
 from actlas.store.store import Store
 from actlas.store.verify.manifests import Manifest
+
+_PLAIN_GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+_EMPTY_LIST = {"kind": "inline", "must_understand": False, "metadata": {}}
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,28 @@ class KnownMetadata:
 
 def group_faults(store: Store, manifests: Sequence[Manifest], known: KnownMetadata) -> Iterator[str]:
     """Groups of committed cubes and scores that other libraries could not open, or would label wrongly."""
-    above: set[str] = set(layout.OTHER_FILES) - (set() if store.log is not None else {FOLDER})
+    # of the folder of the log, stores without one have none
+    above: set[str] = set(layout.OTHER_FILES) - {"log"}
     for manifest in manifests:
         for group in groups_of(store, manifest, known):
             above.update(map(str, PurePosixPath(group.path).parents[:-1]))
             yield from _damaged_group(known, group)
-    for path in sorted(above):
-        metadata = _metadata(store.path / path)
-        if (metadata.get("node_type"), metadata.get("attributes")) != ("group", {}):
-            yield f"{path}/zarr.json: not the metadata of a group"
+    yield from plain_group_faults(store.path, [f"{path}/zarr.json" for path in sorted(above)])
+
+
+def metadata_above(path: str) -> Iterator[str]:
+    """The metadata of an array, and of the groups above it."""
+    parts = path.split("/")
+    yield from (f"{'/'.join(parts[:n])}/zarr.json" for n in range(1, len(parts) + 1))
+
+
+def plain_group_faults(root: Path, paths: Iterable[str]) -> Iterator[str]:
+    """Metadata of groups that hold groups alone, or no arrays: all of them say the same."""
+    for path in paths:
+        metadata = _metadata((root / path).parent)
+        listed = metadata.pop("consolidated_metadata", _EMPTY_LIST)
+        if metadata != _PLAIN_GROUP or listed != _EMPTY_LIST:
+            yield f"{path}: not the metadata of a group"
 
 
 def groups_of(store: Store, manifest: Manifest, known: KnownMetadata) -> Iterator[ArrayGroup]:

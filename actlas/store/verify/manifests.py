@@ -58,6 +58,7 @@ class Manifest:
         path: Their folder inside the store.
         checkpoint: Id of the checkpoint, which is the name of the folder.
         record: The checkpoint, if it is complete and its record can be read.
+        is_begun: Whether there is a record that it was begun, which is its own.
         is_complete: Whether it is complete.
         blocks: Number of a block -> its record.
         scores: Folder of the scores of a site, as in `layout.score_path` -> their records.
@@ -66,6 +67,7 @@ class Manifest:
     path: str
     checkpoint: str
     record: CheckpointRecord | None = None
+    is_begun: bool = False
     is_complete: bool = False
     blocks: dict[int, BlockRecord] = field(default_factory=dict)
     scores: dict[str, ScoreManifest] = field(default_factory=dict)
@@ -101,6 +103,7 @@ class _Reader:
         found = Manifest(str(folder.relative_to(self.root)), folder.name)
         begun = self._read(folder / "begun.json", dict[str, Any])
         complete = self._read(folder / "checkpoint.json", dict[str, Any])
+        found.is_begun = begun is not None and begun.get("checkpoint") == folder.name
         found.is_complete = (folder / "checkpoint.json").exists()
         for path in _numbered(folder / "blocks", ""):
             block = self._read_as(path, block_record)
@@ -142,7 +145,7 @@ class _Reader:
 
     def _scores(self, folder: Path) -> ScoreManifest:
         found = ScoreManifest(str(folder.relative_to(self.root)))
-        done = self._read_as(folder / "done.json", lambda data: msgspec.convert(data, DoneRecord))
+        done = self._read(folder / "done.json", DoneRecord)
         found.settings = self._read_as(folder / "settings.json", score_record)
         found.is_done = (folder / "done.json").exists()
         paths = list(_numbered(folder, "layer-"))
@@ -170,7 +173,9 @@ class _Reader:
         """The record in a file; None, and a fault, where it is none; None alone where there is no file."""
         try:
             return read_record(path, kind)
-        except FileNotFoundError:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                self._fault(path, f"cannot be read ({error.strerror})")
             return None
         except DamagedStore as error:
             cause = error.__cause__
@@ -191,3 +196,13 @@ def _numbered(folder: Path, prefix: str) -> Iterator[Path]:
 
 def _in_order(blocks: Mapping[int, BlockRecord]) -> Sequence[BlockRecord]:
     return [blocks[number] for number in sorted(blocks)]
+
+
+def uncovered_texts(manifest: Manifest, n_texts: int) -> Iterator[str]:
+    """Texts that no block of a complete checkpoint covers."""
+    covered = 0
+    spans = sorted((block.start, block.stop) for block in manifest.blocks.values())
+    for start, stop in [*spans, (n_texts, n_texts)]:
+        if start != covered:
+            yield f"{manifest.path}/blocks: no commit record for texts {covered:,} to {start:,}"
+        covered = stop

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 #: Folders whose files are the store's alone; what else lies beside them is left to its owner.
-_OWN = ("corpus", "cubes", "tokens", "counts", "states", "scores", "tables", "manifests")
+_OWN = ("corpus", "cubes", "tokens", "counts", "states", "scores", "tables", "manifests", "log")
 _AT_WORK = (".tmp", ".claim")
 
 

@@ -13,7 +13,9 @@ from actlas.store import layout
 from actlas.store.corpus.corpus import is_fingerprint_of
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.parquet import parquet_metadata, read_parquet
+from actlas.store.health import HEALTH_FILE, file_fault
 from actlas.store.store import Store
+from actlas.store.verify.manifests import Manifest
 
 _NEEDED: dict[str, dict[str, Any]] = {
     layout.TEXTS: {"text_id": pl.Int64, "text": pl.String, "language": pl.String},
@@ -74,9 +76,10 @@ def _set_faults(store: Store) -> Iterator[str]:
         yield _line(store.path, layout.STATE_SETS, error)
 
 
-def table_faults(root: Path) -> Iterator[str]:
+def table_faults(store: Store) -> Iterator[str]:
     """Parts of kept answers that cannot be read, or do not say what they were made with."""
-    for path in sorted((root / "tables").rglob("*.parquet")):
+    root = store.path
+    for path in sorted(part for parts in store.table_parts().values() for variant in parts.values() for part in variant):
         name = str(path.relative_to(root))
         try:
             read_parquet(path)
@@ -84,6 +87,13 @@ def table_faults(root: Path) -> Iterator[str]:
                 yield f"{name}: it does not say what it was made with"
         except DamagedStore as error:
             yield _line(root, name, error)
+
+
+def health_faults(root: Path, manifest: Manifest) -> Iterator[str]:
+    """Whether table `neuron_health` of a checkpoint is the one that its record names."""
+    digest = None if manifest.record is None else manifest.record.health_digest
+    if (fault := file_fault(root / manifest.path, digest)) is not None:
+        yield f"{manifest.path}/{HEALTH_FILE}: {fault}"
 
 
 def _frame_with(root: Path, path: str, columns: dict[str, Any]) -> pl.DataFrame:
