@@ -155,3 +155,23 @@ def test_a_store_of_states_is_shown_scored_and_asked(tmp_path: Path, capfd: pyte
     assert capfd.readouterr().out.split("\n")[1] == "of 8-bit codes"
     assert run(["--quiet", "overlap", path, "--k", "5"]) == 1
     assert "--no-halves" in capfd.readouterr().err
+
+
+def test_verify_takes_out_what_can_be_made_again(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(store, tmp_path / "copy"))
+    shard = sorted(copy.glob("scores/planted-step64/mlp_pre.max/ap/c/0/0/*/0"))[0]
+    shard.write_bytes(b"")
+    assert run(["--quiet", "verify", str(copy)]) == 1
+    capsys.readouterr()
+    assert run(["--quiet", "verify", str(copy), "--repair"]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(f"damaged: {shard.relative_to(copy)}: 0 bytes")
+    assert f"taken out: scores/planted-step64/mlp_pre.max (actlas score {copy} makes it again)\n0 faults are left\n" in said.out
+    assert run(["--quiet", "score", str(copy)]) == 0
+    assert run(["--quiet", "verify", str(copy)]) == 0
+    values = sorted(path for path in copy.glob("cubes/*/mlp_pre.max/value/c/0/0/0"))[0]
+    values.unlink()
+    assert run(["--quiet", "verify", str(copy), "--repair"]) == 1
+    assert "1 faults are left: what they are in has to be extracted again" in capsys.readouterr().out
