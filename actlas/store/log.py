@@ -161,7 +161,7 @@ class Log:
             data = self._content(number)
             entry = self._entry(number, data)
             if entry.number != number or entry.previous != known:
-                raise DamagedStore(f"{self._path(number)} does not follow from the entry before it. {_WHAT_TO_DO}")
+                raise DamagedStore(f"{self._path(number)} does not follow from {self._path(number - 1)}. {_WHAT_TO_DO}")
             for name in (*entry.retires, *entry.adds):
                 retired.update(file.path for file in holds.pop(name, ()))
             holds.update(entry.adds)
@@ -171,7 +171,7 @@ class Log:
             known = digest(data)
         mark = Path(self._path(last, "mark"))
         if mark.exists() and mark.read_bytes() != _mark(data):
-            raise DamagedStore(f"{self._path(last)} is not the entry that {mark.name} names. {_WHAT_TO_DO}")
+            raise DamagedStore(f"{self._path(last)} is not the entry that {mark} names. {_WHAT_TO_DO}")
         return LogState(last, known, holds, n_added, frozenset(retired))
 
     def _content(self, number: int) -> bytes:

@@ -69,6 +69,10 @@ class Store:
         self.mode = mode
         about = read_about(self.path)
         if about is None:
+            if any(self.path.glob("manifests/*/begun.json")):
+                raise DamagedStore(
+                    f"{self.path / 'zarr.json'} is missing, or not that of a store, and there are checkpoints beside it"
+                )
             raise StoreNotFound(f"no actlas store at {path}; make one with: actlas extract MODEL --corpus C --store {path}")
         self.about: dict[str, Any] = about
         self.recipe = _recipe(about, self.path)
@@ -217,6 +221,9 @@ class Store:
         folder = self._manifest(checkpoint)
         if is_committed(self._records.committed, checkpoint) or not (folder / "begun.json").exists():
             return None
+        begun = read_record(folder / "begun.json", CheckpointRecord.from_json)
+        if begun.checkpoint != checkpoint:
+            raise DamagedStore(f"{folder / 'begun.json'} is the record of {begun.checkpoint}, in the folder of {checkpoint}")
         return sum(read_record(path, block_record).n_texts for path in (folder / "blocks").glob("*.json"))
 
     def _refuse_unfinished(self, checkpoint: str, site: str | None = None) -> None:
