@@ -15,6 +15,7 @@ from actlas.kernels import gpu
 from tests.cuda.api import install, install_kernels
 from tests.cuda.machine import Machine
 from tests.cuda.tensors import Mode
+from tests.extract.conftest import short_waits  # noqa: F401  threads of torch wait for each other longer than they save
 
 # Triton decides when a kernel is defined whether to interpret it, so this stands before anything that imports one
 if not torch.cuda.is_available():
