@@ -1,4 +1,4 @@
-"""Every variant compiles for every target, on a machine without a device, and is what a launch would ask for."""
+"""Every variant compiles for every target, on a machine without a device, spills nothing, and is what a launch would ask for."""
 
 import json
 import os
@@ -27,15 +27,14 @@ def compiled_for(target):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_every_variant_compiles_and_is_what_a_launch_asks_for(target):
+def test_every_variant_compiles_without_spills_and_is_what_a_launch_asks_for(target):
     entries = compiled_for(target)
     variants = [variant for variant in VARIANTS if target.backend in variant.backends]
     assert list(entries) == [str(variant) for variant in variants]
     for variant in variants:
         entry = entries[str(variant)]
         assert {"cubin", "hsaco"} & set(entry["stages"])
-        if variant.kernel == "moments_kernel":  # of the rank kernels some forms spill a few bytes
-            assert (entry["spill_stores"], entry["spill_loads"]) == (0, 0), variant
+        assert (entry["spill_stores"], entry["spill_loads"]) == (0, 0), variant
         # on AMD arrays below 2 GiB are marked too ("S"), which changes addressing, not arithmetic
         asked = {name: f"{kind}D" if kind[0] == "*" else kind for name, kind in variant.types.items()}
         for launched in entry["as_launched"]:
