@@ -6,7 +6,8 @@ has to be there. Two writers that want one number exclude each other by creating
 and takes the next number. No lock is needed, and nothing is replaced.
 
 The chain protects every entry but the last. So a second file, ``log/00000001.mark``, follows each entry and names its digest: a
-store whose last entry was lost does not pass for an older one. A writer that is killed between the two leaves a whole store.
+store whose last entry was lost does not pass for an older one. A writer that is killed between the two leaves a whole store, and
+the next one writes the mark.
 """
 
 from __future__ import annotations
@@ -117,15 +118,23 @@ class Log:
             What the store holds with it.
         """
         while True:
-            state = self.read()
+            state = self.complete(sync=sync)
             change = decide(state)
             if change is None:
                 return state
             adds = {name: tuple(files) for name, files in change.adds.items()}
             number, data = state.number + 1, _bytes_of(Entry(state.number + 1, state.digest, adds, tuple(change.retires)))
             if create_once(Path(self._path(number)), [data], sync=sync):
-                create_once(Path(self._path(number, "mark")), [_mark(data)], sync=sync)
+                create_once(Path(self._path(number, "mark")), [_mark(digest(data))], sync=sync)
                 return self.read()
+
+    def complete(self, *, sync: bool = True) -> LogState:
+        """What the store holds, once its last entry has a mark, also where its writer was killed before it could write it."""
+        state = self.read()
+        mark = self._path(state.number, "mark")
+        if state.digest is not None and not os.path.exists(mark):
+            create_once(Path(mark), [_mark(state.digest)], sync=sync)
+        return state
 
     def begin(self, files: Sequence[FileRecord], *, sync: bool = True) -> None:
         """Write the first entry of a store that is not one yet, over what was left of an earlier attempt."""
@@ -136,7 +145,7 @@ class Log:
         data = _bytes_of(Entry(1, None, {"store": tuple(files)}))
         Path(self._path(1, "mark")).unlink(missing_ok=True)
         write_atomically(Path(self._path(1)), [data], sync=sync)
-        create_once(Path(self._path(1, "mark")), [_mark(data)], sync=sync)
+        create_once(Path(self._path(1, "mark")), [_mark(digest(data))], sync=sync)
 
     def _path(self, number: int, kind: str = "json") -> str:
         return f"{self._folder}/{number:08d}.{kind}"
@@ -156,7 +165,6 @@ class Log:
 
     def _advanced(self, state: LogState, last: int) -> LogState:
         holds, n_added, retired, known = dict(state.holds), dict(state.n_added), set(state.retired), state.digest
-        data = b""
         for number in range(state.number + 1, last + 1):
             data = self._content(number)
             entry = self._entry(number, data)
@@ -170,7 +178,7 @@ class Log:
                 n_added[name] = n_added.get(name, 0) + 1
             known = digest(data)
         mark = Path(self._path(last, "mark"))
-        if mark.exists() and mark.read_bytes() != _mark(data):
+        if mark.exists() and mark.read_bytes() != _mark(known):
             raise DamagedStore(f"{self._path(last)} is not the entry that {mark} names. {_WHAT_TO_DO}")
         return LogState(last, known, holds, n_added, frozenset(retired))
 
@@ -196,8 +204,8 @@ def _bytes_of(entry: Entry) -> bytes:
     return to_json(msgspec.to_builtins(entry))
 
 
-def _mark(data: bytes) -> bytes:
-    return f"{digest(data)}\n".encode()
+def _mark(entry_digest: str | None) -> bytes:
+    return f"{entry_digest}\n".encode()
 
 
 _WHAT_TO_DO = "Put a whole copy of the folder log back: it is small and no file of it ever changes"

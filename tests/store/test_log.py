@@ -110,6 +110,21 @@ def test_a_writer_that_died_before_its_mark_did_no_harm(tmp_path: Path) -> None:
     assert Log(tmp_path).read().number == 5
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_next_writer_writes_the_mark_of_one_that_died(tmp_path: Path, is_first: bool) -> None:
+    mark = filled(tmp_path, 1 if is_first else 4) / ("00000001.mark" if is_first else "00000004.mark")
+    written = mark.read_bytes()
+    for complete in (Log(tmp_path).complete, lambda: Log(tmp_path).append(lambda _: None)):
+        mark.unlink()
+        Log(tmp_path).read()
+        assert not mark.exists(), "who only reads writes nothing"
+        complete()
+        assert mark.read_bytes() == written
+    mark.unlink()
+    Log(tmp_path).append(lambda _: Change({"checkpoints/later": FILES}))
+    assert mark.read_bytes() == written, "one that is not the last any more"
+
+
 def test_an_attempt_to_create_a_store_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     filled(tmp_path)
     Log(tmp_path).begin(())

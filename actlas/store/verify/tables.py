@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars import selectors
 
 from actlas.errors import ActlasError, DamagedStore
 from actlas.store import layout
@@ -97,7 +98,8 @@ def health_faults(root: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _frame_with(root: Path, path: str, columns: dict[str, Any]) -> pl.DataFrame:
-    frame = read_parquet(root / path)
+    # earlier versions wrote arrays of fixed width where all texts have the same number of tokens
+    frame = read_parquet(root / path).with_columns(selectors.array().arr.to_list())
     wrong = [name for name, dtype in columns.items() if frame.schema.get(name) != dtype]
     if wrong:
         raise DamagedStore(f"{root / path} has no column {', '.join(wrong)} of the kind that was written")

@@ -105,8 +105,10 @@ def check_tokens(path: Path, tokens: TokenIds) -> None:
     if not (path / layout.TOKEN_IDS).is_file():
         raise DamagedStore(f"{path / layout.TOKEN_IDS} is not there; extract into a new store")
     stored = pl.read_parquet(path / layout.TOKEN_IDS)
-    lengths = stored["token_ids"].list.len().to_numpy().astype(np.int64)
-    ids = stored["token_ids"].explode(empty_as_null=False).to_numpy()
+    # earlier versions wrote arrays of fixed width where all texts have the same number of tokens
+    lists = stored["token_ids"].cast(pl.List(pl.Int32))
+    lengths = lists.list.len().to_numpy().astype(np.int64)
+    ids = lists.explode(empty_as_null=False).to_numpy()
     if np.array_equal(lengths, tokens.lengths) and np.array_equal(ids, tokens.ids):
         return
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -78,6 +78,7 @@ class ScoreWriter:
         content = to_json(about)
         self._generation = self._current_generation()
         if self._target.log is not None:
+            self._target.log.complete()
             self._remove_retired()
             if overwrite:
                 # beside those that are there, which stay until these are complete

@@ -86,6 +86,8 @@ class StoreWriter:
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
         block_tokens = tuple(about["sampled_tokens_per_block"])
         its_codec, log = CODECS[about["codec"]], Log(self.path) if has_log(about) else None
+        if log is not None:
+            log.complete(sync=sync)
         self.context = WriteContext(
             self.path, recipe, corpus, self.blocks, block_tokens, its_codec, threads, n_threads, about["format"], log
         )
@@ -132,7 +134,8 @@ class StoreWriter:
             sample = sample.select(pl.Series("row", array_rows, dtype=pl.Int64), pl.all())
             self._write(layout.SAMPLED_TOKENS, [parquet_bytes(sample)])
         lists = np.split(tokens.ids, tokens.offsets[1:-1])
-        ids = pl.DataFrame({"text_id": texts["text_id"], "token_ids": pl.Series(lists, dtype=pl.List(pl.Int32))})
+        # cast as well: texts that all have the same number of tokens, cut at the limit say, would become an array of fixed width
+        ids = pl.DataFrame({"text_id": texts["text_id"], "token_ids": pl.Series(lists).cast(pl.List(pl.Int32))})
         self._write(layout.TOKEN_IDS, [parquet_bytes(ids)])
         self._write(layout.TEXTS, [parquet_bytes(texts)])
         self._write(layout.LABELS, [parquet_bytes(self.corpus.labels)])

@@ -27,7 +27,8 @@ def worker():
 def test_a_request_survives_the_way(tmp_path):
     for options in (
         {},
-        {"token_sample": TokenSample(2, seed=3, sites=("resid",)), "devices": ("cpu", "cpu"), "part": (1, 2)},
+        {"token_sample": TokenSample(2, seed=3, sites=("resid",)), "devices": ("cpu", "cpu")},
+        {"part": (1, 2)},
         {"count_threshold": (0.0, 1.5), "stats_only": ("moments",), "revisions": ("step*",)},
     ):
         sent = remote(("org/m@step1", Checkpoint("m-step2", "org/m", 2, "step2")), tmp_path / "c", tmp_path / "s", **options)

@@ -11,8 +11,10 @@ from actlas.extract import extract_activations
 from actlas.extract.backends.hf.backend import HfSession
 from actlas.store.write import state_writer
 
+OPTIONS = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "fidelity_texts": 0}
 
-def run_slowly(reports: Connection, model: str, corpus: str, store: str, kinds: tuple[str, ...]) -> None:
+
+def run_slowly(reports: Connection, model: str, corpus: str, store: str, kinds: tuple[str, ...] | bool) -> None:
     """Extract, and send every stage."""
     torch.set_num_threads(1)
     state_writer.COMMIT_SECONDS, state_writer._COMMIT_SHARE = 0.05, 0.0
@@ -28,11 +30,7 @@ def run_slowly(reports: Connection, model: str, corpus: str, store: str, kinds: 
         model,
         corpus,
         store,
-        sites=["mlp_pre", "resid"],
-        device="cpu",
-        max_tokens=60,
-        texts_per_block=4,
-        fidelity_texts=0,
+        **OPTIONS,
         stats_only=kinds,
         progress=lambda progress: reports.send(progress.stage),
     )

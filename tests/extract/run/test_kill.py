@@ -1,8 +1,10 @@
 """kill -9 at random moments of an extraction, then the same call again: nothing lost, nothing torn, the same bytes."""
 
+import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import time
 from multiprocessing import forkserver
@@ -12,23 +14,33 @@ import numpy as np
 import pytest
 
 from actlas.extract import extract_activations
+from actlas.store.log import Log
 from actlas.store.store import Store
-from tests.extract.run.slow_run import run_slowly
+from tests.extract.run.slow_run import OPTIONS, run_slowly
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
 
 #: A cube, and states of every kind.
-KEPT = {"cube": (), "states": ("counts", "moments", "histogram")}
+KEPT = {"cube": False, "states": ("counts", "moments", "histogram")}
 
 
-def contents(store: Path) -> dict[str, bytes]:
-    """All bytes of a store's arrays; file names of temporary files would show here."""
-    return {
-        str(path.relative_to(store)): path.read_bytes()
-        for folder in ("cubes", "tokens", "counts", "corpus", "states")
-        for path in sorted((store / folder).rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
+def contents(store: Path) -> dict[str, bytes | str]:
+    """All files of a store, also those that should not be there, but what tells one run from another that does the same.
+
+    The record of a checkpoint says how long everything took, and entries of the log name its digest and one another's.
+    """
+    found: dict[str, bytes | str] = {
+        path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
     }
+    for name in [name for name in found if name.endswith("/checkpoint.json")]:
+        found[name] = repr({key: value for key, value in json.loads(found[name]).items() if key != "profile"})
+    log = Log(store).read()
+    for name in [name for name in found if re.fullmatch(r"log/\d+\.(json|mark)", name)]:
+        # that there is one is compared, and by the log itself what is in it
+        found[name] = ""
+    for name, files in log.holds.items():
+        found[f"held: {name}"] = repr([file.path if file.path.endswith("/checkpoint.json") else file for file in files])
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +60,7 @@ class Run:
 
     def __init__(self, processes, model, corpus, store, kinds):
         self.reports, theirs = processes.Pipe(duplex=False)
-        self.process = processes.Process(target=run_slowly, args=(theirs, str(model), str(corpus), str(store), tuple(kinds)))
+        self.process = processes.Process(target=run_slowly, args=(theirs, str(model), str(corpus), str(store), kinds))
         self.process.start()
         theirs.close()
 
@@ -90,7 +102,7 @@ def readable(store, whole):
 def test_kills_lose_nothing_and_tear_nothing(kept, processes, tiny_models, small_corpus, tmp_path):
     folder, corpus, kinds = tiny_models("llama"), tmp_path / "corpus", KEPT[kept]
     small_corpus.write(corpus)
-    options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "stats_only": kinds}
+    options = {**OPTIONS, "stats_only": kinds}
     extract_activations(folder, corpus, tmp_path / "whole", **options)
     whole, expected = Store(tmp_path / "whole"), contents(tmp_path / "whole")
     chance = random.Random(0)
@@ -125,7 +137,7 @@ def test_kills_among_several_runs_at_once(n_runs, kept, processes, tiny_models, 
     """Runs that share a store take blocks from one another's hands; some are killed, the rest and a last call finish."""
     folder, corpus, store, kinds = tiny_models("llama"), tmp_path / "corpus", tmp_path / "s", KEPT[kept]
     small_corpus.write(corpus)
-    options = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "stats_only": kinds}
+    options = {**OPTIONS, "stats_only": kinds}
     extract_activations(folder, corpus, tmp_path / "whole", **options)
     whole, chance = Store(tmp_path / "whole"), random.Random(n_runs)
     for _ in range(max(1, N_KILLS // 4)):

@@ -108,7 +108,7 @@ def test_the_recipe_is_what_was_asked_and_what_the_first_checkpoint_decides():
     assert recipe(max_tokens=10).max_tokens == 10
     counted = recipe(stats_only=True)
     assert (counted.sites, counted.count_sites, counted.states, counted.tokens.per_text) == ((), ("mlp_hidden",), None, 0)
-    summed = recipe(stats_only=("counts", "moments"), sites=["resid", "mlp_up"], range_texts=9)
+    summed = recipe(stats_only=("counts", "moments"), sites=["resid", "mlp_up"])
     assert (summed.states.kinds, summed.states.sites) == (("moments",), ("mlp_up", "resid"))
     assert summed.count_sites == ("mlp_up", "resid")
     assert summed.states.range_texts == 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from actlas.errors import CorpusError, RecipeMismatch, StateTooLarge
+from actlas.errors import CorpusError, OptionError, RecipeMismatch, StateTooLarge
 from actlas.extract import extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
 from actlas.extract.run.states import drawn_texts
@@ -101,8 +101,12 @@ def test_several_checkpoints_and_a_second_call(model_writer, small_corpus, tmp_p
 
 
 def test_kinds_that_are_not_known_and_corpora_without_labels_are_refused(tiny_models, small_corpus, tmp_path):
-    for wrong in (("moment",), "moments"):
-        with pytest.raises(ValueError, match="stats_only names some of counts, moments, histogram"):
+    refusals = {
+        ("moment",): "'moment' is not known; choose one of counts, moments, histogram",
+        "moments": "must be True or False or several values",
+    }
+    for wrong, message in refusals.items():
+        with pytest.raises(OptionError, match=f"stats_only {message}"):
             extract(tiny_models("llama"), small_corpus, tmp_path / "s", stats_only=wrong)
     bare = replace(small_corpus, labels=small_corpus.labels.clear())
     with pytest.raises(CorpusError, match="moments are kept per concept"):

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.store import layout
+from actlas.store.store import Store
 from actlas.store.values import TokenIds
+from actlas.store.verify.tables import corpus_faults
 from actlas.store.write.joining import check_tokens, holds_blocks, known_tokenizer, start_over
 from actlas.store.write.writer import existing_store
 from tests.store.conftest import Planted
@@ -79,3 +82,19 @@ def test_a_store_without_its_tokens_is_damaged(planted: Planted, tmp_path: Path)
     (tmp_path / "s" / layout.TOKEN_IDS).unlink()
     with pytest.raises(DamagedStore, match="tokens.parquet is not there"):
         check_tokens(tmp_path / "s", TokenIds(np.zeros(0, np.int32), np.zeros(1, np.int64)))
+
+
+def test_texts_that_all_have_the_same_number_of_tokens(planted: Planted, tmp_path: Path) -> None:
+    """All cut at the limit, say. Earlier versions wrote them as arrays of fixed width."""
+    n_texts, path = planted.corpus.n_texts, tmp_path / "s"
+    tokens = TokenIds(np.arange(3 * n_texts, dtype=np.int32), np.arange(0, 3 * n_texts + 1, 3))
+    sample = planted.sample.with_columns((3 * pl.col("text_id") + pl.col("position")).cast(pl.Int32).alias("token_id"))
+    begun(dataclasses.replace(planted, tokens=tokens, sample=sample), path, 1)
+    written = pl.read_parquet(path / layout.TOKEN_IDS)
+    assert written.schema["token_ids"] == pl.List(pl.Int32)
+    for ids in (pl.col("token_ids"), pl.col("token_ids").list.to_array(3)):
+        written.with_columns(ids).write_parquet(path / layout.TOKEN_IDS)
+        check_tokens(path, tokens)
+        assert list(corpus_faults(Store(path))) == []
+        with pytest.raises(RecipeMismatch, match="text 0 first"):
+            check_tokens(path, TokenIds(tokens.ids + 1, tokens.offsets))
