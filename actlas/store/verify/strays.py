@@ -20,6 +20,8 @@ def stray_faults(root: Path, named: Iterable[str], unfinished: Iterable[str]) ->
     """
     known, begun = set(named), tuple(f"{folder}/" for folder in unfinished)
     above = {parent for path in known for parent in _parents(path)}
+    # the groups above what a run writes are its own, too, before anything in them is committed
+    known |= {f"{parent}/zarr.json" for folder in begun for parent in _parents(folder.rstrip("/"))}
     strays: dict[str, int] = {}
     for folder in _OWN:
         for path in sorted((root / folder).rglob("*")):

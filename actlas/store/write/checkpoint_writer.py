@@ -460,12 +460,9 @@ class CheckpointWriter:
 
     def _remove_parts(self) -> None:
         remove_parts(self.context.path, self.checkpoint.id)
-        blocks = self._folder / "blocks"
-        for part in blocks.glob("*.npy"):
-            part.unlink(missing_ok=True)
         kinds = [self.context.path / kind for kind in ("cubes", "tokens", "counts", "states")]
         # what all checkpoints share is in place as soon as one is complete
-        for folder in (self._folder, blocks, self.context.path / "corpus", *kinds):
+        for folder in (self._folder, self._folder / "blocks", self.context.path / "corpus", *kinds):
             clear_temporaries(folder, is_deep=False)
         for kind in kinds:
             clear_temporaries(kind / self.checkpoint.id)

@@ -385,7 +385,10 @@ def in_states(manifest: Path) -> dict[int, BlockRecord]:
 
 def remove_parts(root: Path, checkpoint: str) -> None:
     """Remove what a complete checkpoint no longer needs."""
-    shutil.rmtree(root / layout.manifest_path(checkpoint) / "states", ignore_errors=True)
+    folder = root / layout.manifest_path(checkpoint)
+    shutil.rmtree(folder / "states", ignore_errors=True)
+    for part in (folder / "blocks").glob("*.npy"):
+        part.unlink(missing_ok=True)
 
 
 def _pieces(array: NDArray[Any]) -> list[NDArray[Any]]:

@@ -9,6 +9,7 @@ import signal
 import time
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ import pytest
 from actlas.extract import extract_activations
 from actlas.store.log import Log
 from actlas.store.store import Store
-from tests.extract.run.slow_run import OPTIONS, run_slowly
+from actlas.store.verify import verify
+from tests.extract.run.slow_run import OPTIONS, run_slowly, run_until
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
 
@@ -129,6 +131,46 @@ def test_kills_lose_nothing_and_tear_nothing(kept, processes, tiny_models, small
     extract_activations(folder, corpus, store, **options)
     assert contents(store) == expected
     assert killed_midway > 0
+
+
+#: Where a run ends -> a file of the log, whether that is there already, what a reader then sees, what a later run says.
+STEPS = {
+    "before there is a store": ("00000001.mark", True, None, "extracted"),
+    "between the record of the checkpoint and its entry": ("00000002.json", False, [], "extracted"),
+    "between the entry and its mark": ("00000002.mark", False, ["llama"], "there"),
+    "before it could remove what it needs no more": ("00000002.mark", True, ["llama"], "there"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", sorted(KEPT))
+def test_a_kill_at_each_step_of_a_commit(kept, processes, tiny_models, small_corpus, tmp_path):
+    folder, corpus, kinds = tiny_models("llama"), tmp_path / "corpus", KEPT[kept]
+    small_corpus.write(corpus)
+    options = {**OPTIONS, "stats_only": kinds}
+    extract_activations(folder, corpus, tmp_path / "whole", **options)
+    whole, expected = Store(tmp_path / "whole"), contents(tmp_path / "whole")
+    for number, (step, (file, is_created, seen, status)) in enumerate(STEPS.items()):
+        store = tmp_path / f"s{number}"
+        more = {"is_created": is_created, "arguments": (str(folder), str(corpus), str(store)), "kinds": kinds}
+        child = processes.Process(target=run_until, args=(file,), kwargs=more)
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, step
+        assert (store / "manifests" / "llama" / "checkpoint.json").exists() == (seen is not None), step
+        if seen is None:
+            assert not (store / "zarr.json").exists()
+        else:
+            assert Store(store).checkpoints == seen, step
+            readable(store, whole)
+            assert verify(store).damage == (), step
+        assert extract_activations(folder, corpus, store, **options).checkpoints[0].status == status, step
+        # claims of the dead and the mark of the last entry hold nothing; the next run that writes sees to them
+        assert without_traces(contents(store)) == without_traces(expected), step
+
+
+def without_traces(files: dict[str, Any]) -> dict[str, Any]:
+    return {name: content for name, content in files.items() if not name.endswith((".claim", ".mark"))}
 
 
 @pytest.mark.slow
