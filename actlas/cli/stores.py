@@ -1,8 +1,9 @@
-"""Verbs about corpora and whole stores: corpus, info, verify, demo, report."""
+"""Verbs about corpora and whole stores: corpus, info, verify, upgrade, demo, report."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _add_corpus(verbs)
     _add_info(verbs)
     _add_verify(verbs)
+    _add_upgrade(verbs)
     _add_demo(verbs)
     _add_report(verbs)
 
@@ -256,6 +258,29 @@ def _verify(options: argparse.Namespace) -> int:
         say(f"taken out: {name} (actlas {verb} {options.store} makes it again)")
     say(f"{len(repaired.left):,} faults are left" + (": what they are in has to be extracted again" if repaired.left else ""))
     return 1 if repaired.left else 0
+
+
+def _add_upgrade(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    upgrade = verbs.add_parser("upgrade", help="give a store of an earlier version a log that names every file by its content")
+    upgrade.add_argument("store", type=Path)
+    upgrade.set_defaults(run=_upgrade)
+
+
+def _upgrade(options: argparse.Namespace) -> None:
+    from actlas.store import upgrade
+
+    line, start = ProgressLine(options.quiet), time.monotonic()
+
+    def show(done: int, of: int, read: int) -> None:
+        speed = n_bytes(read / max(time.monotonic() - start, 1e-9))
+        line.update(f"reading {done:,} of {of:,} shards, {n_bytes(read)}, {speed}/s", final=done == of)
+
+    done = upgrade(options.store, show)
+    line.end()
+    if done.had_log:
+        say(f"{options.store} has a log already; there is nothing to do")
+        return
+    say(f"{done.n_shards:,} shards, {n_bytes(done.n_bytes)}: {options.store} has a log now")
 
 
 # demo and report

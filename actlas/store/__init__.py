@@ -9,6 +9,7 @@ from actlas.store.values import BlockValues, TokenIds
 from actlas.store.verify import Verified, verify
 from actlas.store.write.checkpoint_writer import CheckpointWriter
 from actlas.store.write.score_writer import ScoreWriter
+from actlas.store.write.upgrade import Upgraded, upgrade
 from actlas.store.write.writer import StoreWriter
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "TokenCounts",
     "TokenCube",
     "TokenIds",
+    "Upgraded",
     "Verified",
     "corpus_from_frames",
     "import_concept_files",
     "import_parallel",
     "import_table",
+    "upgrade",
     "verify",
 ]

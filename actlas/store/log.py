@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from actlas.errors import DamagedStore
-from actlas.store.files.atomic import create_once, to_json, write_atomically
+from actlas.errors import DamagedStore, StoreError
+from actlas.store.files.atomic import create_once, read_json, to_json, write_atomically
 from actlas.store.files.digests import FileRecord, digest
 
 FOLDER = "log"
@@ -198,6 +198,17 @@ class Log:
 def has_log(about: Mapping[str, object]) -> bool:
     """Whether what a store says of itself says that it has a log; those of earlier versions do not."""
     return bool(about.get("log"))
+
+
+def check_unlogged(root: Path) -> None:
+    """Refuse to write into a store as one without a log once it has one.
+
+    Raises:
+        StoreError: If it was upgraded since it was opened.
+    """
+    file = root / "zarr.json"
+    if file.exists() and has_log(read_json(file)["attributes"].get("actlas", {})):
+        raise StoreError(f"{root} was upgraded since it was opened; open it again")
 
 
 def _bytes_of(entry: Entry) -> bytes:

@@ -28,6 +28,9 @@ from actlas.store.log import Log, has_log
 
 R = TypeVar("R")
 
+#: Record beside those of an earlier version: what `actlas upgrade` read of the files that these name.
+DIGESTS = "digests.json"
+
 #: Array inside the store -> index of a shard ("0/1/0") -> its record.
 Shards = dict[str, dict[str, "ShardRecord"]]
 #: Checkpoints, and scores of sites, whose records of shards stay in memory: those of a large checkpoint take megabytes.
@@ -173,6 +176,18 @@ class ScoreRecord(msgspec.Struct, frozen=True, eq=False):
     languages: tuple[str, ...]
     concepts: tuple[str, ...]
     settings: dict[str, Any]
+
+
+class DigestRecord(msgspec.Struct, frozen=True, eq=False):
+    """What tells the files apart that the records beside it name, and which these, of an earlier version, do not tell apart.
+
+    Attributes:
+        shards: What those records name, with digests and the sums of chunks: it takes the place of what they say.
+        files: Metadata and coordinates of the groups.
+    """
+
+    shards: tuple[ShardRecord, ...] = ()
+    files: tuple[FileRecord, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
@@ -324,16 +339,28 @@ class Records:
     def score_files(self, checkpoint: str, site: str) -> tuple[FileRecord, ...]:
         """The small files of scores that are complete: metadata and coordinates. None are known of scores of earlier versions."""
         name = self.score_name(checkpoint, site)
-        return self._current(f"{name} done", "done.json", _small_files, name) or ()
+        return self._current(f"{name} done", "done.json", _small_files, name) or self._digests(name).files
+
+    def files(self, record: CheckpointRecord) -> tuple[FileRecord, ...]:
+        """The small files of a committed checkpoint: metadata and coordinates. None are known of those of earlier versions."""
+        return record.files or self._digests(checkpoint_name(record.checkpoint)).files
+
+    def _digests(self, name: str) -> DigestRecord:
+        """What an upgrade has added to the records of something that is committed; nothing where it was not needed."""
+        nothing = DigestRecord()
+        return self._current(f"{name} digests", DIGESTS, _digest_record, name, absent=nothing) or nothing
 
     def shards(self, record: CheckpointRecord) -> Shards:
         """The shards of a committed checkpoint: array inside the store -> index of a shard -> its record."""
         name = checkpoint_name(record.checkpoint)
-        return self._grouped(record, lambda: [record.shards, *self._all_shards(name, "blocks/*.json")])
+        return self._grouped(
+            record, lambda: [record.shards, *self._all_shards(name, "blocks/*.json"), self._digests(name).shards]
+        )
 
     def score_shards(self, checkpoint: str, site: str, record: ScoreRecord) -> Shards:
         """The same for the scores of a site that are complete."""
-        return self._grouped(record, lambda: self._all_shards(self.score_name(checkpoint, site), "layer-*.json"))
+        name = self.score_name(checkpoint, site)
+        return self._grouped(record, lambda: [*self._all_shards(name, "layer-*.json"), self._digests(name).shards])
 
     def _all_shards(self, name: str, pattern: str) -> list[tuple[ShardRecord, ...]]:
         return [decode_record(data, path, block_shards) for path, data in self.committed.contents(name, pattern)]
@@ -371,8 +398,13 @@ class Records:
             self._snapshot = (state, known)
             return known
 
-    def _current(self, key: str, file: str, kind: Callable[[Mapping[str, Any]], R], name: str | None = None) -> R | None:
-        """The record in a file of what is committed under a name, read again only if something else is; None where nothing is."""
+    def _current(
+        self, key: str, file: str, kind: Callable[[Mapping[str, Any]], R], name: str | None = None, absent: R | None = None
+    ) -> R | None:
+        """The record in a file of what is committed under a name, read again only if something else is; None where nothing is.
+
+        A file that is not among what was committed is damage, unless `absent` says what that means.
+        """
         name = name or key
         version = self.committed.version(name)
         if version is None:
@@ -381,20 +413,26 @@ class Records:
             known = self._known.get(key)
         if known is None or not (known[0] is version or known[0] == version):
             try:
-                path, data = next(self.committed.contents(name, file))
-            except (StopIteration, FileNotFoundError) as error:
+                found = next(self.committed.contents(name, file), None)
+                if found is None and absent is None:
+                    raise FileNotFoundError(file)
+            except FileNotFoundError as error:
                 if self.committed.version(name) == version:
                     raise DamagedStore(f"{file} of {name} is missing, and it was committed") from error
                 return None
-            known = (version, decode_record(data, path, kind))
+            known = (version, absent if found is None else decode_record(found[1], found[0], kind))
             with self._lock:
                 self._known[key] = known
-        record: R = known[1]
+        record: R | None = known[1]
         return record
 
 
 def _small_files(data: Mapping[str, Any]) -> tuple[FileRecord, ...]:
     return msgspec.convert(data.get("files", ()), tuple[FileRecord, ...])
+
+
+def _digest_record(data: Mapping[str, Any]) -> DigestRecord:
+    return msgspec.convert(data, DigestRecord)
 
 
 def _same(one: Mapping[Any, object], other: Mapping[Any, object]) -> bool:

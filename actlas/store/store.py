@@ -304,7 +304,7 @@ class Store:
 
     def _values(self, record: CheckpointRecord, group: str) -> tuple[zarr.Array[Any], Committed]:
         """The one array of a group, and what reads the records of its shards."""
-        self._check_group(record.files, group)
+        self._check_group(self._records.files(record), group)
         path = layout.values_path(group, self.about["format"])
         return self._array(path), self._committed(record, path)
 
@@ -455,7 +455,7 @@ class Store:
         if site not in sites or self.recipe.states is None:
             raise CubeNotFound(f"no states of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
         folder, record = layout.state_path(checkpoint, site, self.recipe.pooling), self._checkpoint(checkpoint)
-        self._check_group(record.files, folder)
+        self._check_group(self._records.files(record), folder)
         names = [name for name in layout.STATE_ARRAYS if (self.path / folder / name / "zarr.json").is_file()]
         arrays = {name: self._array(f"{folder}/{name}") for name in names}
         committed = {name: self._committed(record, f"{folder}/{name}") for name in names}

@@ -10,7 +10,8 @@ from pathlib import Path
 from actlas.store import layout
 from actlas.store.files.atomic import clear_temporaries, write_atomically
 from actlas.store.files.digests import file_record
-from actlas.store.log import Change, Log, LogState
+from actlas.store.files.locks import SharedClaim, writers_claim
+from actlas.store.log import Change, Log, LogState, check_unlogged
 
 #: Name of a table, checkpoint, and the settings that it was made with, None for what the table itself shows.
 Part = tuple[str, str, str | None]
@@ -58,7 +59,9 @@ class Tables:
     ) -> bool:
         """Keep a part, and move and drop others in the same step; see `Store.publish_table`."""
         if self._log is None:
-            return self._publish_unlogged(part, data, moves, drops, only_if)
+            with SharedClaim.hold(writers_claim(self._root)):
+                check_unlogged(self._root)
+                return self._publish_unlogged(part, data, moves, drops, only_if)
         name, before = part_name(part), self._log.read()
         record = file_record("", data)
         # a number of its own: a process that removes an earlier part of this name never meets this file

@@ -157,6 +157,26 @@ def test_a_store_of_states_is_shown_scored_and_asked(tmp_path: Path, capfd: pyte
     assert "--no-halves" in capfd.readouterr().err
 
 
+def test_upgrade_gives_an_old_store_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    old = shutil.copytree(Path(__file__).resolve().parents[1] / "data" / "store_v1", tmp_path / "old")
+    assert run(["--quiet", "verify", str(old)]) == 0
+    before = capsys.readouterr()
+    assert "this store has no log" in before.err
+    assert run(["upgrade", str(old)]) == 0
+    said = capsys.readouterr()
+    assert "reading 22 of 22 shards" in said.err
+    assert said.out == before.out.replace("whole", f"{old} has a log now")
+    assert run(["--quiet", "verify", str(old)]) == 0
+    whole = capsys.readouterr()
+    assert (whole.err, whole.out.endswith("whole\n")) == ("", True)
+    assert run(["upgrade", str(old)]) == 0
+    assert capsys.readouterr().out == f"{old} has a log already; there is nothing to do\n"
+    next(iter(sorted(old.glob("scores/*/*/ap/c/0/0/0/0")))).unlink()
+    assert run(["--quiet", "verify", str(old)]) == 1
+
+
 def test_verify_takes_out_what_can_be_made_again(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import shutil
 

@@ -214,6 +214,7 @@ ASKED = {
     "info {store} --checkpoint nope": "nope",
     "info": "required: store",
     "verify {new}": "no actlas store",
+    "upgrade {new}": "no actlas store",
     "report {store} {store} --out {new}": "two stores are called s",
     "report =x --out {new}": "expected [LABEL=]PATH, got '=x'",
     "report a= --out {new}": "expected [LABEL=]PATH, got 'a='",

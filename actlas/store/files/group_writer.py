@@ -52,8 +52,11 @@ def create_groups(root: Path, groups: Sequence[ArrayGroup], codec: Codec, *, sto
     _create_all({root / group.path / METADATA: _inline_metadata(root, group) for group in missing}, sync=sync)
 
 
-def group_files(root: Path, group: ArrayGroup) -> list[str]:
+def group_files(root: Path, group: ArrayGroup, store_format: int) -> list[str]:
     """The files of a group that exists, apart from shards: metadata, and the values of coordinates."""
+    if store_format == 1:
+        folders = [group.path, *(group.array_path(name, store_format) for name in group.arrays)]
+        return [f"{folder}/{METADATA}" for folder in dict.fromkeys(folders)]
     folders = [*group.arrays, *(coordinate.name for coordinate in group.coordinates)]
     files = [METADATA, *(f"{name}/{METADATA}" for name in folders)]
     for coordinate in group.coordinates:

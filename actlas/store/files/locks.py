@@ -75,6 +75,11 @@ class Claim:
         self.release()
 
 
+def writers_claim(store: Path) -> Path:
+    """What everyone who writes into a store shares, and the one who starts it over, or gives it a log, has alone."""
+    return store / "manifests" / "writers.claim"
+
+
 class SharedClaim(Claim):
     """A claim that several owners hold at once; while one of them does, `Claim.take` of the same file gives None."""
 

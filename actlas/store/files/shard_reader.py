@@ -6,6 +6,7 @@ there (docs/decisions/0010-own-shard-reader.md).
 
 from __future__ import annotations
 
+import binascii
 import itertools
 import os
 import threading
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import google_crc32c
+import msgspec
 import numpy as np
 import xxhash
 import zarr
@@ -305,7 +307,11 @@ def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator
     if not file.exists():
         yield f"{record.path}: missing"
         return
-    data = file.read_bytes()
+    yield from shard_faults(file.read_bytes(), record, plan)
+
+
+def shard_faults(data: bytes, record: ShardRecord, plan: ArrayPlan) -> Iterator[str]:
+    """What is wrong with the content of a shard, one line each; nothing where it is the one that was committed."""
     if len(data) != record.n_bytes:
         yield f"{record.path}: {len(data):,} bytes, {record.n_bytes:,} were committed"
         return
@@ -323,6 +329,16 @@ def damaged_chunks(root: Path, record: ShardRecord, plan: ArrayPlan) -> Iterator
     ]
     which = ", ".join(map(str, bad)) or "none, it is another file"
     yield f"{record.path}: its contents are not those that were committed; damaged chunks: {which}"
+
+
+def told_apart(data: bytes, record: ShardRecord, plan: ArrayPlan) -> ShardRecord:
+    """The record of a shard that is whole, with what tells it from every other one."""
+    sums = bytearray()
+    for offset, size in read_index(data[-index_bytes(plan) :], plan).reshape(-1, 2).tolist():
+        end = offset + size
+        sums += ABSENT_SUM.to_bytes(CRC_BYTES, "little") if offset == ABSENT else data[end - CRC_BYTES : end]
+    text = binascii.b2a_base64(sums, newline=False).decode()
+    return msgspec.structs.replace(record, digest=xxhash.xxh3_128_hexdigest(data), chunk_sums=text)
 
 
 def _chunk_sum(encoded: NDArray[np.uint8]) -> int:

@@ -80,15 +80,17 @@ def verify_logged(store: Store, state: LogState, progress: Progress | None) -> F
     known = {fault.partition(":")[0] for fault in faults}
     faults += [fault for fault in of_begun if fault.partition(":")[0] not in known]
     named = {*contents.named, *log_files(store.path, state), *state.retired}
-    groups = {f"{folder}/zarr.json" for folder in layout.OTHER_FILES}
-    groups |= {f"{folder}/zarr.json" for path in named for folder in _folders_of_groups(path)}
+    leaves = {f"{folder}/zarr.json" for folder in layout.OTHER_FILES}
+    # of format 1 the folders of other files are no groups
+    groups = leaves if store.about["format"] > 1 else set()
+    groups = groups | {f"{folder}/zarr.json" for path in named for folder in _folders_of_groups(path)}
     faults += plain_group_faults(store.path, sorted(groups))
     for manifest in manifests:
         if f"checkpoints/{manifest.checkpoint}" in state.holds and manifest.record is not None:
             named |= {f"{manifest.path}/{HEALTH_FILE}"} if manifest.record.health_digest is not None else set()
             faults += [fault for fault in health_faults(store.path, manifest) if fault.partition(":")[0] not in known]
     begun = [folder for manifest in manifests for folder in _unfinished(manifest, state)]
-    named |= groups
+    named |= groups | leaves
     faults += stray_faults(store.path, named, [*begun, *(folder for one in contents.unknown for folder in _of_records(one))])
     if not faults:
         faults += _contradictions(store, state)
@@ -115,7 +117,8 @@ def _contradictions(store: Store, state: LogState) -> Iterator[str]:
                 continue
             yield from array.faults(plan)
             yield from (f"{shard}: no record names it" for shard in array.shards(plan) if shard not in shards)
-    yield from group_faults(store, manifests, known)
+    if store.about["format"] > 1:
+        yield from group_faults(store, manifests, known)
 
 
 def _logged(manifest: Manifest, state: LogState) -> Manifest | None:
@@ -161,7 +164,7 @@ def read_contents(root: Path, state: LogState, progress: Progress | None) -> Con
         progress: Called with (files done, files in all).
     """
     found = Contents({file.path: file for files in state.holds.values() for file in files})
-    records = [path for path in found.files if path.startswith("manifests/")]
+    records = [path for path in found.files if path.startswith("manifests/") and path.endswith(".json")]
     for path in records:
         names = _names_in(root, found.files[path])
         if names is None:

@@ -18,7 +18,9 @@ def stray_faults(root: Path, named: Iterable[str], unfinished: Iterable[str]) ->
         named: Files that something names, by their path inside the store.
         unfinished: Folders that a run may be writing into.
     """
-    known, begun = set(named), tuple(f"{folder}/" for folder in unfinished)
+    folders = list(unfinished)
+    begun = tuple(f"{folder}/" for folder in folders)
+    known = {*named, *(f"{parent}/zarr.json" for folder in folders for parent in _parents(folder))}
     above = {parent for path in known for parent in _parents(path)}
     # the groups above what a run writes are its own, too, before anything in them is committed
     known |= {f"{parent}/zarr.json" for folder in begun for parent in _parents(folder.rstrip("/"))}

@@ -15,6 +15,7 @@ from actlas.store import layout
 from actlas.store.files.shard_reader import damaged_chunks
 from actlas.store.health import HEALTH_FILE
 from actlas.store.layout import ArrayPlan
+from actlas.store.log import FOLDER
 from actlas.store.records import ShardRecord
 from actlas.store.store import Store
 from actlas.store.verify.groups import KnownMetadata, committed_arrays, group_faults, groups_of, metadata_above
@@ -43,7 +44,8 @@ class Unlogged:
         if self.has_corpus:
             if self.store.about["format"] > 1:
                 self.faults += group_faults(self.store, self.manifests, self.known)
-            unfinished = [folder for manifest in self.manifests for folder in unfinished_folders(manifest)]
+            # an upgrade that was stopped leaves a log that does not count yet
+            unfinished = [FOLDER, *(folder for manifest in self.manifests for folder in unfinished_folders(manifest))]
             self.faults += stray_faults(self.store.path, named, unfinished)
         return Found(n_shards, n_bytes, self.faults)
 

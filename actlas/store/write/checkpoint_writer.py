@@ -406,7 +406,7 @@ class CheckpointWriter:
         """Write the record of the checkpoint and name it, with all that it stands on, in the log."""
         root, sync = self.context.path, self.context.sync
         groups = [*self._groups(), *(() if self.states is None else self.states.groups())]
-        small = (file for group in groups for file in group_files(root, group))
+        small = (file for group in groups for file in group_files(root, group, self.context.store_format))
         write_atomically(self._folder / "checkpoint.json", [to_json({**about, "files": record_files(root, small)})], sync=sync)
         paths = [self._folder / "checkpoint.json", self._folder / "begun.json", *map(self.claims.record, self.blocks)]
         paths += [path for path in (self._folder / HEALTH_FILE,) if path.exists()]

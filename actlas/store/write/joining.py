@@ -12,7 +12,7 @@ import polars as pl
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.names import Recipe
 from actlas.store import layout, log
-from actlas.store.files.locks import Claim, SharedClaim
+from actlas.store.files.locks import Claim, SharedClaim, writers_claim
 from actlas.store.records import read_about
 from actlas.store.values import TokenIds
 
@@ -20,9 +20,9 @@ from actlas.store.values import TokenIds
 _FOLDERS = ("cubes", "tokens", "counts", "states", "scores", "corpus", log.FOLDER)
 
 
-def writers_claim(path: Path) -> Path:
-    """What everyone who writes into a store shares, and the one who starts it over has alone."""
-    return path / "manifests" / "writers.claim"
+def creation_claim(path: Path) -> Path:
+    """What the one has who creates a store, or finds out whether it is there and what it is."""
+    return path / "manifests" / "create.claim"
 
 
 def holds_blocks(path: Path) -> bool:
@@ -54,7 +54,7 @@ def start_over(path: Path, recipe: Recipe) -> str | None:
     """
     if read_about(path) is None or holds_blocks(path):
         return None
-    with Claim.hold(path / "manifests" / "create.claim"):
+    with Claim.hold(creation_claim(path)):
         about = read_about(path)
         existing = None if about is None else Recipe.from_json(about["recipe"])
         if existing is None or existing == recipe or holds_blocks(path):

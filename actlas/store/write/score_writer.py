@@ -24,7 +24,8 @@ from actlas.store.files.group_writer import create_groups, group_files
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.groups import score_group
-from actlas.store.log import Change, Log
+from actlas.store.log import Change, Log, check_unlogged
+from actlas.store.write.joining import join
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,11 @@ class ScoreWriter:
         claim = Claim.take((target.root / manifest).with_suffix(".claim"))
         if claim is None:
             raise RecipeMismatch(f"another run is writing scores to {target.name} right now; wait for it, or stop it")
-        self._claim = claim
+        self._claim, self._joined = claim, join(target.root)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-scores")
         try:
+            if target.log is None:
+                check_unlogged(target.root)
             self._begin(dict(about), overwrite)
         except BaseException:
             self.close()
@@ -197,7 +200,7 @@ class ScoreWriter:
             records = hashlib.sha256(b"".join(self._record(layer).read_bytes() for layer in range(self.n_layers)))
             done: dict[str, Any] = {"layers": self.n_layers, "records": records.hexdigest()}
             if self._target.log is not None:
-                done["files"] = record_files(self._target.root, group_files(self._target.root, self._group))
+                done["files"] = record_files(self._target.root, self._small_files())
             write_atomically(self._manifest / "done.json", [to_json(done)])
             for folder in (self._manifest, self._target.root / self._path):
                 clear_temporaries(folder)
@@ -209,6 +212,9 @@ class ScoreWriter:
                 self._remove_retired()
         self.close()
 
+    def _small_files(self) -> list[str]:
+        return group_files(self._target.root, self._group, self._target.store_format)
+
     def close(self) -> None:
         """Give the claim back; what is committed stays.
 
@@ -217,6 +223,7 @@ class ScoreWriter:
         """
         self._pool.shutdown()
         self._claim.release()
+        self._joined.release()
 
     def __enter__(self) -> ScoreWriter:
         return self

@@ -33,7 +33,7 @@ from actlas.store.values import Shapes, TokenIds
 from actlas.store.write.block_claims import BlockClaims
 from actlas.store.write.checkpoint_writer import CheckpointWriter
 from actlas.store.write.context import WriteContext
-from actlas.store.write.joining import differences, join
+from actlas.store.write.joining import creation_claim, differences, join
 from actlas.timing import StageTimes
 
 
@@ -78,7 +78,7 @@ class StoreWriter:
             sync,
             StageTimes() if times is None else times,
         )
-        with Claim.hold(self.path / "manifests" / "create.claim"):
+        with Claim.hold(creation_claim(self.path)):
             about = existing_store(self.path, recipe)
             about = about or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
             self._joined = join(self.path)
