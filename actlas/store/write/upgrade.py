@@ -2,8 +2,8 @@
 
 No record is replaced that something complete stands on, so that kept answers go on standing on what they were made of: what
 their files are told by is written beside them, into `digests.json`. All of that counts for nothing until the last step, which
-makes the store's own zarr.json say that there is a log. Stopped before, the store is what it was, and the next attempt begins
-anew.
+makes the store's own zarr.json say that there is a log. Stopped before, the store is what it was, and the next attempt starts
+at the beginning.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _alone(path: Path) -> Iterator[None]:
             claim = Claim.take(file)
             if claim is None:
                 raise StoreError(f"a run is writing into {path} ({file.relative_to(path)}); upgrade it once that has ended")
-            # those of blocks and scores are only looked at: whoever wants one joins the writers, and so waits for us
+            # those of blocks and scores are only looked at: a run that wants one joins the writers, and so waits for us
             if file in own:
                 held.enter_context(claim)
             else:
