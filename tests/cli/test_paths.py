@@ -9,6 +9,7 @@ import pytest
 
 from actlas.cli import run
 from actlas.testing.planted import Planting, planted_store
+from actlas.words import printable
 
 #: Folders that a store lies in, and the name of the store itself.
 NASTY = (
@@ -63,7 +64,8 @@ def answers(store: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> li
         places = {"STORE": str(store), "CORPUS": str(corpus)}
         output = () if verb[0] in ("info", "--quiet", "corpus") else ("--format", "csv")
         status = run([*(places.get(part, part) for part in verb), *output])
-        said.append((status, capsys.readouterr().out.replace(str(store), "STORE")))
+        text = capsys.readouterr().out
+        said.append((status, text.replace(str(store), "STORE").replace(printable(str(store)), "STORE")))
     said.append((run(["report", str(store), "--out", str(store.with_name("report.html")), "--title", "T"]), ""))
     capsys.readouterr()
     return said

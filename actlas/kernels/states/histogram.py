@@ -254,7 +254,7 @@ class _OfConcept:
         sums = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, int(self.n_members_found.max(initial=0)) + 1))])
         harmonic = sums[self.n_members_found.astype(np.int64)] - sums[behind.astype(np.int64)]
         smallest = (self.n_at + (before - behind) * harmonic).sum(-1)
-        slack: Floats = (largest - smallest) / self.n[:, 0]
+        slack: Floats = np.maximum(largest - smallest, 0.0) / self.n[:, 0]  # rounding may put one just past the other
         return slack
 
     def ap_anti(self) -> Floats:

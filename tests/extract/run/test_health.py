@@ -175,4 +175,4 @@ def test_the_table_is_verified_with_the_store(tiny_models, small_corpus, tmp_pat
     content = bytearray(file.read_bytes())
     content[100] ^= 1
     file.write_bytes(content)
-    assert verify(tmp_path / "s").damage == (f"manifests/llama/{HEALTH_FILE}: is not what its record says",)
+    assert verify(tmp_path / "s").damage == (f"manifests/llama/{HEALTH_FILE}: it does not hold what was committed",)
