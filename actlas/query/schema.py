@@ -114,7 +114,7 @@ def _table(
 _ALL = (
     _table(
         "checkpoints",
-        "one row per checkpoint, with where its weights came from",
+        "one row per checkpoint, with where its weights came from; control says what a control is, null for any other",
         None,
         {
             "checkpoint": pl.String(),
@@ -126,6 +126,7 @@ _ALL = (
             "backend": pl.String(),
             "dtype": pl.String(),
             "position": pl.Int32(),
+            "control": pl.String(),
         },
         stored=False,
     ),
