@@ -384,7 +384,7 @@ _ALL = (
         {"accuracy": pl.Float64(), "n_train": pl.Int32(), "n_test": pl.Int32(), "c": pl.Float64()},
         {"chance": pl.Float64(), "n_iterations": pl.Int32()},
         settings={
-            **dict.fromkeys(("label", "seeds", "sites", "c", "test_share", "max_train")),
+            **dict.fromkeys(("label", "seeds", "sites", "c", "c_grid", "test_share", "max_train")),
             "max_iterations": 1000,
         },
         basis=Basis.VALUES,
