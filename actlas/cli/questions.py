@@ -11,7 +11,7 @@ import polars as pl
 
 from actlas.allowed import Positive
 from actlas.cli.arguments import add_checkpoints, add_choice, add_output, add_sites, add_store, named, neuron, number
-from actlas.cli.output import ProgressLine, show_frame, step_progress
+from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
 from actlas.errors import QueryError
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def _add_lape(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
     lape = verbs.add_parser("lape", help="language-specific neurons, from counts of active tokens")
     add_store(lape)
     add_checkpoints(lape)
-    lape.add_argument("--site", type=named, default="mlp_hidden")
+    lape.add_argument(
+        "--site", type=named, help="where tokens were counted (default: mlp_pre, the gate, in a gated MLP, else mlp_hidden)"
+    )
     lape.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
     lape.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
     lape.add_argument("--threshold", type=float, help="a token is active above it (default: the lowest that was counted)")
@@ -98,11 +100,7 @@ def _add_probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> ar
     add_sites(probe)
     probe.add_argument("--label", type=named, default="language")
     probe.add_argument("--seeds", type=number(Positive), default=3, metavar="N", help="probes per layer")
-    probe.add_argument(
-        "--c",
-        type=float,
-        help="inverse strength of the L2 penalty (default: of 0.01, 0.1, 1 and 10 the best one on held-out training texts)",
-    )
+    probe.add_argument("--c", type=float, default=1.0, help="inverse strength of the L2 penalty")
     probe.add_argument("--summary", action="store_true", help="mean and spread over layers instead of every probe")
     probe.set_defaults(run=_probe)
     return probe
@@ -186,6 +184,8 @@ def _lape(options: argparse.Namespace) -> None:
         threshold=options.threshold,
         replace=options.replace,
     )
+    for site in frame["site"].unique(maintain_order=True):
+        tell(f"active tokens of {site}{', the gate before the product' if site == 'mlp_pre' else ''}")
     _show(frame, options)
 
 

@@ -115,14 +115,6 @@ class ExtractOptions:
         default="flag",
         metadata=about("the same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted"),
     )
-    random_twin: bool = field(
-        default=False,
-        metadata=about(
-            "extract, after the checkpoints, a control too: the architecture and tokenizer of the last of them with new random "
-            "weights, as a checkpoint NAME-random0 (one for every name that checkpoints have beside their steps; hf)"
-        ),
-    )
-    twin_seed: Seed = field(default=0, metadata=about("with random_twin: seed of the new weights, which its id ends in"))
     max_tokens: Positive | None = field(
         default=None,
         metadata=about(
@@ -199,7 +191,8 @@ class ExtractOptions:
         default=None,
         metadata=about(
             "sites whose active tokens are counted per language",
-            unset="mlp_hidden where there is one; with states alone, the sites that were named",
+            unset="where LAPE counts: mlp_pre in a gated MLP, whose act(gate) it stands for, else mlp_hidden; with states alone, "
+            "the sites that were named",
             metavar="SITE",
         ),
     )
@@ -292,12 +285,6 @@ class ExtractOptions:
         if self.devices and self.part:
             raise OptionError("devices divide the texts among them; choose devices or a part, not both")
         self._check_states(kinds)
-        if self.twin_seed and not self.random_twin:
-            raise OptionError("twin_seed is of the weights that random_twin makes; add random_twin, or leave twin_seed out")
-        if self.random_twin and self.backend != "hf":
-            raise OptionError(
-                f"random_twin makes new weights with transformers, and backend {self.backend!r} reads its own; use backend 'hf'"
-            )
         if self.drops_languages and self.over_long != "drop":
             raise OptionError(f"drops_languages is about texts that over_long='drop' leaves out, not about {self.over_long!r}")
         if self.devices and self.dask:
@@ -313,7 +300,10 @@ class ExtractOptions:
     def _check_states(self, kinds: tuple[str, ...]) -> None:
         """Refuse what says something about states that are not kept, and about vectors beside them."""
         default = {each.name: each.default for each in fields(self)}
-        for name, kind in {"active_threshold": "moments", "range_texts": "histogram", "range_seed": "histogram"}.items():
+        about = {"active_threshold": "moments", "range_texts": "histogram", "range_seed": "histogram"}
+        # beside cubes tokens are always counted
+        about |= {"count_sites": "counts", "count_threshold": "counts"} if kinds else {}
+        for name, kind in about.items():
             if kind not in kinds and getattr(self, name) != default[name]:
                 kept = f"stats_only keeps {', '.join(kinds)}" if kinds else "cubes are kept"
                 raise OptionError(f"{name} is about {kind}, and here {kept}; add {kind} to stats_only, or leave {name} out")
@@ -323,17 +313,7 @@ class ExtractOptions:
     @property
     def sites_or_default(self) -> tuple[str, ...]:
         """Sites to read."""
-        if self.sites:
-            return tuple(self.sites)
-        # counts of active tokens are there for LAPE, which reads this site
-        return ("mlp_hidden",) if self.state_kinds == ("counts",) else ("mlp_pre",)
-
-    @property
-    def count_sites_or_default(self) -> tuple[str, ...] | None:
-        """Sites whose active tokens are counted; None leaves it to the sites that are read and to what the model has."""
-        if self.count_sites is None:
-            return ("mlp_hidden",) if self.state_kinds and not self.sites else None
-        return tuple(self.count_sites)
+        return tuple(self.sites or ("mlp_pre",))
 
     @property
     def count_thresholds(self) -> tuple[float, ...]:
@@ -360,8 +340,6 @@ class ExtractFields(TypedDict, total=False):
     revisions: Sequence[str]
     duplicates: Policy
     broken: Policy
-    random_twin: bool
-    twin_seed: Seed
     max_tokens: Positive | None
     over_long: OverLong
     drops_languages: bool

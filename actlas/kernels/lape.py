@@ -37,15 +37,16 @@ def lape(
 ) -> LapeResult:
     """Language-specific neurons: those of lowest entropy among the ones that are often active in some language.
 
-    The bar is a quantile of *all* probabilities, every neuron and language together. Neurons that are above it in no language
-    are dropped, and so are neurons that are never active: their entropy is undefined, not 0. Of the rest, the `round(share *
-    neurons)` with the lowest entropy are selected; where entropies are equal, the lower index goes first.
+    The bar is a quantile of *all* probabilities, every neuron and language together: of n, the one of rank `round(quantile * n)`,
+    as in the published code. Neurons that are above it in no language are dropped, and so are neurons that are never active:
+    their entropy is undefined, not 0. Of the rest, the `round(share * neurons)` with the lowest entropy are selected; where
+    entropies are equal, the lower index goes first.
 
     Args:
         active: Tokens at which each neuron was active, integers "languages neurons". What active means was decided when counting.
         n_tokens: Tokens per language, "languages".
         share: Share of all neurons to select.
-        bar_quantile: Quantile of all probabilities that makes the bar (linear between order statistics).
+        bar_quantile: Quantile of all probabilities that makes the bar.
 
     Returns:
         Probabilities, entropies, the bar and the selection.
@@ -53,7 +54,7 @@ def lape(
     Raises:
         KernelInputError: If shapes do not fit, a language has no tokens, or a count is outside 0..n_tokens.
 
-    Source: Tang et al. 2024.
+    Source: Tang et al. 2024, and its published code.
 
     Example:
         >>> result = lape(np.array([[90, 50, 0, 3], [0, 50, 0, 2]]), np.array([100, 100]), share=0.25, bar_quantile=0.5)
@@ -83,7 +84,8 @@ def lape(
     q = np.divide(p_active, mass, out=np.zeros_like(p_active), where=is_alive)
     terms = q * np.log(q, out=np.zeros_like(q), where=q > 0)
     entropy = np.where(is_alive, np.maximum(-terms.sum(0), 0.0), np.nan)
-    bar = float(np.quantile(p_active, bar_quantile))
+    rank = max(1, round(bar_quantile * p_active.size))
+    bar = float(np.partition(p_active, rank - 1, axis=None)[rank - 1])
     is_above = p_active > bar
     candidates = np.flatnonzero(is_alive & is_above.any(0))
     # entropies that differ by rounding alone are equal: sums over permuted languages must not change the selection

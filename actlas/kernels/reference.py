@@ -151,7 +151,7 @@ def lape_reference(
         if p[:, i].sum() > 0:
             shares = p[:, i] / p[:, i].sum()
             entropy[i] = sum(-q * np.log(q) for q in shares if q > 0) + 0.0
-    bar = float(np.quantile(p.ravel(), bar_quantile))
+    bar = float(sorted(p.ravel())[max(1, round(bar_quantile * p.size)) - 1])
     candidates = [i for i in range(n_neurons) if np.isfinite(entropy[i]) and p[:, i].max() > bar]
     candidates.sort(key=lambda i: (round(float(entropy[i]), 12), i))
     return entropy, bar, set(candidates[: round(share * n_neurons)])

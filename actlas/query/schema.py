@@ -114,7 +114,7 @@ def _table(
 _ALL = (
     _table(
         "checkpoints",
-        "one row per checkpoint, with where its weights came from; control says what a control is, null for any other",
+        "one row per checkpoint, with where its weights came from",
         None,
         {
             "checkpoint": pl.String(),
@@ -126,7 +126,6 @@ _ALL = (
             "backend": pl.String(),
             "dtype": pl.String(),
             "position": pl.Int32(),
-            "control": pl.String(),
         },
         stored=False,
     ),
@@ -339,7 +338,8 @@ _ALL = (
     ),
     _table(
         "lape",
-        "language-specific neurons by entropy of activation probability, one row per neuron and language",
+        "language-specific neurons by entropy of activation probability, one row per neuron and language; site: where tokens "
+        "were counted, the gate (mlp_pre) in gated MLPs",
         "actlas lape STORE",
         {"checkpoint": pl.String()},
         _NEURON,
@@ -384,7 +384,7 @@ _ALL = (
         {"accuracy": pl.Float64(), "n_train": pl.Int32(), "n_test": pl.Int32(), "c": pl.Float64()},
         {"chance": pl.Float64(), "n_iterations": pl.Int32()},
         settings={
-            **dict.fromkeys(("label", "seeds", "sites", "c", "c_grid", "test_share", "max_train")),
+            **dict.fromkeys(("label", "seeds", "sites", "c", "test_share", "max_train")),
             "max_iterations": 1000,
         },
         basis=Basis.VALUES,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, FormatTooNew
-from actlas.names import Checkpoint, RandomTwin
+from actlas.names import Checkpoint
 from actlas.store import layout
 from actlas.store.committed import Committed, Logged, Manifests, checkpoint_name, score_name
 from actlas.store.files.digests import FileRecord
@@ -101,7 +101,6 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         model: What was asked for when it was extracted.
         step: Its training step; None where nothing says it.
         revision: Branch, tag or commit on the Hugging Face hub; None elsewhere.
-        twin: For a control, what it is; None for any other checkpoint.
         weight_hash: Hash of the weights.
         shapes: site -> layers, neurons, texts, for sites with a cube.
         states: site -> layers, neurons, for sites with states in place of a cube.
@@ -123,7 +122,6 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     provenance: dict[str, Any]
     step: int | None = None
     revision: str | None = None
-    twin: RandomTwin | None = None
     weight_hash: str | None = None
     shapes: dict[str, tuple[int, int, int]] = {}
     states: dict[str, tuple[int, int]] = {}
@@ -145,14 +143,24 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         return msgspec.convert({**known, "provenance": dict(data)}, cls)
 
     @property
-    def order(self) -> tuple[int, int, int, str]:
+    def order(self) -> tuple[int, int, str]:
         """Sort key of checkpoints, see `actlas.names.Checkpoint.order`."""
-        return Checkpoint(self.checkpoint, self.model, self.step, self.revision, self.twin).order
+        return Checkpoint(self.checkpoint, self.model, self.step, self.revision).order
 
     @property
     def sites(self) -> list[str]:
         """Sites with a cube or with states, sorted."""
         return sorted({*self.cubes, *self.states})
+
+    @property
+    def lape_site(self) -> str | None:
+        """The site whose values are above 0 iff the output of the MLPs' activation function is; None where that is not known."""
+        if "lape_site" in self.provenance:
+            site: str | None = self.provenance["lape_site"]
+            return site
+        # earlier versions did not say it, and knew one kind of gated MLP
+        modules = self.provenance.get("modules", {}).get("mlp_hidden", ())
+        return "mlp_pre" if any(module.endswith(".down_proj:input") for module in modules) else "mlp_hidden"
 
     def shape(self, site: str) -> tuple[int, int]:
         """Layers and neurons of a site with a cube or with states.

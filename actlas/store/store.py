@@ -157,14 +157,8 @@ class Store:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Ids of the committed checkpoints, by step; controls last."""
+        """Ids of the committed checkpoints, by step."""
         return list(self._records.checkpoints())
-
-    @property
-    def controls(self) -> dict[str, str]:
-        """Those of `checkpoints` that are controls, such as a random-weights twin: id -> what it is, in words."""
-        twins = {name: record.twin for name, record in self._records.checkpoints().items()}
-        return {name: str(twin) for name, twin in twins.items() if twin is not None}
 
     def snapshot(self) -> Snapshot:
         """Typed records of all checkpoints and of all complete scores.
@@ -397,12 +391,46 @@ class Store:
         texts = self.corpus.texts.select("text_id", "language", "split", "parallel_id")
         return table.join(texts, on="text_id", how="left", maintain_order="left")
 
-    def token_counts(self, checkpoint: str, site: str = "mlp_hidden", threshold: float | None = None) -> TokenCounts:
+    def lape_site(self, checkpoint: str) -> str:
+        """Where tokens were counted that the activation function of an MLP is above 0 at, which is what LAPE is about.
+
+        In a plain MLP that is `mlp_hidden`. In a gated one, act(gate) * up, it is `mlp_pre`, the gate.
+
+        Args:
+            checkpoint: Id, as in `checkpoints`.
+
+        Returns:
+            The site.
+
+        Raises:
+            CubeNotFound: If tokens were not counted there, or if it is not known which site that is.
+
+        Example:
+            >>> store.lape_site("planted-step64")
+            'mlp_hidden'
+        """
+        record = self._checkpoint(checkpoint)
+        counted = f"tokens were counted at {', '.join(record.counts) or 'no site'}"
+        if record.lape_site is None:
+            raise CubeNotFound(
+                f"which site of {checkpoint} is above 0 where its activation function's output is, is not known "
+                f"({record.provenance.get('architecture')}); {counted}: name the site that is meant"
+            )
+        if record.lape_site not in record.counts:
+            gate = " the MLPs of this model are gated, act(gate) * up, and act(gate) is above 0 where mlp_pre is;"
+            raise CubeNotFound(
+                f"active tokens of {checkpoint} were not counted at {record.lape_site};"
+                f"{gate if record.lape_site == 'mlp_pre' else ''} {counted}. Name one of these to take what is there, or extract "
+                f"into a new store with --count-sites {record.lape_site}"
+            )
+        return record.lape_site
+
+    def token_counts(self, checkpoint: str, site: str | None = None, threshold: float | None = None) -> TokenCounts:
         """Active tokens per neuron and language, counted over every token of the corpus.
 
         Args:
             checkpoint: Id, as in `checkpoints`.
-            site: Where tokens were counted.
+            site: Where tokens were counted; None for the one that LAPE is about, see `lape_site`.
             threshold: Above which value; None for the recipe's lowest.
 
         Returns:
@@ -415,7 +443,7 @@ class Store:
             >>> store.token_counts("planted-step64").active.shape
             (3, 2, 40)
         """
-        record = self._checkpoint(checkpoint)
+        record, site = self._checkpoint(checkpoint), site or self.lape_site(checkpoint)
         if site not in record.counts:
             raise CubeNotFound(
                 f"active tokens of {checkpoint} were not counted at {site}; counted are {', '.join(record.counts) or 'none'}"

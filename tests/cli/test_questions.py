@@ -54,6 +54,15 @@ def test_other_settings_stand_beside_until_they_replace(own: Path, caplog: pytes
     assert open_store(own).table_variants("experts") == []
 
 
+def test_lape_says_where_tokens_were_counted(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["lape", str(own), "--share", "0.1", "--format", "json"]) == 0
+    answer = capfd.readouterr()
+    assert {row["site"] for row in json.loads(answer.out)} == {"mlp_hidden"}
+    assert "active tokens of mlp_hidden\n" in answer.err
+    assert run(["lape", str(own), "--site", "mlp_pre"]) == 1
+    assert "were not counted at mlp_pre; counted are mlp_hidden" in capfd.readouterr().err
+
+
 def test_controls_answer_and_keep_both_tables(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--quiet", "overlap", str(own), "--k", "5", "--controls", "--format", "json"]) == 0
     controls = json.loads(capfd.readouterr().out)

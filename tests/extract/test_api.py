@@ -64,10 +64,8 @@ def test_token_vectors_and_counts_are_kept_beside_the_values(tiny_models, small_
 def test_tokens_are_counted_above_several_thresholds(stats_only, tiny_models, small_corpus, tmp_path):
     folder, thresholds = tiny_models("llama"), (0.25, -0.5, 0.0)
     for threshold in thresholds:
-        extract(
-            folder, small_corpus, tmp_path / f"at{threshold}", sites=["mlp_hidden"], stats_only=True, count_threshold=threshold
-        )
-    options = {"sites": ["mlp_hidden"], "stats_only": stats_only, "count_threshold": thresholds}
+        extract(folder, small_corpus, tmp_path / f"at{threshold}", sites=["mlp_pre"], stats_only=True, count_threshold=threshold)
+    options = {"sites": ["mlp_pre"], "stats_only": stats_only, "count_threshold": thresholds}
     extract(folder, small_corpus, tmp_path / "s", **options)
     store = open_store(tmp_path / "s")
     counted = []

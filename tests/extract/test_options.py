@@ -68,8 +68,7 @@ def test_options_go_to_another_process_and_come_back_equal() -> None:
     options = ExtractOptions(**OTHERS)
     assert msgspec.json.decode(msgspec.json.encode(options), type=ExtractOptions) == options
     # those that exclude others of the list
-    excluded = {"dask", "devices", "removes_downloads", "random_twin", "twin_seed"}
-    assert {field.name for field in dataclasses.fields(options)} - OTHERS.keys() == excluded
+    assert {field.name for field in dataclasses.fields(options)} - OTHERS.keys() == {"dask", "devices", "removes_downloads"}
     assert all(getattr(options, name) != getattr(ExtractOptions(), name) for name in OTHERS)
 
 
@@ -115,11 +114,14 @@ def test_sequences_are_kept_as_tuples() -> None:
         ({"part": (1, 2), "devices": ("cpu",)}, "choose devices or a part, not both"),
         ({"active_threshold": 0.5}, "active_threshold is about moments, and here cubes are kept"),
         ({"range_seed": 1, "stats_only": ("moments",)}, "range_seed is about histogram, and here stats_only keeps moments"),
+        (
+            {"count_sites": ("resid",), "stats_only": ("moments",)},
+            "count_sites is about counts, and here stats_only keeps moments",
+        ),
+        ({"count_threshold": 0.5, "stats_only": ("histogram",)}, "count_threshold is about counts, and here stats_only keeps"),
         ({"stats_only": True, "token_sample": TokenSample(choice="all")}, "stats_only keeps no token vectors"),
         ({"drops_languages": True}, "drops_languages is about texts that over_long='drop' leaves out, not about 'truncate'"),
         ({"devices": ("cpu",), "removes_downloads": True}, "would take files from processes"),
-        ({"random_twin": True, "backend": "vllm"}, "random_twin makes new weights with transformers, and backend 'vllm' reads"),
-        ({"twin_seed": 1}, "twin_seed is of the weights that random_twin makes; add random_twin, or leave twin_seed out"),
     ],
 )
 def test_what_is_not_allowed_is_refused_by_name_and_value(wrong: dict[str, object], message: str) -> None:
@@ -137,18 +139,8 @@ def test_devices_are_named_in_one_way(wrong: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "sites", "count_sites"),
-    [
-        ({}, ("mlp_pre",), None),
-        ({"stats_only": True}, ("mlp_hidden",), ("mlp_hidden",)),
-        ({"stats_only": ("counts", "moments")}, ("mlp_pre",), ("mlp_hidden",)),
-        ({"stats_only": ("moments",), "sites": ["resid"]}, ("resid",), None),
-        ({"sites": ["resid"]}, ("resid",), None),
-        ({"count_sites": ()}, ("mlp_pre",), ()),
-    ],
+    ("given", "sites"),
+    [({}, ("mlp_pre",)), ({"stats_only": True}, ("mlp_pre",)), ({"stats_only": ("moments",), "sites": ["resid"]}, ("resid",))],
 )
-def test_sites_that_are_not_named_follow_from_what_is_kept(
-    given: dict[str, object], sites: tuple[str, ...], count_sites: tuple[str, ...] | None
-) -> None:
-    options = ExtractOptions(**given)
-    assert (options.sites_or_default, options.count_sites_or_default) == (sites, count_sites)
+def test_where_no_site_is_named_it_is_mlp_pre(given: dict[str, object], sites: tuple[str, ...]) -> None:
+    assert ExtractOptions(**given).sites_or_default == sites

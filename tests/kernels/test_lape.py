@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actlas.errors import KernelInputError
 from actlas.kernels import lape
 from actlas.kernels.reference import lape_reference
+from tests.published import language_sets
 
 
 @settings(max_examples=60, deadline=None)
@@ -26,6 +28,23 @@ def test_agrees_with_the_plain_reference(n_languages, n_neurons, seed, share, ba
     np.testing.assert_allclose(result.entropy, entropy, atol=1e-12)
     assert result.bar == bar
     assert set(np.flatnonzero(result.selected).tolist()) == selected
+
+
+@pytest.mark.parametrize(("n_languages", "n_layers", "n_neurons"), [(6, 3, 401), (7, 2, 333), (3, 1, 1003), (6, 30, 64)])
+def test_selects_what_the_published_steps_select(n_languages, n_layers, n_neurons):
+    """At any number of probabilities: the bar is one of them, none in between."""
+    rng = np.random.default_rng(n_neurons)
+    n_tokens = rng.integers(90_000, 100_000, n_languages)
+    p = rng.beta(0.5, 3, (n_layers, n_neurons, n_languages))
+    p[rng.random((n_layers, n_neurons)) < 0.05] = 0
+    active = rng.binomial(n_tokens, p)
+    for share in (0.01, 0.05, 0.4):
+        for quantile in (0.95, 0.7):
+            expected = language_sets(torch.from_numpy(active), torch.from_numpy(n_tokens), share, quantile)
+            counts = np.moveaxis(active, -1, 0).reshape(n_languages, -1)
+            result = lape(counts, n_tokens, share=share, bar_quantile=quantile)
+            ours = [{divmod(i, n_neurons) for i in np.flatnonzero(row).tolist()} for row in result.languages_of]
+            assert ours == expected
 
 
 def test_dead_neurons_have_no_entropy_and_are_never_selected():

@@ -191,6 +191,21 @@ def test_records_of_the_first_format_are_read() -> None:
     assert [record.checkpoint for record in begun_checkpoints(OLD)] == ["planted-step0", "planted-step64"]
 
 
+@pytest.mark.parametrize(
+    ("about", "site"),
+    [
+        ({"lape_site": "mlp_pre"}, "mlp_pre"),
+        ({"lape_site": None, "modules": {"mlp_hidden": ["h.0.mlp.fc2:input"]}}, None),
+        # earlier versions
+        ({"modules": {"mlp_hidden": ["model.layers.0.mlp.down_proj:input"]}}, "mlp_pre"),
+        ({"modules": {"mlp_hidden": ["transformer.h.0.mlp.c_proj:input"]}}, "mlp_hidden"),
+        ({}, "mlp_hidden"),
+    ],
+)
+def test_where_lape_counts_is_recorded_or_known_by_the_modules(about: dict[str, Any], site: str | None) -> None:
+    assert CheckpointRecord.from_json({"checkpoint": "c", "model": "m", **about}).lape_site == site
+
+
 def test_a_provenance_that_is_changed_by_its_reader_stays_as_it_is_in_the_store(scored: Path) -> None:
     store = Store(scored)
     store.checkpoint("planted-step0")["step"] = 5

@@ -94,6 +94,7 @@ class LocatedCheckpoint:
         commit: Commit of a checkpoint from the hub; None for a local folder.
         is_download: Whether `locate` downloaded it, of which nothing was on this machine before.
         vocabulary: Tokens that it has an embedding for; None where its configuration does not say.
+        activation: Name of its MLPs' activation function; None where its configuration does not say.
     """
 
     checkpoint: Checkpoint
@@ -105,6 +106,7 @@ class LocatedCheckpoint:
     commit: str | None = None
     is_download: bool = False
     vocabulary: int | None = None
+    activation: str | None = None
 
     @cached_property
     def _weights(self) -> HashedWeights:

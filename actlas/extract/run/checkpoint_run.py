@@ -25,6 +25,7 @@ from actlas.extract.run.health import health_warnings, is_same_trouble, range_wa
 from actlas.extract.run.pipeline import run_blocks
 from actlas.extract.run.profile import Profile
 from actlas.extract.run.states import disk_bytes, memory_warning, state_plan
+from actlas.extract.sites.gate import lape_site
 from actlas.names import Recipe
 from actlas.store import layout
 from actlas.store.states import StatePlan
@@ -350,14 +351,11 @@ class CheckpointRun:
             self.run.apply_policy(broken, "broken", self.progress, "extract")
 
     def _is_broken(self, loss: float) -> str | None:
-        """What to say of a checkpoint that does worse than a uniform guess; None of any other.
-
-        A random-weights twin may do worse: it is what an untrained model does.
-        """
+        """What to say of a checkpoint that does worse than a uniform guess; None of any other."""
         if not math.isfinite(loss):
             return f"{self.source.checkpoint.id} has a loss of {loss} nats per token; the checkpoint may be broken"
         guessing = math.log(self.session.about["vocabulary"])
-        if loss <= guessing + _WORSE_THAN_GUESSING or self.source.checkpoint.twin is not None:
+        if loss <= guessing + _WORSE_THAN_GUESSING:
             return None
         return (
             f"{self.source.checkpoint.id} does worse than guessing: {loss:.2f} nats per token, a guess has {guessing:.2f}; "
@@ -414,6 +412,7 @@ class CheckpointRun:
             "token_ids_hash": hashlib.sha256(texts.tokens.ids.tobytes()).hexdigest()[:16],
             "over_long": {"policy": recipe.over_long, "n_texts": len(texts.over_long)},
             "n_loss_texts": int(texts.has_loss.sum()),
+            "lape_site": lape_site(self.source.architecture, self.source.activation),
             "fidelity": None
             if fidelity is None
             else {

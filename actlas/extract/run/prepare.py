@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actlas.errors import CorpusError
+from actlas.errors import CorpusError, OptionError
 from actlas.extract.backends.base import Backend, BackendSettings, LocatedCheckpoint, TextTokenizer
 from actlas.extract.backends.registry import get_backend
-from actlas.extract.checkpoints.resolve import random_twins, resolve_models
+from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.inputs.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.extract.options import ExtractOptions
 from actlas.extract.results import ExtractSummary, Progress, ProgressCallback
 from actlas.extract.run.checkpoint_run import Run
 from actlas.extract.run.sweep import Sweep, check_length
 from actlas.extract.sites.families import family_of
+from actlas.extract.sites.gate import is_gated, lape_site
 from actlas.extract.sites.resolve import AUTO_LINEAR, parse_sites
 from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus
@@ -62,8 +63,6 @@ def run_here(
     options = request.options
     backend = get_backend(options.backend, engine_settings(options))
     checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=backend.revisions)
-    if options.random_twin:
-        checkpoints += random_twins(checkpoints, options.twin_seed)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
     first = backend.locate(checkpoints[0])
     run = prepare(request, len(checkpoints), corpus, first, report, tokenise)
@@ -125,11 +124,10 @@ def recipe_of(options: ExtractOptions, backend: Backend, first: LocatedCheckpoin
     """The recipe of a store, but for its corpus: what was asked for, and what the first checkpoint decides."""
     sites, by_hand = parse_sites(_without_auto(options.sites_or_default, backend, first))
     token_sample = _token_sample(options.token_sample, first.architecture, by_hand)
-    count_sites = _count_sites(options.count_sites_or_default, first.architecture, by_hand)
+    count_sites = _count_sites(options, first, sites, by_hand)
     states = None
     if kinds := options.state_kinds:
         states = _state_rules(kinds, sites, options)
-        count_sites = tuple(sorted(options.count_sites_or_default or sites)) if "counts" in kinds else ()
         sites, token_sample = (), TokenSample(per_text=0, sites=())
     return Recipe(
         corpus="",
@@ -180,7 +178,26 @@ def _token_sample(asked: TokenSample | None, architecture: str, by_hand: dict[st
     return replace(default, sites=tuple(site for site in default.sites if site in by_hand))
 
 
-def _count_sites(asked: Sequence[str] | None, architecture: str, by_hand: dict[str, str]) -> tuple[str, ...]:
-    if asked is not None:
-        return tuple(sorted(asked))
-    return ("mlp_hidden",) if family_of(architecture) is not None or "mlp_hidden" in by_hand else ()
+def _count_sites(
+    options: ExtractOptions, first: LocatedCheckpoint, sites: Sequence[str], by_hand: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Sites whose active tokens are counted: those that were named, or the one that LAPE is about."""
+    if options.state_kinds and "counts" not in options.state_kinds:
+        return ()
+    if options.count_sites is not None:
+        return tuple(sorted(options.count_sites))
+    if options.state_kinds and options.sites:
+        return tuple(sorted(sites))
+    site = lape_site(first.architecture, first.activation)
+    if site is not None:
+        return (site,)
+    if is_gated(first.architecture):
+        raise OptionError(
+            f"active tokens are counted where act(gate) > 0, and with activation {first.activation!r} no site of "
+            f"{first.architecture} is above 0 at just these; name what to count: count_sites = mlp_hidden counts act(gate) * up, "
+            "and the activation function's own output is a site once it is named by hand, as in the site "
+            "'mlp_act=model.layers.{layer}.mlp.act_fn:output'"
+        )
+    if options.state_kinds:
+        return tuple(sites)  # of an architecture that is not known, which is refused when it is opened
+    return ("mlp_hidden",) if "mlp_hidden" in by_hand else ()

@@ -22,7 +22,7 @@ def language_neurons(
     store: Atlas | str | Path,
     *,
     checkpoints: Names | None = None,
-    site: str = "mlp_hidden",
+    site: str | None = None,
     share: Share = 0.01,
     bar_quantile: Quantile = 0.95,
     threshold: Number | None = None,
@@ -31,13 +31,14 @@ def language_neurons(
 ) -> pl.DataFrame:
     """Neurons that are active for few languages, with the languages they belong to.
 
-    Counts are over tokens, not over pooled values: extraction counted them. The threshold above which a token counts
-    as active is one of the recipe's (0 unless said).
+    Counts are over tokens, not over pooled values: extraction counted them. A neuron is active where the output of the activation
+    function is above the threshold (0 unless the recipe says otherwise): `mlp_hidden` in a plain MLP, the gate (`mlp_pre`) in a
+    gated one, as the published code counts. Column site says which it was.
 
     Args:
         store: With token counts, or the path of such a store.
         checkpoints: None for all.
-        site: Where tokens were counted.
+        site: Where tokens were counted; None for what `Store.lape_site` says of each checkpoint.
         share: Share of the neurons that are selected.
         bar_quantile: A neuron belongs to the languages in which it is active with a probability above this quantile of all
             probabilities; neurons that are above it in none are not selected.
@@ -52,7 +53,8 @@ def language_neurons(
 
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
-        CubeNotFound: If tokens were not counted at this site, or not above this threshold.
+        CubeNotFound: If tokens were not counted at this site, or not above this threshold; and without a site, if they were not
+            counted where the activation function is above 0.
         KernelInputError: If a share or quantile is outside 0 to 1.
         ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
@@ -68,7 +70,7 @@ def language_neurons(
     with Keeper(store, keep, replace) as keeper:
         for checkpoint in chosen_checkpoints(store, checkpoints):
             settings = {
-                "site": site,
+                "site": site or store.lape_site(checkpoint),
                 "share": share,
                 "bar_quantile": bar_quantile,
                 "threshold": store.recipe.count_thresholds[0] if threshold is None else threshold,

@@ -29,7 +29,7 @@ def test_a_request_survives_the_way(tmp_path):
         {},
         {"token_sample": TokenSample(2, seed=3, sites=("resid",)), "devices": ("cpu", "cpu")},
         {"part": (1, 2)},
-        {"count_threshold": (0.0, 1.5), "stats_only": ("moments",), "revisions": ("step*",)},
+        {"count_threshold": (0.0, 1.5), "stats_only": ("counts", "moments"), "revisions": ("step*",)},
     ):
         sent = remote(("org/m@step1", Checkpoint("m-step2", "org/m", 2, "step2")), tmp_path / "c", tmp_path / "s", **options)
         assert RemoteRequest.from_json(sent.to_json()) == sent

@@ -10,6 +10,7 @@ import transformers
 from actlas.errors import (
     CorpusError,
     ExtractionError,
+    OptionError,
 )
 from actlas.extract import extract_activations
 from actlas.extract.backends.hf import backend as backend_hf
@@ -72,8 +73,8 @@ def test_without_a_length_the_model_s_own_limit_holds(tiny_models, small_corpus,
 
 def test_counting_alone_keeps_no_cube_and_can_be_stopped(tiny_models, small_corpus, tmp_path, monkeypatch):
     folder = tiny_models("llama")
-    extract(folder, small_corpus, tmp_path / "whole", sites=["mlp_hidden"])
-    expected = Store(tmp_path / "whole").token_counts("llama")
+    extract(folder, small_corpus, tmp_path / "whole", count_sites=["mlp_hidden"])
+    expected = Store(tmp_path / "whole").token_counts("llama", "mlp_hidden")
     run_block, blocks = backend_hf.HfSession.run_block, []
 
     def stops(self, block, **kwargs):
@@ -91,23 +92,23 @@ def test_counting_alone_keeps_no_cube_and_can_be_stopped(tiny_models, small_corp
     assert summary.checkpoints[0].n_texts == 28
     store = Store(tmp_path / "s")
     assert store.sites("llama") == []
-    np.testing.assert_array_equal(store.token_counts("llama").active, expected.active)
+    np.testing.assert_array_equal(store.token_counts("llama", "mlp_hidden").active, expected.active)
     assert store.token_counts("llama", "mlp_up").active.shape == (2, 2, 40)
     assert not (tmp_path / "s" / "cubes").exists()
 
 
-def recipe(architecture="LlamaForCausalLM", **options):
+def recipe(architecture="LlamaForCausalLM", activation="silu", **options):
     """Of a checkpoint of that architecture that reads 64 tokens."""
     backend = SimpleNamespace(linear_sites=lambda source: ["attn_k=h.{layer}.k:output"])
-    first = SimpleNamespace(architecture=architecture, max_positions=64, compute_dtype="float32")
+    first = SimpleNamespace(architecture=architecture, activation=activation, max_positions=64, compute_dtype="float32")
     return recipe_of(ExtractOptions(**options), backend, first, "hash")
 
 
 def test_the_recipe_is_what_was_asked_and_what_the_first_checkpoint_decides():
-    assert (recipe().sites, recipe().count_sites, recipe().max_tokens) == (("mlp_pre",), ("mlp_hidden",), 64)
+    assert (recipe().sites, recipe().count_sites, recipe().max_tokens) == (("mlp_pre",), ("mlp_pre",), 64)
     assert recipe(max_tokens=10).max_tokens == 10
     counted = recipe(stats_only=True)
-    assert (counted.sites, counted.count_sites, counted.states, counted.tokens.per_text) == ((), ("mlp_hidden",), None, 0)
+    assert (counted.sites, counted.count_sites, counted.states, counted.tokens.per_text) == ((), ("mlp_pre",), None, 0)
     summed = recipe(stats_only=("counts", "moments"), sites=["resid", "mlp_up"])
     assert (summed.states.kinds, summed.states.sites) == (("moments",), ("mlp_up", "resid"))
     assert summed.count_sites == ("mlp_up", "resid")
@@ -115,7 +116,22 @@ def test_the_recipe_is_what_was_asked_and_what_the_first_checkpoint_decides():
     assert recipe(stats_only=("histogram",), range_texts=9).states.range_texts == 9
 
 
+def test_tokens_are_counted_where_the_activation_function_is_above_zero():
+    assert recipe("BloomForCausalLM", None).count_sites == ("mlp_hidden",)
+    for options in ({}, {"stats_only": True}, {"stats_only": ("counts", "moments")}, {"sites": ["resid"]}):
+        assert recipe(**options).count_sites == ("mlp_pre",)
+        assert recipe(**options, count_sites=["mlp_up", "mlp_hidden"]).count_sites == ("mlp_hidden", "mlp_up")
+        with pytest.raises(OptionError, match=r"'sigmoid' no site of LlamaForCausalLM .* count_sites = mlp_hidden"):
+            recipe(activation="sigmoid", **options)
+        assert recipe(activation="sigmoid", **options, count_sites=["mlp_hidden"]).count_sites == ("mlp_hidden",)
+    named = ["mlp_act=model.layers.{layer}.mlp.act_fn:output"]
+    assert recipe(activation="sigmoid", sites=named, count_sites=["mlp_act"]).count_sites == ("mlp_act",)
+    assert recipe(activation="sigmoid", stats_only=("moments",)).count_sites == ()
+    assert recipe(stats_only=True, sites=["resid"]).count_sites == ("resid",)
+
+
 def test_an_architecture_that_is_not_known_keeps_what_is_named_alone():
     named = recipe("Unknown", sites=["resid=h.{layer}:output"])
     assert (named.sites, named.count_sites, named.tokens.sites) == (("resid",), (), ("resid",))
     assert recipe("Unknown", sites=["auto-linear"]).sites == ("attn_k",)
+    assert recipe("Unknown", sites=["mlp_hidden=h.{layer}.down:input"]).count_sites == ("mlp_hidden",)

@@ -20,7 +20,8 @@ def by_definition(store: Atlas, checkpoint: str, share: float, quantile: float) 
         p.setdefault((layer, neuron), {})[counts.languages[language]] = (
             counts.active[language, layer, neuron] / counts.n_tokens[language]
         )
-    bar = np.quantile([value for row in p.values() for value in row.values()], quantile)
+    values = sorted(value for row in p.values() for value in row.values())
+    bar = values[round(quantile * len(values)) - 1]
     entropies = {}
     for neuron, row in p.items():
         total = sum(row.values())

@@ -6,8 +6,6 @@ import re
 import subprocess
 import sys
 import threading
-from itertools import product
-from math import prod
 from pathlib import Path
 
 import polars as pl
@@ -70,6 +68,21 @@ def test_shared_experts_agree_with_sets(asked: Atlas) -> None:
     wanted = {neuron: names for neuron, names in languages.items() if len(names) >= 2}
     shared = asked.sql("FROM shared_experts('planted-step64', 'salt')")
     assert {(r["site"], r["layer"], r["neuron"]): set(r["languages"]) for r in shared.to_dicts()} == wanted
+
+
+@pytest.mark.parametrize("site", ["mlp_pre", "mlp_hidden", "attn_out"])
+def test_experts_are_language_specific_wherever_their_neuron_was_counted(bare: Path, site: str) -> None:
+    store = open_store(bare, "a")
+    experts = pl.DataFrame(
+        {"language": "en", "concept": "salt", "rank": 1, "site": "mlp_pre", "layer": 1, "neuron": [3], "ap": 0.9}
+    )
+    specific = pl.DataFrame({"site": site, "layer": 1, "neuron": [3, 4], "language": "fr", "p_active": 0.5, "entropy": 0.1})
+    for name, frame in (("experts", experts), ("lape", specific)):
+        store.publish_table(
+            name, "planted-step64", TABLES[name].empty().join(frame, on=frame.columns, how="full", coalesce=True), {}
+        )
+    found = store.sql("FROM language_experts('planted-step64')").select("specific_to", "site", "layer", "neuron").rows()
+    assert found == ([] if site == "attn_out" else [("fr", "mlp_pre", 1, 3)])
 
 
 def test_overlap_at_the_stored_k_is_the_table(asked: Atlas) -> None:
@@ -232,26 +245,3 @@ def test_a_process_ends_quietly(scored_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.startswith(str(3 * 208 * 144))
-
-
-@pytest.mark.parametrize("m", [1, 2, 3])
-def test_sharing_by_layer_counts_neurons_with_concepts_and_says_what_chance_would_give(asked: Atlas, m: int) -> None:
-    experts = asked.sql("SELECT * FROM experts WHERE checkpoint = 'planted-step64'")
-    places = asked.sql("SELECT * FROM layer_histogram WHERE checkpoint = 'planted-step64'")
-    answer = asked.sql(f"FROM shared_by_layer('planted-step64', m := {m})")
-    for row in answer.iter_rows(named=True):
-        own = experts.filter(layer=row["layer"]).group_by("concept", "site", "neuron").agg(pl.col("language").n_unique())
-        assert (row["n_neuron_concepts"], row["n_shared"]) == (own.height, own.filter(pl.col("language") >= m).height)
-        assert row["share"] == row["n_shared"] / row["n_neuron_concepts"]
-        # every set of languages that may draw one neuron of a layer, weighed by how likely each draws it
-        reached = {1: 0.0, m: 0.0}
-        for _, cells in places.filter(layer=row["layer"]).group_by("concept", "site"):
-            p = (cells["n_experts"] / cells["n_neurons"]).to_list()
-            for drawn in product((False, True), repeat=len(p)):
-                weight = cells["n_neurons"][0] * prod(one if is_in else 1 - one for one, is_in in zip(p, drawn, strict=True))
-                for least in reached:
-                    reached[least] += weight * (sum(drawn) >= least)
-        assert row["chance"] == pytest.approx(reached[m] / reached[1])
-    # half of what was planted at this step is the same in all languages
-    assert answer.height == 2
-    assert m != 2 or (answer["share"] > answer["chance"]).all()

@@ -127,6 +127,7 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
         commit=folder.name if is_snapshot else None,
         is_download=is_snapshot and folder not in before,
         vocabulary=getattr(text, "vocab_size", None),
+        activation=_activation(text),
     )
 
 
@@ -144,6 +145,12 @@ def _architecture(config: Any) -> str:
     names = config.architectures or []
     named = names if isinstance(names, str) else next((name for name in names if isinstance(name, str)), "")
     return named or type(config).__name__
+
+
+def _activation(text: Any) -> str | None:
+    """Name of the activation function of the MLPs; Gemma's configurations have a field of their own for it."""
+    name = getattr(text, "hidden_activation", None) or getattr(text, "hidden_act", None)
+    return name if isinstance(name, str) else None
 
 
 class CheckpointFiles:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,6 @@ from actlas.extract.backends.hf.identify import in_one_line
 from actlas.extract.pooling.stage import TORCH_DTYPES
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import SiteMap
-
-#: transformers puts its own functions in the place of torch's for new weights while it loads a model, in every thread.
-ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,6 @@ def auto_class(architecture: str) -> Any:
     return transformers.AutoModelForCausalLM if _is_causal(architecture) else transformers.AutoModel
 
 
-def class_settings(architecture: str) -> dict[str, Any]:
-    """What `auto_class` is told beside the configuration."""
-    return {} if _is_causal(architecture) else {"add_pooling_layer": False}
-
-
 def _is_causal(architecture: str) -> bool:
     family = family_of(architecture)
     return family is None or family.is_causal
@@ -74,8 +65,9 @@ def load_weights(located: LocatedCheckpoint, config: Any, settings: BackendSetti
             holds layers that its configuration does not mention, which transformers alone would leave out.
     """
     auto = auto_class(located.architecture)
+    extra: dict[str, Any] = {} if _is_causal(located.architecture) else {"add_pooling_layer": False}
     try:
-        with ONE_AT_A_TIME, quiet():
+        with _quiet():
             model, info = auto.from_pretrained(
                 located.folder,
                 config=config,
@@ -86,7 +78,7 @@ def load_weights(located: LocatedCheckpoint, config: Any, settings: BackendSetti
                 output_loading_info=True,
                 # or transformers would say that some do not fit, and not which
                 ignore_mismatched_sizes=True,
-                **class_settings(located.architecture),
+                **extra,
             )
     # a setting of the wrong kind can break anything in there
     except Exception as error:
@@ -151,7 +143,7 @@ def refuse_head_sites(places: SiteMap, head: str) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """A run says what is wrong itself, in one line, and reports through its progress callback."""
     was_on, was_loud = transformers.logging.is_progress_bar_enabled(), transformers.logging.get_verbosity()
     transformers.logging.disable_progress_bar()

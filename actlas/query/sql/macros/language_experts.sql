@@ -3,6 +3,6 @@
 CREATE MACRO language_experts(ck) AS TABLE
 SELECT e.concept, e.language AS expert_in, p.language AS specific_to, e.site, e.layer, e.neuron, e.rank, e.ap, p.entropy
 FROM experts AS e JOIN lape AS p ON p.checkpoint = e.checkpoint AND p.layer = e.layer AND p.neuron = e.neuron
-    AND p.site = CASE e.site WHEN 'mlp_pre' THEN 'mlp_hidden' ELSE e.site END
+    AND (p.site = e.site OR p.site IN ('mlp_pre', 'mlp_hidden') AND e.site IN ('mlp_pre', 'mlp_hidden'))
 WHERE e.checkpoint = ck
 ORDER BY e.concept, e.language, e.rank, p.language;
