@@ -73,6 +73,22 @@ def span_names(columns: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class RandomTwin:
+    """What makes a checkpoint a control: its weights are new random ones of another checkpoint's architecture.
+
+    Attributes:
+        of: Id of that checkpoint.
+        seed: Of the weights.
+    """
+
+    of: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"random-weights twin of {self.of}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """One set of weights.
 
@@ -81,21 +97,23 @@ class Checkpoint:
         model: What was asked for: a local folder or a hub id, without the revision.
         step: Training step, the axis of trajectories; None where nothing says it.
         revision: Branch, tag or commit, only where Hugging Face needs one.
+        twin: For a control, what it is; `model` and `revision` then say whose architecture it has. None for any other.
     """
 
     id: str
     model: str
     step: int | None = None
     revision: str | None = None
+    twin: RandomTwin | None = None
 
     def __post_init__(self) -> None:
         if self.id != safe_id(self.id):
             raise OptionError(f"checkpoint id {self.id!r} is not usable as a folder name; {safe_id(self.id)!r} is")
 
     @property
-    def order(self) -> tuple[int, int, str]:
-        """Sort key: by step, those without one last, then by id."""
-        return (self.step is None, self.step or 0, self.id)
+    def order(self) -> tuple[int, int, int, str]:
+        """Sort key: by step, those without one last, then by id; controls after all others."""
+        return (self.twin is not None, self.step is None, self.step or 0, self.id)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,6 @@ Progress = Callable[[str], None]
 SITES = (*(site for site in LINEAR_SITES if site != "mlp_up"), "mlp_hidden", "resid")
 #: Tokens per text whose vectors are kept for probing.
 TOKENS_PER_TEXT = 4
-#: Inverse strength of the probes' penalty: at 1, probes take twice as long to converge and are no better.
-PROBE_C = 0.1
 #: Statistics that the demo's answers need; `actlas score --stats` computes others.
 STATS = ("ap", "auroc", "p_active", "p_active_off", "mean", "median", "p90")
 
@@ -137,7 +135,7 @@ def _ask(condition: Condition, store: Path, seconds: dict[str, float], progress:
         language_neurons(atlas)
     with _timed(seconds, "probe"):
         progress(f"{condition}: probing for the language")
-        train_probes(atlas, c=PROBE_C)
+        train_probes(atlas)
 
 
 @contextmanager

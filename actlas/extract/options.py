@@ -115,6 +115,14 @@ class ExtractOptions:
         default="flag",
         metadata=about("the same for a checkpoint that does worse than a uniform guess on a few texts, before it is extracted"),
     )
+    random_twin: bool = field(
+        default=False,
+        metadata=about(
+            "extract, after the checkpoints, a control too: the architecture and tokenizer of the last of them with new random "
+            "weights, as a checkpoint NAME-random0 (one for every name that checkpoints have beside their steps; hf)"
+        ),
+    )
+    twin_seed: Seed = field(default=0, metadata=about("with random_twin: seed of the new weights, which its id ends in"))
     max_tokens: Positive | None = field(
         default=None,
         metadata=about(
@@ -285,6 +293,12 @@ class ExtractOptions:
         if self.devices and self.part:
             raise OptionError("devices divide the texts among them; choose devices or a part, not both")
         self._check_states(kinds)
+        if self.twin_seed and not self.random_twin:
+            raise OptionError("twin_seed is of the weights that random_twin makes; add random_twin, or leave twin_seed out")
+        if self.random_twin and self.backend != "hf":
+            raise OptionError(
+                f"random_twin makes new weights with transformers, and backend {self.backend!r} reads its own; use backend 'hf'"
+            )
         if self.drops_languages and self.over_long != "drop":
             raise OptionError(f"drops_languages is about texts that over_long='drop' leaves out, not about {self.over_long!r}")
         if self.devices and self.dask:
@@ -340,6 +354,8 @@ class ExtractFields(TypedDict, total=False):
     revisions: Sequence[str]
     duplicates: Policy
     broken: Policy
+    random_twin: bool
+    twin_seed: Seed
     max_tokens: Positive | None
     over_long: OverLong
     drops_languages: bool

@@ -61,6 +61,11 @@ def chosen_checkpoints(store: Store, names: Sequence[str] | None) -> list[str]:
     return list(names)
 
 
+def followed_checkpoints(store: Store, names: Sequence[str] | None) -> list[str]:
+    """The checkpoints that are followed over training: those named, or all but the controls, whose weights are no step of it."""
+    return chosen_checkpoints(store, names) if names is not None else [c for c in store.checkpoints if c not in store.controls]
+
+
 def tell_ties(store: Store, names: Sequence[str]) -> None:
     """Say by what checkpoints of one step, or of none, are ordered: nothing that was measured says which came first."""
     by_step: dict[Any, list[str]] = {}

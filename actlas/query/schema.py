@@ -114,7 +114,7 @@ def _table(
 _ALL = (
     _table(
         "checkpoints",
-        "one row per checkpoint, with where its weights came from",
+        "one row per checkpoint, with where its weights came from; control says what a control is, null for any other",
         None,
         {
             "checkpoint": pl.String(),
@@ -126,6 +126,7 @@ _ALL = (
             "backend": pl.String(),
             "dtype": pl.String(),
             "position": pl.Int32(),
+            "control": pl.String(),
         },
         stored=False,
     ),
@@ -384,7 +385,7 @@ _ALL = (
         {"accuracy": pl.Float64(), "n_train": pl.Int32(), "n_test": pl.Int32(), "c": pl.Float64()},
         {"chance": pl.Float64(), "n_iterations": pl.Int32()},
         settings={
-            **dict.fromkeys(("label", "seeds", "sites", "c", "test_share", "max_train")),
+            **dict.fromkeys(("label", "seeds", "sites", "c", "c_grid", "test_share", "max_train")),
             "max_iterations": 1000,
         },
         basis=Basis.VALUES,

@@ -17,14 +17,19 @@ class Labelled:
     store: Atlas
 
     @property
+    def checkpoints(self) -> list[str]:
+        """The checkpoints that stand on an axis: all but controls."""
+        return [checkpoint for checkpoint in self.store.checkpoints if checkpoint not in self.store.controls]
+
+    @property
     def axis(self) -> list[str]:
-        """The checkpoints as labels of an axis: the step, or the id where there is none."""
-        records = [self.store.checkpoint(checkpoint) for checkpoint in self.store.checkpoints]
+        """These as labels: the step, or the id where there is none."""
+        records = [self.store.checkpoint(checkpoint) for checkpoint in self.checkpoints]
         return [str(r["checkpoint"] if r["step"] is None else r["step"]) for r in records]
 
     def positions(self) -> pl.DataFrame:
         """checkpoint, position, axis: the place of each checkpoint on the axis."""
-        names = self.store.checkpoints
+        names = self.checkpoints
         return pl.DataFrame(
             {"checkpoint": names, "position": range(len(names)), "axis": self.axis},
             schema={"checkpoint": pl.String, "position": pl.Int64, "axis": pl.String},

@@ -61,7 +61,7 @@ def write_report(
     """
     by_label = stores if isinstance(stores, Mapping) else {_label(stores): stores}
     sources = [Labelled(label, as_atlas(store)) for label, store in by_label.items()]
-    empty = [source.label for source in sources if not source.store.checkpoints]
+    empty = [source.label for source in sources if not source.checkpoints]
     if not sources or empty:
         raise QueryError(f"no checkpoint to report on in {', '.join(empty) or 'no store at all'}")
     parts = [
@@ -192,7 +192,7 @@ def _provenance_section(sources: Sequence[Labelled]) -> str:
         parts.append(f"<h3>{escape(source.label)}</h3>")
         parts.append(table(store.scan("checkpoints").collect().drop("position", "revision"), caption=str(store.path)))
         settings: dict[str, Any] = {"recipe": store.recipe.to_json()}
-        last = store.checkpoints[-1]
+        last = source.checkpoints[-1]
         settings |= {name: store.table_settings(name, last) for name in _LISTED_TABLES if store.table_files(name)}
         languages = {name: rows.stop - rows.start for name, rows in _slices(store)}
         settings["corpus"] = {

@@ -18,7 +18,7 @@ class Question:
     sql: str
 
 
-_LAST = "SET VARIABLE last = (SELECT checkpoint FROM checkpoints ORDER BY position DESC LIMIT 1);"
+_LAST = "SET VARIABLE last = (SELECT checkpoint FROM checkpoints WHERE control IS NULL ORDER BY position DESC LIMIT 1);"
 
 QUESTIONS: tuple[Question, ...] = (
     Question(
@@ -41,7 +41,7 @@ WITH spread AS (
 )
 SELECT concept, site, layer, neuron, min(step) AS first_step, count(*) AS n_checkpoints
 FROM spread JOIN checkpoints USING (checkpoint)
-WHERE n_languages = (SELECT count(*) FROM languages)
+WHERE n_languages = (SELECT count(*) FROM languages) AND control IS NULL
 GROUP BY concept, site, layer, neuron
 HAVING bool_or(checkpoint = getvariable('last'))
 ORDER BY first_step, n_checkpoints DESC, concept, site, layer, neuron

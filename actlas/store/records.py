@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, FormatTooNew
-from actlas.names import Checkpoint
+from actlas.names import Checkpoint, RandomTwin
 from actlas.store import layout
 from actlas.store.committed import Committed, Logged, Manifests, checkpoint_name, score_name
 from actlas.store.files.digests import FileRecord
@@ -101,6 +101,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         model: What was asked for when it was extracted.
         step: Its training step; None where nothing says it.
         revision: Branch, tag or commit on the Hugging Face hub; None elsewhere.
+        twin: For a control, what it is; None for any other checkpoint.
         weight_hash: Hash of the weights.
         shapes: site -> layers, neurons, texts, for sites with a cube.
         states: site -> layers, neurons, for sites with states in place of a cube.
@@ -122,6 +123,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     provenance: dict[str, Any]
     step: int | None = None
     revision: str | None = None
+    twin: RandomTwin | None = None
     weight_hash: str | None = None
     shapes: dict[str, tuple[int, int, int]] = {}
     states: dict[str, tuple[int, int]] = {}
@@ -143,9 +145,9 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         return msgspec.convert({**known, "provenance": dict(data)}, cls)
 
     @property
-    def order(self) -> tuple[int, int, str]:
+    def order(self) -> tuple[int, int, int, str]:
         """Sort key of checkpoints, see `actlas.names.Checkpoint.order`."""
-        return Checkpoint(self.checkpoint, self.model, self.step, self.revision).order
+        return Checkpoint(self.checkpoint, self.model, self.step, self.revision, self.twin).order
 
     @property
     def sites(self) -> list[str]:

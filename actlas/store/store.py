@@ -157,8 +157,14 @@ class Store:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Ids of the committed checkpoints, by step."""
+        """Ids of the committed checkpoints, by step; controls last."""
         return list(self._records.checkpoints())
+
+    @property
+    def controls(self) -> dict[str, str]:
+        """Those of `checkpoints` that are controls, such as a random-weights twin: id -> what it is, in words."""
+        twins = {name: record.twin for name, record in self._records.checkpoints().items()}
+        return {name: str(twin) for name, twin in twins.items() if twin is not None}
 
     def snapshot(self) -> Snapshot:
         """Typed records of all checkpoints and of all complete scores.

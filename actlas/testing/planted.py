@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
+from actlas.names import Checkpoint, RandomTwin, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.health import health_of
 from actlas.store.layout import TextBlock
 from actlas.store.states import StatePlan
 from actlas.store.values import BlockValues, TokenIds
 from actlas.store.write.writer import StoreWriter
+
+#: What seeds the values of a random-weights twin in the place of a step.
+_TWIN_SEED = 10_007
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Planting:
         sites: site -> (layers, neurons) of every cube.
         steps: Training steps, one checkpoint each.
         sharing: Per step the share of planted neurons that are the same in all languages.
+        has_twin: Whether a random-weights twin follows, ``planted-random0``, in whose values nothing is planted.
         n_planted: Neurons planted per concept and language.
         strength: What a planted neuron adds where its concept is expressed; values around it have a spread of 1.
         grid: Values are rounded to multiples of this, so that there are ties; 0 for none.
@@ -49,6 +53,7 @@ class Planting:
     )
     steps: tuple[int, ...] = (0, 64, 128)
     sharing: tuple[float, ...] = (0.0, 0.5, 1.0)
+    has_twin: bool = False
     n_planted: int = 6
     strength: float = 3.0
     grid: float = 0.25
@@ -147,7 +152,11 @@ def planted_store(path: Path | str, planting: Planting | None = None) -> Path:
     )
     with StoreWriter(path, recipe, corpus, tokens, sample, texts_per_block=planting.texts_per_block, sync=False) as writer:
         for step, sharing in zip(planting.steps, planting.sharing, strict=True):
-            _write_checkpoint(writer, planting, step, sharing, tokens, sample)
+            name = planting.checkpoint(step)
+            _write_checkpoint(writer, planting, Checkpoint(name, "planted", step), step, sharing, tokens, sample)
+        if planting.has_twin:
+            twin = Checkpoint("planted-random0", "planted", twin=RandomTwin(planting.checkpoint(planting.steps[-1]), 0))
+            _write_checkpoint(writer, replace(planting, strength=0.0), twin, _TWIN_SEED, 0.0, tokens, sample)
     return path
 
 
@@ -161,14 +170,19 @@ def _sample(corpus: Corpus, tokens: TokenIds, rng: np.random.Generator) -> pl.Da
 
 
 def _write_checkpoint(
-    writer: StoreWriter, planting: Planting, step: int, sharing: float, tokens: TokenIds, sample: pl.DataFrame | None
+    writer: StoreWriter,
+    planting: Planting,
+    which: Checkpoint,
+    step: int,
+    sharing: float,
+    tokens: TokenIds,
+    sample: pl.DataFrame | None,
 ) -> None:
-    name = planting.checkpoint(step)
     counted = {site: shape for site, shape in planting.sites.items() if site == "mlp_hidden"}
     values = {site: planted_values(writer.corpus, planting, site, step, sharing) for site in planting.sites}
     checkpoint = writer.checkpoint(
-        Checkpoint(name, "planted", step),
-        {"weight_hash": name},
+        which,
+        {"weight_hash": which.id},
         {} if planting.states else planting.sites,
         planting.token_sites,
         counted,

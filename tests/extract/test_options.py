@@ -68,7 +68,8 @@ def test_options_go_to_another_process_and_come_back_equal() -> None:
     options = ExtractOptions(**OTHERS)
     assert msgspec.json.decode(msgspec.json.encode(options), type=ExtractOptions) == options
     # those that exclude others of the list
-    assert {field.name for field in dataclasses.fields(options)} - OTHERS.keys() == {"dask", "devices", "removes_downloads"}
+    excluded = {"dask", "devices", "removes_downloads", "random_twin", "twin_seed"}
+    assert {field.name for field in dataclasses.fields(options)} - OTHERS.keys() == excluded
     assert all(getattr(options, name) != getattr(ExtractOptions(), name) for name in OTHERS)
 
 
@@ -122,6 +123,8 @@ def test_sequences_are_kept_as_tuples() -> None:
         ({"stats_only": True, "token_sample": TokenSample(choice="all")}, "stats_only keeps no token vectors"),
         ({"drops_languages": True}, "drops_languages is about texts that over_long='drop' leaves out, not about 'truncate'"),
         ({"devices": ("cpu",), "removes_downloads": True}, "would take files from processes"),
+        ({"random_twin": True, "backend": "vllm"}, "random_twin makes new weights with transformers, and backend 'vllm' reads"),
+        ({"twin_seed": 1}, "twin_seed is of the weights that random_twin makes; add random_twin, or leave twin_seed out"),
     ],
 )
 def test_what_is_not_allowed_is_refused_by_name_and_value(wrong: dict[str, object], message: str) -> None:

@@ -99,6 +99,14 @@ def scored(scored_path: Path) -> Atlas:
 
 
 @pytest.fixture(scope="session")
+def twinned(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """A scored store whose last checkpoint is a random-weights twin."""
+    path = planted_store(tmp_path_factory.mktemp("query") / "twinned.actlas", Planting(has_twin=True))
+    score_neurons(path, sites=("attn_out", "mlp_pre"), stats=("ap", "median"))
+    return open_store(path)
+
+
+@pytest.fixture(scope="session")
 def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
     from actlas.query import (

@@ -6,7 +6,16 @@ import pytest
 
 from actlas.errors import CheckpointNotFound, QueryError, ScoresNotFound
 from actlas.query import Atlas, expert_overlap, neuron_trajectory, score_neurons, top_texts
-from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, chosen_n, linear_sites, tell_ties
+from actlas.query.choices import (
+    Ranking,
+    check_k,
+    chosen_checkpoints,
+    chosen_labels,
+    chosen_n,
+    followed_checkpoints,
+    linear_sites,
+    tell_ties,
+)
 from actlas.query.neurons import NeuronAxis
 
 
@@ -14,6 +23,17 @@ def test_checkpoints_are_all_or_those_named(scored: Atlas) -> None:
     assert chosen_checkpoints(scored, None) == scored.checkpoints
     assert chosen_checkpoints(scored, ["planted-step128", "planted-step0"]) == ["planted-step128", "planted-step0"]
     assert chosen_checkpoints(scored, []) == []
+
+
+def test_a_random_twin_is_a_checkpoint_and_no_step_of_training(twinned: Atlas) -> None:
+    assert twinned.checkpoints == ["planted-step0", "planted-step64", "planted-step128", "planted-random0"]
+    assert twinned.controls == {"planted-random0": "random-weights twin of planted-step128, seed 0"}
+    assert chosen_checkpoints(twinned, None) == twinned.checkpoints
+    assert followed_checkpoints(twinned, None) == twinned.checkpoints[:3]
+    assert followed_checkpoints(twinned, ["planted-random0"]) == ["planted-random0"]
+    controls = twinned.sql("SELECT checkpoint, step, control FROM checkpoints ORDER BY position")
+    assert controls["control"].to_list() == [None] * 3 + ["random-weights twin of planted-step128, seed 0"]
+    assert controls["step"].to_list() == [0, 64, 128, None]
 
 
 def test_an_unknown_checkpoint_is_refused_with_the_nearest(scored: Atlas) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from actlas.errors import ModelNotLoaded
 from actlas.extract.checkpoints.step_names import find_step
-from actlas.names import Checkpoint, safe_id
+from actlas.names import Checkpoint, RandomTwin, safe_id
 
 ListRevisions = Callable[[str], Sequence[str]]
 
@@ -65,6 +65,38 @@ def resolve_models(
                 "give their steps by the option steps, or rename the folders"
             )
     return sorted(checkpoints, key=lambda checkpoint: checkpoint.order)
+
+
+def random_twins(checkpoints: Sequence[Checkpoint], seed: int) -> list[Checkpoint]:
+    """A control for every run of checkpoints: the architecture of its last one, with new random weights.
+
+    Checkpoints are of one run if their ids differ in the step or the revision alone.
+
+    Args:
+        checkpoints: As `resolve_models` gives them.
+        seed: Of the weights.
+
+    Raises:
+        ModelNotLoaded: If a checkpoint has the id of such a control.
+
+    Example:
+        >>> [c.id for c in random_twins(resolve_models(["org/m@step8", "org/m@step16", "org/n"]), 0)]
+        ['m-random0', 'n-random0']
+    """
+    last = {_run(checkpoint): checkpoint for checkpoint in checkpoints}
+    twins = [
+        Checkpoint(safe_id(f"{name}-random{seed}"), of.model, None, of.revision, RandomTwin(of.id, seed))
+        for name, of in last.items()
+    ]
+    if taken := sorted({twin.id for twin in twins} & {checkpoint.id for checkpoint in checkpoints}):
+        raise ModelNotLoaded(f"{taken[0]!r} is what the random-weights twin would be stored as; rename that folder")
+    return twins
+
+
+def _run(checkpoint: Checkpoint) -> str:
+    """What the ids of all checkpoints of one run begin with."""
+    name = checkpoint.id.removesuffix(f"-step{checkpoint.step}")
+    return name.removesuffix(f"@{safe_id(checkpoint.revision)}") if checkpoint.revision else name
 
 
 def _full_name(checkpoint: Checkpoint) -> str:

@@ -351,11 +351,14 @@ class CheckpointRun:
             self.run.apply_policy(broken, "broken", self.progress, "extract")
 
     def _is_broken(self, loss: float) -> str | None:
-        """What to say of a checkpoint that does worse than a uniform guess; None of any other."""
+        """What to say of a checkpoint that does worse than a uniform guess; None of any other.
+
+        A random-weights twin may do worse: it is what an untrained model does.
+        """
         if not math.isfinite(loss):
             return f"{self.source.checkpoint.id} has a loss of {loss} nats per token; the checkpoint may be broken"
         guessing = math.log(self.session.about["vocabulary"])
-        if loss <= guessing + _WORSE_THAN_GUESSING:
+        if loss <= guessing + _WORSE_THAN_GUESSING or self.source.checkpoint.twin is not None:
             return None
         return (
             f"{self.source.checkpoint.id} does worse than guessing: {loss:.2f} nats per token, a guess has {guessing:.2f}; "

@@ -10,7 +10,7 @@ from pathlib import Path
 from actlas.errors import CorpusError, OptionError
 from actlas.extract.backends.base import Backend, BackendSettings, LocatedCheckpoint, TextTokenizer
 from actlas.extract.backends.registry import get_backend
-from actlas.extract.checkpoints.resolve import resolve_models
+from actlas.extract.checkpoints.resolve import random_twins, resolve_models
 from actlas.extract.inputs.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.extract.options import ExtractOptions
 from actlas.extract.results import ExtractSummary, Progress, ProgressCallback
@@ -63,6 +63,8 @@ def run_here(
     options = request.options
     backend = get_backend(options.backend, engine_settings(options))
     checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=backend.revisions)
+    if options.random_twin:
+        checkpoints += random_twins(checkpoints, options.twin_seed)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
     first = backend.locate(checkpoints[0])
     run = prepare(request, len(checkpoints), corpus, first, report, tokenise)

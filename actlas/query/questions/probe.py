@@ -26,6 +26,9 @@ from actlas.query.splits import text_groups
 from actlas.store.cube import TokenCube
 from actlas.store.store import Store
 
+#: Inverse strengths of the penalty that a probe chooses from where none is named.
+C_GRID = (0.01, 0.1, 1.0, 10.0)
+
 
 @checks_arguments(QueryError)
 def train_probes(
@@ -35,7 +38,8 @@ def train_probes(
     sites: Sequence[str] | None = None,
     label: str = "language",
     seeds: Sequence[Seed] = (0, 1, 2),
-    c: PositiveNumber = 1.0,
+    c: PositiveNumber | None = None,
+    c_grid: Sequence[PositiveNumber] = C_GRID,
     test_share: Share = 0.2,
     max_iterations: Positive = 1000,
     max_train: Positive | None = 20_000,
@@ -56,7 +60,9 @@ def train_probes(
         sites: None for all that have vectors.
         label: What is read off: "language", or any other column of the sampled tokens such as "split".
         seeds: One probe each, for the split and the training.
-        c: Inverse strength of the L2 penalty, as scikit-learn has it; recorded with the result.
+        c: Inverse strength of the L2 penalty, as scikit-learn has it. None: each probe takes the one of `c_grid` that is best on
+            a part of its training texts, which is held out as the test part is and trained on in the end.
+        c_grid: What is chosen from; of equals, the smallest.
         test_share: Share of the groups of texts that is held out.
         max_iterations: Of the solver. A probe that does not converge is not refused: `n_iterations` reaches this number.
         max_train: Training vectors are thinned to this many, at random; None for no limit.
@@ -65,8 +71,8 @@ def train_probes(
         replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
-        Columns of table `probe`: checkpoint, site, layer, label, seed, accuracy, n_train, n_test, c, chance (the
-        accuracy of always saying the most frequent label of the test part), n_iterations.
+        Columns of table `probe`: checkpoint, site, layer, label, seed, accuracy, n_train, n_test, c (that was named
+        or chosen), chance (the accuracy of always saying the most frequent label of the test part), n_iterations.
 
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
@@ -84,7 +90,14 @@ def train_probes(
     store = as_atlas(store, "a" if keep else "r")
     names = chosen_checkpoints(store, checkpoints)
     settings = ProbeSettings(
-        label, tuple(seeds), None if sites is None else tuple(sites), c, test_share, max_iterations, max_train
+        label=label,
+        seeds=tuple(seeds),
+        sites=None if sites is None else tuple(sites),
+        c=c,
+        c_grid=tuple(sorted(set(c_grid))) if c is None else None,
+        test_share=test_share,
+        max_iterations=max_iterations,
+        max_train=max_train,
     )
     with Keeper(store, keep, replace) as keeper:
         parts = {name: keeper.find("probe", name, settings.to_json()) for name in names}
@@ -108,12 +121,13 @@ def train_probes(
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What decides the numbers of probes: the arguments of `train_probes` of the same names."""
+    """What decides the numbers of probes: the arguments of `train_probes` of the same names; no grid where `c` is named."""
 
     label: str
     seeds: tuple[int, ...]
     sites: tuple[str, ...] | None
-    c: float
+    c: float | None
+    c_grid: tuple[float, ...] | None
     test_share: float
     max_iterations: int
     max_train: int | None
@@ -135,10 +149,7 @@ def _probes(cube: TokenCube, settings: ProbeSettings, steps: Steps) -> Iterator[
 
     codes, names = _codes(cube.table, settings.label)
     groups = text_groups(cube.table.select("text_id", "parallel_id"))
-    tasks = [
-        _Task(seed, settings.c, settings.max_iterations, *_split(groups, seed, settings.test_share, settings.max_train))
-        for seed in settings.seeds
-    ]
+    tasks = [_Task.of(groups, seed, settings) for seed in settings.seeds]
     # probes are small: one thread each and several at a time; threads of a linear algebra library would wait for each other
     with (
         threadpool_limits(1),
@@ -148,11 +159,11 @@ def _probes(cube: TokenCube, settings: ProbeSettings, steps: Steps) -> Iterator[
         warnings.simplefilter("ignore", ConvergenceWarning)  # n_iterations says it
         for layer in range(cube.shape[0]):
             vectors = cube.read(layer)
-            for task, (accuracy, n_iterations) in zip(tasks, pool.map(partial(_probe, vectors, codes), tasks), strict=True):
+            for task, (accuracy, c, n_iterations) in zip(tasks, pool.map(partial(_probe, vectors, codes), tasks), strict=True):
                 n_train, n_test = task.train.size, task.test.size
                 chance = np.bincount(codes[task.test], minlength=len(names)).max() / n_test
                 labels = (cube.checkpoint, cube.site, layer, settings.label, task.seed)
-                yield (*labels, accuracy, n_train, n_test, settings.c, chance, n_iterations)
+                yield (*labels, accuracy, n_train, n_test, c, chance, n_iterations)
             steps.add(len(tasks), f"{cube.checkpoint} {cube.site} layer {layer}")
 
 
@@ -185,27 +196,75 @@ def _split(
     return train, test
 
 
+def _validation(
+    groups: NDArray[np.int64], train: NDArray[np.int64], seed: int, share: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the training part to try penalties on, and rows to judge them by; no group of texts is in both."""
+    _, own = np.unique(groups[train], return_inverse=True)
+    fit, judge = _split(own, seed, share, None)
+    return train[fit], train[judge]
+
+
 @dataclass(frozen=True)
 class _Task:
-    """One probe: what is drawn for its seed."""
+    """One probe: what is drawn for its seed.
+
+    Attributes:
+        seed: Of the draws.
+        grid: Penalties to choose from; one where it was named.
+        max_iterations: Of the solver.
+        train: Rows to train on.
+        test: Rows to test on.
+        fit: Part of `train` that penalties are tried on; empty where there is no choice.
+        judge: The rest of `train`, which decides among them.
+    """
 
     seed: int
-    c: float
+    grid: tuple[float, ...]
     max_iterations: int
     train: NDArray[np.int64]
     test: NDArray[np.int64]
+    fit: NDArray[np.int64]
+    judge: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, groups: NDArray[np.int64], seed: int, settings: ProbeSettings) -> _Task:
+        """Draw the parts for a seed."""
+        train, test = _split(groups, seed, settings.test_share, settings.max_train)
+        grid = settings.c_grid if settings.c is None else (settings.c,)
+        assert grid, "without a penalty there is a grid"
+        none = train[:0]
+        fit, judge = (none, none) if len(grid) == 1 else _validation(groups, train, seed, settings.test_share)
+        return cls(seed, grid, settings.max_iterations, train, test, fit, judge)
 
 
-def _probe(vectors: NDArray[np.float32], codes: NDArray[np.int64], task: _Task) -> tuple[float, int]:
-    """Accuracy on the test part, and iterations of the solver."""
+def _probe(vectors: NDArray[np.float32], codes: NDArray[np.int64], task: _Task) -> tuple[float, float, int]:
+    """Accuracy on the test part, the penalty, and iterations of the solver."""
+    c = task.grid[0]
+    if len(task.grid) > 1:
+        scaled = _standardised(vectors, task.fit)
+        model = _classifier(task, warm_start=True)
+        right = []
+        # from the strongest penalty on, each begins where the one before ended
+        for each in task.grid:
+            model.set_params(C=each).fit(scaled[task.fit], codes[task.fit])
+            right.append(int((model.predict(scaled[task.judge]) == codes[task.judge]).sum()))
+        c = task.grid[int(np.argmax(right))]
+    scaled = _standardised(vectors, task.train)
+    model = _classifier(task, C=c).fit(scaled[task.train], codes[task.train])
+    return float(model.score(scaled[task.test], codes[task.test])), c, int(np.max(model.n_iter_))
+
+
+def _classifier(task: _Task, **settings: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    train, test = task.train, task.test
+    return LogisticRegression(max_iter=task.max_iterations, random_state=task.seed, **settings)
+
+
+def _standardised(vectors: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Vectors by the mean and spread of those that are trained on."""
     mean, std = vectors[train].mean(axis=0), vectors[train].std(axis=0)
-    scaled = (vectors - mean) / np.where(std > 0, std, 1)
-    model: Any = LogisticRegression(C=task.c, max_iter=task.max_iterations, random_state=task.seed)
-    model.fit(scaled[train], codes[train])
-    return float(model.score(scaled[test], codes[test])), int(np.max(model.n_iter_))
+    return np.asarray((vectors - mean) / np.where(std > 0, std, 1))
 
 
 def probe_summary(probes: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from actlas.allowed import Count, Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.choices import Ranking, check_k, check_min_languages, chosen_checkpoints, chosen_labels, linear_sites, tell_ties
+from actlas.query.choices import (
+    Ranking,
+    check_k,
+    check_min_languages,
+    chosen_labels,
+    followed_checkpoints,
+    linear_sites,
+    tell_ties,
+)
 from actlas.query.keep import Keeper, KeptPart
 from actlas.query.neurons import NeuronAxis, check_neuron
 from actlas.query.questions.experts import ExpertSets, expert_sets
@@ -41,7 +49,7 @@ def neuron_trajectory(
         layer: Where the neuron is.
         neuron: Its coordinate.
         stats: Statistics wanted.
-        checkpoints: None for all.
+        checkpoints: None for all but controls.
         languages: None for all.
         concepts: None for all.
 
@@ -61,7 +69,7 @@ def neuron_trajectory(
     """
     store = as_atlas(store)
     named_languages, named_concepts = chosen_labels(store, languages, concepts)
-    parts, names = [], chosen_checkpoints(store, checkpoints)
+    parts, names = [], followed_checkpoints(store, checkpoints)
     tell_ties(store, names)
     for checkpoint in names:
         check_neuron(store, checkpoint, site, layer, neuron)
@@ -107,7 +115,7 @@ def shared_trajectory(
         store: With scores, or the path of such a store.
         k: Experts per language and concept.
         min_languages: In how many languages at once, at one step at least.
-        checkpoints: None for all.
+        checkpoints: None for all but controls.
         concepts: None for all.
         sites: As in `top_experts`.
         keep: Whether an answer for all checkpoints and concepts and two languages is kept as table `trajectory`. None: if the
@@ -133,7 +141,7 @@ def shared_trajectory(
     """
     store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, concepts=concepts)
     check_min_languages(store, min_languages)
-    names = chosen_checkpoints(store, checkpoints)
+    names = followed_checkpoints(store, checkpoints)
     tell_ties(store, names)
     _, chosen_concepts = chosen_labels(store, None, concepts)
     with Keeper(store, keep, replace) as keeper:
@@ -287,7 +295,7 @@ def rank_stability(
         [(0, None, 0.0), (64, 'planted-step0', 0.16666666666666666), (128, 'planted-step64', 1.0)]
     """
     store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
-    names = store.checkpoints
+    names = followed_checkpoints(store, None)
     tell_ties(store, names)
     chosen_languages, chosen_concepts = chosen_labels(store, languages, concepts)
     answers = [TABLES["rank_stability"].empty()]

@@ -196,7 +196,10 @@ def _token_frame(store: Store) -> pl.DataFrame:
 
 
 def _checkpoint_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
-    records = [{**record.provenance, "position": position} for position, record in enumerate(snapshot.checkpoints.values())]
+    records = [
+        {**record.provenance, "position": position, "control": None if record.twin is None else str(record.twin)}
+        for position, record in enumerate(snapshot.checkpoints.values())
+    ]
     columns = TABLES["checkpoints"].columns
     rows = [{name: record.get(name) for name in columns} for record in records]
     defaults = {"backend": recipe.backend, "dtype": recipe.dtype}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ class CheckpointWriter:
             "model": self.checkpoint.model,
             "step": self.checkpoint.step,
             "revision": self.checkpoint.revision,
+            **({} if self.checkpoint.twin is None else {"twin": asdict(self.checkpoint.twin)}),
             "shapes": {site: list(plan.shape) for site, plan in sorted(self.cubes.items())},
             "states": {site: list(shape) for site, shape in sorted(states.items())},
         }

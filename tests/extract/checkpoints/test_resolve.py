@@ -1,8 +1,8 @@
 import pytest
 
 from actlas.errors import ModelNotLoaded
-from actlas.extract.checkpoints.resolve import resolve_models
-from actlas.names import Checkpoint
+from actlas.extract.checkpoints.resolve import random_twins, resolve_models
+from actlas.names import Checkpoint, RandomTwin
 
 
 def make(folder):
@@ -136,3 +136,24 @@ def test_an_adapter_alone_is_named(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelNotLoaded, match=r"holds an adapter \(adapter_config\.json\) and no model"):
         resolve_models(tmp_path)
+
+
+def test_every_run_of_checkpoints_has_a_random_twin_after_its_last():
+    asked = resolve_models(["org/a@global_step10", "org/a@global_step2", "org/b@main", "org/c", Checkpoint("mine", "org/d", 3)])
+    assert random_twins(asked, 7) == [
+        Checkpoint("a-random7", "org/a", None, "global_step10", RandomTwin("a-step10", 7)),
+        Checkpoint("mine-random7", "org/d", None, None, RandomTwin("mine", 7)),
+        Checkpoint("b-random7", "org/b", None, "main", RandomTwin("b@main", 7)),
+        Checkpoint("c-random7", "org/c", None, None, RandomTwin("c", 7)),
+    ]
+    # as a store lists them: after all others
+    assert [c.id for c in sorted([*random_twins(asked, 7)[:2], *asked], key=lambda c: c.order)][-2:] == [
+        "a-random7",
+        "mine-random7",
+    ]
+
+
+def test_a_checkpoint_with_the_name_of_a_twin_is_refused(tmp_path):
+    asked = resolve_models([make(tmp_path / "m"), make(tmp_path / "m-random0")])
+    with pytest.raises(ModelNotLoaded, match="'m-random0' is what the random-weights twin would be stored as"):
+        random_twins(asked, 0)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from math import log, nan
 
 import polars as pl
 import pytest
@@ -33,6 +34,43 @@ def test_several_checkpoints_in_order_of_step_and_again_loads_nothing(model_writ
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "s")
     assert [result.status for result in summary.checkpoints] == ["there", "there"]
     assert cube_files(tmp_path / "s") == before
+
+
+def test_a_random_twin_follows_as_a_control_and_is_there_the_second_time(model_writer, small_corpus, tmp_path):
+    for step in (64, 1000):
+        # weights so large that it does worse than a uniform guess, which is said of any other checkpoint
+        model_writer(tmp_path / "run" / f"step{step}", "gpt2", seed=step)
+    summary = extract(tmp_path / "run", small_corpus, tmp_path / "s", random_twin=True)
+    store = Store(tmp_path / "s")
+    assert store.checkpoints == ["run-step64", "run-step1000", "run-random0"]
+    assert store.controls == {"run-random0": "random-weights twin of run-step1000, seed 0"}
+    twin = store.checkpoint("run-random0")
+    assert (twin["step"], twin["twin"], twin["same_weights_as"]) == (None, {"of": "run-step1000", "seed": 0}, [])
+    assert "twin" not in store.checkpoint("run-step1000")
+    assert store.sites("run-random0") == store.sites("run-step64")
+    assert twin["sanity_loss"] > log(96) + 0.1
+    assert summary.checkpoints[2].fidelity is not None
+    assert [line.split()[0] for line in summary.warnings] == ["run-step64", "run-step1000"]
+    before = cube_files(tmp_path / "s")
+    again = extract(tmp_path / "run", small_corpus, tmp_path / "s", random_twin=True)
+    assert [result.status for result in again.checkpoints] == ["there"] * 3
+    other = extract(tmp_path / "run", small_corpus, tmp_path / "s", random_twin=True, twin_seed=1)
+    assert [result.status for result in other.checkpoints] == ["there", "there", "extracted"]
+    assert list(Store(tmp_path / "s").controls) == ["run-random0", "run-random1"]
+    assert {path: data for path, data in cube_files(tmp_path / "s").items() if "random1" not in path} == before
+
+
+def test_a_twin_of_broken_values_is_still_broken(tiny_models, small_corpus, tmp_path, monkeypatch):
+    from actlas.extract.run.checkpoint_run import CheckpointRun
+
+    judged = []
+    monkeypatch.setattr(CheckpointRun, "_judge", lambda self, _: judged.append((self._is_broken(9e9), self._is_broken(nan))))
+    extract(tiny_models("llama"), small_corpus, tmp_path / "s", random_twin=True)
+    (model, twin) = judged
+    assert "does worse than guessing" in model[0]
+    assert "loss of nan" in model[1]
+    assert twin[0] is None
+    assert "llama-random0 has a loss of nan" in twin[1]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from actlas.errors import CubeNotFound, QueryError
 from actlas.query import TABLES, Atlas, open_store, probe_summary, train_probes
-from actlas.query.questions.probe import _split
+from actlas.query.questions.probe import C_GRID, ProbeSettings, _probe, _split, _Task, _validation
 from actlas.query.splits import text_groups
 from actlas.testing.planted import Planting, planted_store
 
@@ -51,6 +53,69 @@ def test_no_text_and_no_translation_is_on_both_sides(plain: Any) -> None:
     assert thinned.size == 20
     assert set(thinned) <= set(train)
     assert (same_test == test).all()
+
+
+def test_texts_that_judge_penalties_are_of_the_training_part_and_of_no_group_that_is_fitted(plain: Any) -> None:
+    groups = text_groups(plain.corpus.texts)
+    for seed in range(5):
+        train, test = _split(groups, seed, 0.25, None)
+        fit, judge = _validation(groups, train, seed, 0.25)
+        assert sorted([*fit, *judge]) == sorted(train)
+        sides = [set(groups[rows]) for rows in (fit, judge, test)]
+        assert len(set.union(*sides)) == sum(map(len, sides))
+        assert 0.15 < judge.size / train.size < 0.35
+
+
+def test_each_probe_takes_the_penalty_that_is_best_on_held_out_training_texts(scored: Atlas) -> None:
+    chosen = train_probes(scored, checkpoints=["planted-step64"], seeds=(0, 1, 2))
+    assert set(chosen["c"]) <= set(C_GRID)
+    cube = scored.token_cube("planted-step64", "resid")
+    groups, labels = text_groups(cube.table), cube.table["language"].to_numpy()
+    for row in chosen.filter(site="resid").iter_rows(named=True):
+        train, _ = _split(groups, row["seed"], 0.2, None)
+        fit, judge = _validation(groups, train, row["seed"], 0.2)
+        vectors = cube.read(row["layer"]).astype(np.float64)
+        right = []
+        for c in C_GRID:
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(vectors[fit], labels[fit])
+            right.append(model.score(vectors[judge], labels[judge]))
+        # of those within a text of the best, for the solver stops a little elsewhere in single precision
+        assert max(right) - right[C_GRID.index(row["c"])] <= 1.01 / judge.size
+        # trained with it on the whole training part, as if it had been named
+        named = train_probes(scored, checkpoints=["planted-step64"], sites=["resid"], seeds=(row["seed"],), c=row["c"])
+        assert named.filter(layer=row["layer"]).to_dicts() == [row]
+
+
+@pytest.mark.parametrize("best", [10.0, 0.01])
+def test_a_penalty_that_is_known_to_be_better_is_chosen(best: float) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2, 600)
+    sign, vectors = 2 * codes - 1, rng.standard_normal((600, 100)).astype(np.float32)
+    if best > 1:
+        # classes that differ a little across a direction of much spread take large weights
+        vectors = vectors[:, [0, 0]]
+        vectors[:, 1] += 0.02 * sign
+    else:
+        # one channel that says something, among many that do not, takes small ones
+        vectors[:, 0] += sign
+    settings = ProbeSettings("language", (0,), None, None, (0.01, 10.0), 0.5, 1000, None)
+    accuracy, c, _ = _probe(vectors, codes, _Task.of(np.arange(600), 0, settings))
+    assert c == best
+    each = [replace(settings, c=one, c_grid=None) for one in (0.01, 10.0)]
+    named = [_probe(vectors, codes, _Task.of(np.arange(600), 0, one))[0] for one in each]
+    assert accuracy == max(named)
+    assert accuracy > min(named) + 0.02
+
+
+def test_an_answer_is_found_again_by_its_grid(scored_path: Path, tmp_path: Path) -> None:
+    store = open_store(shutil.copytree(scored_path, tmp_path / "s"), "a")
+    train_probes(store, seeds=(0,), c_grid=(1.0, 0.1, 0.1))
+    assert store.table_settings("probe", "planted-step0")["c_grid"] == [0.1, 1.0]
+    seen: list[str] = []
+    train_probes(store, seeds=(0,), c_grid=(0.1, 1.0), progress=lambda *_: seen.append("trained"))
+    assert not seen
+    assert set(train_probes(store, seeds=(0,), c=0.5)["c"]) == {0.5}
+    assert store.table_variants("probe")
 
 
 def test_planted_languages_are_read_off_the_better_the_higher(asked: Atlas) -> None:
@@ -91,6 +156,8 @@ def test_what_cannot_be_probed_is_refused(scored: Atlas, tmp_path: Path) -> None
         train_probes(scored, label="split")
     with pytest.raises(QueryError, match="leaves 0 of 52 groups"):
         train_probes(scored, test_share=0.001)
+    with pytest.raises(QueryError, match="c_grid names nothing; name one or more"):
+        train_probes(scored, c_grid=())
     with pytest.raises(CubeNotFound, match="kept are embed, resid"):
         train_probes(scored, sites=["mlp_pre"])
     planting = Planting(sites={"mlp_pre": (1, 8)}, steps=(0,), sharing=(0.0,), token_sites={})

@@ -19,6 +19,7 @@ from actlas.query import (
     rank_stability,
     score_neurons,
     shared_trajectory,
+    top_experts,
 )
 
 K = 6
@@ -131,3 +132,20 @@ def test_checkpoints_must_have_the_same_neurons(bare: Path) -> None:
         shared_trajectory(store, k=3, checkpoints=["planted-step0", "planted-step64"])
     frame = shared_trajectory(store, k=3, checkpoints=["planted-step0", "planted-step64"], sites=["mlp_pre"])
     assert set(frame["site"]) <= {"mlp_pre"}
+
+
+def test_a_random_twin_is_left_out_of_trajectories(twinned: Atlas, caplog: pytest.LogCaptureFixture) -> None:
+    steps = ["planted-step0", "planted-step64", "planted-step128"]
+    kept = open_store(twinned.path, "a")
+    assert neuron_trajectory(twinned, "mlp_pre", 1, 7)["checkpoint"].unique(maintain_order=True).to_list() == steps
+    assert neuron_trajectory(twinned, "mlp_pre", 1, 7, checkpoints=["planted-random0"])["step"].unique().to_list() == [None]
+    assert shared_trajectory(kept, k=K)["checkpoint"].unique(maintain_order=True).to_list() == steps
+    stability = rank_stability(kept, k=K)
+    assert stability["checkpoint"].unique(maintain_order=True).to_list() == steps
+    # compared with the last step, not with the twin behind it
+    assert set(stability.filter(pl.col("checkpoint") == steps[-1])["overlap_last"]) == {1.0}
+    top_experts(kept, k=K)
+    first = kept.sql("SELECT DISTINCT checkpoint FROM first_shared('water', m := 1)")
+    assert set(first["checkpoint"]) <= set(steps)
+    assert set(kept.scan("experts").collect()["checkpoint"]) == {*steps, "planted-random0"}
+    assert not caplog.records

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import threading
+from itertools import product
+from math import prod
 from pathlib import Path
 
 import polars as pl
@@ -245,3 +247,26 @@ def test_a_process_ends_quietly(scored_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.startswith(str(3 * 208 * 144))
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_sharing_by_layer_counts_neurons_with_concepts_and_says_what_chance_would_give(asked: Atlas, m: int) -> None:
+    experts = asked.sql("SELECT * FROM experts WHERE checkpoint = 'planted-step64'")
+    places = asked.sql("SELECT * FROM layer_histogram WHERE checkpoint = 'planted-step64'")
+    answer = asked.sql(f"FROM shared_by_layer('planted-step64', m := {m})")
+    for row in answer.iter_rows(named=True):
+        own = experts.filter(layer=row["layer"]).group_by("concept", "site", "neuron").agg(pl.col("language").n_unique())
+        assert (row["n_neuron_concepts"], row["n_shared"]) == (own.height, own.filter(pl.col("language") >= m).height)
+        assert row["share"] == row["n_shared"] / row["n_neuron_concepts"]
+        # every set of languages that may draw one neuron of a layer, weighed by how likely each draws it
+        reached = {1: 0.0, m: 0.0}
+        for _, cells in places.filter(layer=row["layer"]).group_by("concept", "site"):
+            p = (cells["n_experts"] / cells["n_neurons"]).to_list()
+            for drawn in product((False, True), repeat=len(p)):
+                weight = cells["n_neurons"][0] * prod(one if is_in else 1 - one for one, is_in in zip(p, drawn, strict=True))
+                for least in reached:
+                    reached[least] += weight * (sum(drawn) >= least)
+        assert row["chance"] == pytest.approx(reached[m] / reached[1])
+    # half of what was planted at this step is the same in all languages
+    assert answer.height == 2
+    assert m != 2 or (answer["share"] > answer["chance"]).all()

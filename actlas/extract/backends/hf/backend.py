@@ -16,11 +16,13 @@ from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckp
 from actlas.extract.backends.hf.hooks import Hooks, describe_places
 from actlas.extract.backends.hf.identify import CheckpointFiles, load_config
 from actlas.extract.backends.hf.loading import LoadedModel, arithmetic, auto_class, load_weights, refuse_head_sites
+from actlas.extract.backends.hf.random_twin import with_new_weights
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling.stage import BlockStage
 from actlas.extract.pooling.transfer import to_device
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import linear_patterns, site_map
+from actlas.names import Checkpoint
 
 #: Tokens of a batch, padding included, where the user does not say: a CPU is busy with few and pads less, a GPU is not.
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
@@ -44,6 +46,11 @@ class HfBackend(CheckpointFiles):
             )
         self.device = device_named(settings.device)
         super().__init__(settings, "float32" if self.device.type == "cpu" else "auto")
+
+    def locate(self, checkpoint: Checkpoint) -> LocatedCheckpoint:
+        """See `base.Backend`; a random-weights twin is made from the files of the checkpoint that it is a twin of."""
+        located = super().locate(checkpoint)
+        return located if checkpoint.twin is None else with_new_weights(located, checkpoint.twin.seed, self.settings)
 
     def linear_sites(self, located: LocatedCheckpoint) -> list[str]:
         """See `base.Backend`."""

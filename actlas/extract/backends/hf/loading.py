@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from actlas.extract.backends.hf.identify import in_one_line
 from actlas.extract.pooling.stage import TORCH_DTYPES
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import SiteMap
+
+#: transformers puts its own functions in the place of torch's for new weights while it loads a model, in every thread.
+ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ def auto_class(architecture: str) -> Any:
     return transformers.AutoModelForCausalLM if _is_causal(architecture) else transformers.AutoModel
 
 
+def class_settings(architecture: str) -> dict[str, Any]:
+    """What `auto_class` is told beside the configuration."""
+    return {} if _is_causal(architecture) else {"add_pooling_layer": False}
+
+
 def _is_causal(architecture: str) -> bool:
     family = family_of(architecture)
     return family is None or family.is_causal
@@ -65,9 +74,8 @@ def load_weights(located: LocatedCheckpoint, config: Any, settings: BackendSetti
             holds layers that its configuration does not mention, which transformers alone would leave out.
     """
     auto = auto_class(located.architecture)
-    extra: dict[str, Any] = {} if _is_causal(located.architecture) else {"add_pooling_layer": False}
     try:
-        with _quiet():
+        with ONE_AT_A_TIME, quiet():
             model, info = auto.from_pretrained(
                 located.folder,
                 config=config,
@@ -78,7 +86,7 @@ def load_weights(located: LocatedCheckpoint, config: Any, settings: BackendSetti
                 output_loading_info=True,
                 # or transformers would say that some do not fit, and not which
                 ignore_mismatched_sizes=True,
-                **extra,
+                **class_settings(located.architecture),
             )
     # a setting of the wrong kind can break anything in there
     except Exception as error:
@@ -143,7 +151,7 @@ def refuse_head_sites(places: SiteMap, head: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """A run says what is wrong itself, in one line, and reports through its progress callback."""
     was_on, was_loud = transformers.logging.is_progress_bar_enabled(), transformers.logging.get_verbosity()
     transformers.logging.disable_progress_bar()
