@@ -25,6 +25,7 @@
     │   ├── CapturePointNotFound (LookupError)         no module for that site in this model
     │   │   └── ModelNotSupported                      the module is there, but its values are not those of the site's neurons
     │   ├── FidelityError                              batched values differ from batch 1
+    │   ├── SiteNotProved                              a tensor is not what the name of its site says
     │   ├── NotFiniteValues      (ArithmeticError)     NaN or infinity came out of the model
     │   └── ModelNotLoaded       (OSError)             no such model, or not in safetensors
     ├── BackendUnavailable       (ImportError)         a named backend cannot run here
@@ -134,6 +135,10 @@ class ModelNotSupported(CapturePointNotFound):
 
 class FidelityError(ExtractionError):
     """Values out of batches differ from the same texts run alone."""
+
+
+class SiteNotProved(ExtractionError):
+    """What was read under the name of a site is not the tensor of that name."""
 
 
 class NotFiniteValues(ExtractionError, ArithmeticError):

@@ -120,13 +120,15 @@ class Checkpoint:
 class CapturePoint:
     """A site in one layer of a concrete model: the module(s) it is read from, and on which side.
 
-    Several paths mean that their values stand side by side in the neuron axis, in that order (an unfused q, k, v).
+    Several paths mean that their values stand side by side in the neuron axis, in that order (an unfused q, k, v). A part (i, n)
+    means the i-th of n equal ranges of what is there (one half of a fused gate and up).
     """
 
     site: str
     layer: int
     modules: tuple[str, ...]
     side: str  # "input" or "output"
+    part: tuple[int, int] = (0, 1)
 
 
 @dataclass(frozen=True, order=True)

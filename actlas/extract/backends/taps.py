@@ -63,6 +63,11 @@ class Taps:
         """Count from zero: a forward pass follows."""
         self._n_reached = dict.fromkeys(self._n_reached, 0)
 
+    @property
+    def n_reached(self) -> dict[TapKey, int]:
+        """How often each module ran in this pass."""
+        return dict(self._n_reached)
+
     def check_pass(self, what: str = "one forward pass") -> None:
         """Refuse a pass in which a module did not run exactly once.
 
@@ -100,6 +105,20 @@ def module_at(model: torch.nn.Module, path: str, advice: str) -> torch.nn.Module
         return model.get_submodule(path)
     except AttributeError as error:
         raise CapturePointNotFound(f"{type(model).__name__} has no module {path!r}; {advice}") from error
+
+
+def has_module(model: torch.nn.Module, path: str) -> bool:
+    """Whether there is a module at a path.
+
+    Example:
+        >>> has_module(torch.nn.Sequential(torch.nn.Linear(1, 1)), "0"), has_module(torch.nn.Identity(), "0")
+        (True, False)
+    """
+    try:
+        # an attribute that is None is no module
+        return bool(path) and isinstance(model.get_submodule(path), torch.nn.Module)
+    except AttributeError:
+        return False
 
 
 def tensor_of(value: Any, key: TapKey, rule: TupleRule = "only") -> torch.Tensor:

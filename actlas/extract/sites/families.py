@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from actlas.extract.sites.streams import Embedding, Rules, Stream
 from actlas.names import SITES
 
 
@@ -13,14 +14,17 @@ class SitePath:
     """Where a site is read from, relative to the block.
 
     Attributes:
-        modules: Paths below the block; several stand side by side in the neuron axis. An empty one is the block itself.
+        modules: Paths below the block; several stand side by side in the neuron axis. An empty one is the block itself. The last
+            name of one may be two, of which a model has one: ``q_proj|q_b_proj``.
         side: "input" or "output" of the module.
         layout: Order of the neurons where it is not plain: what is interleaved, what stands side by side.
+        part: (i, n): the i-th of n equal ranges of what is there.
     """
 
     modules: tuple[str, ...]
     side: str = "output"
     layout: str = ""
+    part: tuple[int, int] = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Family:
         sites: Site -> place below a block. `resid` and `embed` are known from the other fields.
         block_output: "tensor", or "tuple" where the block's output is the first of several.
         is_causal: False for encoders, which predict no next token and have no sanity loss.
+        rules: How its sites hang together, from which they are proved.
         engine: The same in vLLM, for the first of the architectures; None where it was not verified.
     """
 
@@ -79,58 +84,65 @@ class Family:
     sites: Mapping[str, SitePath]
     block_output: str = "tensor"
     is_causal: bool = True
+    rules: Rules = Rules()
     engine: EngineFamily | None = None
 
 
-def _gated(attention: str = "self_attn") -> dict[str, SitePath]:
-    qkv = tuple(f"{attention}.{name}_proj" for name in "qkv")
-    return {
-        "attn_qkv": SitePath(qkv, layout="q | k | v side by side, heads in order"),
-        "attn_out": SitePath((f"{attention}.o_proj",)),
-        "mlp_pre": SitePath(("mlp.gate_proj",)),
-        "mlp_up": SitePath(("mlp.up_proj",)),
-        "mlp_hidden": SitePath(("mlp.down_proj",), "input"),
-        "mlp_out": SitePath(("mlp.down_proj",)),
+_SIDE_BY_SIDE = "q | k | v side by side, heads in order"
+
+
+def _sites(
+    qkv: tuple[str, ...], out: str, first: str, down: str, *, up: str = "", layout: str = _SIDE_BY_SIDE
+) -> dict[str, SitePath]:
+    sites = {
+        "attn_qkv": SitePath(qkv, layout=layout),
+        "attn_out": SitePath((out,)),
+        "mlp_pre": SitePath((first,)),
+        "mlp_hidden": SitePath((down,), "input"),
+        "mlp_out": SitePath((down,)),
     }
+    return {**sites, "mlp_up": SitePath((up,))} if up else sites
+
+
+def _three(attention: str, names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")) -> tuple[str, ...]:
+    return tuple(f"{attention}.{name}" for name in names)
+
+
+def _gated() -> dict[str, SitePath]:
+    return _sites(_three("self_attn"), "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj", up="mlp.up_proj")
+
+
+def _half_gated(qkv: tuple[str, ...]) -> dict[str, SitePath]:
+    """Gate and up are the halves of one linear map."""
+    halves = {site: SitePath(("mlp.gate_up_proj",), part=(i, 2)) for i, site in enumerate(("mlp_pre", "mlp_up"))}
+    return {**_sites(qkv, "self_attn.o_proj", "", "mlp.down_proj"), **halves}
 
 
 def _fused(attention: str, layout: str) -> dict[str, SitePath]:
-    return {
-        "attn_qkv": SitePath((f"{attention}.query_key_value",), layout=layout),
-        "attn_out": SitePath((f"{attention}.dense",)),
-        "mlp_pre": SitePath(("mlp.dense_h_to_4h",)),
-        "mlp_hidden": SitePath(("mlp.dense_4h_to_h",), "input"),
-        "mlp_out": SitePath(("mlp.dense_4h_to_h",)),
-    }
-
-
-def _fairseq() -> dict[str, SitePath]:
-    return {
-        "attn_qkv": SitePath(tuple(f"self_attn.{name}_proj" for name in "qkv"), layout="q | k | v side by side"),
-        "attn_out": SitePath(("self_attn.out_proj",)),
-        "mlp_pre": SitePath(("fc1",)),
-        "mlp_hidden": SitePath(("fc2",), "input"),
-        "mlp_out": SitePath(("fc2",)),
-    }
+    qkv, out = f"{attention}.query_key_value", f"{attention}.dense"
+    return _sites((qkv,), out, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", layout=layout)
 
 
 def _encoder() -> dict[str, SitePath]:
-    qkv = tuple(f"attention.self.{name}" for name in ("query", "key", "value"))
-    return {
-        "attn_qkv": SitePath(qkv, layout="q | k | v side by side, heads in order"),
-        "attn_out": SitePath(("attention.output.dense",)),
-        "mlp_pre": SitePath(("intermediate.dense",)),
-        "mlp_hidden": SitePath(("output.dense",), "input"),
-        "mlp_out": SitePath(("output.dense",)),
-    }
+    qkv = _three("attention.self", ("query", "key", "value"))
+    return _sites(qkv, "attention.output.dense", "intermediate.dense", "output.dense")
 
 
-_GPT2 = {
-    "attn_qkv": SitePath(("attn.c_attn",), layout="fused q | k | v, heads in order"),
-    "attn_out": SitePath(("attn.c_proj",)),
-    "mlp_pre": SitePath(("mlp.c_fc",)),
-    "mlp_hidden": SitePath(("mlp.c_proj",), "input"),
-    "mlp_out": SitePath(("mlp.c_proj",)),
+_FAIRSEQ = _sites(_three("self_attn"), "self_attn.out_proj", "fc1", "fc2")
+_GPT2 = _sites(("attn.c_attn",), "attn.c_proj", "mlp.c_fc", "mlp.c_proj", layout="fused q | k | v, heads in order")
+_GPTJ = _sites(_three("attn"), "attn.out_proj", "mlp.fc_in", "mlp.fc_out")
+_MPT = _sites(("attn.Wqkv",), "attn.out_proj", "ffn.up_proj", "ffn.down_proj", layout="fused q | k | v, heads in order")
+_PHI = _sites(_three("self_attn"), "self_attn.dense", "mlp.fc1", "mlp.fc2")
+_STARCODER2 = _sites(_three("self_attn"), "self_attn.o_proj", "mlp.c_fc", "mlp.c_proj")
+#: Layers of one model have keys of several widths, or none of their own.
+_GEMMA4 = {site: place for site, place in _gated().items() if site != "attn_qkv"}
+#: Queries are a map of their own, or, in larger models, the last of two.
+_LATENT = {
+    **_gated(),
+    "attn_qkv": SitePath(
+        ("self_attn.q_proj|q_b_proj", "self_attn.kv_a_proj_with_mqa"),
+        layout="q of all heads | what k and v are made of | the key's rotated part, which all heads share",
+    ),
 }
 
 
@@ -172,15 +184,69 @@ _FALCON = (
 )
 
 
-def _like_llama(name: str, engine: EngineFamily | None = None) -> Family:
+_BERT_STREAM = Stream(middle="attention.output.LayerNorm", end="output.LayerNorm")
+_BERT_EMBEDDING = Embedding(
+    added=("embeddings.token_type_embeddings", "embeddings.position_embeddings"), norm="embeddings.LayerNorm"
+)
+_POST_NORMS = Stream("post_attention_layernorm", "post_feedforward_layernorm")
+_GEMMA_EMBEDDING = Embedding(scale="root")
+_RULES = {
+    "bloom": Rules(
+        "=gelu_new",
+        "groups",
+        streams={
+            ("apply_residual_connection_post_layernorm", True): Stream(
+                start="input_layernorm", middle="post_attention_layernorm"
+            )
+        },
+        embedding=Embedding(norm="word_embeddings_layernorm"),
+    ),
+    "xglm": Rules("activation_function", embedding=Embedding("scale_embedding", added=("embed_positions",))),
+    "gpt2": Rules("activation_function", embedding=Embedding(added=("wpe",))),
+    "gptj": Rules("activation_function"),
+    "groups": Rules(heads="groups"),
+    "opt": Rules(
+        "activation_function",
+        streams={("do_layer_norm_before", False): Stream(middle="self_attn_layer_norm", end="final_layer_norm")},
+        embedding=Embedding(through="decoder.project_in", added=("decoder.embed_positions",)),
+    ),
+    "gemma": Rules(embedding=_GEMMA_EMBEDDING),
+    "gemma2": Rules("hidden_activation", stream=_POST_NORMS, embedding=_GEMMA_EMBEDDING),
+    "gemma4": Rules(
+        "hidden_activation",
+        stream=replace(_POST_NORMS, added=("post_per_layer_input_norm",), scale="layer_scalar"),
+        embedding=_GEMMA_EMBEDDING,
+    ),
+    "olmo": Rules(clip="clip_qkv"),
+    "olmo2": Rules(stream=_POST_NORMS),
+    "glm4": Rules(stream=Stream("post_self_attn_layernorm", "post_mlp_layernorm")),
+    "granite": Rules(stream=Stream(multiplier="residual_multiplier"), embedding=Embedding(factor="embedding_multiplier")),
+    "mpt": Rules("=gelu", clip="attn_config.clip_qkv"),
+    "falcon": Rules("activation", "groups", "num_kv_heads"),
+    "latent": Rules(heads="latent"),
+    "bert": Rules(key_heads="", stream=_BERT_STREAM, embedding=_BERT_EMBEDDING),
+    "roberta": Rules(key_heads="", stream=_BERT_STREAM, embedding=replace(_BERT_EMBEDDING, finds_padding=True)),
+}
+
+
+def _like_llama(
+    name: str, rules: Rules = Rules(), sites: Mapping[str, SitePath] | None = None, engine: EngineFamily | None = None
+) -> Family:
     architectures = tuple(f"{name}{ending}" for ending in ("ForCausalLM", "Model"))
-    return Family(architectures, "model", "layers", "embed_tokens", _gated(), engine=engine)
+    return Family(architectures, "model", "layers", "embed_tokens", sites or _gated(), rules=rules, engine=engine)
+
+
+def _gemma(number: str, rules: Rules, sites: Mapping[str, SitePath] | None = None, engine: EngineFamily | None = None) -> Family:
+    """Those whose larger sisters also see images: the text model has a name of its own."""
+    family = _like_llama(f"Gemma{number}", rules, sites, engine)
+    return replace(family, architectures=(f"Gemma{number}ForCausalLM", f"Gemma{number}TextModel"))
 
 
 def _like_bert(name: str, prefix: str) -> Family:
     heads = ("Model", "ForMaskedLM", "ForPreTraining")
     names = tuple(f"{name}{head}" for head in heads)
-    return Family(names, prefix, "encoder.layer", "embeddings.word_embeddings", _encoder(), is_causal=False)
+    places = (prefix, "encoder.layer", "embeddings.word_embeddings")
+    return Family(names, *places, _encoder(), is_causal=False, rules=_RULES[prefix])
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -191,19 +257,32 @@ FAMILIES: tuple[Family, ...] = (
         "word_embeddings",
         _fused("self_attention", _PER_HEAD),
         block_output="tuple",
+        rules=_RULES["bloom"],
         engine=_ENGINE_BLOOM,
     ),
-    Family(("XGLMForCausalLM", "XGLMModel"), "model", "layers", "embed_tokens", _fairseq()),
-    Family(("GPT2LMHeadModel", "GPT2Model"), "transformer", "h", "wte", _GPT2, engine=_ENGINE_GPT2),
-    Family(("GPTNeoXForCausalLM", "GPTNeoXModel"), "gpt_neox", "layers", "embed_in", _fused("attention", _PER_HEAD)),
-    Family(("OPTForCausalLM", "OPTModel"), "model", "decoder.layers", "decoder.embed_tokens", _fairseq(), engine=_ENGINE_OPT),
-    _like_llama("Llama", _ENGINE_GATED),
-    _like_llama("Mistral", _ENGINE_GATED),
-    _like_llama("Qwen2", _ENGINE_GATED),
-    _like_llama("Qwen3", _ENGINE_GATED),
-    _like_llama("Gemma2"),
-    Family(("Gemma3ForCausalLM", "Gemma3TextModel"), "model", "layers", "embed_tokens", _gated(), engine=_ENGINE_GEMMA),
-    _like_llama("Olmo2"),
+    Family(("XGLMForCausalLM", "XGLMModel"), "model", "layers", "embed_tokens", _FAIRSEQ, rules=_RULES["xglm"]),
+    Family(("GPT2LMHeadModel", "GPT2Model"), "transformer", "h", "wte", _GPT2, rules=_RULES["gpt2"], engine=_ENGINE_GPT2),
+    Family(
+        ("GPTNeoXForCausalLM", "GPTNeoXModel"),
+        "gpt_neox",
+        "layers",
+        "embed_in",
+        _fused("attention", _PER_HEAD),
+        rules=_RULES["groups"],
+    ),
+    Family(
+        ("OPTForCausalLM", "OPTModel"),
+        "model",
+        "decoder.layers",
+        "decoder.embed_tokens",
+        _FAIRSEQ,
+        rules=_RULES["opt"],
+        engine=_ENGINE_OPT,
+    ),
+    *(_like_llama(name, engine=_ENGINE_GATED) for name in ("Llama", "Mistral", "Qwen2", "Qwen3")),
+    _like_llama("Gemma2", _RULES["gemma2"]),
+    _gemma("3", _RULES["gemma2"], engine=_ENGINE_GEMMA),
+    _like_llama("Olmo2", _RULES["olmo2"]),
     Family(
         ("FalconForCausalLM", "FalconModel"),
         "transformer",
@@ -211,10 +290,42 @@ FAMILIES: tuple[Family, ...] = (
         "word_embeddings",
         _fused("self_attention", _FALCON),
         block_output="tuple",
+        rules=_RULES["falcon"],
     ),
     _like_bert("Bert", "bert"),
     _like_bert("XLMRoberta", "roberta"),
+    _like_llama("Gemma", _RULES["gemma"]),
+    _gemma("4", _RULES["gemma4"], _GEMMA4),
+    _like_llama("Olmo", _RULES["olmo"]),
+    _like_llama("Olmo3", _RULES["olmo2"]),
+    _like_llama("Granite", _RULES["granite"]),
+    _like_llama("Cohere"),
+    _like_llama("Cohere2"),
+    _like_llama("StableLm"),
+    _like_llama("Starcoder2", sites=_STARCODER2),
+    _like_llama("Phi", sites=_PHI),
+    _like_llama("Phi3", sites=_half_gated(("self_attn.qkv_proj",))),
+    _like_llama("Glm", sites=_half_gated(_three("self_attn"))),
+    _like_llama("Glm4", _RULES["glm4"], _half_gated(_three("self_attn"))),
+    _like_llama("SmolLM3"),
+    _like_llama("DeepseekV2", _RULES["latent"], _LATENT),
+    _like_llama("DeepseekV3", _RULES["latent"], _LATENT),
+    Family(("GPTJForCausalLM", "GPTJModel"), "transformer", "h", "wte", _GPTJ, rules=_RULES["gptj"]),
+    Family(
+        ("MptForCausalLM", "MptModel"), "transformer", "blocks", "wte", _MPT, block_output="tuple", rules=_RULES["mpt"]
+    ),
 )
+
+
+_EXPERTS = "its MLP is a mixture of experts, whose neurons see some of the tokens each, so that they have no one value per text"
+#: Architectures that are known and have no sites to read, each with the reason.
+REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(("DbrxForCausalLM", "DbrxModel", "Cohere2MoeForCausalLM", "MixtralForCausalLM", "GptOssForCausalLM"), _EXPERTS),
+    **dict.fromkeys(
+        ("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration"),
+        "it has several residual streams beside each other, and no one of them is the site resid",
+    ),
+}
 
 
 def known_architectures() -> tuple[str, ...]:

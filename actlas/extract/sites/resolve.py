@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from actlas.errors import CapturePointNotFound, ModelNotSupported
-from actlas.extract.sites.families import Family, SitePath, family_of, known_architectures, known_sites
+from actlas.extract.sites.families import REFUSED, Family, SitePath, family_of, known_architectures, known_sites
 from actlas.names import SINGLE_SITES, SITES, CapturePoint
 
 #: Instead of a site: every linear map of the repeated block, under the name of its module.
@@ -75,6 +75,8 @@ def site_map(
             points[site] = _hand_named(site, by_hand[site], n_layers)
             continue
         if family is None:
+            if architecture in REFUSED:
+                raise ModelNotSupported(f"{architecture} is not read: {REFUSED[architecture]}")
             raise CapturePointNotFound(
                 f"no sites known for architecture {architecture!r} (known: {', '.join(known_architectures())}). {_HAND_NAMED}"
             )
@@ -107,6 +109,7 @@ def _from_family(site: str, family: Family, architecture: str, n_layers: int, ha
             layer,
             tuple(".".join(filter(None, (f"{base}{family.layers_path}.{layer}", path))) for path in place.modules),
             place.side,
+            place.part,
         )
         for layer in range(n_layers)
     )

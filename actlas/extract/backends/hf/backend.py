@@ -13,7 +13,7 @@ import transformers
 
 from actlas.errors import BackendUnavailable, ModelNotSupported
 from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
-from actlas.extract.backends.hf.hooks import Hooks, describe_places
+from actlas.extract.backends.hf.hooks import Hooks, describe_places, present
 from actlas.extract.backends.hf.identify import CheckpointFiles, load_config
 from actlas.extract.backends.hf.loading import LoadedModel, arithmetic, auto_class, load_weights, refuse_head_sites
 from actlas.extract.backends.hf.random_twin import with_new_weights
@@ -93,7 +93,7 @@ class HfSession:
         has_head = model.get_output_embeddings() is not None
         # a base model without its head has another class name than its checkpoint
         known = architecture if family_of(architecture) else located.architecture
-        places = site_map(known, n_layers, capture.all_sites, capture.site_modules, has_head=has_head)
+        places = present(site_map(known, n_layers, capture.all_sites, capture.site_modules, has_head=has_head), model)
         if loaded.missing_head:
             refuse_head_sites(places, loaded.missing_head)
         self._model, self._base = model, model.base_model

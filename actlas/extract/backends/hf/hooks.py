@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from actlas.errors import CapturePointNotFound
 from actlas.extract.backends.base import Capture
-from actlas.extract.backends.taps import TapKey, Taps, tensor_of
+from actlas.extract.backends.taps import TapKey, Taps, has_module, tensor_of
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling.batch import BatchPlaces, BatchPooler
 from actlas.extract.pooling.stage import BlockStage, Column
@@ -34,7 +35,8 @@ class Hooks:
         self._shape = (0, 0)
         #: What the values of the running batch are stored by, and where; None in a pass that only measures.
         self._target: tuple[BatchPlaces, BlockStage] | None = None
-        self._columns: dict[TapKey, list[Column]] = {
+        #: Which columns a module gives, each with the part of its values that they are.
+        self._columns: dict[TapKey, list[tuple[Column, tuple[int, int]]]] = {
             (path, point.side): [] for points in places.points.values() for point in points for path in point.modules
         }
         self._taps = Taps(model, self._columns, self._read)
@@ -56,8 +58,8 @@ class Hooks:
             for point in points:
                 first = 0
                 for path in point.modules:
-                    width = self._widths[path, point.side]
-                    self._columns[path, point.side].append(Column(site, point.layer, first, first + width))
+                    width = self._widths[path, point.side] // point.part[1]
+                    self._columns[path, point.side].append((Column(site, point.layer, first, first + width), point.part))
                     first += width
                 widths.append(first)
             self.shapes[site] = site_shape(site, widths)
@@ -107,10 +109,42 @@ class Hooks:
             )
         self._widths[key] = tensor.shape[2]
         if self._target is not None:
-            for column in self._columns[key]:
-                self.pooler.store(column, tensor, *self._target)
+            for column, part in self._columns[key]:
+                self.pooler.store(column, part_of(tensor, part), *self._target)
+
+
+def part_of(tensor: torch.Tensor, part: tuple[int, int]) -> torch.Tensor:
+    """The i-th of n equal ranges of the last axis.
+
+    Example:
+        >>> part_of(torch.arange(6), (1, 2)).tolist()
+        [3, 4, 5]
+    """
+    index, n_parts = part
+    width = tensor.shape[-1] // n_parts
+    return tensor if n_parts == 1 else tensor[..., index * width : (index + 1) * width]
+
+
+def present(places: SiteMap, model: torch.nn.Module) -> SiteMap:
+    """Places in which every module that has two names (``q_proj|q_b_proj``) has the one that the model has."""
+    points = {
+        site: tuple(replace(point, modules=tuple(_named(model, path) for path in point.modules)) for point in each)
+        for site, each in places.points.items()
+    }
+    return replace(places, points=points)
+
+
+def _named(model: torch.nn.Module, path: str) -> str:
+    parent, dot, names = path.rpartition(".")
+    choices = [f"{parent}{dot}{name}" for name in names.split("|")]
+    return next((choice for choice in choices[:-1] if has_module(model, choice)), choices[-1])
 
 
 def describe_places(places: SiteMap) -> Mapping[str, list[str]]:
-    """Site -> modules of its first layer, and the side, for the provenance record."""
-    return {site: [f"{path}:{points[0].side}" for path in points[0].modules] for site, points in places.points.items()}
+    """Site -> modules of its first layer, the side, and which part of what is there, for the provenance record."""
+    described = {}
+    for site, points in places.points.items():
+        index, n_parts = points[0].part
+        part = f":{index + 1} of {n_parts}" if n_parts > 1 else ""
+        described[site] = [f"{path}:{points[0].side}{part}" for path in points[0].modules]
+    return described
