@@ -23,6 +23,7 @@ _HOMES = {
     "neuron_trajectory": "actlas.query",
     "open_store": "actlas.query",
     "overlap_controls": "actlas.query",
+    "prove_sites": "actlas.extract",
     "score_neurons": "actlas.query",
     "shared_trajectory": "actlas.query",
     "top_experts": "actlas.query",
@@ -46,6 +47,7 @@ __all__ = [
     "neuron_trajectory",
     "open_store",
     "overlap_controls",
+    "prove_sites",
     "score_neurons",
     "shared_trajectory",
     "top_experts",
@@ -56,7 +58,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from actlas.extract import extract_activations
+    from actlas.extract import extract_activations, prove_sites
     from actlas.query import (
         Atlas,
         expert_overlap,

@@ -1,22 +1,26 @@
-"""The verb that runs models: extract. Its flags are the declared options of a run."""
+"""The verbs that run models: extract, whose flags are the declared options of a run, and check."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from actlas.cli.arguments import add_declared, declared_values
-from actlas.cli.output import ProgressLine, duration, n_bytes, say, tell
+import polars as pl
+
+from actlas.cli.arguments import add_declared, add_output, add_sites, declared_values
+from actlas.cli.output import ProgressLine, duration, n_bytes, say, show_frame, tell
 from actlas.extract.options import ExtractOptions
+from actlas.names import ComputeDtype
 
 if TYPE_CHECKING:
     from actlas.extract.results import CheckpointResult, Progress
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verb to the top parser."""
+    """Add the verbs to the top parser."""
+    _add_check(verbs)
     extract = verbs.add_parser(
         "extract",
         help="run checkpoints over a corpus once and keep what every neuron did",
@@ -30,6 +34,44 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--profile", action="store_true", help="say at the end which stage took how long, and what bounds the run"
     )
     extract.set_defaults(run=_extract)
+
+
+def _add_check(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = verbs.add_parser(
+        "check",
+        help="prove that every site of a model is the tensor that its name says",
+        description="Each site is computed out of others, or set in another run, on a few tokens. Status 1 if one is not proved.",
+    )
+    check.add_argument("models", nargs="+", metavar="MODEL", help="local folder, folder of step folders, or hub id[@revision]")
+    add_sites(check, "site to prove, also one named by hand; repeat for more (default: all of the family)")
+    check.add_argument(
+        "--dtype", choices=("auto", *get_args(ComputeDtype)), default="auto", help="what the model computes in (default: auto)"
+    )
+    check.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
+    check.add_argument("--trust-remote-code", action="store_true", help="run code that a checkpoint brings along")
+    add_output(check)
+    check.set_defaults(run=_check)
+
+
+def _check(given: argparse.Namespace) -> None:
+    from actlas.extract import prove_sites
+    from actlas.extract.sites.proofs import Proof, refuse_unproved
+
+    proofs = prove_sites(
+        given.models,
+        sites=given.sites or (),
+        compute_dtype=given.dtype,
+        device=given.device,
+        trust_remote_code=given.trust_remote_code,
+    )
+    shown = proofs
+    if given.format == "table":
+        # most are far below what a table shows of a number
+        shown = proofs.with_columns(pl.col("figure", "allowed").map_elements("{:.1e}".format, return_dtype=pl.String))
+    show_frame(shown, given.format, given.out, given.rows, is_safe=given.safe)
+    for row in proofs.partition_by("checkpoint", maintain_order=True):
+        kept = row.select("site", "proof", "layer", "figure", "allowed").iter_rows()
+        refuse_unproved([Proof(*values) for values in kept], row["architecture"][0], row["compute_dtype"][0])
 
 
 def _extract(given: argparse.Namespace) -> None:

@@ -14,12 +14,14 @@ _HOMES = {
     "ExtractSummary": "actlas.extract.results",
     "Progress": "actlas.extract.results",
     "extract_activations": "actlas.extract.api",
+    "prove_sites": "actlas.extract.check",
 }
 
-__all__ = ["CheckpointResult", "ExtractOptions", "ExtractSummary", "Progress", "extract_activations"]
+__all__ = ["CheckpointResult", "ExtractOptions", "ExtractSummary", "Progress", "extract_activations", "prove_sites"]
 
 if TYPE_CHECKING:
     from actlas.extract.api import extract_activations
+    from actlas.extract.check import prove_sites
     from actlas.extract.options import ExtractOptions
     from actlas.extract.results import CheckpointResult, ExtractSummary, Progress
 

@@ -58,7 +58,11 @@ _TINY: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "bert": ("Bert", _BERT),
     "xlm_roberta": ("XLMRoberta", _BERT),
     "gemma": ("Gemma", {**_LLAMA, "head_dim": 8}),
-    "gemma4": ("Gemma4Text", {**_LLAMA, "head_dim": 8, "hidden_size_per_layer_input": 6, "vocab_size_per_layer_input": 96}),
+    "gemma4": (
+        "Gemma4Text",
+        {**_LLAMA, "head_dim": 8, "global_head_dim": 12, "layer_types": ["sliding_attention", "full_attention"]}
+        | {"hidden_size_per_layer_input": 6, "vocab_size_per_layer_input": 96},
+    ),
     "olmo": ("Olmo", {**_LLAMA, "clip_qkv": 1.0}),
     "olmo3": ("Olmo3", {**_LLAMA, "sliding_window": 16}),
     "granite": ("Granite", {**_LLAMA, "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.2}),
@@ -67,7 +71,7 @@ _TINY: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "stablelm": ("StableLm", {**_LLAMA, "use_parallel_residual": True}),
     "stablelm_serial": ("StableLm", {**_LLAMA, "qk_layernorm": True, "use_qkv_bias": True}),
     "starcoder2": ("Starcoder2", {**_LLAMA, "use_bias": True}),
-    "phi": ("Phi", {**_LLAMA, "partial_rotary_factor": 0.5}),
+    "phi": ("Phi", {**_LLAMA, "hidden_size": 32, "partial_rotary_factor": 0.5}),
     "phi3": ("Phi3", {**_LLAMA, "original_max_position_embeddings": 64}),
     "glm": ("Glm", {**_LLAMA, "head_dim": 6}),
     "glm4": ("Glm4", {**_LLAMA, "head_dim": 6}),

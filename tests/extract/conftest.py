@@ -13,64 +13,19 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.store.corpus.corpus import corpus_from_frames
+from actlas.testing.tiny_configs import tiny_configs
 
 transformers.logging.disable_progress_bar()
 
-SMALL = {"vocab_size": 96, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-LLAMA = {
-    **SMALL,
-    "hidden_size": 24,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,
-}
-GEMMA = {**LLAMA, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16}
-BERT = {**LLAMA, "max_position_embeddings": 66, "type_vocab_size": 1}
-
+#: Families that most tests go through; those beside them are proved in `backends/hf/test_proving.py`.
 CONFIGS = {
-    "bloom": lambda: transformers.BloomConfig(**SMALL, hidden_size=24, n_layer=2, n_head=4, initializer_range=0.2),
-    "xglm": lambda: transformers.XGLMConfig(
-        **SMALL, d_model=24, ffn_dim=40, num_layers=2, attention_heads=4, init_std=0.2, max_position_embeddings=64
-    ),
-    "gpt2": lambda: transformers.GPT2Config(**SMALL, n_embd=24, n_layer=2, n_head=4, n_positions=64, initializer_range=0.2),
-    "gpt_neox": lambda: transformers.GPTNeoXConfig(
-        **{k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}, tie_word_embeddings=False
-    ),
-    "opt": lambda: transformers.OPTConfig(
-        **SMALL,
-        hidden_size=24,
-        ffn_dim=40,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        word_embed_proj_dim=16,
-        max_position_embeddings=64,
-        init_std=0.2,
-    ),
-    "llama": lambda: transformers.LlamaConfig(**LLAMA, tie_word_embeddings=True),
-    "mistral": lambda: transformers.MistralConfig(**LLAMA, head_dim=6, sliding_window=16),
-    "qwen2": lambda: transformers.Qwen2Config(**LLAMA, tie_word_embeddings=False),
-    "qwen3": lambda: transformers.Qwen3Config(**LLAMA, head_dim=8, tie_word_embeddings=True),
-    "gemma2": lambda: transformers.Gemma2Config(**GEMMA),
-    "gemma3": lambda: transformers.Gemma3TextConfig(**GEMMA),
-    "olmo2": lambda: transformers.Olmo2Config(**LLAMA),
-    "falcon": lambda: transformers.FalconConfig(
-        **SMALL, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.2, bias=True
-    ),
-    "falcon_alibi": lambda: transformers.FalconConfig(
-        **SMALL,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        initializer_range=0.2,
-        alibi=True,
-        parallel_attn=False,
-        multi_query=False,
-    ),
-    "bert": lambda: transformers.BertConfig(**BERT),
-    "xlm_roberta": lambda: transformers.XLMRobertaConfig(**BERT),
+    name: config
+    for name, config in tiny_configs().items()
+    if name
+    in (
+        *("bloom", "xglm", "gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "olmo2"),
+        *("falcon", "falcon_alibi", "bert", "xlm_roberta"),
+    )
 }
 #: Other forms of a family: name -> family and the settings in which it differs.
 FORMS = {

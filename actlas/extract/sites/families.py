@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from actlas.extract.sites.streams import Embedding, Rules, Stream
+from actlas.extract.sites.streams import PLAIN, Embedding, Rules, Stream
 from actlas.names import SITES
 
 
@@ -84,7 +84,7 @@ class Family:
     sites: Mapping[str, SitePath]
     block_output: str = "tensor"
     is_causal: bool = True
-    rules: Rules = Rules()
+    rules: Rules = PLAIN
     engine: EngineFamily | None = None
 
 
@@ -195,9 +195,7 @@ _RULES = {
         "=gelu_new",
         "groups",
         streams={
-            ("apply_residual_connection_post_layernorm", True): Stream(
-                start="input_layernorm", middle="post_attention_layernorm"
-            )
+            ("apply_residual_connection_post_layernorm", True): Stream(start="input_layernorm", middle="post_attention_layernorm")
         },
         embedding=Embedding(norm="word_embeddings_layernorm"),
     ),
@@ -230,7 +228,7 @@ _RULES = {
 
 
 def _like_llama(
-    name: str, rules: Rules = Rules(), sites: Mapping[str, SitePath] | None = None, engine: EngineFamily | None = None
+    name: str, rules: Rules = PLAIN, sites: Mapping[str, SitePath] | None = None, engine: EngineFamily | None = None
 ) -> Family:
     architectures = tuple(f"{name}{ending}" for ending in ("ForCausalLM", "Model"))
     return Family(architectures, "model", "layers", "embed_tokens", sites or _gated(), rules=rules, engine=engine)
@@ -311,16 +309,16 @@ FAMILIES: tuple[Family, ...] = (
     _like_llama("DeepseekV2", _RULES["latent"], _LATENT),
     _like_llama("DeepseekV3", _RULES["latent"], _LATENT),
     Family(("GPTJForCausalLM", "GPTJModel"), "transformer", "h", "wte", _GPTJ, rules=_RULES["gptj"]),
-    Family(
-        ("MptForCausalLM", "MptModel"), "transformer", "blocks", "wte", _MPT, block_output="tuple", rules=_RULES["mpt"]
-    ),
+    Family(("MptForCausalLM", "MptModel"), "transformer", "blocks", "wte", _MPT, block_output="tuple", rules=_RULES["mpt"]),
 )
 
 
 _EXPERTS = "its MLP is a mixture of experts, whose neurons see some of the tokens each, so that they have no one value per text"
 #: Architectures that are known and have no sites to read, each with the reason.
 REFUSED: Mapping[str, str] = {
-    **dict.fromkeys(("DbrxForCausalLM", "DbrxModel", "Cohere2MoeForCausalLM", "MixtralForCausalLM", "GptOssForCausalLM"), _EXPERTS),
+    **dict.fromkeys(
+        ("DbrxForCausalLM", "DbrxModel", "Cohere2MoeForCausalLM", "MixtralForCausalLM", "GptOssForCausalLM"), _EXPERTS
+    ),
     **dict.fromkeys(
         ("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration"),
         "it has several residual streams beside each other, and no one of them is the site resid",

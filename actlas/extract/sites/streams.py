@@ -121,3 +121,7 @@ def setting(config: Any, name: str) -> Any:
     for part in filter(None, name.split(".")):
         config = getattr(config, part, None)
     return config if name else None
+
+
+#: Most families: attention and MLP add to the stream as they are.
+PLAIN = Rules()

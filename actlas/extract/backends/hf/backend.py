@@ -16,11 +16,13 @@ from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckp
 from actlas.extract.backends.hf.hooks import Hooks, describe_places, present
 from actlas.extract.backends.hf.identify import CheckpointFiles, load_config
 from actlas.extract.backends.hf.loading import LoadedModel, arithmetic, auto_class, load_weights, refuse_head_sites
+from actlas.extract.backends.hf.proving import Prover
 from actlas.extract.backends.hf.random_twin import with_new_weights
 from actlas.extract.inputs.batches import BlockTexts, TokenBatch
 from actlas.extract.pooling.stage import BlockStage
 from actlas.extract.pooling.transfer import to_device
 from actlas.extract.sites.families import family_of
+from actlas.extract.sites.proofs import Proof
 from actlas.extract.sites.resolve import linear_patterns, site_map
 from actlas.names import Checkpoint
 
@@ -97,6 +99,7 @@ class HfSession:
         if loaded.missing_head:
             refuse_head_sites(places, loaded.missing_head)
         self._model, self._base = model, model.base_model
+        self._known, self._has_head, self._compute_dtype = known, has_head, located.compute_dtype
         self._capture, self._device, self._tokens_per_batch = capture, device, tokens_per_batch
         self._hooks = Hooks(model, places, capture, device)
         self._pad_id = _pad_id(model)
@@ -145,6 +148,31 @@ class HfSession:
 
     def calibrate(self, block: BlockTexts) -> None:
         """See `base.ModelSession`: this is what others are compared with."""
+
+    def prove(self, *, is_full: bool = False) -> list[Proof]:
+        """Prove the sites of the model's family, and what was named by hand under a name of theirs.
+
+        Args:
+            is_full: Also run texts alone and padded on either side.
+
+        Raises:
+            NotFiniteValues: If the model gives NaN or infinity.
+        """
+        family = family_of(self._known)
+        if family is None:
+            return []
+        prover = Prover.of(
+            self._model,
+            self._known,
+            family,
+            self._compute_dtype,
+            self._pad_id,
+            self._device,
+            has_head=self._has_head,
+            site_modules=self._capture.site_modules,
+        )
+        with _inference(self._device, self._cast), self._hooks.paused():
+            return prover.prove(is_full=is_full)
 
     def close(self) -> None:
         """See `base.ModelSession`."""

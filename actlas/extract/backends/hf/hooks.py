@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,7 @@ class Hooks:
         self._places = places
         self._widths: dict[TapKey, int] = {}
         self._shape = (0, 0)
+        self._is_paused = False
         #: What the values of the running batch are stored by, and where; None in a pass that only measures.
         self._target: tuple[BatchPlaces, BlockStage] | None = None
         #: Which columns a module gives, each with the part of its values that they are.
@@ -89,6 +91,15 @@ class Hooks:
         finally:
             self._target = None
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it the model can be run on anything, of which nothing is read here."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
     def _run_pass(self, forward: Callable[[], Any], shape: tuple[int, int]) -> Any:
         self._shape = shape
         self._taps.begin_pass()
@@ -97,6 +108,8 @@ class Hooks:
         return answer
 
     def _read(self, key: TapKey, value: Any) -> None:
+        if self._is_paused:
+            return
         path, side = key
         tensor = tensor_of(value, key, "first" if path in self._places.takes_first else "only")
         texts, tokens = self._shape

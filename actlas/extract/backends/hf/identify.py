@@ -201,6 +201,9 @@ def refuse_experts(config: Any) -> None:
     text = config.get_text_config()
     if getattr(text, "is_moe", None) is False:
         return  # Doge's configuration counts experts that a dense model does not have
+    n_dense = getattr(text, "first_k_dense_replace", None)
+    if isinstance(n_dense, int) and n_dense >= text.num_hidden_layers:
+        return  # a DeepSeek model whose layers are all among its first, dense ones
     # DBRX counts them in the configuration of its MLP
     parts = (text, getattr(text, "ffn_config", None))
     for name in _EXPERT_FIELDS:

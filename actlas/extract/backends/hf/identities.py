@@ -63,7 +63,9 @@ def linear(module: torch.nn.Module, values: torch.Tensor) -> tuple[torch.Tensor,
     return result, result.abs() + sizes
 
 
-def gated(activation: Callable[[torch.Tensor], torch.Tensor], pre: torch.Tensor, up: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+def gated(
+    activation: Callable[[torch.Tensor], torch.Tensor], pre: torch.Tensor, up: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What the down projection takes, and the sizes that its rounding is relative to."""
     work = work_dtype(pre.dtype)
     result, sizes = activation(pre.to(work)), pre.to(work).abs()
@@ -87,10 +89,10 @@ def values_of(qkv: torch.Tensor, heads: str, n_heads: int, n_key_heads: int, hea
     if qkv.shape[-1] != (n_heads + 2 * n_key_heads) * head_width:
         return None
     if heads == "groups":
-        split = qkv.unflatten(-1, (n_key_heads, per_group + 2, head_width))[..., -1, :]
+        split = qkv.reshape(-1, n_key_heads, per_group + 2, head_width)[:, :, -1]
     else:
-        split = qkv[..., -n_key_heads * head_width :].unflatten(-1, (n_key_heads, head_width))
-    return split.repeat_interleave(per_group, dim=-2).flatten(-2)
+        split = qkv[:, -n_key_heads * head_width :].reshape(-1, n_key_heads, head_width)
+    return split.repeat_interleave(per_group, dim=1).flatten(1)
 
 
 def is_query(heads: str, n_heads: int, n_key_heads: int, query_width: int, width: int) -> torch.Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers.activations import ACT2FN
 
+from actlas.errors import NotFiniteValues
 from actlas.extract.backends.hf import identities
 from actlas.extract.backends.hf.hooks import present
 from actlas.extract.backends.hf.identities import IMPOSSIBLE, distance
@@ -65,7 +66,7 @@ class Prover:
         device: torch.device,
         *,
         has_head: bool,
-        site_modules: dict[str, str] | None = None,
+        site_modules: Mapping[str, str] | None = None,
     ) -> Prover:
         """The prover of a loaded model; sites that it does not have are passed over, sites named by hand are not."""
         n_layers = int(model.config.get_text_config().num_hidden_layers)
@@ -94,9 +95,16 @@ class Prover:
 
         Returns:
             For every site and proof the layer in which it holds least.
+
+        Raises:
+            NotFiniteValues: If the model gives NaN or infinity, of which nothing can be proved.
         """
-        texts = self._texts()
-        first = self._record(texts, self._keys())
+        first = self._record(self._texts(), self._keys())
+        for (path, side), values in first.values.items():
+            if not bool(values[first.texts.mask.bool()].isfinite().all()):
+                raise NotFiniteValues(
+                    f"the {side} of {path} is NaN or infinite for some tokens of the vocabulary; nothing is proved"
+                )
         figures = [*self._counts(first)]
         if all(map(first.has, self._points())):
             figures += [*self._widths(first), *self._mlp(first), *self._streams(first), *self._embedding(first)]
@@ -106,7 +114,8 @@ class Prover:
                 figures += self._paddings()
         n_layers = len(self.layers)
         return worst_by_site(
-            Proof(site, name, layer, figure, limit_of(name, self.compute_dtype, n_layers)) for site, layer, name, figure in figures
+            Proof(site, name, layer, figure, limit_of(name, self.compute_dtype, n_layers))
+            for site, layer, name, figure in figures
         )
 
     def _points(self) -> Iterator[CapturePoint]:
@@ -123,7 +132,9 @@ class Prover:
         return Texts.of(self._lists((_LENGTH, _LENGTH, _LENGTH, 1), seed), self.pad_id, self.device)
 
     def _record(self, texts: Texts, keys: dict[TapKey, None]) -> Recorded:
-        return record(self.model, keys, self.places.takes_first, texts, lambda texts: texts.run(self.base, self.family.rules.embedding))
+        return record(
+            self.model, keys, self.places.takes_first, texts, lambda texts: texts.run(self.base, self.family.rules.embedding)
+        )
 
     def _keys(self) -> dict[TapKey, None]:
         """Everything that is read: sites, what blocks take, and what else is added to the stream."""
@@ -205,7 +216,7 @@ class Prover:
 
     def _streams(self, first: Recorded) -> Iterator[Figure]:
         resid = self.places.points["resid"]
-        for layer, path in enumerate(self.layers):
+        for layer in range(len(self.layers)):
             got = first.point(resid[layer])
             figure = distance(got, *self._next(first, layer))
             for site in ("attn_out", "mlp_out", "resid"):
@@ -283,13 +294,13 @@ class Prover:
     # -- replacing queries, keys and values in another run ---------------------------------------------------------------------
 
     def _replays(self, first: Recorded) -> Iterator[Figure]:
-        """Set what was read under `attn_qkv` in a run on other tokens: once as it was, once with other queries, once other keys."""
+        """What was read under `attn_qkv`, set in a run on other tokens: as it was, with other queries, with other keys."""
         points = self.places.points
         new = {}
         for point in points["attn_qkv"]:
             changed = self._changed(first.whole(point), point.layer)
             widths = [first.values[path, point.side].shape[-1] for path in point.modules]
-            for path, values in zip(point.modules, changed.split(widths, dim=-1), strict=True):
+            for path, values in zip(point.modules, torch.split(changed, widths, dim=-1), strict=True):
                 new[path, point.side] = values
         outs = dict.fromkeys((path, point.side) for point in points["attn_out"] for path in point.modules)
         with replaced(self.model, new):
@@ -342,7 +353,7 @@ def _takes(module: Any) -> int:
 
 
 def _spread(change: torch.Tensor, where: slice) -> float:
-    """How far a change ``"tokens neurons"`` reaches beyond some tokens, relative to how far it goes there; NaN where it is nowhere."""
+    """How large a change ``"tokens neurons"`` is beyond some tokens, relative to how large it is there; NaN for no change."""
     sizes = change.float().abs().amax(-1)
     inside = float(sizes[where].max())
     sizes[where] = 0.0
