@@ -91,6 +91,7 @@ SOURCED = {
     "lape",
     "language_neurons",
     "overlap_controls",
+    "overlap_tests",
     "score_neurons",
     "shared_trajectory",
     "top_experts",

@@ -54,10 +54,20 @@ def _add_overlap(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     overlap = verbs.add_parser("overlap", help="how far languages share their experts, beside chance and the split-half ceiling")
     add_store(overlap)
     add_choice(overlap)
-    overlap.add_argument("--seed", type=int, default=0, help="of the halves, and of the shuffled labels")
+    overlap.add_argument("--seed", type=int, default=0, help="of the halves, and of the permuted labels")
     overlap.add_argument("--no-halves", action="store_true", help="skip the ceiling, which scores halves of the texts again")
     overlap.add_argument(
-        "--controls", action="store_true", help="means per checkpoint beside another concept and shuffled labels"
+        "--controls", action="store_true", help="means per checkpoint beside another concept and labels without meaning"
+    )
+    overlap.add_argument(
+        "--tests", action="store_true", help="is it more than labels without meaning give: p-values and false discovery rates"
+    )
+    overlap.add_argument("--by", choices=("pair", "layer", "concept"), help="with --tests: what a row is about (default: pair)")
+    overlap.add_argument(
+        "--repeats",
+        type=number(Positive),
+        metavar="N",
+        help="permutations of the labels (default: 99 with --controls, 199 with --tests)",
     )
     overlap.set_defaults(run=_overlap)
     return overlap
@@ -158,15 +168,21 @@ def _experts(options: argparse.Namespace) -> None:
 
 
 def _overlap(options: argparse.Namespace) -> None:
-    from actlas.query import expert_overlap, overlap_controls
+    from actlas.query import expert_overlap, overlap_controls, overlap_tests
 
     line = ProgressLine(options.quiet)
     store, settings = _opened(options), {**_choice(options), "seed": options.seed, "replace": options.replace}
     settings["progress"] = step_progress(line, "neurons")
+    if options.repeats is not None:
+        settings["n_repeats"] = options.repeats
     if options.controls:
-        _refuse(options, "with --controls", "no-halves")
+        _refuse(options, "with --controls", "no-halves", "tests", "by")
         frame = overlap_controls(store, **settings)
+    elif options.tests:
+        _refuse(options, "with --tests", "no-halves")
+        frame = overlap_tests(store, **settings, by=options.by or "pair")
     else:
+        _refuse(options, "without --controls or --tests", "by", "repeats")
         frame = expert_overlap(store, **settings, halves=not options.no_halves)
     line.end()
     _show(frame, options)

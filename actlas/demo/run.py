@@ -138,11 +138,11 @@ def _overlap_table(overlap: Sequence[tuple[str, pl.DataFrame]]) -> pl.DataFrame:
         table = table.hstack(
             frame.select(
                 pl.col("overlap").alias(label),
-                pl.col("ratio").alias(f"{label}, of ceiling"),
+                pl.col("corrected_ratio").alias(f"{label}, of ceiling"),
                 pl.col("other_concept").alias(f"{label}, other concept"),
             )
         )
-    return table.hstack(first.select("shuffled", "chance"))
+    return table.hstack(first.select("null", "chance"))
 
 
 def _probe_table(frame: pl.DataFrame) -> pl.DataFrame:

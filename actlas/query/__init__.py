@@ -7,7 +7,9 @@ from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
 from actlas.query.questions.experts import control_experts, top_experts
 from actlas.query.questions.lape import language_neurons
-from actlas.query.questions.overlap import expert_overlap, overlap_controls
+from actlas.query.questions.overlap import expert_overlap
+from actlas.query.questions.overlap_controls import overlap_controls
+from actlas.query.questions.overlap_tests import overlap_tests
 from actlas.query.questions.probe import probe_summary, train_probes
 from actlas.query.questions.scores import score_neurons
 from actlas.query.questions.top_texts import neuron_texts, top_texts
@@ -27,6 +29,7 @@ __all__ = [
     "neuron_trajectory",
     "open_store",
     "overlap_controls",
+    "overlap_tests",
     "probe_summary",
     "rank_stability",
     "score_neurons",

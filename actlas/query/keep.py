@@ -23,7 +23,7 @@ import polars as pl
 from actlas.errors import QueryError, ReadOnlyStore, StaleTable
 from actlas.names import VERSION
 from actlas.query.schema import TABLES, Basis
-from actlas.store.files.parquet import scan_parquet
+from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import manifest_path
 from actlas.store.store import Store, table_settings
 from actlas.store.tables import Part
@@ -81,9 +81,15 @@ class KeptPart:
     def id(self) -> str:
         return settings_id(self.name, self.settings)
 
+    @property
+    def missing_columns(self) -> list[str]:
+        """Columns that the table has by now, and that this part, of an earlier version, does not."""
+        existing = parquet_columns(self.path)
+        return [name for name in TABLES[self.name].columns if name != "checkpoint" and name not in existing]
+
     def is_current(self, store: Store) -> bool:
         """Whether the scores or values that it stands on are still those of the store; False where it does not say which."""
-        if "basis" not in self.settings or self.checkpoint not in store.checkpoints:
+        if "basis" not in self.settings or self.checkpoint not in store.checkpoints or self.missing_columns:
             return False
         return bool(self.settings["basis"] == basis_of(store, self.name, self.checkpoint, self.settings))
 
@@ -93,6 +99,11 @@ class KeptPart:
         Raises:
             StaleTable: With the command that makes it again.
         """
+        if self.missing_columns:
+            raise StaleTable(
+                f"table {self.name} of {self.checkpoint} was kept by an earlier version, without column "
+                f"{', '.join(self.missing_columns)}; make it again: {self.command(store)}"
+            )
         if "basis" not in self.settings or self.is_current(store):
             return
         if self.checkpoint not in store.checkpoints:
@@ -109,10 +120,10 @@ class KeptPart:
         """The command line that makes this part, with its settings."""
         words = [(TABLES[self.name].command or "").removesuffix(" --site SITE").replace("STORE", shlex.quote(str(store.path)))]
         known = {**self.settings, "seeds": len(self.settings.get("seeds", ()))}
-        for name in ("k", "n", "sites", "site", "seed", "share", "bar_quantile", "threshold", "label", "seeds", "c"):
+        for name in ("k", "n", "sites", "site", "seed", "n_repeats", "share", "bar_quantile", "threshold", "label", "seeds", "c"):
             values = known.get(name) or known.get(name) == 0
             if name in self.settings and values:
-                flag = "--" + {"sites": "site"}.get(name, name).replace("_", "-")
+                flag = "--" + {"sites": "site", "n_repeats": "repeats"}.get(name, name).replace("_", "-")
                 words += [f"{flag} {shlex.quote(str(one))}" for one in (known[name] if name == "sites" else [known[name]])]
         return " ".join([*words, *["--no-halves"] * (self.settings.get("halves") is False)])
 

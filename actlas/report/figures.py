@@ -34,10 +34,10 @@ def overlap_figure(measures: Measures, description: str) -> str:
     for (label, frame), colour in zip(measures, cycle(STORE_COLOURS), strict=False):
         left.append(_line(frame, "overlap", label, colour, width=2, is_marked=True))
         left.append(_line(frame, "other_concept", "", colour, dashes="1 2"))
-        right.append(_line(frame, "ratio", label, colour, width=2, is_marked=True))
+        right.append(_line(frame, "corrected_ratio", label, colour, width=2, is_marked=True))
     _, first = measures[0]
     left.append(_line(first, "chance", "chance", dashes="4 2"))
-    left.append(_line(first, "shuffled", "shuffled labels", opacity=0.5))
+    left.append(_line(first, "null", "labels without meaning", opacity=0.5))
     listed = [*left, Line("another concept", (), (), dashes="1 2")]
     steps = max((frame["axis"].to_list() for _, frame in measures), key=len)
     panels = [

@@ -44,7 +44,7 @@ def _overlap_course(label: str, frame: pl.DataFrame) -> str:
     first, last = rows[0], rows[-1]
     text = (
         f"{label}: experts of one concept in two languages share {_percent(last['overlap'])} of their neurons at {_at(last)} "
-        f"(chance {_percent(last['chance'])}, shuffled labels {_percent(last['shuffled'])}, "
+        f"(chance {_percent(last['chance'])}, labels without meaning {_percent(last['null'])}, "
         f"another concept {_percent(last['other_concept'])})"
     )
     if len(rows) > 1:
@@ -53,10 +53,11 @@ def _overlap_course(label: str, frame: pl.DataFrame) -> str:
         text += f"; {_percent(first['overlap'])} at {_at(first)}"
         if rise > 0:
             text += f", with the largest rise between {_at(before)} and {after['axis']}"
-    if last["ratio"] is not None:
+    if last["corrected_ratio"] is not None:
         text += (
             f". Between disjoint halves of the texts, two languages share {_percent(last['cross_half'])}, one language with "
-            f"itself {_percent(last['ceiling'])}: {_percent(last['ratio'], 0)} of the ceiling"
+            f"itself {_percent(last['ceiling'])}: {_percent(last['corrected_ratio'], 0)} of the ceiling, less what labels without "
+            "meaning share"
         )
     return text + "."
 

@@ -40,12 +40,14 @@ def overlap_over_training(source: Labelled) -> pl.DataFrame:
     """Mean overlap of each checkpoint beside its controls.
 
     Returns:
-        position, axis, overlap, other_concept, shuffled, chance, ceiling, cross_half, ratio; by position.
+        position, axis, overlap, low, high, null, p_value, null_independent, other_concept, chance, ceiling, cross_half,
+        corrected_ratio; by position.
 
     Raises:
         TableNotFound: If the overlap was never computed.
     """
-    columns = ["overlap", "other_concept", "shuffled", "chance", "ceiling", "cross_half", "ratio"]
+    columns = ["overlap", "low", "high", "null", "p_value", "null_independent", "other_concept", "chance"]
+    columns += ["ceiling", "cross_half", "corrected_ratio"]
     frame = source.store.scan("overlap_controls").collect().join(source.positions(), on="checkpoint")
     return frame.sort("position").select("position", "axis", *columns)
 

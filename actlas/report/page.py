@@ -109,7 +109,7 @@ def _overlap_section(sources: Sequence[Labelled]) -> str:
         bullets(sentences + findings.ap_findings(ap)),
         figure(
             overlap_figure(overlap, " ".join(sentences)),
-            "Overlap over training, checkpoints evenly spaced. The ratio says little while the ceiling is near chance.",
+            "Overlap over training, checkpoints evenly spaced. The ratio is less what labels without meaning share.",
         ),
         disclosure("Numbers of this figure", *numbers),
     )

@@ -37,6 +37,9 @@ class Planting:
         has_twin: Whether a random-weights twin follows, ``planted-random0``, in whose values nothing is planted.
         n_planted: Neurons planted per concept and language.
         strength: What a planted neuron adds where its concept is expressed; values around it have a spread of 1.
+        n_alike: Neurons of each site that answer to what a group of translations says, alike in all languages and whatever the
+            concept.
+        share_constant: Share of the neurons of each site that have the same value for every text.
         grid: Values are rounded to multiples of this, so that there are ties; 0 for none.
         token_sites: site -> (layers, channels) of sampled token vectors.
         dtype: Of the cubes.
@@ -56,6 +59,8 @@ class Planting:
     has_twin: bool = False
     n_planted: int = 6
     strength: float = 3.0
+    n_alike: int = 0
+    share_constant: float = 0.0
     grid: float = 0.25
     token_sites: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"embed": (1, 6), "resid": (2, 6)})
     dtype: str = "float16"
@@ -235,6 +240,12 @@ def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sha
             rows = corpus.language_slice(language)
             is_concept, _ = corpus.concept_matrix(language, [concept])
             values[neurons, rows] += planting.strength * is_concept[:, 0]
+    if planting.n_alike:
+        said = rng.standard_normal((planting.n_alike, planting.n_groups))
+        rows = corpus.texts["text_id"].to_numpy() % planting.n_groups
+        values[: planting.n_alike] += planting.strength * said[:, rows]
+    if planting.share_constant:
+        values[rng.permutation(n_layers * n_neurons)[: round(planting.share_constant * n_layers * n_neurons)]] = 1.0
     if planting.grid:
         values = np.round(values / planting.grid) * planting.grid
     return stored(values.reshape(n_layers, n_neurons, corpus.n_texts), planting.dtype)

@@ -113,6 +113,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
         expert_overlap,
         language_neurons,
         overlap_controls,
+        overlap_tests,
         rank_stability,
         shared_trajectory,
         top_experts,
@@ -125,6 +126,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     top_experts(store, k=6)
     expert_overlap(store, k=6)
     overlap_controls(store, k=6)
+    overlap_tests(store, k=6, n_repeats=19)
     shared_trajectory(store, k=6)
     rank_stability(store, k=6)
     language_neurons(store, share=0.05)

@@ -26,6 +26,7 @@ from actlas.query import (
     neuron_trajectory,
     open_store,
     overlap_controls,
+    overlap_tests,
     rank_stability,
     score_neurons,
     shared_trajectory,
@@ -44,6 +45,7 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "top_experts": lambda store, **kept: top_experts(store, k=4, **kept),
     "expert_overlap": lambda store, **kept: expert_overlap(store, k=4, **kept),
     "overlap_controls": lambda store, **kept: overlap_controls(store, k=4, **kept),
+    "overlap_tests": lambda store, **kept: overlap_tests(store, k=4, n_repeats=5, **kept),
     "shared_trajectory": lambda store, **kept: shared_trajectory(store, k=4, **kept),
     "rank_stability": lambda store, **kept: rank_stability(store, k=4, **kept),
     "language_neurons": lambda store, **kept: language_neurons(store, share=0.1, **kept),
@@ -439,6 +441,6 @@ def test_the_command_that_makes_a_part_again_has_its_settings(own: Path) -> None
     commands = {name: next(kept_parts(store, name)).command(store) for name in ("lape", "overlap_controls", "top_texts")}
     assert commands == {
         "lape": f"actlas lape {own} --site mlp_hidden --share 0.05 --bar-quantile 0.95 --threshold 0.0",
-        "overlap_controls": f"actlas overlap {own} --controls --k 3 --site attn_out --site mlp_pre --seed 2",
+        "overlap_controls": f"actlas overlap {own} --controls --k 3 --site attn_out --site mlp_pre --seed 2 --repeats 99",
         "top_texts": f"actlas top-texts {own} --n 5 --site mlp_pre",
     }

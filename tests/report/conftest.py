@@ -5,7 +5,8 @@ import pytest
 
 from actlas.query.atlas import open_store
 from actlas.query.questions.experts import top_experts
-from actlas.query.questions.overlap import expert_overlap, overlap_controls
+from actlas.query.questions.overlap import expert_overlap
+from actlas.query.questions.overlap_controls import overlap_controls
 from actlas.query.questions.scores import score_neurons
 from actlas.report.measures import Labelled
 from actlas.testing.planted import Planting, planted_store

@@ -12,11 +12,11 @@ def overlap(*values, ratio=0.5):
             "axis": [str(64 * i) for i in range(n)],
             "overlap": values,
             "other_concept": [0.03] * n,
-            "shuffled": [0.021] * n,
+            "null": [0.021] * n,
             "chance": [0.02] * n,
             "ceiling": [0.4] * n,
             "cross_half": [0.2] * n,
-            "ratio": [ratio] * n,
+            "corrected_ratio": [ratio] * n,
         }
     )
 
@@ -33,7 +33,7 @@ def probe(by_place):
 
 def test_the_course_of_one_store():
     (said,) = overlap_findings([("model", overlap(0.03, 0.05, 0.4))])
-    assert "share 40.0% of their neurons at step 128 (chance 2.0%, shuffled labels 2.1%, another concept 3.0%)" in said
+    assert "share 40.0% of their neurons at step 128 (chance 2.0%, labels without meaning 2.1%, another concept 3.0%)" in said
     assert "3.0% at step 0, with the largest rise between step 64 and 128" in said
     assert "two languages share 20.0%, one language with itself 40.0%: 50% of the ceiling." in said
 

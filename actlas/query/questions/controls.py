@@ -1,4 +1,4 @@
-"""Experts under other labels than the corpus has: either half of the texts, and shuffled labels. Streams the cube,
+"""Experts under other labels than the corpus has: of either half of the texts, and any that are handed over. Streams the cube,
 needs no model.
 
 Average precision under other labels is not kept: only the k best neurons of each language, concept and variant are.
@@ -6,7 +6,7 @@ Average precision under other labels is not kept: only the k best neurons of eac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,32 +19,53 @@ from actlas.query.choices import Ranking, check_k, chosen_labels, linear_sites
 from actlas.query.keep import Keeper
 from actlas.query.neurons import NeuronAxis, RunningBest
 from actlas.query.questions.experts import ExpertSets, sets_of_rows
+from actlas.query.rankable import share_of_positives
 from actlas.query.schema import TABLES
 from actlas.query.splits import split_halves
 from actlas.store.store import Store
 
-#: Variants of the labels: each half of the texts, and shuffled among the texts of a language.
-VARIANTS = ("half_0", "half_1", "shuffled")
+#: Variants of the labels: each half of the texts.
+VARIANTS = ("half_0", "half_1")
+#: Scores of one call of the kernels, in bytes.
+_SCORE_BYTES = 24 << 20
 
-VariantLabels = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+#: is_concept and is_member, each ``"texts concepts"``, of one language.
+Labels = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
-def variant_labels(store: Store, languages: Sequence[str], concepts: Sequence[str], seed: int) -> dict[str, list[VariantLabels]]:
-    """VariantLabels of every variant: language -> one (is_concept, is_member) per entry of `VARIANTS`."""
-    second = split_halves(store.corpus.texts, seed)
-    rows = language_slices(store)
-    labels = {}
-    for language in languages:
-        is_concept, is_member = store.corpus.concept_matrix(language, list(concepts))
-        in_second = second[rows[language]][:, np.newaxis]
-        rng = np.random.default_rng([seed, store.corpus.languages.index(language)])
-        order = rng.permutation(is_concept.shape[0])
-        labels[language] = [
-            (is_concept, is_member & ~in_second),
-            (is_concept, is_member & in_second),
-            (is_concept[order], is_member[order]),
-        ]
-    return labels
+def half_labels(
+    labels: Mapping[str, Labels], in_second: NDArray[np.bool_], rows: Mapping[str, slice]
+) -> dict[str, tuple[Labels, Labels]]:
+    """Labels of each language on either half of its texts.
+
+    Args:
+        labels: Of all texts.
+        in_second: Which texts are in the second half, along the text axis.
+        rows: language -> its part of the text axis.
+    """
+    halves = {}
+    for language, (is_concept, is_member) in labels.items():
+        second = in_second[rows[language]][:, np.newaxis]
+        halves[language] = ((is_concept, is_member & ~second), (is_concept, is_member & second))
+    return halves
+
+
+def corpus_labels(store: Store, languages: Sequence[str], concepts: Sequence[str]) -> dict[str, Labels]:
+    """The labels that the corpus has."""
+    return {language: store.corpus.concept_matrix(language, list(concepts)) for language in languages}
+
+
+def check_has_cubes(store: Store, checkpoint: str, axis: NeuronAxis) -> None:
+    """Refuse states: other labels need the value of every text.
+
+    Raises:
+        QueryError: If states were kept in place of a cube.
+    """
+    if without_cube := [site for site in axis.sites if site in store.state_sites(checkpoint)]:
+        raise QueryError(
+            f"halves of the texts and permuted labels need the value of every text, and of {', '.join(without_cube)} "
+            f"{store.path} keeps states alone; leave them out: halves=False, on the command line --no-halves"
+        )
 
 
 def rescored_experts(
@@ -57,16 +78,15 @@ def rescored_experts(
     block_bytes: int = BLOCK_BYTES,
     progress: StepProgress | None = None,
 ) -> dict[str, ExpertSets]:
-    """The k best neurons under every variant of the labels, out of the kept table where it reaches that far.
+    """The k best neurons on either half of the texts, out of the kept table where it reaches that far.
 
-    All variants share one ranking of a neuron's texts. What is computed for all languages and concepts is kept as table
-    `control_experts`.
+    Both share one ranking of a neuron's texts. What is computed for all languages and concepts is kept as table `control_experts`.
 
     Args:
         keeper: Of the question. Its store needs cubes, and scores only to tell which linear sites were scored.
         checkpoint: Which.
         ranking: Which experts.
-        seed: Of the halves and of the shuffling.
+        seed: Of the halves.
         backend: Of the kernels.
         block_bytes: Values in memory at a time.
         progress: Called after every block.
@@ -80,11 +100,7 @@ def rescored_experts(
     store = keeper.store
     axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
     check_k(ranking.k, axis)
-    if without_cube := [site for site in axis.sites if site in store.state_sites(checkpoint)]:
-        raise QueryError(
-            f"halves of the texts and shuffled labels need the value of every text, and of {', '.join(without_cube)} "
-            f"{store.path} keeps states alone; leave them out: halves=False, on the command line --no-halves"
-        )
+    check_has_cubes(store, checkpoint, axis)
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
     settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "seed": seed}
     part = keeper.find("control_experts", checkpoint, settings)
@@ -94,16 +110,14 @@ def rescored_experts(
         return {name: sets_of_rows(part, checkpoint, axis, languages, concepts, ranking.k) for name, part in of_variant.items()}
     if ranking.is_whole:
         settings["k"] = keeper.largest("k", "control_experts", checkpoint, settings)
-    labels = variant_labels(store, languages, concepts, seed)
-    best = _stream(store, checkpoint, axis, labels, settings["k"], backend, block_bytes, progress)
-    answer = {}
-    for position, variant in enumerate(VARIANTS):
-        columns = slice(position * len(concepts), (position + 1) * len(concepts))
-        neurons = np.stack([best[language].index[columns] for language in languages])
-        ap = np.stack([best[language].score[columns] for language in languages])
-        is_missing = neurons[:, :, -1] < 0
-        neurons[is_missing], ap[is_missing] = -1, np.nan
-        answer[variant] = ExpertSets(checkpoint, axis, languages, concepts, neurons, ap)
+    halves = half_labels(
+        corpus_labels(store, languages, concepts), split_halves(store.corpus.texts, seed), language_slices(store)
+    )
+    steps = Steps(progress, axis.n_neurons)
+    experts = best_under(
+        store, checkpoint, axis, halves, concepts, settings["k"], steps, "halves", backend=backend, block_bytes=block_bytes
+    )
+    answer = dict(zip(VARIANTS, experts, strict=True))
     if ranking.is_whole:
         frames = [sets.frame().with_columns(pl.lit(variant).alias("variant")) for variant, sets in answer.items()]
         table = TABLES["control_experts"].conform(pl.concat(frames))
@@ -111,31 +125,81 @@ def rescored_experts(
     return {variant: sets.best(ranking.k) for variant, sets in answer.items()}
 
 
+def best_under(
+    store: Store,
+    checkpoint: str,
+    axis: NeuronAxis,
+    labels: Mapping[str, Sequence[Labels]],
+    concepts: tuple[str, ...],
+    k: int,
+    steps: Steps,
+    what: str,
+    *,
+    backend: str = "auto",
+    block_bytes: int = BLOCK_BYTES,
+) -> list[ExpertSets]:
+    """The k best neurons under several variants of the labels at once; all share one ranking of a neuron's texts.
+
+    Args:
+        store: With cubes.
+        checkpoint: Which.
+        axis: The neurons to rank.
+        labels: language -> the labels of every variant.
+        concepts: Their columns.
+        k: How many.
+        steps: Counts neurons.
+        what: Named in progress.
+        backend: Of the kernels.
+        block_bytes: Values in memory at a time.
+
+    Returns:
+        Experts of every variant. Where fewer than k neurons can be ranked, there are none.
+    """
+    best = _stream(store, checkpoint, axis, labels, k, steps, what, backend=backend, block_bytes=block_bytes)
+    languages = tuple(labels)
+    neurons = np.stack([best[language].index for language in languages])
+    ap = np.stack([best[language].score for language in languages])
+    is_missing = neurons[:, :, -1] < 0
+    neurons[is_missing], ap[is_missing] = -1, np.nan
+    columns = [slice(start, start + len(concepts)) for start in range(0, neurons.shape[1], len(concepts))]
+    return [ExpertSets(checkpoint, axis, languages, concepts, neurons[:, part], ap[:, part]) for part in columns]
+
+
 def _stream(
     store: Store,
     checkpoint: str,
     axis: NeuronAxis,
-    labels: dict[str, list[VariantLabels]],
+    labels: Mapping[str, Sequence[Labels]],
     k: int,
+    steps: Steps,
+    what: str,
+    *,
     backend: str,
     block_bytes: int,
-    progress: StepProgress | None,
 ) -> dict[str, RunningBest]:
     from actlas.kernels import concept_scores, prepare_labels
 
     rows = language_slices(store)
-    stacked = {}
+    stacked, best = {}, {}
     for language, variants in labels.items():
         is_concept, is_member = (np.hstack(arrays) for arrays in zip(*variants, strict=True))
-        stacked[language] = prepare_labels(is_concept, is_member)
-    best = {language: RunningBest(prepared.n_concepts, k) for language, prepared in stacked.items()}
-    steps = Steps(progress, axis.n_neurons)
+        prepared = prepare_labels(is_concept, None if is_member.all() else is_member)
+        guesses = share_of_positives(prepared.n_positive, prepared.n_member)
+        stacked[language], best[language] = prepared, RunningBest(guesses, k, axis.n_neurons)
     for site in axis.sites:
         for block in neuron_blocks(store.cube(checkpoint, site), block_bytes=block_bytes):
             first = int(axis.index_of(site, block.layer, block.start))
             for language, prepared in stacked.items():
                 values = np.ascontiguousarray(block.values[:, rows[language]])
-                scores = concept_scores(values, prepared, stats=("ap",), backend=backend)
-                best[language].add(first, on_host(scores["ap"]))
-            steps.add(block.values.shape[0], f"{checkpoint} {site} halves")
+                for part in _portions(len(values), prepared.n_concepts):
+                    scores = concept_scores(values[part], prepared, stats=("ap",), backend=backend)
+                    best[language].add(first + part.start, on_host(scores["ap"]))
+            steps.add(block.values.shape[0], f"{checkpoint} {site} {what}")
     return best
+
+
+def _portions(n_neurons: int, n_questions: int) -> Iterator[slice]:
+    """Neurons whose scores are in memory at a time."""
+    step = max(1, _SCORE_BYTES // (8 * n_questions))
+    for start in range(0, n_neurons, step):
+        yield slice(start, min(start + step, n_neurons))

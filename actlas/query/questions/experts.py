@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, checks_arguments
-from actlas.errors import QueryError, ScoresNotFound
+from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
-from actlas.query.keep import Keeper, kept_answer
-from actlas.query.neurons import Indices, NeuronAxis, names_at, top_indices
+from actlas.query.keep import Keeper, KeptPart, kept_answer
+from actlas.query.neurons import Indices, NeuronAxis, is_rankable, names_at, top_indices
+from actlas.query.rankable import ap_cubes, guess_score
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
 from actlas.store.store import Store
 
+_LOG = logging.getLogger(__name__)
 #: Scores held in memory at a time while experts are chosen.
 _SLAB_BYTES = 256 << 20
 
@@ -34,7 +37,8 @@ class ExpertSets:
         axis: The neurons that were ranked.
         languages: Names along the first axis of `neurons`.
         concepts: Names along the second.
-        neurons: ``"languages concepts k"``: indices into `axis`, best first; -1 throughout where the scores are null.
+        neurons: ``"languages concepts k"``: indices into `axis`, best first; -1 throughout where the scores are null, or fewer than
+            k neurons can be ranked.
         ap: Their average precision, same shape.
     """
 
@@ -90,20 +94,57 @@ def expert_sets(store: Store, checkpoint: str, ranking: Ranking, *, skip: int = 
     axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
     check_k(ranking.k, axis, skip)
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
-    part = kept_answer(store, "experts", checkpoint, {"k": ranking.k + skip, "sites": list(axis.sites)})
+    part = kept_experts(store, checkpoint, {"k": ranking.k + skip, "sites": list(axis.sites)})
     if part is not None:
         columns = ("language", "concept", "rank", "site", "layer", "neuron", "ap")
         rows = part.scan().filter(pl.col("rank") > skip, pl.col("rank") <= ranking.k + skip).select(columns)
         return sets_of_rows(rows.collect(), checkpoint, axis, languages, concepts, ranking.k)
     shape = (len(languages), len(concepts), ranking.k)
     neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan)
+    too_few = []
     for row, language in enumerate(languages):
         for first, slab in _ap_slabs(store, checkpoint, axis, language, concepts):
             for offset, values in enumerate(slab):
                 best = top_indices(values, ranking.k + skip)[skip:]
                 if best.size == ranking.k:
                     neurons[row, first + offset], ap[row, first + offset] = best, values[best]
+                elif not np.isnan(values).all():
+                    too_few.append((language, concepts[first + offset], np.count_nonzero(~np.isnan(values))))
+    _tell_too_few(checkpoint, ranking.k + skip, axis, too_few)
     return ExpertSets(checkpoint, axis, languages, concepts, neurons, ap)
+
+
+def kept_experts(store: Store, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:
+    """The part of table `experts` that answers, as `kept_answer`; one of an earlier version that ranks neurons that say no more
+    than a guess does not."""
+    part = kept_answer(store, "experts", checkpoint, settings)
+    return part if part is not None and ranks_no_guess(store, part) else None
+
+
+def ranks_no_guess(store: Store, part: KeptPart) -> bool:
+    """Whether no expert of a kept table has the score of a neuron with one value for all texts."""
+    languages, concepts = store.corpus.languages, store.corpus.concepts
+    guesses = pl.DataFrame(
+        {
+            "language": np.repeat(languages, len(concepts)),
+            "concept": np.tile(concepts, len(languages)),
+            "guess": guess_score(store, languages, concepts).reshape(-1),
+        }
+    )
+    # the last rank has the score nearest to a guess, unless it is below
+    rows = part.scan().select("language", "concept", "ap").collect().join(guesses, on=["language", "concept"])
+    return bool(is_rankable(rows["ap"].to_numpy(), rows["guess"].to_numpy()).all())
+
+
+def _tell_too_few(checkpoint: str, k: int, axis: NeuronAxis, too_few: Sequence[tuple[str, str, int]]) -> None:
+    """Warn of the concepts for which a language has no experts because most of its neurons tell no texts apart."""
+    if too_few:
+        language, concept, n_rankable = min(too_few, key=lambda found: found[2])
+        _LOG.warning(
+            "%s has no experts for %d pairs of a language and a concept: fewer than k = %d of its %s neurons tell texts apart there "
+            "(fewest: %s, %s: %s); ask for a smaller k",
+            checkpoint, len(too_few), k, f"{axis.n_neurons:,}", language, concept, f"{n_rankable:,}",
+        )  # fmt: skip
 
 
 def sets_of_rows(
@@ -143,13 +184,10 @@ def sets_of_rows(
 def _ap_slabs(
     store: Store, checkpoint: str, axis: NeuronAxis, language: str, concepts: Sequence[str]
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """AP ``"concepts neurons"`` of one language, some concepts at a time, with the position of the first."""
-    cubes = [store.scores(checkpoint, site) for site in axis.sites]
-    for cube in cubes:
-        if "ap" not in cube.stats:
-            raise ScoresNotFound(
-                f"scores of {checkpoint} at {cube.site} have no ap (they have {', '.join(cube.stats)}); experts need it"
-            )
+    """AP ``"concepts neurons"`` of one language, some concepts at a time, with the position of the first; NaN for neurons that
+    cannot be ranked."""
+    cubes = ap_cubes(store, checkpoint, axis)
+    (guesses,) = guess_score(store, [language], concepts)
     step = max(1, _SLAB_BYTES // (8 * axis.n_neurons))
     for first in range(0, len(concepts), step):
         part = list(concepts[first : first + step])
@@ -157,7 +195,9 @@ def _ap_slabs(
         reads = [
             cube.read("ap", language, None if part == list(cube.concepts) else part).reshape(len(part), -1) for cube in cubes
         ]
-        yield first, np.concatenate(reads, axis=1)
+        slab = np.concatenate(reads, axis=1)
+        slab[~is_rankable(slab, guesses[first : first + step, np.newaxis])] = np.nan
+        yield first, slab
 
 
 @checks_arguments(QueryError)
@@ -174,8 +214,9 @@ def top_experts(
 ) -> pl.DataFrame:
     """The k best neurons of every concept, language and checkpoint by average precision, all layers and linear sites together.
 
-    Equal scores are ranked by (site, layer, neuron). A concept without positives or without negatives in a language
-    has no experts there.
+    Equal scores are ranked by (site, layer, neuron). A neuron with one value for all texts is no expert: it scores what a guess
+    does, the share of positives, and neurons with that score are not ranked. A concept without positives or without
+    negatives in a language has no experts there, nor one with fewer than k neurons that can be ranked, of which a warning tells.
 
     Args:
         store: With scores (`score_neurons`), or the path of such a store.
@@ -221,7 +262,7 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
     settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "n_neurons": axis.n_neurons}
     part = keeper.find("experts", checkpoint, settings, along=("expert_mask", "layer_histogram"))
-    if part is not None:
+    if part is not None and ranks_no_guess(store, part):
         rows = part.scan().filter(pl.col("rank") <= ranking.k)
         if not ranking.is_whole:
             rows = rows.filter(pl.col("language").is_in(languages), pl.col("concept").is_in(concepts))
@@ -306,8 +347,8 @@ def control_experts(
     for row, language in enumerate(sets.languages):
         for first, slab in _ap_slabs(store, checkpoint, sets.axis, language, sets.concepts):
             for offset, values in enumerate(slab):
-                drawn = rng.choice(sets.axis.n_neurons, size=k, replace=False)
                 if sets.has_experts[row, first + offset]:
+                    drawn = rng.choice(np.flatnonzero(~np.isnan(values)), size=k, replace=False)
                     neurons[row, first + offset], ap[row, first + offset] = drawn, values[drawn]
     return _with_values(store, dataclasses.replace(sets, neurons=neurons, ap=ap))
 

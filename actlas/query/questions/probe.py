@@ -107,12 +107,13 @@ def train_probes(
                 f"{store.path} has no sampled token vectors; extract with a token_sample, on the command line --tokens-per-text 4"
             )
         steps = Steps(progress, sum(cube.shape[0] for own in cubes.values() for cube in own) * len(settings.seeds))
+        groups = store.corpus.texts.select("text_id", pl.Series("group", text_groups(store.corpus.texts)))
         answers = [TABLES["probe"].empty()]
         for name, part in parts.items():
             if part is not None:
                 answers.append(TABLES["probe"].conform(part.scan().collect()))
                 continue
-            rows = [row for cube in cubes[name] for row in _probes(cube, settings, steps)]
+            rows = [row for cube in cubes[name] for row in _probes(cube, groups, settings, steps)]
             answers.append(pl.DataFrame(rows, schema=dict(TABLES["probe"].columns), orient="row"))
             if rows:
                 keeper.put(name, {"probe": answers[-1]}, settings.to_json())
@@ -142,14 +143,16 @@ def _cubes(store: Store, checkpoint: str, sites: Sequence[str] | None) -> list[T
     return [store.token_cube(checkpoint, site) for site in chosen]
 
 
-def _probes(cube: TokenCube, settings: ProbeSettings, steps: Steps) -> Iterator[tuple[Any, ...]]:
+def _probes(cube: TokenCube, groups: pl.DataFrame, settings: ProbeSettings, steps: Steps) -> Iterator[tuple[Any, ...]]:
     """Rows of table `probe` of one checkpoint and site."""
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; scikit-learn brings it
 
     codes, names = _codes(cube.table, settings.label)
-    groups = text_groups(cube.table.select("text_id", "parallel_id"))
-    tasks = [_Task.of(groups, seed, settings) for seed in settings.seeds]
+    of_token = cube.table.select("text_id").join(groups, on="text_id", how="left", maintain_order="left")["group"]
+    # texts without a token take no part in the draw
+    _, token_groups = np.unique(of_token.to_numpy(), return_inverse=True)
+    tasks = [_Task.of(token_groups, seed, settings) for seed in settings.seeds]
     # probes are small: one thread each and several at a time; threads of a linear algebra library would wait for each other
     with (
         threadpool_limits(1),

@@ -11,8 +11,7 @@ import pytest
 from actlas.query import Atlas, open_store, score_neurons
 from actlas.query.choices import Ranking
 from actlas.query.keep import Keeper
-from actlas.query.neurons import RunningBest, top_indices
-from actlas.query.questions.controls import VARIANTS, rescored_experts, variant_labels
+from actlas.query.questions.controls import VARIANTS, rescored_experts
 from actlas.query.splits import split_halves
 
 CHECKPOINT = "planted-step64"
@@ -45,31 +44,6 @@ def test_labels_of_all_variants_are_prepared_once_per_language(scored: Atlas, mo
     rescored_experts(Keeper(scored), CHECKPOINT, Ranking(5), progress=lambda *args: blocks.append(1))
     assert len(blocks) > 1
     assert len(plans) <= len(scored.corpus.languages) + 1  # one more where the loops are compiled now
-
-
-def test_shuffled_labels_keep_their_numbers(scored: Atlas) -> None:
-    labels = variant_labels(scored, ["en", "es"], ["salt", "water"], seed=0)
-    for language, variants in labels.items():
-        is_concept, is_member = scored.corpus.concept_matrix(language, ["salt", "water"])
-        dealt, members = variants[VARIANTS.index("shuffled")]
-        assert (dealt.sum(axis=0) == is_concept.sum(axis=0)).all()
-        assert (members.sum(axis=0) == is_member.sum(axis=0)).all()
-        assert (dealt != is_concept).any()
-        halves = variants[0][1].astype(int) + variants[1][1]
-        assert (halves == is_member).all()
-
-
-@pytest.mark.parametrize("step", [1, 7, 100])
-def test_running_best_is_the_best_of_all(step: int) -> None:
-    rng = np.random.default_rng(step)
-    scores = np.round(rng.random((100, 3)), 1)
-    scores[:, 2] = np.nan
-    best = RunningBest(3, 8)
-    for first in range(0, 100, step):
-        best.add(first, scores[first : first + step])
-    for question in (0, 1):
-        assert best.index[question].tolist() == top_indices(scores[:, question], 8).tolist()
-    assert (best.index[2] == -1).all()
 
 
 def test_blocks_do_not_matter(scored: Atlas) -> None:

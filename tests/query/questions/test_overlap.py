@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from actlas.query import TABLES, Atlas, expert_overlap, overlap_controls
+from actlas.query import TABLES, Atlas, expert_overlap
 from actlas.query.neurons import NeuronAxis
-from actlas.query.questions import overlap
 from actlas.query.questions.experts import ExpertSets
-from actlas.query.questions.overlap import intersections, other_concept_overlap, overlap_of_sets
+from actlas.query.questions.overlap import intersections, overlap_of_sets
+from actlas.query.rankable import Rankable, rankable_by_layer
 from actlas.query.splits import split_halves
 
 K, N = 6, 128
@@ -39,10 +39,12 @@ def test_every_pair_by_sets(scored: Atlas, plain: Any) -> None:
             }
             for a, b in combinations(sorted(experts), 2):
                 row = rows.pop((checkpoint, concept, a, b))
-                assert (row["k"], row["chance"], row["n_neurons"]) == (K, K / N, N)
+                assert (row["k"], row["n_neurons"]) == (K, N)
                 if not (experts[a] and experts[b]):
                     assert row["shared"] is row["overlap"] is row["jaccard"] is row["ceiling"] is row["cross_half"] is None
+                    assert row["chance"] is None
                     continue
+                assert (row["chance"], row["n_rankable"]) == (K / N, N)
                 shared = len(experts[a] & experts[b])
                 assert row["shared"] == shared
                 assert row["overlap"] == pytest.approx(shared / K)
@@ -97,12 +99,17 @@ def sets_of(neurons: dict[str, list[list[int]]], axis: NeuronAxis) -> ExpertSets
 AXIS = NeuronAxis(("a", "b"), ((2, 5), (3, 4)))
 
 
+def all_rankable(sets: ExpertSets) -> Rankable:
+    own = np.ones((len(sets.languages), sets.axis.n_neurons), dtype=bool)
+    return Rankable(np.stack([rankable_by_layer(own, sets.axis)] * len(sets.concepts)))
+
+
 def test_intersections_of_small_sets() -> None:
     sets = sets_of({"q": [[0, 6, 21]], "p": [[6, 0, 7]], "r": [[20, 19, 18]], "s": [[]]}, AXIS)
     sizes = intersections(sets, sets)
     assert sizes.shared[0].tolist() == [[3, 2, 0, 0], [2, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
     assert sizes.by_layer[0, :, 0, 1].tolist() == [1, 1, 0]
-    total, layers = overlap_of_sets(sets, None)
+    total, layers = overlap_of_sets(sets, all_rankable(sets), None)
     assert total.select("language_a", "language_b", "shared").rows() == [
         ("p", "q", 2), ("p", "r", 0), ("p", "s", None), ("q", "r", 0), ("q", "s", None), ("r", "s", None),
     ]  # fmt: skip
@@ -112,44 +119,9 @@ def test_intersections_of_small_sets() -> None:
 
 def test_empty_layers_have_no_jaccard() -> None:
     sets = sets_of({"p": [[0, 1]], "q": [[1, 2]]}, AXIS)
-    _, layers = overlap_of_sets(sets, None)
+    _, layers = overlap_of_sets(sets, all_rankable(sets), None)
     assert layers["jaccard"].to_list() == [pytest.approx(1 / 3), None, None]
     assert layers["shared"].to_list() == [1, 0, 0]
-
-
-def test_other_concepts_by_sets() -> None:
-    rng = np.random.default_rng(0)
-    neurons = {name: [sorted(rng.choice(22, 4, replace=False).tolist()) for _ in range(5)] for name in "pqr"}
-    neurons["q"][2] = []
-    sets = sets_of(neurons, AXIS)
-    overlaps = [
-        len(set(neurons[a][x]) & set(neurons[b][y])) / 4
-        for a, b in combinations("pqr", 2)
-        for x in range(5)
-        for y in range(5)
-        if x != y and neurons[a][x] and neurons[b][y]
-    ]
-    assert other_concept_overlap(sets) == pytest.approx(np.mean(overlaps))
-    assert other_concept_overlap(sets_of({"p": [[0, 1]], "q": [[1, 2]]}, AXIS)) is None
-
-
-def test_controls_are_the_means_of_the_tables(asked: Atlas) -> None:
-    frame = asked.sql("FROM overlap_controls")
-    assert frame.equals(overlap_controls(asked, k=K))
-    assert frame["step"].to_list() == [0, 64, 128]
-    means = asked.sql(
-        "SELECT checkpoint, avg(overlap) AS overlap, avg(ceiling) AS ceiling, avg(cross_half) AS cross_half, "
-        "count(overlap) AS n FROM overlap JOIN checkpoints USING (checkpoint) GROUP BY checkpoint, position ORDER BY position"
-    )
-    for column in ("overlap", "ceiling", "cross_half"):
-        np.testing.assert_allclose(frame[column].to_numpy(), means[column].to_numpy())
-    np.testing.assert_allclose(frame["ratio"].to_numpy(), (means["cross_half"] / means["ceiling"]).to_numpy())
-    assert frame["n_pairs"].to_list() == means["n"].to_list()
-    # planted: nothing is shared at first, everything at last, and the controls stay low
-    overlap, other, shuffled = (frame[name].to_list() for name in ("overlap", "other_concept", "shuffled"))
-    assert overlap[0] < 0.2 < 0.5 < overlap[2]
-    assert max(other) < 0.2
-    assert max(shuffled) < 0.2
 
 
 def test_without_halves_there_is_no_ceiling(scored: Atlas) -> None:
@@ -160,12 +132,3 @@ def test_without_halves_there_is_no_ceiling(scored: Atlas) -> None:
 
 def test_no_checkpoints_no_rows(scored: Atlas) -> None:
     assert expert_overlap(scored, checkpoints=[]).is_empty()
-    assert overlap_controls(scored, checkpoints=[]).is_empty()
-
-
-def test_a_mean_does_not_depend_on_the_order_of_rows() -> None:
-    values = np.random.default_rng(0).integers(0, 51, 240) / 50
-    means = {overlap._mean(pl.Series(np.random.default_rng(seed).permutation(values))) for seed in range(50)}
-    assert len(means) == 1
-    assert overlap._mean(pl.Series([0.5, None, 0.25])) == 0.375
-    assert overlap._mean(pl.Series([None], dtype=pl.Float64)) is None

@@ -26,7 +26,7 @@ def test_accuracy_is_that_of_a_plain_pipeline(scored: Atlas) -> None:
     frame = train_probes(scored, checkpoints=["planted-step64"], sites=["resid"], seeds=(0, 3), c=0.5)
     assert frame.schema == pl.Schema(dict(TABLES["probe"].columns))
     cube = scored.token_cube("planted-step64", "resid")
-    groups = text_groups(cube.table)
+    groups = text_groups(scored.corpus.texts)[cube.table["text_id"].to_numpy()]
     labels = cube.table["language"].to_numpy()
     assert frame.select("layer", "seed").rows() == [(0, 0), (0, 3), (1, 0), (1, 3)]
     for row in frame.iter_rows(named=True):

@@ -1,0 +1,104 @@
+"""Which neurons can be experts at all: a neuron that gives all texts one value detects nothing, and is never ranked.
+
+Such a neuron has the average precision of a guess, the share of positives among the texts that take part. That can be read off the
+scores of any store, whether values were kept or not. A neuron whose lowest value all positives have has that score too, and is as
+little an expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actlas.errors import ScoresNotFound
+from actlas.query.neurons import NeuronAxis, is_rankable
+from actlas.store.cube import ScoreCube
+from actlas.store.store import Store
+
+def guess_score(store: Store, languages: Sequence[str], concepts: Sequence[str]) -> NDArray[np.float64]:
+    """Average precision of a neuron that gives all texts one value, ``"languages concepts"``: the share of positives.
+
+    It is NaN for a concept without texts in a language.
+    """
+    shares = np.full((len(languages), len(concepts)), np.nan)
+    for row, language in enumerate(languages):
+        is_concept, is_member = store.corpus.concept_matrix(language, list(concepts))
+        shares[row] = share_of_positives((is_concept & is_member).sum(axis=0), is_member.sum(axis=0))
+    return shares
+
+
+def share_of_positives(n_positive: NDArray[np.int64], n_member: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Positives per member; NaN where there is no member.
+
+    Example:
+        >>> share_of_positives(np.array([1, 0]), np.array([4, 0])).tolist()
+        [0.25, nan]
+    """
+    return np.divide(n_positive, n_member, out=np.full(n_member.shape, np.nan), where=n_member > 0)
+
+
+@dataclass(frozen=True)
+class Rankable:
+    """How many neurons can be experts.
+
+    Attributes:
+        by_layer: Of each layer those that can in both of two languages, ``"concepts layers languages languages"``; on the diagonal
+            those of a language.
+    """
+
+    by_layer: NDArray[np.int64]
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """All layers together: ``"concepts languages languages"``."""
+        return np.asarray(self.by_layer.sum(axis=1))
+
+
+def rankable_by_layer(is_ranked: NDArray[np.bool_], axis: NeuronAxis) -> NDArray[np.int64]:
+    """Neurons of each layer that are ranked in both of two languages, ``"layers languages languages"``, of one concept.
+
+    Args:
+        is_ranked: ``"languages neurons"`` along the axis.
+        axis: The neurons.
+    """
+    n_languages = len(is_ranked)
+    counts = np.zeros((axis.n_layers, n_languages, n_languages), dtype=np.int64)
+    for start, (n_layers, n_neurons) in zip(axis.starts, axis.shapes, strict=False):
+        for layer, (first, last) in enumerate(pairwise(range(start, start + n_layers * n_neurons + 1, n_neurons))):
+            part = is_ranked[:, first:last]
+            if part.all():
+                counts[layer] += n_neurons
+            else:
+                numbers = part.astype(np.float32)
+                counts[layer] += np.rint(numbers @ numbers.T).astype(np.int64)
+    return counts
+
+
+def ap_cubes(store: Store, checkpoint: str, axis: NeuronAxis) -> list[ScoreCube]:
+    """The scores of every site of the axis.
+
+    Raises:
+        ScoresNotFound: If one of them has no ap.
+    """
+    cubes = [store.scores(checkpoint, site) for site in axis.sites]
+    for cube in cubes:
+        if "ap" not in cube.stats:
+            raise ScoresNotFound(
+                f"scores of {checkpoint} at {cube.site} have no ap (they have {', '.join(cube.stats)}); experts need it"
+            )
+    return cubes
+
+
+def rankable_neurons(store: Store, checkpoint: str, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str]) -> Rankable:
+    """How many neurons can be experts in each language, and in both of each two, concept by concept."""
+    by_layer = np.zeros((len(concepts), axis.n_layers, len(languages), len(languages)), dtype=np.int64)
+    guesses = guess_score(store, languages, concepts)
+    cubes = ap_cubes(store, checkpoint, axis)
+    for column, concept in enumerate(concepts):
+        ap = np.concatenate([cube.read("ap", list(languages), concept).reshape(len(languages), -1) for cube in cubes], axis=1)
+        by_layer[column] = rankable_by_layer(is_rankable(ap, guesses[:, column, np.newaxis]), axis)
+    return Rankable(by_layer)
