@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import ScoresNotFound
-from actlas.query.neurons import NeuronAxis, is_rankable
+from actlas.query.keep import kept_answer
+from actlas.query.neurons import NeuronAxis, is_rankable, names_at
+from actlas.query.schema import TABLES
 from actlas.store.cube import ScoreCube
 from actlas.store.store import Store
 
@@ -51,6 +54,36 @@ class Rankable:
     """
 
     by_layer: NDArray[np.int64]
+
+    def frame(self, checkpoint: str, languages: Sequence[str], concepts: Sequence[str]) -> pl.DataFrame:
+        """Table `rankable` of a checkpoint."""
+        order = sorted(range(len(languages)), key=lambda position: languages[position])
+        a, b = np.array([(one, other) for place, one in enumerate(order) for other in order[place:]], dtype=np.int64).reshape(-1, 2).T
+        n_concepts, n_layers = self.by_layer.shape[:2]
+        columns = {
+            "checkpoint": pl.repeat(checkpoint, n_concepts * n_layers * a.size, dtype=pl.String, eager=True),
+            "concept": names_at(concepts, np.repeat(np.arange(n_concepts), n_layers * a.size)),
+            "language_a": names_at(languages, np.tile(a, n_concepts * n_layers)),
+            "language_b": names_at(languages, np.tile(b, n_concepts * n_layers)),
+            "layer": pl.Series(np.tile(np.repeat(np.arange(n_layers), a.size), n_concepts)),
+            "n_rankable": pl.Series(self.by_layer[:, :, a, b].reshape(-1)),
+        }
+        return TABLES["rankable"].conform(pl.DataFrame(columns))
+
+    @classmethod
+    def of_rows(cls, rows: pl.DataFrame, n_layers: int, languages: Sequence[str], concepts: Sequence[str]) -> Rankable:
+        """Out of rows of table `rankable`; others than the languages and concepts named are left out."""
+        rows = rows.filter(
+            pl.col("language_a").is_in(languages), pl.col("language_b").is_in(languages), pl.col("concept").is_in(concepts)
+        )
+        concept, a, b = (
+            rows[column].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
+            for column, names in (("concept", concepts), ("language_a", languages), ("language_b", languages))
+        )
+        by_layer = np.zeros((len(concepts), n_layers, len(languages), len(languages)), dtype=np.int64)
+        by_layer[concept, rows["layer"].to_numpy(), a, b] = rows["n_rankable"].to_numpy()
+        by_layer[concept, rows["layer"].to_numpy(), b, a] = rows["n_rankable"].to_numpy()
+        return cls(by_layer)
 
     @property
     def total(self) -> NDArray[np.int64]:
@@ -94,7 +127,11 @@ def ap_cubes(store: Store, checkpoint: str, axis: NeuronAxis) -> list[ScoreCube]
 
 
 def rankable_neurons(store: Store, checkpoint: str, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str]) -> Rankable:
-    """How many neurons can be experts in each language, and in both of each two, concept by concept."""
+    """How many neurons can be experts in each language, and in both of each two, concept by concept: out of the kept table where
+    there is one, otherwise out of the scores."""
+    part = kept_answer(store, "rankable", checkpoint, {"sites": list(axis.sites)})
+    if part is not None:
+        return Rankable.of_rows(part.scan().collect(), axis.n_layers, languages, concepts)
     by_layer = np.zeros((len(concepts), axis.n_layers, len(languages), len(languages)), dtype=np.int64)
     guesses = guess_score(store, languages, concepts)
     cubes = ap_cubes(store, checkpoint, axis)

@@ -269,6 +269,14 @@ _ALL = (
         limits=("k",),
     ),
     _table(
+        "rankable",
+        "how many neurons of each layer can be experts in both of two languages; language_a = language_b: in one",
+        "actlas experts STORE",
+        _PAIR,
+        {"layer": pl.Int32(), "n_rankable": pl.Int64()},
+        settings=("sites",),
+    ),
+    _table(
         "control_experts",
         "the k best neurons on either half of the texts",
         "actlas overlap STORE",

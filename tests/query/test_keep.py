@@ -135,7 +135,7 @@ def test_answers_are_kept_only_where_that_was_asked_for(own: Path) -> None:
     with pytest.raises(ReadOnlyStore, match="mode='a'"):
         top_experts(open_store(own), k=3, keep=True)
     top_experts(open_store(own, "a"), k=3)
-    assert open_store(own).table_names() == ["expert_mask", "experts", "layer_histogram"]
+    assert open_store(own).table_names() == ["expert_mask", "experts", "layer_histogram", "rankable"]
 
 
 @pytest.mark.parametrize("by_path", [True, False])
@@ -256,7 +256,8 @@ def test_a_table_of_older_scores_is_no_answer(own: Path) -> None:
                 writer.finish()
     current = store.sql("SELECT DISTINCT table_name, checkpoint FROM settings WHERE is_current ORDER BY ALL")
     assert current.rows() == [
-        (name, "planted-step128") for name in ("expert_mask", "experts", "layer_histogram", "overlap", "overlap_by_layer")
+        (name, "planted-step128")
+        for name in ("expert_mask", "experts", "layer_histogram", "overlap", "overlap_by_layer", "rankable")
     ]
     now = top_experts(own, k=2)
     key = ["checkpoint", "language", "concept", "rank", "site", "layer", "neuron", "ap"]
@@ -315,9 +316,9 @@ def test_followed_neurons_come_out_of_the_kept_table(own: Path, count_score_read
 
 def test_controls_keep_the_overlap_that_they_are_the_mean_of(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("actlas.query.questions.controls._stream", lambda *args: calls.append(1) or _stream(*args))
+    monkeypatch.setattr("actlas.query.questions.controls._stream", lambda *args, **kw: calls.append(1) or _stream(*args, **kw))
     overlap_controls(own, k=5)
-    assert len(calls) == 3  # one pass over the cubes of each checkpoint
+    assert len(calls) == 3 * 4  # of each checkpoint one pass over the cubes for the halves, and one for each kind of permuted labels
     controls = overlap_controls(own, k=5, keep=True)
     store = open_store(own)
     assert store.table_names() == ["control_experts", "overlap", "overlap_by_layer", "overlap_controls"]
@@ -370,15 +371,16 @@ def test_what_was_kept_is_said_once(own: Path, caplog: pytest.LogCaptureFixture)
         expert_overlap(own, k=3, halves=False, keep=True)
         expert_overlap(own, k=2, halves=False, keep=True)
     said = [record.getMessage() for record in caplog.records]
-    assert [line.split(": ", 1)[1] for line in said[:4]] == [
+    assert [line.split(": ", 1)[1] for line in said[:5]] == [
         "table experts of 3 checkpoints",
         "table expert_mask of 3 checkpoints",
         "table layer_histogram of 3 checkpoints",
+        "table rankable of 3 checkpoints",
         "table overlap of 3 checkpoints",
     ]
-    assert len(said) == 7
-    assert "beside" in said[5]
+    assert len(said) == 8
     assert "beside" in said[6]
+    assert "beside" in said[7]
 
 
 def test_what_reads_more_than_is_kept_is_refused_in_sql(own: Path) -> None:

@@ -19,7 +19,7 @@ from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
 from actlas.query.keep import Keeper, KeptPart, kept_answer
 from actlas.query.neurons import Indices, NeuronAxis, is_rankable, names_at, top_indices
-from actlas.query.rankable import ap_cubes, guess_score
+from actlas.query.rankable import ap_cubes, guess_score, rankable_neurons
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
 from actlas.store.store import Store
 
@@ -225,7 +225,8 @@ def top_experts(
         languages: None for all.
         concepts: None for all.
         sites: Sites ranked together; None for the linear ones that are scored.
-        keep: Whether an answer for all languages and concepts is kept as tables `experts`, `expert_mask` and `layer_histogram`.
+        keep: Whether an answer for all languages and concepts is kept as tables `experts`, `expert_mask`, `layer_histogram` and
+            `rankable`.
             None: if the store was opened with mode "a". A path is opened for writing only where this is True.
         replace: Put the answer in the place of a kept one with other sites, instead of beside it.
 
@@ -261,7 +262,7 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
     check_k(ranking.k, axis)
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
     settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "n_neurons": axis.n_neurons}
-    part = keeper.find("experts", checkpoint, settings, along=("expert_mask", "layer_histogram"))
+    part = keeper.find("experts", checkpoint, settings, along=("expert_mask", "layer_histogram", "rankable"))
     if part is not None and ranks_no_guess(store, part):
         rows = part.scan().filter(pl.col("rank") <= ranking.k)
         if not ranking.is_whole:
@@ -271,6 +272,9 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
     sets = expert_sets(store, checkpoint, dataclasses.replace(ranking, k=settings["k"]))
     frame = _with_values(store, sets)
     tables = {"experts": frame, "expert_mask": expert_mask(sets), "layer_histogram": layer_histogram(sets)}
+    if keeper.is_on:
+        rankable = rankable_neurons(store, checkpoint, axis, sets.languages, sets.concepts)
+        tables["rankable"] = rankable.frame(checkpoint, sets.languages, sets.concepts)
     keeper.put(checkpoint, tables, settings)
     return frame.filter(pl.col("rank") <= ranking.k)
 

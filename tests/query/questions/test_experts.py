@@ -78,7 +78,7 @@ def test_a_part_of_the_question_is_not_kept_as_the_table(bare: Path) -> None:
     top_experts(store, k=2, concepts=["salt"])
     assert store.table_names() == []
     top_experts(store, k=2, sites=["mlp_hidden", "mlp_pre"])
-    assert store.table_names() == ["expert_mask", "experts", "layer_histogram"]
+    assert store.table_names() == ["expert_mask", "experts", "layer_histogram", "rankable"]
     assert store.table_settings("experts", "planted-step0")["sites"] == ["mlp_hidden", "mlp_pre"]
 
 

@@ -70,7 +70,8 @@ def test_each_probe_takes_the_penalty_that_is_best_on_held_out_training_texts(sc
     chosen = train_probes(scored, checkpoints=["planted-step64"], seeds=(0, 1, 2))
     assert set(chosen["c"]) <= set(C_GRID)
     cube = scored.token_cube("planted-step64", "resid")
-    groups, labels = text_groups(cube.table), cube.table["language"].to_numpy()
+    groups = text_groups(scored.corpus.texts)[cube.table["text_id"].to_numpy()]
+    labels = cube.table["language"].to_numpy()
     for row in chosen.filter(site="resid").iter_rows(named=True):
         train, _ = _split(groups, row["seed"], 0.2, None)
         fit, judge = _validation(groups, train, row["seed"], 0.2)
