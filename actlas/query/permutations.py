@@ -19,8 +19,8 @@ Indices = NDArray[np.int64]
 class Meanings:
     """What the texts of some languages say, by numbers: translations and repetitions of each other have the same one.
 
-    Labels move from meaning to meaning, in all languages at once, and only between meanings that the same languages express by the
-    same number of texts. So each language keeps as many positives as it has, every text of a meaning still shares its labels
+    Labels move from meaning to meaning, in all languages at once, and only between meanings that the same languages express by
+    the same number of texts. So each language keeps as many positives as it has, every text of a meaning still shares its labels
     with its translations, and all such permutations are equally likely where labels mean nothing. Of a meaning that
     no other is like, labels stay; a text without translations moves in its language.
 

@@ -1,8 +1,8 @@
 """Which neurons can be experts at all: a neuron that gives all texts one value detects nothing, and is never ranked.
 
-Such a neuron has the average precision of a guess, the share of positives among the texts that take part. That can be read off the
-scores of any store, whether values were kept or not. A neuron whose lowest value all positives have has that score too, and is as
-little an expert.
+Such a neuron has the average precision of a guess, the share of positives among the texts that take part. That can be read off
+the scores of any store, whether values were kept or not. A neuron whose lowest value all positives have has that score too,
+and is as little an expert.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from actlas.query.neurons import NeuronAxis, is_rankable, names_at
 from actlas.query.schema import TABLES
 from actlas.store.cube import ScoreCube
 from actlas.store.store import Store
+
 
 def guess_score(store: Store, languages: Sequence[str], concepts: Sequence[str]) -> NDArray[np.float64]:
     """Average precision of a neuron that gives all texts one value, ``"languages concepts"``: the share of positives.
@@ -41,7 +42,7 @@ def share_of_positives(n_positive: NDArray[np.int64], n_member: NDArray[np.int64
         >>> share_of_positives(np.array([1, 0]), np.array([4, 0])).tolist()
         [0.25, nan]
     """
-    return np.divide(n_positive, n_member, out=np.full(n_member.shape, np.nan), where=n_member > 0)
+    return np.asarray(np.divide(n_positive, n_member, out=np.full(n_member.shape, np.nan), where=n_member > 0))
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Rankable:
     """How many neurons can be experts.
 
     Attributes:
-        by_layer: Of each layer those that can in both of two languages, ``"concepts layers languages languages"``; on the diagonal
-            those of a language.
+        by_layer: Of each layer those that can in both of two languages, ``"concepts layers languages languages"``; on the
+            diagonal those of a language.
     """
 
     by_layer: NDArray[np.int64]
@@ -58,7 +59,11 @@ class Rankable:
     def frame(self, checkpoint: str, languages: Sequence[str], concepts: Sequence[str]) -> pl.DataFrame:
         """Table `rankable` of a checkpoint."""
         order = sorted(range(len(languages)), key=lambda position: languages[position])
-        a, b = np.array([(one, other) for place, one in enumerate(order) for other in order[place:]], dtype=np.int64).reshape(-1, 2).T
+        a, b = (
+            np.array([(one, other) for place, one in enumerate(order) for other in order[place:]], dtype=np.int64)
+            .reshape(-1, 2)
+            .T
+        )
         n_concepts, n_layers = self.by_layer.shape[:2]
         columns = {
             "checkpoint": pl.repeat(checkpoint, n_concepts * n_layers * a.size, dtype=pl.String, eager=True),
@@ -126,7 +131,9 @@ def ap_cubes(store: Store, checkpoint: str, axis: NeuronAxis) -> list[ScoreCube]
     return cubes
 
 
-def rankable_neurons(store: Store, checkpoint: str, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str]) -> Rankable:
+def rankable_neurons(
+    store: Store, checkpoint: str, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str]
+) -> Rankable:
     """How many neurons can be experts in each language, and in both of each two, concept by concept: out of the kept table where
     there is one, otherwise out of the scores."""
     part = kept_answer(store, "rankable", checkpoint, {"sites": list(axis.sites)})

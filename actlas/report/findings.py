@@ -56,8 +56,8 @@ def _overlap_course(label: str, frame: pl.DataFrame) -> str:
     if last["corrected_ratio"] is not None:
         text += (
             f". Between disjoint halves of the texts, two languages share {_percent(last['cross_half'])}, one language with "
-            f"itself {_percent(last['ceiling'])}: {_percent(last['corrected_ratio'], 0)} of the ceiling, less what labels without "
-            "meaning share"
+            f"itself {_percent(last['ceiling'])}: {_percent(last['corrected_ratio'], 0)} of the ceiling, less what labels "
+            "without meaning share"
         )
     return text + "."
 

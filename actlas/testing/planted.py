@@ -242,8 +242,8 @@ def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sha
             values[neurons, rows] += planting.strength * is_concept[:, 0]
     if planting.n_alike:
         said = rng.standard_normal((planting.n_alike, planting.n_groups))
-        rows = corpus.texts["text_id"].to_numpy() % planting.n_groups
-        values[: planting.n_alike] += planting.strength * said[:, rows]
+        group_of = corpus.texts["text_id"].to_numpy() % planting.n_groups
+        values[: planting.n_alike] += planting.strength * said[:, group_of]
     if planting.share_constant:
         values[rng.permutation(n_layers * n_neurons)[: round(planting.share_constant * n_layers * n_neurons)]] = 1.0
     if planting.grid:

@@ -14,7 +14,9 @@ def test_q_values_are_those_of_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     # with ties, as p-values of permutations have
     p_values = np.round(rng.random((7, 11)) ** 3, 2) + 0.005
-    np.testing.assert_allclose(benjamini_hochberg(p_values), false_discovery_control(p_values, axis=None).reshape(7, 11), rtol=1e-12)
+    np.testing.assert_allclose(
+        benjamini_hochberg(p_values), false_discovery_control(p_values, axis=None).reshape(7, 11), rtol=1e-12
+    )
 
 
 def test_what_is_no_test_is_not_in_the_family() -> None:

@@ -318,7 +318,9 @@ def test_controls_keep_the_overlap_that_they_are_the_mean_of(own: Path, monkeypa
     calls: list[int] = []
     monkeypatch.setattr("actlas.query.questions.controls._stream", lambda *args, **kw: calls.append(1) or _stream(*args, **kw))
     overlap_controls(own, k=5)
-    assert len(calls) == 3 * 4  # of each checkpoint one pass over the cubes for the halves, and one for each kind of permuted labels
+    assert (
+        len(calls) == 3 * 4
+    )  # of each checkpoint one pass over the cubes for the halves, and one for each kind of permuted labels
     controls = overlap_controls(own, k=5, keep=True)
     store = open_store(own)
     assert store.table_names() == ["control_experts", "overlap", "overlap_by_layer", "overlap_controls"]

@@ -83,7 +83,10 @@ def test_fewer_than_k_give_no_experts_and_a_warning(silent: Atlas, caplog: pytes
     assert top_experts(silent, k=n_telling, languages=["en"], concepts=["water"], keep=False).height == 2 * n_telling
     with caplog.at_level("WARNING"):
         assert top_experts(silent, k=n_telling + 1, languages=["en"], concepts=["water"], keep=False).is_empty()
-    assert f"fewer than k = {n_telling + 1} of its 300 neurons tell texts apart there (fewest: en, water: {n_telling})" in caplog.text
+    assert (
+        f"fewer than k = {n_telling + 1} of its 300 neurons tell texts apart there (fewest: en, water: {n_telling})"
+        in caplog.text
+    )
     pairs = expert_overlap(silent, k=n_telling + 1, concepts=["water"], halves=False, keep=False)
     assert pairs["overlap"].null_count() == pairs["chance"].null_count() == pairs.height
     assert (pairs["n_rankable"] == n_telling).all()

@@ -35,7 +35,10 @@ def test_the_course_of_one_store():
     (said,) = overlap_findings([("model", overlap(0.03, 0.05, 0.4))])
     assert "share 40.0% of their neurons at step 128 (chance 2.0%, labels without meaning 2.1%, another concept 3.0%)" in said
     assert "3.0% at step 0, with the largest rise between step 64 and 128" in said
-    assert "two languages share 20.0%, one language with itself 40.0%: 50% of the ceiling, less what labels without meaning share." in said
+    assert (
+        "two languages share 20.0%, one language with itself 40.0%: 50% of the ceiling, less what labels without meaning share."
+        in said
+    )
 
 
 def test_a_store_without_a_ceiling_or_a_course():

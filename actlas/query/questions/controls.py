@@ -80,7 +80,8 @@ def rescored_experts(
 ) -> dict[str, ExpertSets]:
     """The k best neurons on either half of the texts, out of the kept table where it reaches that far.
 
-    Both share one ranking of a neuron's texts. What is computed for all languages and concepts is kept as table `control_experts`.
+    Both share one ranking of a neuron's texts. What is computed for all languages and concepts is kept as table
+    `control_experts`.
 
     Args:
         keeper: Of the question. Its store needs cubes, and scores only to tell which linear sites were scored.

@@ -37,8 +37,8 @@ class ExpertSets:
         axis: The neurons that were ranked.
         languages: Names along the first axis of `neurons`.
         concepts: Names along the second.
-        neurons: ``"languages concepts k"``: indices into `axis`, best first; -1 throughout where the scores are null, or fewer than
-            k neurons can be ranked.
+        neurons: ``"languages concepts k"``: indices into `axis`, best first; -1 throughout where the scores are null, or
+            fewer than k neurons can be ranked.
         ap: Their average precision, same shape.
     """
 
@@ -109,7 +109,7 @@ def expert_sets(store: Store, checkpoint: str, ranking: Ranking, *, skip: int = 
                 if best.size == ranking.k:
                     neurons[row, first + offset], ap[row, first + offset] = best, values[best]
                 elif not np.isnan(values).all():
-                    too_few.append((language, concepts[first + offset], np.count_nonzero(~np.isnan(values))))
+                    too_few.append((language, concepts[first + offset], int(np.count_nonzero(~np.isnan(values)))))
     _tell_too_few(checkpoint, ranking.k + skip, axis, too_few)
     return ExpertSets(checkpoint, axis, languages, concepts, neurons, ap)
 
@@ -141,8 +141,8 @@ def _tell_too_few(checkpoint: str, k: int, axis: NeuronAxis, too_few: Sequence[t
     if too_few:
         language, concept, n_rankable = min(too_few, key=lambda found: found[2])
         _LOG.warning(
-            "%s has no experts for %d pairs of a language and a concept: fewer than k = %d of its %s neurons tell texts apart there "
-            "(fewest: %s, %s: %s); ask for a smaller k",
+            "%s has no experts for %d pairs of a language and a concept: fewer than k = %d of its %s neurons tell texts apart "
+            "there (fewest: %s, %s: %s); ask for a smaller k",
             checkpoint, len(too_few), k, f"{axis.n_neurons:,}", language, concept, f"{n_rankable:,}",
         )  # fmt: skip
 

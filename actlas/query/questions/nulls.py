@@ -62,8 +62,7 @@ class NullRanking:
 
     def together(self, n_repeats: int, steps: Steps) -> Iterator[list[ExpertSets]]:
         """Experts for labels that move among meanings, translations together: some repeats at a time."""
-        for drawn in self._passes(n_repeats, 1, self._moved_together(), steps, "permuted labels"):
-            yield drawn
+        yield from self._passes(n_repeats, 1, self._moved_together(), steps, "permuted labels")
 
     def halves(self, n_repeats: int, steps: Steps) -> Iterator[tuple[ExpertSets, ExpertSets]]:
         """Experts on either half of the texts, for the same labels as `together` gives repeat by repeat."""

@@ -18,9 +18,9 @@ from actlas.query.blocks import StepProgress
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
 from actlas.query.keep import Keeper
 from actlas.query.neurons import NeuronAxis, names_at
-from actlas.query.rankable import Rankable, rankable_neurons
 from actlas.query.questions.controls import rescored_experts
 from actlas.query.questions.experts import ExpertSets, expert_sets
+from actlas.query.rankable import Rankable, rankable_neurons
 from actlas.query.schema import TABLES
 
 Counts = NDArray[np.int64]
@@ -85,8 +85,8 @@ def expert_overlap(
     language has no experts for the concept has nulls. With A and B the k experts of two languages among N neurons:
 
     - ``overlap`` = \\|A ∩ B\\| / k, ``jaccard`` = \\|A ∩ B\\| / \\|A ∪ B\\|.
-    - ``chance`` is the overlap of two random sets: k / N if every neuron can be an expert. A neuron with one value for all texts of
-      a language cannot, so in general it is k n / (n_a n_b), where n_a and n_b neurons can be experts in either language and n
+    - ``chance`` is the overlap of two random sets: k / N if every neuron can be an expert. A neuron with one value for all texts
+      of a language cannot, so in general it is k n / (n_a n_b), where n_a and n_b neurons can be experts in either language and n
       (``n_rankable``) in both. What translations have in common beyond the concept is not in it: see `overlap_tests`.
     - ``ceiling``: the texts are cut in two halves, translations and repetitions of each other always in the same one, and experts
       are computed on each. The ceiling is the overlap of a language's two halves with each other, mean of both
@@ -219,9 +219,7 @@ class _PairCounts:
     cross_half: NDArray[np.float64]
 
     @classmethod
-    def of(
-        cls, sets: ExpertSets, pairs: Counts, rankable: Rankable, halves: tuple[ExpertSets, ExpertSets] | None
-    ) -> _PairCounts:
+    def of(cls, sets: ExpertSets, pairs: Counts, rankable: Rankable, halves: tuple[ExpertSets, ExpertSets] | None) -> _PairCounts:
         by_layer = intersections(sets, sets).by_layer
         return cls(by_layer, rankable, *half_counts(halves, pairs, by_layer.shape[:2]))
 
@@ -289,9 +287,9 @@ def _total_rows(sets: ExpertSets, pairs: Counts, counts: _PairCounts) -> pl.Data
         "ceiling": counts.ceiling.sum(axis=1) / k,
         "cross_half": counts.cross_half.sum(axis=1) / k,
     }
-    sizes = {"n_neurons": pl.lit(sets.axis.n_neurons), "n_rankable": pl.Series(can[:, a, b].reshape(-1))}
-    frame = pl.DataFrame({**pair_labels(sets, pairs), **with_nulls(numbers)})
-    return TABLES["overlap"].conform(frame.with_columns(**sizes))
+    n_rankable = pl.Series("n_rankable", can[:, a, b].reshape(-1))
+    frame = pl.DataFrame({**pair_labels(sets, pairs), **with_nulls(numbers), "n_rankable": n_rankable})
+    return TABLES["overlap"].conform(frame.with_columns(pl.lit(sets.axis.n_neurons).alias("n_neurons")))
 
 
 def _layer_rows(sets: ExpertSets, pairs: Counts, counts: _PairCounts) -> pl.DataFrame:

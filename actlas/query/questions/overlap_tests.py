@@ -122,7 +122,7 @@ def _test_tables(
             "languages; p-values are larger than they need be",
             100 * (1 - share),
         )
-    tally = _Tally.of(expert_sets(store, checkpoint, ranking), n_repeats)
+    tally = _Tally.of(expert_sets(store, checkpoint, ranking))
     steps = null_steps(nulls, progress, nulls.n_passes(n_repeats))
     for drawn in (sets for part in nulls.together(n_repeats, steps) for sets in part):
         tally.add(drawn)
@@ -158,12 +158,12 @@ class _Tally:
     shared: list[Floats]
 
     @classmethod
-    def of(cls, sets: ExpertSets, n_repeats: int) -> _Tally:
+    def of(cls, sets: ExpertSets) -> _Tally:
         a, b = pairs = language_pairs(sets.languages)
         observed = intersections(sets, sets).by_layer[:, :, a, b]
         has = has_experts(pairs, sets)
-        zeros = (np.zeros_like(observed) for _ in range(3))
-        return cls(sets, pairs, observed, has, np.zeros(has.shape, dtype=np.int64), *zeros, [])
+        none, zeros = np.zeros(has.shape, dtype=np.int64), np.zeros_like(observed)
+        return cls(sets, pairs, observed, has, none, zeros, zeros.copy(), zeros.copy(), [])
 
     def add(self, drawn: ExpertSets) -> None:
         """Take in the experts under one permutation."""

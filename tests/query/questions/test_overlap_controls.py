@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+import actlas.query.questions.overlap_controls as module
 from actlas.query import Atlas, open_store, overlap_controls, score_neurons
 from actlas.query.neurons import NeuronAxis
-import actlas.query.questions.overlap_controls as module
 from actlas.query.questions.experts import ExpertSets
 from actlas.query.questions.overlap_controls import other_concept_overlap
 from actlas.testing.planted import Planting, planted_store
@@ -67,8 +67,10 @@ def test_controls_are_the_means_of_the_tables(asked: Atlas) -> None:
     assert overlap[0] < 0.2 < 0.5 < overlap[2]
     assert max(*other, *null, *apart) < 0.2
     assert frame["p_value"][2] == 0.01 < frame["p_value"][0]
-    assert (frame["low"] <= frame["overlap"]).all() and (frame["overlap"] <= frame["high"]).all()
-    assert frame["n_repeats"].to_list() == [99] * 3 and frame["permuted"].to_list() == ["meanings"] * 3
+    assert (frame["low"] <= frame["overlap"]).all()
+    assert (frame["overlap"] <= frame["high"]).all()
+    assert frame["n_repeats"].to_list() == [99] * 3
+    assert frame["permuted"].to_list() == ["meanings"] * 3
     ratio = (frame["cross_half"] - frame["null_cross_half"]) / (frame["ceiling"] - frame["null_ceiling"])
     np.testing.assert_allclose(frame["corrected_ratio"].to_numpy(), ratio.to_numpy())
     assert ratio[0] < 0.1 < 0.8 < ratio[2]
@@ -98,7 +100,9 @@ def test_without_translations_both_nulls_are_one(tmp_path: Path) -> None:
 
     def alone(planting: Planting) -> object:
         corpus = planted_corpus(planting)
-        return corpus_from_frames(corpus.texts.drop("source_id").with_columns(pl.lit(None, dtype=pl.String).alias("parallel_id")), corpus.labels)
+        return corpus_from_frames(
+            corpus.texts.drop("source_id").with_columns(pl.lit(None, dtype=pl.String).alias("parallel_id")), corpus.labels
+        )
 
     planted_corpus = planted.planted_corpus
     with pytest.MonkeyPatch.context() as patch:
