@@ -9,15 +9,18 @@ from typing import Any
 from benchmarks.harness import RESULTS
 from benchmarks.kernel_tables import KERNEL_TABLES
 from benchmarks.markdown import markdown, spread
+from benchmarks.real_tables import REAL_TABLES
 
 
 def table(name: str) -> str:
     """The table of one benchmark, with a line that names the machine; a plain sentence where there is no result.
 
+    A name that ends in ``_brief``, or goes on after a dash, is that of one more table of the same results.
+
     Raises:
         KeyError: If no table has that name.
     """
-    path = RESULTS / f"{name.removesuffix('_brief')}.json"
+    path = RESULTS / f"{name.removesuffix('_brief').partition('-')[0]}.json"
     if not path.is_file():
         return f"Not measured yet: `{path.name}` is missing."
     result = json.loads(path.read_text())
@@ -152,4 +155,5 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract_peers": _extract_peers,
     "vllm_parity": _vllm_parity,
     **KERNEL_TABLES,
+    **REAL_TABLES,
 }
