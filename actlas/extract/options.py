@@ -241,12 +241,16 @@ class ExtractOptions:
     )
     loss_texts: Count | None = field(default=256, metadata=about("texts, evenly spread, that the sanity loss is taken on"))
     fidelity_texts: Count = field(
-        default=4,
-        metadata=about("texts recomputed one by one and compared before anything is written; 0 skips the check"),
+        default=8,
+        metadata=about(
+            "texts of all languages and lengths, recomputed one by one and compared before anything is written; 0 skips the check"
+        ),
     )
     calibration_texts: Count = field(
-        default=4,
-        metadata=about("texts that vllm is compared with transformers on before anything is written; 0 skips it"),
+        default=8,
+        metadata=about(
+            "texts of all languages and lengths that vllm is compared with transformers on before anything is written; 0 skips it"
+        ),
     )
     trust_remote_code: bool = field(default=False, metadata=about("run code that a checkpoint brings along"))
     removes_downloads: bool = field(

@@ -54,7 +54,8 @@ class CheckpointResult:
         n_texts: Texts that this run computed.
         seconds: Time it took, loading included.
         sanity_loss: Mean next-token loss in nats; None for encoders, or if the checkpoint is not complete.
-        fidelity: Largest relative difference between batched values and texts run alone; None if not checked.
+        fidelity: Difference between batched values and texts run alone, of the worst neuron and relative to its size; None if not
+            checked.
         seconds_by_stage: How long each stage worked; see `profile.Profile.busy`.
         waits_by_stage: How long its threads stood still; see `profile.Profile.waits`.
     """

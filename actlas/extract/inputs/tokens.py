@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from actlas.errors import CorpusError, ExtractionError
 from actlas.extract.backends.base import Encoded, TextTokenizer
 from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.inputs.text_choice import choose_texts
 from actlas.extract.inputs.text_warnings import left_out, typed_special_tokens
 from actlas.extract.inputs.token_choice import choose_tokens
 from actlas.names import TokenSample
@@ -72,6 +73,10 @@ class TokenisedCorpus:
             text_ids=self.corpus.texts["text_id"].to_numpy()[rows],
             is_added=self.is_special[tokens] if self.pools_special and self._has_special else None,
         )
+
+    def few(self, n_texts: int) -> BlockTexts:
+        """A block to try a model on: texts over all languages and lengths, the longest among them."""
+        return self.block(choose_texts(self.tokens.lengths, self._language, n_texts), is_check=True)
 
     @cached_property
     def _has_special(self) -> bool:

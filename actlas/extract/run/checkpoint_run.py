@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import DiskTooSmall, ExtractionError, FidelityError, NotFiniteValues
-from actlas.extract.backends.agreement import TOLERANCE, largest_relative_difference
+from actlas.extract.backends.agreement import SAME_ENGINE, Agreement, compare
 from actlas.extract.backends.base import Backend, Capture, LocatedCheckpoint, ModelSession
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.tokens import TokenisedCorpus
@@ -237,7 +237,7 @@ class CheckpointRun:
             "extracted" if is_complete else "shared",
             n_texts=progress.texts_read,
             sanity_loss=loss,
-            fidelity=fidelity,
+            fidelity=None if fidelity is None else fidelity.difference,
             seconds_by_stage=self.profile.busy.rounded(),
             waits_by_stage=self.profile.waits.rounded(),
         )
@@ -290,18 +290,17 @@ class CheckpointRun:
             run.warn(broken, progress, "extract")
         return loss, True
 
-    def check(self) -> float | None:
+    def check(self) -> Agreement | None:
         """Try the checkpoint on a few texts of many lengths: their loss tells a broken one before time is spent on it.
 
         Returns:
-            Largest relative difference to the same texts run one by one; None if that is not compared.
+            How far they are from the same texts run one by one; None if that is not compared.
         """
         run, texts = self.run, self.run.texts
         n_compared = run.options.fidelity_texts if run.capture.sites else 0
-        order = np.argsort(texts.tokens.lengths, kind="stable")
-        n_tried = min(n_compared or _TRIED_TEXTS, len(order))
-        rows = np.sort(order[np.linspace(0, len(order) - 1, n_tried).astype(int)])
-        block = replace(texts.block(rows, is_check=True), has_loss=np.ones(n_tried, dtype=bool))
+        block = texts.few(n_compared or _TRIED_TEXTS)
+        n_tried = block.n_texts
+        block = replace(block, has_loss=np.ones(n_tried, dtype=bool))
         try:
             together = self.session.run_block(block, dtype="float32").collect()
         except NotFiniteValues as error:
@@ -314,26 +313,26 @@ class CheckpointRun:
             run.warn(line, self.progress, "check")
         return self._fidelity(block, together.cubes) if n_compared else None
 
-    def _fidelity(self, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> float:
+    def _fidelity(self, block: BlockTexts, together: Mapping[str, NDArray[Any]]) -> Agreement:
         """Compare texts that were run together with the same texts run one by one.
 
         Raises:
-            FidelityError: Naming the site and layer that differ most.
+            FidelityError: Naming the site, layer, neuron and text that differ most.
         """
         alone = self.session.run_block(block, is_alone=True, dtype="float32").collect().cubes
-        worst, where = largest_relative_difference(together, alone)
         compute_dtype = self.run.recipe.compute_dtype
-        if not worst <= TOLERANCE[compute_dtype]:
+        found = compare(together, alone, compute_dtype, block.text_ids.tolist(), deviations=SAME_ENGINE)
+        if (complaint := found.complaint()) is not None:
             raise FidelityError(
-                f"values of {block.n_texts} texts run together differ from the same texts run alone by {worst:.1e} of the "
-                f"largest value at {where}; {compute_dtype} allows {TOLERANCE[compute_dtype]:.0e}. This model can not be batched"
+                f"values of {block.n_texts} texts run together differ from the same texts run alone, in {compute_dtype}, "
+                f"{complaint}. This model can not be batched in this compute_dtype"
             )
-        return worst
+        return found
 
     def _calibration(self) -> Mapping[str, Any] | None:
-        """How far the first texts are from what transformers gives, where a backend is not transformers."""
-        rows = np.arange(min(self.run.options.calibration_texts, self.run.n_texts))
-        return self.session.calibrate(self.run.texts.block(rows, is_check=True)) if len(rows) else None
+        """How far a few texts are from what transformers gives, where a backend is not transformers."""
+        n_texts = self.run.options.calibration_texts
+        return self.session.calibrate(self.run.texts.few(n_texts)) if n_texts else None
 
     def _judge(self, values: BlockValues) -> None:
         """Flag, leave out or refuse a checkpoint whose values on a few texts are those of a broken one."""
@@ -401,7 +400,7 @@ class CheckpointRun:
             run.warn(line, self.progress, "check")
         return plan
 
-    def _provenance(self, fidelity: float | None, calibration: Mapping[str, Any] | None, twins: list[str]) -> dict[str, Any]:
+    def _provenance(self, fidelity: Agreement | None, calibration: Mapping[str, Any] | None, twins: list[str]) -> dict[str, Any]:
         """What should be known of the checkpoint later."""
         recipe, texts = self.run.recipe, self.run.texts
         provenance = {
@@ -416,13 +415,7 @@ class CheckpointRun:
             "over_long": {"policy": recipe.over_long, "n_texts": len(texts.over_long)},
             "n_loss_texts": int(texts.has_loss.sum()),
             "lape_site": lape_site(self.source.architecture, self.source.activation),
-            "fidelity": None
-            if fidelity is None
-            else {
-                "n_texts": min(self.run.options.fidelity_texts, self.run.n_texts),
-                "largest_relative_difference": fidelity,
-                "tolerance": TOLERANCE[recipe.compute_dtype],
-            },
+            "fidelity": None if fidelity is None else fidelity.record(),
             **self.session.about,
         }
         return provenance if calibration is None else {**provenance, "calibration": calibration}

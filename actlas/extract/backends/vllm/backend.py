@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotLoaded, OptionError
+from actlas.errors import (
+    BackendUnavailable,
+    CapturePointNotFound,
+    ExtractionError,
+    FidelityError,
+    ModelNotLoaded,
+    OptionError,
+)
 from actlas.extract.backends.agreement import compare
 from actlas.extract.backends.base import Backend, BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.hf.backend import HfBackend, device_named
@@ -175,7 +182,14 @@ class VllmSession:
             reference = session.run_block(block).collect()
         finally:
             session.close()
-        return compare(values.cubes, reference.cubes, self._located.compute_dtype, n_texts=block.n_texts)
+        compute_dtype = self._located.compute_dtype
+        found = compare(values.cubes, reference.cubes, compute_dtype, block.text_ids.tolist())
+        if (complaint := found.complaint()) is not None:
+            raise FidelityError(
+                f"values of vLLM differ from those of transformers, in {compute_dtype}, {complaint}. "
+                "Extract this model with backend hf"
+            )
+        return {"reference": "transformers", **found.record()}
 
     def close(self) -> None:
         """See `base.ModelSession`. Every process of the engine is gone when this returns."""

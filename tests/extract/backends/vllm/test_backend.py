@@ -2,13 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from transformers import LlamaConfig
 
-from actlas.errors import BackendUnavailable, CapturePointNotFound, ExtractionError, ModelNotLoaded, ModelNotSupported
+from actlas.errors import (
+    BackendUnavailable,
+    CapturePointNotFound,
+    ExtractionError,
+    FidelityError,
+    ModelNotLoaded,
+    ModelNotSupported,
+)
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture, LocatedCheckpoint
 from actlas.extract.backends.registry import get_backend
@@ -17,6 +26,7 @@ from actlas.extract.backends.vllm.backend import VllmBackend, VllmSession, check
 from actlas.extract.backends.vllm.link import EngineLink
 from actlas.extract.backends.vllm.settings import EngineSettings, engine_arguments
 from actlas.names import Checkpoint
+from tests.extract.mutations import MUTATIONS
 
 LISTS = [[5, 6, 7], [5, 6], [8, 9, 4, 2, 3]]
 CAPTURE = Capture(sites=("mlp_hidden",), token_sites=("embed",), dtype="float32", max_tokens=8)
@@ -148,3 +158,46 @@ def test_an_engine_that_died_leaves_no_block_behind(session, blocks):
         one.run_block(blocks(LISTS))
     one.close()
     one._link.log.unlink()
+
+
+class PlayedReference:
+    """Transformers, played: gives what the engine gives, in whatever form a test makes of it."""
+
+    def __init__(self, engine, mutate=lambda values, _: values):
+        self.engine, self.mutate, self.is_open = engine, mutate, False
+
+    def open(self, _, capture):
+        self.capture, self.is_open = capture, True
+        return self
+
+    def run_block(self, block):
+        values = self.engine._run(block, self.capture, list(self.capture.sites)).collect()
+        cubes = {site: self.mutate(np.array(cube), np.array([0, 0, 1])) for site, cube in values.cubes.items()}
+        return SimpleNamespace(collect=lambda: replace(values, cubes=cubes))
+
+    def close(self):
+        self.is_open = False
+
+
+def test_calibration_compares_every_site_and_keeps_what_it_found(session, blocks):
+    one = session()
+    one._reference = PlayedReference(one)
+    found = one.calibrate(blocks(LISTS))
+    assert not one._reference.is_open
+    assert one._reference.capture.sites == ("embed", "mlp_hidden")
+    assert (found["reference"], found["n_texts"], found["difference"]) == ("transformers", 3, 0.0)
+    assert found["limit"] > 0
+    assert (found["sign_agreement"], found["rank_agreement"]) == (1.0, 1.0)
+
+
+def test_calibration_refuses_every_mistake_by_name(session, blocks):
+    one = session()
+    block = blocks(LISTS)
+    for name, mutate in MUTATIONS.items():
+        if name != "a layer taken from the next":  # embed has one
+            one._reference = PlayedReference(one, mutate)
+            with pytest.raises(
+                FidelityError, match=r"of vLLM differ .* transformers, in float32, by .* neuron \d+, text \d+, .* hf"
+            ):
+                one.calibrate(block)
+            assert not one._reference.is_open, name
