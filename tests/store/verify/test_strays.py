@@ -10,6 +10,7 @@ def test_files_that_nothing_names_are_told_by_the_highest_folder_that_holds_no_o
     for name in (
         *names,
         "manifests/a/blocks/0.claim",
+        "manifests/a/blocks/000000.mlp_pre.npy",
         "cubes/begun/x/c/0",
         "scores/zarr.json",
         "scores/begun/zarr.json",
