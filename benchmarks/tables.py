@@ -117,6 +117,19 @@ def _vllm_parity(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _site_proofs(result: Mapping[str, Any]) -> str:
+    settings, rows = result["settings"], []
+    for row in result["rows"]:
+        cells = [row[dtype] for dtype in ("float32", "bfloat16", "float16")]
+        shown = [f"{cell['share']:.0%} ({cell['proof']})" if cell["is_proved"] else f"**no** ({cell['proof']})" for cell in cells]
+        rows.append((row["family"], f"`{row['architecture']}`", row["n_proofs"], *shown))
+    head = (
+        f"Before a run: {spread(settings['cost']['ratio'])} of a forward pass over {settings['tokens']:,} tokens, "
+        f"{settings['layers']} layers of {settings['channels']} channels; rounds: {settings['rounds']}"
+    )
+    return f"{head}\n\n{markdown(('tiny model', 'architecture', 'proofs', 'float32', 'bfloat16', 'float16'), rows)}"
+
+
 def _open(result: Mapping[str, Any]) -> str:
     rows = [
         (
@@ -154,6 +167,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,
     "vllm_parity": _vllm_parity,
+    "site_proofs": _site_proofs,
     **KERNEL_TABLES,
     **REAL_TABLES,
 }

@@ -260,6 +260,12 @@ class ExtractOptions:
     checks_disk: bool = field(
         default=True, metadata=about("refuse a run that could outgrow the disk", flags=("--no-disk-check",))
     )
+    proves_sites: bool = field(
+        default=True,
+        metadata=about(
+            "prove on a few tokens, before anything is written, that every site is the tensor of its name", flags=("--no-proofs",)
+        ),
+    )
     syncs: bool = field(
         default=True, metadata=about("flush every shard to disk before it counts as written", flags=("--no-sync",))
     )
@@ -388,6 +394,7 @@ class ExtractFields(TypedDict, total=False):
     trust_remote_code: bool
     removes_downloads: bool
     checks_disk: bool
+    proves_sites: bool
     syncs: bool
     n_threads: Positive | None
 

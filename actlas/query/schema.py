@@ -218,6 +218,14 @@ _ALL = (
         stored=False,
     ),
     _table(
+        "site_proofs",
+        "what proved, before extraction, that sites are what their names say; in the layer where it held least",
+        "actlas extract MODEL --corpus CORPUS --store STORE",
+        {"checkpoint": pl.String(), "architecture": pl.String(), "compute_dtype": pl.String(), "site": pl.String()},
+        {"proof": pl.String(), "layer": pl.Int32(), "figure": pl.Float64(), "allowed": pl.Float64(), "is_proved": pl.Boolean()},
+        stored=False,
+    ),
+    _table(
         "score_sources",
         "where every statistic comes from, and how exact it is",
         "actlas score STORE",

@@ -1,4 +1,4 @@
-"""Configurations of tiny models of every known family, and of forms of them that differ in more than size."""
+"""Tiny models of every known family, with random weights."""
 
 from __future__ import annotations
 
@@ -101,3 +101,34 @@ def _config(name: str) -> Any:
 
     kind, settings = _TINY[name]
     return getattr(transformers, f"{kind}Config")(**settings)
+
+
+def model_of(config: Any, *, seed: int = 0) -> Any:
+    """A model with random weights, without a head where its family predicts no next token.
+
+    Args:
+        config: Its configuration.
+        seed: Of the weights.
+
+    Returns:
+        The model in float32, on the CPU. Norms, biases and scales, which start as ones and zeros, are drawn around these, since
+        several mistakes would not show under them.
+
+    Example:
+        >>> type(model_of(tiny_configs()["bert"]())).__name__
+        'BertModel'
+    """
+    import torch
+    import transformers
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if type(config).__name__ in ("BertConfig", "XLMRobertaConfig"):
+            model = transformers.AutoModel.from_config(config, add_pooling_layer=False)
+        else:
+            model = transformers.AutoModelForCausalLM.from_config(config)
+        scales = [tensor for name, tensor in model.named_buffers() if name.endswith("layer_scalar")]
+        for tensor in [*model.parameters(), *scales]:
+            if tensor.ndim == 1:
+                tensor.data += 0.1 * torch.randn_like(tensor)
+    return model.eval()

@@ -57,6 +57,7 @@ def test_without_flags_the_defaults_are_those_of_the_function() -> None:
         (["--calibration-texts", "0", "--trust-remote-code"], {"calibration_texts": 0, "trust_remote_code": True}),
         (["--remove-downloads"], {"removes_downloads": True}),
         (["--no-disk-check", "--no-sync"], {"checks_disk": False, "syncs": False}),
+        (["--no-proofs"], {"proves_sites": False}),
         (["--count-sites", "mlp_up"], {"count_sites": ("mlp_up",)}),
         (["--threads", "2"], {"n_threads": 2}),
     ],

@@ -141,22 +141,23 @@ def test_the_token_table_leads_from_a_question_in_sql_to_vectors(tiny_models, sm
 
 
 def test_an_unknown_family_is_refused_and_can_be_named_by_hand(small_corpus, tokenizer_writer, tmp_path):
-    config = transformers.GPTJConfig(vocab_size=96, n_embd=24, n_layer=2, n_head=4, n_positions=64, rotary_dim=4)
+    kinds = [[["global", "local"], 1]]
+    config = transformers.GPTNeoConfig(vocab_size=96, hidden_size=24, num_layers=2, num_heads=4, attention_types=kinds)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "m")
     tokenizer_writer(tmp_path / "m")
-    with pytest.raises(CapturePointNotFound, match="no sites known for architecture 'GPTJForCausalLM'"):
+    with pytest.raises(CapturePointNotFound, match="no sites known for architecture 'GPTNeoForCausalLM'"):
         extract(tmp_path / "m", small_corpus, tmp_path / "s")
-    by_hand = "mlp_hidden=transformer.h.{layer}.mlp.fc_out:input"
+    by_hand = "mlp_hidden=transformer.h.{layer}.mlp.c_proj:input"
     extract(tmp_path / "m", small_corpus, tmp_path / "s", sites=[by_hand])
     assert Store(tmp_path / "s").sites("m") == ["mlp_hidden"]
-    with pytest.raises(CapturePointNotFound, match=r"GPTJForCausalLM has no module 'transformer.h.0.mlp.nothing'"):
+    with pytest.raises(CapturePointNotFound, match=r"GPTNeoForCausalLM has no module 'transformer.h.0.mlp.nothing'"):
         extract(tmp_path / "m", small_corpus, tmp_path / "t", sites=["mlp_hidden=transformer.h.{layer}.mlp.nothing"])
     with pytest.raises(CapturePointNotFound, match="a site needs one vector per token"):
         extract(
             tmp_path / "m",
             small_corpus,
             tmp_path / "t",
-            sites=["x=lm_head:input", "x=transformer.h.{layer}.attn.k_proj:output", "embed=transformer.wte:input"],
+            sites=["x=lm_head:input", "x=transformer.h.{layer}.attn.attention.k_proj:output", "embed=transformer.wte:input"],
         )
 
 
@@ -211,14 +212,16 @@ def test_a_base_model_checkpoint_and_half_precision(tiny_models, small_corpus, t
 
 
 def test_every_linear_map_of_an_unknown_decoder(small_corpus, tokenizer_writer, tmp_path):
-    config = transformers.GPTJConfig(vocab_size=96, n_embd=24, n_layer=2, n_head=4, n_positions=64, rotary_dim=4)
+    kinds = [[["global", "local"], 1]]
+    config = transformers.GPTNeoConfig(vocab_size=96, hidden_size=24, num_layers=2, num_heads=4, attention_types=kinds)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "m")
     tokenizer_writer(tmp_path / "m")
     extract(tmp_path / "m", small_corpus, tmp_path / "s", sites=["auto-linear"])
     store = Store(tmp_path / "s")
-    assert store.sites("m") == ["attn_k_proj", "attn_out_proj", "attn_q_proj", "attn_v_proj", "mlp_fc_in", "mlp_fc_out"]
-    assert store.shape("m", "mlp_fc_in") == (2, 96)
-    assert np.isfinite(store.cube("m", "mlp_fc_in").read()).all()
+    attention = [f"attn_attention_{name}_proj" for name in ("k", "out", "q", "v")]
+    assert store.sites("m") == [*attention, "mlp_c_fc", "mlp_c_proj"]
+    assert store.shape("m", "mlp_c_fc") == (2, 96)
+    assert np.isfinite(store.cube("m", "mlp_c_fc").read()).all()
 
 
 def test_autocast_keeps_the_weights_and_takes_products_in_the_named_dtype(tiny_models, small_corpus, tmp_path):

@@ -48,6 +48,7 @@ OTHERS = {
     "calibration_texts": 0,
     "trust_remote_code": True,
     "checks_disk": False,
+    "proves_sites": False,
     "syncs": False,
     "n_threads": 1,
 }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from actlas.extract.checkpoints.weight_hash import HashedWeights
 from actlas.extract.inputs.batches import BlockTexts
+from actlas.extract.sites.proofs import Proof
 from actlas.names import Checkpoint
 from actlas.store.values import BlockValues
 
@@ -217,6 +218,21 @@ class ModelSession(Protocol):
 
     def close(self) -> None:
         """Let go of the model."""
+        ...
+
+
+class ProvingSession(ModelSession, Protocol):
+    """A session that can prove its sites, which not every backend's can."""
+
+    def prove(self, *, is_full: bool = False) -> list[Proof]:
+        """Proofs of the sites of the model's family; none where it is in no family.
+
+        Args:
+            is_full: Also run texts alone and padded on either side.
+
+        Raises:
+            NotFiniteValues: If the model gives NaN or infinity.
+        """
         ...
 
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from actlas.extract.run.pipeline import run_blocks
 from actlas.extract.run.profile import Profile
 from actlas.extract.run.states import disk_bytes, memory_warning, state_plan
 from actlas.extract.sites.gate import lape_site
+from actlas.extract.sites.proofs import refuse_unproved
 from actlas.names import Recipe
 from actlas.store import layout
 from actlas.store.states import StatePlan
@@ -227,10 +228,11 @@ class CheckpointRun:
         with self.profile.busy.during("check"):
             fidelity = self.check()
             calibration = self._calibration()
+            proofs = self._proofs()
         plan = BlockPlan.of(run, self.session.shapes)
         progress.disk_bytes = self._check_disk(plan)
         with run.writer(plan.texts_per_block, self.profile.busy) as writer:
-            provenance = self._provenance(fidelity, calibration, twins)
+            provenance = {**self._provenance(fidelity, calibration, twins), **proofs}
             loss, is_complete = self._write(writer, plan, provenance, claims)
         return CheckpointResult(
             self.source.checkpoint.id,
@@ -333,6 +335,25 @@ class CheckpointRun:
         """How far a few texts are from what transformers gives, where a backend is not transformers."""
         n_texts = self.run.options.calibration_texts
         return self.session.calibrate(self.run.texts.few(n_texts)) if n_texts else None
+
+    def _proofs(self) -> dict[str, Any]:
+        """What proves the sites of this model, for its record, or why nothing does.
+
+        Raises:
+            SiteNotProved: If a site is not the tensor of its name.
+        """
+        if not self.run.options.proves_sites:
+            return {"no_proofs": "switched off"}
+        prove = getattr(self.session, "prove", None)
+        if prove is None:
+            return {"no_proofs": f"backend {self.run.recipe.backend} proves nothing"}
+        try:
+            proofs = prove()
+        except NotFiniteValues as error:
+            # a checkpoint that is broken and wanted all the same
+            return {"no_proofs": str(error)}
+        refuse_unproved(proofs, self.source.architecture, self.source.compute_dtype)
+        return {"site_proofs": [asdict(proof) for proof in proofs]}
 
     def _judge(self, values: BlockValues) -> None:
         """Flag, leave out or refuse a checkpoint whose values on a few texts are those of a broken one."""

@@ -135,6 +135,7 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
         "checkpoints": partial(_checkpoint_frame, store.recipe, snapshot),
         "languages": partial(_language_frame, store),
         "cubes": partial(_cube_frame, store.recipe, snapshot),
+        "site_proofs": partial(_proof_frame, snapshot),
     }
     scans = {"activations": lambda: scan_grid(activation_grid(store, snapshot), max_rows=max_rows, refusals=refusals)}
     if any((store.path / "scores").glob("*")):
@@ -222,6 +223,18 @@ def _cube_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
         for site, (layers, neurons, texts) in sorted(record.shapes.items()):
             rows.append((checkpoint, site, recipe.pooling, layers, neurons, texts, recipe.dtype))
     return pl.DataFrame(rows, schema=dict(TABLES["cubes"].columns), orient="row")
+
+
+def _proof_frame(snapshot: Snapshot) -> pl.DataFrame:
+    """Table `site_proofs`; without rows of checkpoints whose sites were not proved."""
+    columns = TABLES["site_proofs"].columns
+    rows = []
+    for checkpoint, record in snapshot.checkpoints.items():
+        about = {name: record.provenance.get(name) for name in ("architecture", "compute_dtype")}
+        for proof in record.provenance.get("site_proofs", ()):
+            is_proved = proof["figure"] <= proof["allowed"]
+            rows.append({"checkpoint": checkpoint, **about, **proof, "is_proved": is_proved})
+    return pl.DataFrame(rows, schema=dict(columns))
 
 
 def _settings_frame(store: Store) -> pl.DataFrame:

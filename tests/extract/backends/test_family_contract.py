@@ -140,19 +140,19 @@ def test_texts_are_cut_dropped_or_refused_at_the_limit_of_the_model(family, tiny
             extract_activations(folder, corpus, tmp_path / "s", sites=["resid"], device="cpu", max_tokens=limit + 1)
 
 
-UNKNOWN = {
+OTHERS = {
     "stablelm": lambda: transformers.StableLmConfig(**SMALL, **HEADS, use_parallel_residual=True, qk_layernorm=True),
     "phi": lambda: transformers.PhiConfig(**{**SMALL, "num_attention_heads": 2}),
     "cohere": lambda: transformers.CohereConfig(**SMALL, **HEADS),
 }
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", *UNKNOWN])
+@pytest.mark.parametrize("name", ["llama", "gpt2", *OTHERS])
 def test_every_linear_map_gives_what_plain_hooks_give(name, tiny_models, tokenizer_writer, blocks, tmp_path):
-    if name in UNKNOWN:
+    if name in OTHERS:
         torch.manual_seed(0)
         folder = tmp_path / name
-        transformers.AutoModelForCausalLM.from_config(UNKNOWN[name]()).save_pretrained(folder)
+        transformers.AutoModelForCausalLM.from_config(OTHERS[name]()).save_pretrained(folder)
         tokenizer_writer(folder)
     else:
         folder = tiny_models(name)

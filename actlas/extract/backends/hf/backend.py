@@ -150,14 +150,7 @@ class HfSession:
         """See `base.ModelSession`: this is what others are compared with."""
 
     def prove(self, *, is_full: bool = False) -> list[Proof]:
-        """Prove the sites of the model's family, and what was named by hand under a name of theirs.
-
-        Args:
-            is_full: Also run texts alone and padded on either side.
-
-        Raises:
-            NotFiniteValues: If the model gives NaN or infinity.
-        """
+        """See `base.ProvingSession`; what was named by hand under the name of a site is held to it."""
         family = family_of(self._known)
         if family is None:
             return []

@@ -302,7 +302,9 @@ class Prover:
             widths = [first.values[path, point.side].shape[-1] for path in point.modules]
             for path, values in zip(point.modules, torch.split(changed, widths, dim=-1), strict=True):
                 new[path, point.side] = values
-        outs = dict.fromkeys((path, point.side) for point in points["attn_out"] for path in point.modules)
+        # what the output projection takes changes even where its weights are zero, as some begin training
+        taken = {point.layer: (point.modules[0], "input") for point in points["attn_out"]}
+        outs = dict.fromkeys([*taken.values(), *((path, each.side) for each in points["attn_out"] for path in each.modules)])
         with replaced(self.model, new):
             again = self._record(self._texts(seed=1), outs)
         for point in points["attn_out"]:
@@ -310,9 +312,10 @@ class Prover:
             same = torch.cat([out[0], out[-1:, 0]]), torch.cat([old[0], old[-1:, 0]])
             for site in ("attn_qkv", "attn_out"):
                 yield site, point.layer, "replay", distance(*same)
-            yield "attn_qkv", point.layer, "queries", _spread(out[1] - out[0], slice(_CHANGED, _CHANGED + 1))
+            seen = again.values[taken[point.layer]]
+            yield "attn_qkv", point.layer, "queries", _spread(seen[1] - seen[0], slice(_CHANGED, _CHANGED + 1))
             if self.family.is_causal:
-                yield "attn_qkv", point.layer, "keys", _spread(out[2] - out[0], slice(_CHANGED, None))
+                yield "attn_qkv", point.layer, "keys", _spread(seen[2] - seen[0], slice(_CHANGED, None))
 
     def _changed(self, qkv: torch.Tensor, layer: int) -> torch.Tensor:
         """Of the first text in place of all: as it was; with other queries at one token; with other keys and values there."""

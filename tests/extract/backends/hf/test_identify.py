@@ -32,6 +32,12 @@ def test_a_mixture_of_experts_is_refused_whatever_its_configuration_calls_them(n
         refuse_experts(getattr(transformers, f"{name}Config")(**settings))
 
 
+def test_deepseek_is_dense_where_as_many_layers_begin_dense_as_there_are():
+    refuse_experts(transformers.DeepseekV3Config(num_hidden_layers=3, first_k_dense_replace=3))
+    with pytest.raises(ModelNotSupported, match="routes each token"):
+        refuse_experts(transformers.DeepseekV3Config(num_hidden_layers=4, first_k_dense_replace=3))
+
+
 @pytest.mark.parametrize("name", ["Llama", "Qwen3", "Gemma2", "Falcon", "Bloom", "GPT2", "Doge", "HunYuanMoEV1", "Dots1"])
 def test_dense_models_are_not_refused(name):
     refuse_experts(getattr(transformers, f"{name}Config")())

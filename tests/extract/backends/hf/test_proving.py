@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import transformers
 
 from actlas.errors import CapturePointNotFound, NotFiniteValues, SiteNotProved
 from actlas.extract.backends.hf.proving import Prover
@@ -12,6 +11,7 @@ from actlas.extract.sites import families
 from actlas.extract.sites.families import SitePath, family_of, known_sites
 from actlas.extract.sites.proofs import PROOFS, refuse_unproved
 from actlas.extract.sites.resolve import site_map
+from actlas.testing.tiny_configs import model_of as random_model
 from actlas.testing.tiny_configs import tiny_configs
 from tests.extract.conftest import FORMS
 
@@ -27,18 +27,7 @@ def config_of(name):
 
 
 def model_of(config, dtype):
-    torch.manual_seed(0)
-    family = family_of(type(config).__name__.removesuffix("Config") + "Model")
-    is_causal = family is None or family.is_causal
-    if is_causal:
-        model = transformers.AutoModelForCausalLM.from_config(config)
-    else:
-        model = transformers.AutoModel.from_config(config, add_pooling_layer=False)
-    # norms, biases and scales start as ones and zeros, under which several mistakes would not show
-    for tensor in [*model.parameters(), *(b for name, b in model.named_buffers() if name.endswith("layer_scalar"))]:
-        if tensor.ndim == 1:
-            tensor.data += 0.1 * torch.randn_like(tensor)
-    return model.to(getattr(torch, dtype)).eval()
+    return random_model(config).to(getattr(torch, dtype))
 
 
 def prove(model, dtype, *, is_full=False):
