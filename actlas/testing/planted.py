@@ -37,6 +37,7 @@ class Planting:
         has_twin: Whether a random-weights twin follows, ``planted-random0``, in whose values nothing is planted.
         n_planted: Neurons planted per concept and language.
         strength: What a planted neuron adds where its concept is expressed; values around it have a spread of 1.
+        n_silent: Concepts, the first ones, that no neuron is planted for.
         n_alike: Neurons of each site that answer to what a group of translations says, alike in all languages and whatever the
             concept.
         share_constant: Share of the neurons of each site that have the same value for every text.
@@ -59,6 +60,7 @@ class Planting:
     has_twin: bool = False
     n_planted: int = 6
     strength: float = 3.0
+    n_silent: int = 0
     n_alike: int = 0
     share_constant: float = 0.0
     grid: float = 0.25
@@ -231,7 +233,7 @@ def planted_values(corpus: Corpus, planting: Planting, site: str, step: int, sha
     n_layers, n_neurons = planting.sites[site]
     rng = np.random.default_rng([planting.seed, step, sum(map(ord, site))])
     values = rng.standard_normal((n_layers * n_neurons, corpus.n_texts))
-    for concept in planting.concepts:
+    for concept in planting.concepts[planting.n_silent :]:
         order = rng.permutation(n_layers * n_neurons)
         n_shared = round(sharing * planting.n_planted)
         for language_index, language in enumerate(planting.languages):

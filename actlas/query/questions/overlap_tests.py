@@ -122,7 +122,7 @@ def _test_tables(
             "languages; p-values are larger than they need be",
             100 * (1 - share),
         )
-    tally = _Tally.of(expert_sets(store, checkpoint, ranking))
+    tally = Tally.of(expert_sets(store, checkpoint, ranking))
     steps = null_steps(nulls, progress, nulls.n_passes(n_repeats))
     for drawn in (sets for part in nulls.together(n_repeats, steps) for sets in part):
         tally.add(drawn)
@@ -132,7 +132,7 @@ def _test_tables(
 
 
 @dataclass
-class _Tally:
+class Tally:
     """Counts of permutations, of the observed experts and their layers.
 
     Attributes:
@@ -158,7 +158,7 @@ class _Tally:
     shared: list[Floats]
 
     @classmethod
-    def of(cls, sets: ExpertSets) -> _Tally:
+    def of(cls, sets: ExpertSets) -> Tally:
         a, b = pairs = language_pairs(sets.languages)
         observed = intersections(sets, sets).by_layer[:, :, a, b]
         has = has_experts(pairs, sets)
