@@ -2,7 +2,8 @@
 
     python -m benchmarks.calibration [--stores 1000] [--planted-stores 250]
 
-Each store has texts in translations, and half of its neurons answer to what a text and its translations say, whatever the concept.
+Each store has texts in translations, and half of its neurons answer to what a text and its translations say, whatever the
+concept.
 In one kind of store no neuron knows any concept; in the other, two of four concepts are planted, so that the false discoveries
 stand among true ones. The false discovery rate is the mean over stores of the share of false ones among the discoveries, a store
 without any counting as 0. Permutations that keep translations together are compared with those of each language by itself.

@@ -157,11 +157,36 @@ def _open_files(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _calibration(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["stores"],
+            row["permutations"],
+            f"{row['n_stores']:,}",
+            f"{row['false_discovery_rate']:.3f} +- {row['standard_error']:.3f}",
+            f"{row['false_p_at_most_level']:.3f}",
+            "" if row["true_found"] is None else f"{row['true_found']:.3f}",
+        )
+        for row in result["rows"]
+    ]
+    level = result["settings"]["level"]
+    head = (
+        "stores",
+        "labels move",
+        "how many",
+        f"false discovery rate at q <= {level}",
+        f"false tests with p <= {level}",
+        "found of true",
+    )
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_brief": _kernels_brief,
     "store": _store,
     "store_brief": _store_brief,
     "open": _open,
+    "calibration": _calibration,
     "open_files": _open_files,
     "extract": _extract,
     "extract_memory": _extract_memory,

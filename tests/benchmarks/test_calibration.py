@@ -1,4 +1,4 @@
-"""Tests of overlaps make no more false discoveries than they say, on stores whose labels mean nothing but whose texts are translations.
+"""Tests of overlaps make no more false discoveries than they say, where labels mean nothing and texts are translations.
 
 ACTLAS_NULL_STORES=1000 takes that many stores, which is minutes.
 """
@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from benchmarks.calibration import KINDS, LEVEL, NULL, NULLS, Outcome, many, summary
 
-N_STORES = int(os.environ.get("ACTLAS_NULL_STORES", "16"))
+N_STORES = int(os.environ.get("ACTLAS_NULL_STORES", "12"))
 
 
 @pytest.fixture(scope="module")

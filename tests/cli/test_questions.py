@@ -74,6 +74,37 @@ def test_controls_answer_and_keep_both_tables(own: Path, capfd: pytest.CaptureFi
     assert open_store(own).sql("SELECT count(*) AS n FROM overlap_controls")["n"].item() == 3
 
 
+def test_tests_answer_by_pair_layer_and_concept_and_keep_all_three(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = ["--quiet", "overlap", str(own), "--k", "5", "--tests", "--repeats", "9", "--format", "json"]
+    n_rows = {}
+    for by in ("pair", "layer", "concept"):
+        assert run([*asked, "--by", by]) == 0
+        rows = json.loads(capfd.readouterr().out)
+        n_rows[by] = len(rows)
+        assert {row["p_value"] for row in rows if row["p_value"] is not None} <= {n / 10 for n in range(1, 11)}
+    assert n_rows == {"pair": 3 * 4 * 3, "layer": 2 * 3 * 4 * 3, "concept": 3 * 4}
+    store = open_store(own)
+    assert store.table_names() == ["overlap_tests", "overlap_tests_by_concept", "overlap_tests_by_layer"]
+    assert store.sql("SELECT DISTINCT n_tests FROM overlap_tests").rows() == [(10,)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tests", "--controls"], "--tests says nothing with --controls"),
+        (["--tests", "--no-halves"], "--no-halves says nothing with --tests"),
+        (["--by", "layer"], "--by says nothing without --controls or --tests"),
+        (["--repeats", "9"], "--repeats says nothing without --controls or --tests"),
+        (["--controls", "--by", "layer"], "--by says nothing with --controls"),
+    ],
+)
+def test_flags_of_other_questions_are_refused(
+    own: Path, flags: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["overlap", str(own), "--k", "5", *flags]) == 1
+    assert message in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

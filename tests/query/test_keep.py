@@ -448,3 +448,17 @@ def test_the_command_that_makes_a_part_again_has_its_settings(own: Path) -> None
         "overlap_controls": f"actlas overlap {own} --controls --k 3 --site attn_out --site mlp_pre --seed 2 --repeats 99",
         "top_texts": f"actlas top-texts {own} --n 5 --site mlp_pre",
     }
+
+
+def test_a_table_of_an_earlier_version_without_a_column_is_made_again(own: Path) -> None:
+    wanted = expert_overlap(own, k=4, keep=True)
+    store = open_store(own, "a")
+    for checkpoint in store.checkpoints:
+        settings = store.table_settings("overlap", checkpoint)
+        store.publish_table("overlap", checkpoint, wanted.filter(checkpoint=checkpoint).drop("n_rankable"), settings)
+    with pytest.raises(StaleTable, match="kept by an earlier version, without column n_rankable; make it again: actlas overlap"):
+        open_store(own).sql("FROM overlap")
+    assert not open_store(own).sql("SELECT bool_or(is_current) FROM settings WHERE table_name = 'overlap'").item()
+    assert expert_overlap(own, k=4).equals(wanted)
+    assert expert_overlap(own, k=4, keep=True).equals(wanted)
+    assert open_store(own).sql("FROM overlap").sort(pl.all()).equals(wanted.sort(pl.all()))

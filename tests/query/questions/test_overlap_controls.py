@@ -131,3 +131,26 @@ def test_a_mean_does_not_depend_on_the_order_of_rows() -> None:
     assert len(means) == 1
     assert module._mean(pl.Series([0.5, None, 0.25])) == 0.375
     assert module._mean(pl.Series([None], dtype=pl.Float64)) is None
+
+
+def test_texts_that_are_there_twice_do_not_raise_the_ceiling() -> None:
+
+    from actlas.query.splits import split_halves
+
+    texts = pl.DataFrame({"text_id": range(80), "text": [f"text {n // 2}" for n in range(80)], "parallel_id": [None] * 80})
+    second = split_halves(texts.with_columns(pl.col("parallel_id").cast(pl.String)), seed=0)
+    values = np.repeat(np.random.default_rng(0).standard_normal((400, 40)), 2, axis=1).astype(np.float32)
+    is_concept = np.repeat(np.random.default_rng(1).random((40, 12)) < 0.25, 2, axis=0)
+    overlaps = {}
+    for name, half in (("texts together", second), ("texts apart", np.arange(80) % 2 == 1)):
+        best = [_best(values[:, part], is_concept[part]) for part in (half, ~half)]
+        overlaps[name] = np.mean([len(a & b) / 10 for a, b in zip(*best, strict=True)])
+    assert overlaps["texts apart"] == 1
+    assert overlaps["texts together"] < 0.1
+
+
+def _best(values: np.ndarray, is_concept: np.ndarray) -> list[set[int]]:
+    from actlas.kernels import concept_scores
+
+    scores = concept_scores(values, is_concept, stats=("ap",))["ap"]
+    return [set(np.argsort(-scores[:, concept])[:10].tolist()) for concept in range(scores.shape[1])]
