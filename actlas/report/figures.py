@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.report.svg import Box, Line, colour_bar, heat_map, legend, line_chart, picture, text
+from actlas.report.svg import Box, Line, colour_bar, heat_map, legend, legend_height, line_chart, picture, text
 
 #: Line colours of the stores, in the order in which they were given; all keep their contrast on white and on black.
 STORE_COLOURS = ("#2f7fd8", "#d9772b", "#2f9e63", "#b458b8", "#8a8f98")
+#: Strokes of the two nulls, labels moved with translations together and in each language by itself, and of a twin.
+_TOGETHER, _ALONE, _TWIN = "5 3", "1 2", "9 3 2 3"
 _WIDTH = 690.0
 #: More rows of a heat map than this share the height of this many.
 _MOST_ROWS = 24
@@ -20,33 +22,49 @@ _MOST_ROWS = 24
 Measures = Sequence[tuple[str, pl.DataFrame]]
 
 
-def overlap_figure(measures: Measures, description: str) -> str:
-    """Overlap with its controls on the left, overlap of disjoint halves against the ceiling on the right.
+def overlap_figure(measures: Measures, twins: Measures, description: str) -> str:
+    """Overlap with its interval and its nulls on the left, on the right what is left of the ceiling's share without chance.
 
     Args:
         measures: Label and frame of `overlap_over_training` per store.
+        twins: Label and frame of `overlap_of_twins` per store: drawn across, for they have no step.
         description: Alternative text.
 
     Returns:
         The figure as SVG.
     """
-    left, right = [], []
-    for (label, frame), colour in zip(measures, cycle(STORE_COLOURS), strict=False):
-        left.append(_line(frame, "overlap", label, colour, width=2, is_marked=True))
-        left.append(_line(frame, "other_concept", "", colour, dashes="1 2"))
-        right.append(_line(frame, "corrected_ratio", label, colour, width=2, is_marked=True))
-    _, first = measures[0]
-    left.append(_line(first, "chance", "chance", dashes="4 2"))
-    left.append(_line(first, "null", "labels without meaning", opacity=0.5))
-    listed = [*left, Line("another concept", (), (), dashes="1 2")]
+    left, right, named = [], [], []
     steps = max((frame["axis"].to_list() for _, frame in measures), key=len)
+    ends = (0, max(len(steps) - 1, 1))
+    for (label, frame), (_, rows), colour in zip(measures, twins, cycle(STORE_COLOURS), strict=False):
+        left += [
+            _line(frame, "null", "", colour, dashes=_TOGETHER),
+            _line(frame, "null_independent", "", colour, dashes=_ALONE),
+            _line(frame, "overlap", label, colour, width=2, is_marked=True, has_band=True),
+        ]
+        right.append(_line(frame, "corrected_ratio", label, colour, width=2, is_marked=True))
+        named.append(left[-1])
+        for row in rows.iter_rows(named=True):
+            across = pl.DataFrame([row] * 2).with_columns(pl.Series("position", ends))
+            left.append(_line(across, "overlap", "", colour, dashes=_TWIN, has_band=True))
+            right.append(_line(across, "corrected_ratio", "", colour, dashes=_TWIN))
+        if not rows.is_empty():
+            named.append(Line(f"{label}: random-weights twin", (), (), colour, dashes=_TWIN))
+    _, first = measures[0]
+    left.append(_line(first, "chance", "chance", opacity=0.5))
+    named += [
+        Line("labels moved, translations together", (), (), dashes=_TOGETHER),
+        Line("labels moved in each language by itself", (), (), dashes=_ALONE),
+        left[-1],
+    ]
     panels = [
         ("Overlap of expert sets, mean over language pairs", Box(34, 30, 290, 170), left),
-        ("Disjoint halves: across languages / same language", Box(388, 30, 290, 170), right),
+        ("Disjoint halves: share of the ceiling, less the null", Box(388, 30, 290, 170), right),
     ]
     parts = [part for title, box, lines in panels for part in line_chart(box, title, lines, steps)]
-    parts += legend(34, 252, _WIDTH - 34, listed)
-    return picture("overlap", _WIDTH, 262, "Overlap of experts over training", description, parts)
+    parts += legend(34, 252, _WIDTH - 34, named)
+    height = 262 + legend_height(_WIDTH - 34, named)
+    return picture("overlap", _WIDTH, height, "Overlap of experts over training", description, parts)
 
 
 def _line(
@@ -59,9 +77,12 @@ def _line(
     dashes: str = "",
     opacity: float = 1,
     is_marked: bool = False,
+    has_band: bool = False,
 ) -> Line:
-    values = frame[column].cast(pl.Float64).fill_null(float("nan")).to_list()
-    return Line(label, frame["position"].to_list(), values, colour, width, dashes, opacity, is_marked)
+    """A column over positions; the axis begins at 0, so what lies below is drawn there."""
+    names = (column, *(("low", "high") if has_band else ()))
+    values, *band = (frame[name].cast(pl.Float64).clip(0).fill_null(float("nan")).to_list() for name in names)
+    return Line(label, frame["position"].to_list(), values, colour, width, dashes, opacity, is_marked, *band)
 
 
 def probe_figure(measures: Measures, description: str) -> str:

@@ -8,58 +8,109 @@ from typing import Any
 
 import polars as pl
 
-#: Two stores differ in a measure where one is at least this many times the other; below, the sentence says so.
-_CLEARLY = 1.5
+#: A p-value up to this one is told as a finding.
+_LEVEL = 0.05
 #: Accuracies closer than this count as equal.
 _ACCURACY_MARGIN = 0.02
 
 Measure = tuple[str, pl.DataFrame]
+Row = dict[str, Any]
 
 
-def overlap_findings(measures: Sequence[Measure]) -> list[str]:
+def overlap_findings(measures: Sequence[Measure], twins: Sequence[Measure] = ()) -> list[str]:
     """Sentences about overlap: each store from its first to its last checkpoint, then the first store against the others.
+
+    Two are told apart where their 95 % intervals do not meet and the larger one lies above its null.
 
     Args:
         measures: Label and frame of `overlap_over_training` per store.
+        twins: Label and frame of `overlap_of_twins` per store.
     """
     sentences = [_overlap_course(label, frame) for label, frame in measures]
     main_label, main = measures[0]
-    for label, other in measures[1:]:
-        ours, theirs = _above_chance(main), _above_chance(other)
-        opening = (
-            f"At the last checkpoint the overlap lies {_points(ours)} above chance in {main_label} "
-            f"and {_points(theirs)} in {label}"
-        )
-        if ours >= _CLEARLY * max(theirs, 0) and ours > 0:
-            sentences.append(f"{opening}: experts are shared clearly more in {main_label}.")
-        elif theirs >= _CLEARLY * max(ours, 0) and theirs > 0:
-            sentences.append(f"{opening}: experts are shared clearly more in {label}.")
-        else:
-            sentences.append(f"{opening}: no clear difference, so what tells the two apart does not explain the sharing.")
-    return sentences
+    others = [(label, frame.row(-1, named=True)) for label, frame in measures[1:]]
+    for label, rows in twins:
+        if label == main_label:
+            others += [(f"its {row['control']}", row) for row in rows.iter_rows(named=True)]
+    ours = main.row(-1, named=True)
+    return sentences + [_compared(main_label, ours, label, theirs) for label, theirs in others]
+
+
+def _compared(main_label: str, ours: Row, label: str, theirs: Row) -> str:
+    """Sentence on how far two overlaps lie above their nulls."""
+    if None in (ours["overlap"], ours["null"], theirs["overlap"], theirs["null"]):
+        return f"{main_label} and {label} cannot be compared: for one of them there is no overlap, or no null."
+    excess, low, high = _excess(ours)
+    other, other_low, other_high = _excess(theirs)
+    text = (
+        f"At the last checkpoint the overlap lies {_points(excess)} above its null in {main_label} (95% interval {_number(low)} "
+        f"to {_number(high)}) and {_points(other)} in {label} ({_number(other_low)} to {_number(other_high)}): "
+    )
+    if low > other_high and ours["p_value"] <= _LEVEL:
+        return f"{text}the intervals are apart, and experts are shared more in {main_label}."
+    if other_low > high and theirs["p_value"] <= _LEVEL:
+        return f"{text}the intervals are apart, and experts are shared more in {label}."
+    return f"{text}no difference is shown, so what tells the two apart does not explain the sharing."
+
+
+def _excess(row: Row) -> tuple[float, float, float]:
+    """Overlap above its null, with the ends of its interval."""
+    return (row["overlap"] - row["null"], row["low"] - row["null"], row["high"] - row["null"])
 
 
 def _overlap_course(label: str, frame: pl.DataFrame) -> str:
     rows = frame.rows(named=True)
-    first, last = rows[0], rows[-1]
+    last = rows[-1]
     text = (
         f"{label}: experts of one concept in two languages share {_percent(last['overlap'])} of their neurons at {_at(last)} "
-        f"(chance {_percent(last['chance'])}, labels without meaning {_percent(last['null'])}, "
-        f"another concept {_percent(last['other_concept'])})"
+        f"({_interval(last)}). Labels without meaning give {_percent(last['null'])} where translations keep theirs together and "
+        f"{_percent(last['null_independent'])} where each language has its own; another concept gives "
+        f"{_percent(last['other_concept'])}, chance {_percent(last['chance'])}. {_against_null(last)}"
     )
     if len(rows) > 1:
-        rises = [(b["overlap"] - a["overlap"], a, b) for a, b in pairwise(rows)]
-        rise, before, after = max(rises, key=lambda item: item[0])
-        text += f"; {_percent(first['overlap'])} at {_at(first)}"
-        if rise > 0:
-            text += f", with the largest rise between {_at(before)} and {after['axis']}"
-    if last["corrected_ratio"] is not None:
-        text += (
-            f". Between disjoint halves of the texts, two languages share {_percent(last['cross_half'])}, one language with "
-            f"itself {_percent(last['ceiling'])}: {_percent(last['corrected_ratio'], 0)} of the ceiling, less what labels "
-            "without meaning share"
-        )
-    return text + "."
+        text += f" {_change(rows)}"
+    if last["corrected_ratio"] is None:
+        return f"{text} What a language shares with itself between disjoint halves is not clear of its null: there is no ratio."
+    return (
+        f"{text} Between disjoint halves of the texts, two languages share {_percent(last['cross_half'])}, one language with "
+        f"itself {_percent(last['ceiling'])}; less what labels without meaning give, that is "
+        f"{_percent(last['corrected_ratio'], 0)} of this ceiling."
+    )
+
+
+def _change(rows: Sequence[Row]) -> str:
+    """Sentence on the way from the first checkpoint to the last."""
+    first, last = rows[0], rows[-1]
+    began = f"At {_at(first)} it is {_percent(first['overlap'])} ({_interval(first)})"
+    if None not in (first["overlap"], first["null"]):
+        began += f", {_above(first['overlap'] - first['null'])} that null of {_percent(first['null'])}"
+    if None in (first["low"], last["low"]):
+        return f"{began}."
+    if last["low"] > first["high"]:
+        _, before, after = max(((b["overlap"] - a["overlap"], a, b) for a, b in pairwise(rows)), key=lambda item: item[0])
+        return f"{began}; the largest rise is between {_at(before)} and {after['axis']}."
+    if last["high"] < first["low"]:
+        return f"{began}: it falls."
+    return f"{began}: no change is shown, for the intervals meet."
+
+
+def _against_null(row: Row) -> str:
+    """Sentence on where an overlap stands to the null that keeps translations together."""
+    if None in (row["overlap"], row["null"]):
+        return "There is no null to hold it against."
+    excess = row["overlap"] - row["null"]
+    text = f"It lies {_above(excess)} the first of these (p = {row['p_value']:.2g} of {row['n_repeats']} permutations)"
+    if excess > 0 and row["p_value"] > _LEVEL:
+        return f"{text}, as labels without meaning may."
+    return f"{text}."
+
+
+def _above(difference: float) -> str:
+    return f"{_points(abs(difference))} {'above' if difference > 0 else 'below'}"
+
+
+def _interval(row: Row) -> str:
+    return f"95% interval {_percent(row['low'])} to {_percent(row['high'])}"
 
 
 def ap_findings(measures: Sequence[Measure]) -> list[str]:
@@ -147,11 +198,6 @@ def _shape_of_layers(label: str, frame: pl.DataFrame) -> str:
     return f"{label}: at {checkpoint} no layer lies clearly below both the first and the last: there is no dip in the middle."
 
 
-def _above_chance(frame: pl.DataFrame) -> float:
-    last: dict[str, Any] = frame.row(-1, named=True)
-    return float(last["overlap"] - last["chance"])
-
-
 def _at(row: dict[str, Any]) -> str:
     return f"step {row['axis']}" if str(row["axis"]).isdigit() else str(row["axis"])
 
@@ -161,4 +207,9 @@ def _percent(value: float | None, digits: int = 1) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:.1f} points"
+    return f"{_number(value)} points"
+
+
+def _number(value: float) -> str:
+    """Of points."""
+    return f"{round(100 * value, 1) + 0.0:.1f}"  # no minus before a zero

@@ -8,6 +8,12 @@ import polars as pl
 
 from actlas.query.atlas import Atlas
 
+#: What is shown of table `overlap_controls`.
+OVERLAP = (
+    *("overlap", "low", "high", "null", "null_independent", "p_value", "n_repeats"),
+    *("other_concept", "chance", "ceiling", "cross_half", "corrected_ratio"),
+)
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -37,19 +43,32 @@ class Labelled:
 
 
 def overlap_over_training(source: Labelled) -> pl.DataFrame:
-    """Mean overlap of each checkpoint beside its controls.
+    """Mean overlap of each checkpoint beside what it has to be held against.
 
     Returns:
-        position, axis, overlap, low, high, null, p_value, null_independent, other_concept, chance, ceiling, cross_half,
-        corrected_ratio; by position.
+        position, axis, then `OVERLAP`; by position.
 
     Raises:
         TableNotFound: If the overlap was never computed.
     """
-    columns = ["overlap", "low", "high", "null", "p_value", "null_independent", "other_concept", "chance"]
-    columns += ["ceiling", "cross_half", "corrected_ratio"]
     frame = source.store.scan("overlap_controls").collect().join(source.positions(), on="checkpoint")
-    return frame.sort("position").select("position", "axis", *columns)
+    return frame.sort("position").select("position", "axis", *OVERLAP)
+
+
+def overlap_of_twins(source: Labelled) -> pl.DataFrame:
+    """The same of the controls that a store holds beside its checkpoints: random-weights twins.
+
+    Returns:
+        checkpoint, control (what it is, in words), then `OVERLAP`; in the order of the store, without rows where there is none.
+
+    Raises:
+        TableNotFound: If the overlap was never computed.
+    """
+    controls = source.store.controls
+    columns = {"checkpoint": list(controls), "control": list(controls.values())}
+    named = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+    frame = source.store.scan("overlap_controls").collect()
+    return named.join(frame, on="checkpoint", how="inner", maintain_order="left").select("checkpoint", "control", *OVERLAP)
 
 
 def expert_ap(source: Labelled) -> pl.DataFrame:

@@ -92,24 +92,30 @@ def _overlap_section(sources: Sequence[Labelled]) -> str:
     heading = "Do languages share their experts?"
     try:
         overlap = _measure(sources, measures.overlap_over_training)
+        twins = _measure(sources, measures.overlap_of_twins)
         ap = _measure(sources, measures.expert_ap)
     except TableNotFound as missing:
         return section(heading, paragraph(f"Not shown: {missing}."))
-    sentences = findings.overlap_findings(overlap)
+    sentences = findings.overlap_findings(overlap, twins)
     text = (
         "Experts of a concept are the neurons whose values tell its texts from others best. Overlap is the share of experts "
         "that two languages have in common, over all language pairs and concepts; pairs that share none count too. Parallel "
-        "texts say the same, which helps overlap by itself; so the right panel compares disjoint halves: across languages, "
-        "as a share of what one language has in common with itself."
+        "texts say the same, which helps overlap by itself: experts for labels that were moved among the texts at random, in all "
+        "languages alike so that translations stay together, are shared as well. That is the null which overlap is held against; "
+        "where labels move in each language by itself, less is shared, for less is left in common. The right panel compares "
+        "disjoint halves of the texts: what two languages share, as a share of what one language shares with itself, both less "
+        "their nulls."
     )
     numbers = [table(_with_step(frame), caption=label) for label, frame in overlap]
+    numbers += [table(rows, caption=f"{label}: random-weights twins") for label, rows in twins if not rows.is_empty()]
     return section(
         heading,
         paragraph(text),
         bullets(sentences + findings.ap_findings(ap)),
         figure(
-            overlap_figure(overlap, " ".join(sentences)),
-            "Overlap over training, checkpoints evenly spaced. The ratio is less what labels without meaning share.",
+            overlap_figure(overlap, twins, " ".join(sentences)),
+            "Overlap over training, checkpoints evenly spaced. Bands: 95% interval over concepts. There is no ratio where what a "
+            "language shares with itself is not clear of its null; below 0 it is drawn at 0.",
         ),
         disclosure("Numbers of this figure", *numbers),
     )

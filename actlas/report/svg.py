@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,8 @@ SCALE = (
 FONT_SIZE = 11.0
 #: Width of a letter on average, as a share of the size of the font: only legends depend on it.
 _LETTER = 0.56
+#: Height of a row of a legend.
+_ROW = 17.0
 _MOST_TICKS = 12
 _MOST_ROWS = 24
 #: A heat map of more cells has no number in each of them.
@@ -59,6 +61,8 @@ class Line:
         dashes: Lengths of strokes and gaps; "" for a solid line.
         opacity: 1 is opaque.
         is_marked: Whether a dot stands at every value.
+        low: Lower ends of a band around the values; () for none.
+        high: Its upper ends.
     """
 
     label: str
@@ -69,6 +73,8 @@ class Line:
     dashes: str = ""
     opacity: float = 1.0
     is_marked: bool = False
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
     @property
     def stroke(self) -> str:
@@ -135,7 +141,8 @@ def line_chart(box: Box, title: str, lines: Sequence[Line], steps: Sequence[str]
     Returns:
         Elements of an SVG.
     """
-    ticks = even_ticks(max((value for line in lines for value in line.values if value == value), default=1.0))
+    drawn = (value for line in lines for value in (*line.values, *line.high) if value == value)
+    ticks = even_ticks(max(drawn, default=1.0))
     last = max(len(steps) - 1, 1)
 
     def x(position: float) -> float:
@@ -150,6 +157,12 @@ def line_chart(box: Box, title: str, lines: Sequence[Line], steps: Sequence[str]
         parts.append(text(box.left - 6, y(tick) + 4, f"{tick:g}", anchor="end", size=10))
     parts += _step_axis(box, steps, [x(position) for position in range(len(steps))])
     for line in lines:
+        if line.low:
+            lower, upper = (
+                [(x(position), y(end)) for position, end in zip(line.positions, ends, strict=True) if end == end]
+                for ends in (line.low, line.high)
+            )
+            parts.append(f'<path fill="{line.colour}" fill-opacity="0.15" d="{_path([*lower, *reversed(upper)])}Z"/>')
         points = [
             (x(position), y(value)) if value == value else None
             for position, value in zip(line.positions, line.values, strict=True)
@@ -185,17 +198,40 @@ def legend(left: float, top: float, width: float, lines: Sequence[Line]) -> list
         Elements of an SVG.
     """
     parts = []
-    x, y = left, top
-    for line in lines:
-        if not line.label:
-            continue
-        needed = 46 + _LETTER * FONT_SIZE * len(line.label)
-        if x > left and x + needed > left + width:
-            x, y = left, y + 17
-        parts.append(f'<path {line.stroke} d="M{x:.1f} {y - 4:.1f}h24"/>')
-        parts.append(text(x + 30, y, line.label))
-        x += needed
+    for line, x, row in _entries(width, lines):
+        y = top + _ROW * row
+        parts.append(f'<path {line.stroke} d="M{left + x:.1f} {y - 4:.1f}h24"/>')
+        parts.append(text(left + x + 30, y, line.label))
     return parts
+
+
+def legend_height(width: float, lines: Sequence[Line]) -> float:
+    """How far the rows of a legend reach below the base line of its first one.
+
+    Args:
+        width: As in `legend`.
+        lines: As in `legend`.
+
+    Returns:
+        The height; 0 for a single row.
+
+    Example:
+        >>> legend_height(100, [Line("one", (), ()), Line("another one", (), ()), Line("a third one", (), ())])
+        34.0
+    """
+    return _ROW * max((row for _, _, row in _entries(width, lines)), default=0)
+
+
+def _entries(width: float, lines: Sequence[Line]) -> Iterator[tuple[Line, float, int]]:
+    """Lines with a label, each with its place from the left and its row."""
+    x, row = 0.0, 0
+    for line in lines:
+        if line.label:
+            needed = 46 + _LETTER * FONT_SIZE * len(line.label)
+            if x > 0 and x + needed > width:
+                x, row = 0.0, row + 1
+            yield line, x, row
+            x += needed
 
 
 def heat_map(

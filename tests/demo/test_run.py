@@ -57,7 +57,7 @@ def test_the_command_shows_both_conditions_and_writes_a_report(planted_condition
         "Overlap of experts across languages",
         "Accuracy of a probe for the language, by layer and step: model",
         "Accuracy of a probe for the language, by layer and step: control",
-        "experts are shared clearly more in model",
+        "the intervals are apart, and experts are shared more in model",
         "Which neurons end as experts of one concept in every language",
         f"Report: {out / 'report.html'}",
     ):
@@ -83,7 +83,7 @@ def test_what_is_shown_is_what_the_store_says(planted_conditions, tmp_path):
     row = overlap.table.row(-1, named=True)
     assert row["step"] == "128"
     assert row["model"] == pytest.approx(last["o"][0], abs=1e-12)
-    assert {"model", "control", "chance"} <= row.keys()
+    assert {"model", "model, null", "model, of ceiling", "control", "control, null", "chance"} <= row.keys()
 
 
 @pytest.fixture

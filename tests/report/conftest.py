@@ -55,6 +55,17 @@ def shared_store(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def twinned_store(tmp_path_factory):
+    """The same with a random-weights twin, in which nothing is planted."""
+    planting = Planting(steps=(64, 128), sharing=(0.5, 1.0), has_twin=True)
+    store = open_store(planted_store(tmp_path_factory.mktemp("report") / "twinned.actlas", planting), mode="a")
+    score_neurons(store, sites=SITES, stats=("ap", "median"))
+    top_experts(store, k=K)
+    overlap_controls(store, k=K)
+    return store
+
+
+@pytest.fixture(scope="session")
 def apart_store(tmp_path_factory):
     """Languages share no expert beyond chance."""
     return answered(tmp_path_factory.mktemp("report") / "apart.actlas", Planting(sharing=(0.0, 0.0, 0.0)))

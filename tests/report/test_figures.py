@@ -5,8 +5,15 @@ import pytest
 
 from actlas.report import figures, measures
 
+
+def without_twins(frames, description):
+    return figures.overlap_figure(frames, [(label, NO_TWIN) for label, _ in frames], description)
+
+
+NO_TWIN = pl.DataFrame(schema=["checkpoint", "control", *measures.OVERLAP])
+TWINNED = (measures.overlap_over_training, measures.overlap_of_twins)
 DRAWN = {
-    "overlap": (figures.overlap_figure, measures.overlap_over_training),
+    "overlap": (without_twins, measures.overlap_over_training),
     "probe": (figures.probe_figure, measures.probe_accuracy),
     "places": (figures.places_figure, measures.expert_places),
 }
@@ -37,15 +44,47 @@ def test_svg_follows_the_page_and_reaches_for_nothing(drawn):
 
 def test_figures_are_reproducible_and_their_ids_differ(shared):
     frame = [("model", measures.overlap_over_training(shared))]
-    assert figures.overlap_figure(frame, "x") == figures.overlap_figure(frame, "x")
+    assert without_twins(frame, "x") == without_twins(frame, "x")
     ids = {
         name: {e.get("id") for e in ElementTree.fromstring(svg).iter()} - {None}
         for name, svg in (
-            ("overlap", figures.overlap_figure(frame, "x")),
+            ("overlap", without_twins(frame, "x")),
             ("probe", figures.probe_figure([("model", measures.probe_accuracy(shared))], "x")),
         )
     }
     assert ids["overlap"].isdisjoint(ids["probe"])
+
+
+def test_overlap_is_drawn_with_its_interval_and_both_nulls(shared, apart):
+    svg = without_twins([(source.label, measures.overlap_over_training(source)) for source in (shared, apart)], "x")
+    root = ElementTree.fromstring(svg)
+    words = [element.text for element in root.iter("text")]
+    for label in ("model", "control", "chance", "labels moved, translations together", "labels moved in each language by itself"):
+        assert words.count(label) == 1
+    assert "Disjoint halves: share of the ceiling, less the null" in words
+    # a line and a null of each kind per store, and one of each kind in the legend; a band per store
+    dashes = [element.get("stroke-dasharray") for element in root.iter("path")]
+    assert (dashes.count("5 3"), dashes.count("1 2")) == (3, 3)
+    assert sum(element.get("fill-opacity") == "0.15" for element in root.iter("path")) == 2
+    assert "twin" not in svg
+
+
+def test_a_random_twin_is_drawn_across_beside_its_model(twinned_store, apart):
+    sources = (measures.Labelled("model", twinned_store), apart)
+    frames, twins = ([(source.label, measure(source)) for source in sources] for measure in TWINNED)
+    root = ElementTree.fromstring(figures.overlap_figure(frames, twins, "x"))
+    assert [element.text for element in root.iter("text")].count("model: random-weights twin") == 1
+    across = [element for element in root.iter("path") if element.get("stroke-dasharray") == "9 3 2 3"]
+    assert {element.get("stroke") for element in across} == {figures.STORE_COLOURS[0]}
+    start, end = (point.split(" ") for point in across[0].get("d").removeprefix("M").split("L"))
+    assert start[1] == end[1]
+    assert sum(element.get("fill-opacity") == "0.15" for element in root.iter("path")) == 3
+    assert float(root.get("viewBox").split()[3]) == 262 + 17
+
+
+def test_a_ratio_below_nothing_is_drawn_at_nothing(shared):
+    frame = measures.overlap_over_training(shared).with_columns(pl.lit(-0.5).alias("corrected_ratio"))
+    assert "200.0L" in without_twins([("model", frame)], "x")
 
 
 def test_many_checkpoints_get_few_ticks(shared):
@@ -53,7 +92,7 @@ def test_many_checkpoints_get_few_ticks(shared):
     long = pl.concat(
         [frame.head(1).with_columns(pl.lit(at).alias("position"), pl.lit(str(at)).alias("axis")) for at in range(44)]
     )
-    svg = figures.overlap_figure([("model", long)], "x")
+    svg = without_twins([("model", long)], "x")
     assert svg.count(">step</text>") == 2
     assert ">43<" not in svg
     assert ">40<" in svg

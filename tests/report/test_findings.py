@@ -4,21 +4,34 @@ import pytest
 from actlas.report.findings import ap_findings, overlap_findings, probe_findings
 
 
-def overlap(*values, ratio=0.5):
+def overlap(*values, ratio=0.5, null=0.05, half=0.01, p_value=0.01):
+    """A frame of `overlap_over_training` whose intervals reach `half` to either side."""
     n = len(values)
     return pl.DataFrame(
         {
             "position": range(n),
             "axis": [str(64 * i) for i in range(n)],
             "overlap": values,
+            "low": [None if value is None else value - half for value in values],
+            "high": [None if value is None else value + half for value in values],
+            "null": [null] * n,
+            "null_independent": [0.021] * n,
+            "p_value": [p_value] * n,
+            "n_repeats": [99] * n,
             "other_concept": [0.03] * n,
-            "null": [0.021] * n,
             "chance": [0.02] * n,
             "ceiling": [0.4] * n,
             "cross_half": [0.2] * n,
             "corrected_ratio": [ratio] * n,
-        }
+        },
+        strict=False,
     )
+
+
+def twin(value, **changes):
+    """A frame of `overlap_of_twins`."""
+    names = pl.DataFrame({"checkpoint": ["m-random0"], "control": ["random-weights twin of m-step9, seed 0"]})
+    return names.hstack(overlap(value, **changes).drop("position", "axis"))
 
 
 def probe(by_place):
@@ -33,28 +46,43 @@ def probe(by_place):
 
 def test_the_course_of_one_store():
     (said,) = overlap_findings([("model", overlap(0.03, 0.05, 0.4))])
-    assert "share 40.0% of their neurons at step 128 (chance 2.0%, labels without meaning 2.1%, another concept 3.0%)" in said
-    assert "3.0% at step 0, with the largest rise between step 64 and 128" in said
-    assert (
-        "two languages share 20.0%, one language with itself 40.0%: 50% of the ceiling, less what labels without meaning share."
-        in said
+    assert said == (
+        "model: experts of one concept in two languages share 40.0% of their neurons at step 128 (95% interval 39.0% to 41.0%). "
+        "Labels without meaning give 5.0% where translations keep theirs together and 2.1% where each language has its own; "
+        "another concept gives 3.0%, chance 2.0%. It lies 35.0 points above the first of these (p = 0.01 of 99 permutations). "
+        "At step 0 it is 3.0% (95% interval 2.0% to 4.0%), 2.0 points below that null of 5.0%; the largest rise is between step "
+        "64 and 128. Between disjoint halves of the texts, two languages share 20.0%, one language with itself 40.0%; less what "
+        "labels without meaning give, that is 50% of this ceiling."
     )
 
 
-def test_a_store_without_a_ceiling_or_a_course():
+def test_what_permuted_labels_reach_as_well_is_no_finding():
+    (said,) = overlap_findings([("model", overlap(0.06, p_value=0.2))])
+    assert "It lies 1.0 points above the first of these (p = 0.2 of 99 permutations), as labels without meaning may." in said
+    (said,) = overlap_findings([("model", overlap(0.03, p_value=1.0))])
+    assert "It lies 2.0 points below the first of these (p = 1 of 99 permutations). " in said
+
+
+def test_a_store_without_a_ceiling_a_null_or_a_course():
     (said,) = overlap_findings([("model", overlap(0.4, ratio=None))])
     assert "rise" not in said
-    assert "ceiling" not in said
+    assert said.endswith(
+        "What a language shares with itself between disjoint halves is not clear of its null: there is no ratio."
+    )
+    (said,) = overlap_findings([("model", overlap(0.4, null=None))])
+    assert "There is no null to hold it against." in said
+    (said,) = overlap_findings([("model", overlap(None, None))])
+    assert "share unknown of their neurons" in said
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "said"),
     [
-        (0.4, 0.07, "in control: experts are shared clearly more in model."),
-        (0.07, 0.4, "in control: experts are shared clearly more in control."),
-        (0.3, 0.28, "no clear difference"),
-        (0.02, 0.02, "no clear difference"),
-        (0.01, 0.015, "no clear difference"),
+        (0.4, 0.07, "and 2.0 points in control (1.0 to 3.0): the intervals are apart, and experts are shared more in model."),
+        (0.07, 0.4, "in control (34.0 to 36.0): the intervals are apart, and experts are shared more in control."),
+        # 1.5 times as much, and more: a factor is no evidence
+        (0.065, 0.055, "no difference is shown"),
+        (0.02, 0.02, "no difference is shown"),
     ],
 )
 def test_the_control_is_held_against_the_model(ours, theirs, said):
@@ -62,9 +90,37 @@ def test_the_control_is_held_against_the_model(ours, theirs, said):
     assert said in comparison
 
 
-def test_overlap_that_never_rises_claims_no_rise():
-    (said,) = overlap_findings([("model", overlap(0.3, 0.2, 0.1))])
-    assert "rise" not in said
+def test_each_store_is_measured_from_its_own_null():
+    frames = [("model", overlap(0.3, null=0.29)), ("control", overlap(0.1, null=0.02))]
+    assert "shared more in control" in overlap_findings(frames)[-1]
+
+
+def test_intervals_that_are_apart_are_no_finding_where_neither_is_above_its_null():
+    frames = [("model", overlap(0.2, p_value=0.4)), ("control", overlap(0.1, p_value=0.4))]
+    assert "no difference is shown" in overlap_findings(frames)[-1]
+
+
+def test_a_random_twin_is_held_against_the_model_it_is_a_twin_of():
+    frames, twins = [("model", overlap(0.4)), ("control", overlap(0.3))], [("model", twin(0.06)), ("control", twin(0.06))]
+    said = overlap_findings(frames, twins)
+    assert len(said) == 4
+    assert "and 1.0 points in its random-weights twin of m-step9, seed 0 (0.0 to 2.0)" in said[-1]
+    assert said[-1].endswith("experts are shared more in model.")
+    unknown = overlap_findings(frames[:1], [("model", twin(0.06, null=None))])[-1]
+    assert "cannot be compared" in unknown
+
+
+@pytest.mark.parametrize(
+    ("course", "said"),
+    [
+        ((0.3, 0.2, 0.1), "(95% interval 29.0% to 31.0%), 25.0 points above that null of 5.0%: it falls."),
+        ((0.1, 0.2, 0.11), "no change is shown, for the intervals meet."),
+    ],
+)
+def test_overlap_that_does_not_rise_claims_no_rise(course, said):
+    (sentence,) = overlap_findings([("model", overlap(*course))])
+    assert said in sentence
+    assert "rise" not in sentence
 
 
 @pytest.mark.parametrize(

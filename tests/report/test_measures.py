@@ -2,7 +2,15 @@ import polars as pl
 import pytest
 
 from actlas.errors import TableNotFound
-from actlas.report.measures import Labelled, expert_ap, expert_places, overlap_over_training, probe_accuracy
+from actlas.report.measures import (
+    OVERLAP,
+    Labelled,
+    expert_ap,
+    expert_places,
+    overlap_of_twins,
+    overlap_over_training,
+    probe_accuracy,
+)
 
 
 def test_axis_is_the_step(shared):
@@ -15,6 +23,18 @@ def test_overlap_rises_where_more_neurons_are_shared(shared):
     assert frame["axis"].to_list() == ["0", "64", "128"]
     assert frame["overlap"].is_sorted()
     assert frame["overlap"][-1] > frame["overlap"][0]
+
+
+def test_a_random_twin_stands_apart_from_the_steps(shared, twinned_store):
+    twinned = Labelled("model", twinned_store)
+    assert twinned.axis == ["64", "128"]
+    assert overlap_over_training(twinned)["axis"].to_list() == ["64", "128"]
+    assert expert_ap(twinned)["axis"].to_list() == ["64", "128"]
+    rows = overlap_of_twins(twinned)
+    assert rows.columns == ["checkpoint", "control", *OVERLAP]
+    assert rows["control"].to_list() == ["random-weights twin of planted-step128, seed 0"]
+    assert rows["overlap"][0] < overlap_over_training(twinned)["overlap"][-1] / 2
+    assert overlap_of_twins(shared).is_empty()
 
 
 def test_means_agree_with_the_table_of_pairs(shared, shared_store):
@@ -43,7 +63,7 @@ def test_places_of_experts_add_up_to_one(shared):
     assert sums["even"].to_list() == pytest.approx([1.0] * 3)
 
 
-@pytest.mark.parametrize("measure", [overlap_over_training, expert_ap, probe_accuracy, expert_places])
+@pytest.mark.parametrize("measure", [overlap_over_training, overlap_of_twins, expert_ap, probe_accuracy, expert_places])
 def test_what_was_not_computed_is_named(measure, bare_store):
     with pytest.raises(TableNotFound, match="was not computed yet: actlas"):
         measure(Labelled("bare", bare_store))

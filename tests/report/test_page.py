@@ -65,12 +65,46 @@ def test_the_page_needs_nothing_else(report, page):
 def test_the_page_shows_figures_findings_answers_and_provenance(page, shared_store):
     assert page.tags.count("svg") == 3
     assert page.tags.count("h1") == 1
-    for words in ("A < B", "Two planted stores.", "experts are shared clearly more in model", "Recipe, settings and seeds"):
+    for words in (
+        "A < B",
+        "Two planted stores.",
+        "the intervals are apart, and experts are shared more in model",
+        "Recipe, settings and seeds",
+    ):
         assert words in page.words
     for checkpoint in shared_store.checkpoints:
         assert shared_store.checkpoint(checkpoint)["weight_hash"] in page.words
     assert "Not shown" not in page.words
     assert "Not answered" not in page.words
+
+
+def test_overlap_is_told_with_its_nulls_interval_and_p_value(page):
+    for words in (
+        "Labels without meaning give",
+        "where translations keep theirs together",
+        "where each language has its own",
+        "points above the first of these (p = 0.01 of 99 permutations)",
+        "(95% interval",
+        "of this ceiling.",
+        "Bands: 95% interval over concepts.",
+        "null_independent",
+        "corrected_ratio",
+    ):
+        assert words in page.words
+
+
+def test_a_random_twin_is_shown_beside_its_model_and_is_no_step(twinned_store, tmp_path):
+    page = Page(write_report({"model": twinned_store}, tmp_path / "r.html").read_text(encoding="utf-8"))
+    for words in (
+        "in its random-weights twin of planted-step128, seed 0 (",
+        "experts are shared more in model.",
+        "model: random-weights twins",
+        "planted-random0",
+    ):
+        assert words in page.words
+    # of the last step, not of the twin behind it
+    assert "of their neurons at step 128 (" in page.words
+    assert "At the last checkpoint, which concepts share the most experts across languages?" in page.words
 
 
 def test_the_same_stores_give_the_same_bytes(report, shared_store, apart_store, tmp_path):

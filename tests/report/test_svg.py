@@ -7,7 +7,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from actlas.report.svg import Box, Line, colour_bar, colour_of, even_ticks, heat_map, legend, line_chart, picture, text
+from actlas.report.svg import (
+    Box,
+    Line,
+    colour_bar,
+    colour_of,
+    even_ticks,
+    heat_map,
+    legend,
+    legend_height,
+    line_chart,
+    picture,
+    text,
+)
 
 BOX = Box(10, 20, 112, 100)
 NAN = float("nan")
@@ -23,6 +35,22 @@ def test_a_line_is_drawn_to_scale_and_nan_leaves_a_gap() -> None:
     (path,) = [element for element in root.iter("path") if element.get("stroke") == "#123456"]
     assert path.get("d") == "M16.0 120.0L49.3 20.0M116.0 70.0"
     assert len(list(root.iter("circle"))) == 3
+
+
+def test_a_band_goes_there_along_its_lower_ends_and_back_along_its_upper() -> None:
+    line = Line("x", (0, 1, 2), (0.5, 0.5, NAN), "#123456", low=(0.0, 0.5, NAN), high=(0.5, 1.0, NAN))
+    band, path = (
+        element for element in parsed(line_chart(BOX, "t", [line], ["0", "1", "2"])).iter("path") if "M16" in element.get("d", "")
+    )
+    assert band.get("d") == "M16.0 120.0L66.0 70.0L66.0 20.0L16.0 70.0Z"
+    assert (band.get("fill"), band.get("fill-opacity"), band.get("stroke")) == ("#123456", "0.15", None)
+    assert path.get("fill") == "none"
+
+
+def test_the_axis_reaches_to_the_top_of_bands() -> None:
+    line = Line("x", (0, 1), (0.1, 0.1), low=(0.0, 0.0), high=(0.1, 0.9))
+    labels = [element.text for element in parsed(line_chart(BOX, "t", [line], ["0", "1"])).iter("text")]
+    assert "1" in labels
 
 
 def test_one_step_and_no_value_at_all_can_be_drawn() -> None:
@@ -52,8 +80,10 @@ def test_cells_of_a_large_heat_map_hold_no_numbers() -> None:
 
 
 def test_a_legend_that_is_too_long_goes_on_below() -> None:
-    root = parsed(legend(0, 10, 120, [Line("first label", (), ()), Line("", (), ()), Line("second label", (), ())]))
-    assert [element.get("y") for element in root.iter("text")] == ["10.0", "27.0"]
+    lines = [Line("first label", (), ()), Line("", (), ()), Line("second label", (), ())]
+    root = parsed(legend(5, 10, 120, lines))
+    assert [(element.get("x"), element.get("y")) for element in root.iter("text")] == [("35.0", "10.0"), ("35.0", "27.0")]
+    assert (legend_height(120, lines), legend_height(300, lines), legend_height(120, [])) == (17, 0, 0)
 
 
 def test_two_bars_of_a_page_have_ids_of_their_own() -> None:
