@@ -26,6 +26,7 @@ from actlas.query import (
     language_neurons,
     open_store,
     overlap_controls,
+    overlap_tests,
     rank_stability,
     score_neurons,
     shared_trajectory,
@@ -130,6 +131,7 @@ def _ask(condition: Condition, store: Path, seconds: dict[str, float], progress:
         top_experts(atlas, k=K)
         expert_overlap(atlas, k=K)
         overlap_controls(atlas, k=K)
+        overlap_tests(atlas, k=K, by="concept", checkpoints=atlas.checkpoints[-1:])
         shared_trajectory(atlas, k=K)
         rank_stability(atlas, k=K)
         language_neurons(atlas)

@@ -114,6 +114,7 @@ def demo_sections(stores: Mapping[str, Atlas]) -> list[Section]:
     """
     sources = [measures.Labelled(label, store) for label, store in stores.items()]
     overlap = [(source.label, measures.overlap_over_training(source)) for source in sources]
+    tests = [(source.label, measures.concept_tests(source)) for source in sources]
     twins = [(source.label, measures.overlap_of_twins(source)) for source in sources]
     probes = [(source.label, measures.probe_accuracy(source)) for source in sources]
     ap = [(source.label, measures.expert_ap(source)) for source in sources]
@@ -122,7 +123,7 @@ def demo_sections(stores: Mapping[str, Atlas]) -> list[Section]:
         Section(
             f"Overlap of experts across languages, K = {K} (mean over language pairs and concepts)",
             _overlap_table(overlap),
-            (*findings.overlap_findings(overlap, twins), *findings.ap_findings(ap)),
+            (*findings.overlap_findings(overlap, twins), *findings.concept_findings(tests), *findings.ap_findings(ap)),
         ),
         *(
             Section(f"Accuracy of a probe for the language, by layer and step: {label}", _probe_table(frame))

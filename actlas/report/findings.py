@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-#: A p-value up to this one is told as a finding.
-_LEVEL = 0.05
+from actlas.report.measures import LEVEL
+
 #: Accuracies closer than this count as equal.
 _ACCURACY_MARGIN = 0.02
 
@@ -46,9 +46,9 @@ def _compared(main_label: str, ours: Row, label: str, theirs: Row) -> str:
         f"At the last checkpoint the overlap lies {_points(excess)} above its null in {main_label} (95% interval {_number(low)} "
         f"to {_number(high)}) and {_points(other)} in {label} ({_number(other_low)} to {_number(other_high)}): "
     )
-    if low > other_high and ours["p_value"] <= _LEVEL:
+    if low > other_high and ours["p_value"] <= LEVEL:
         return f"{text}the intervals are apart, and experts are shared more in {main_label}."
-    if other_low > high and theirs["p_value"] <= _LEVEL:
+    if other_low > high and theirs["p_value"] <= LEVEL:
         return f"{text}the intervals are apart, and experts are shared more in {label}."
     return f"{text}no difference is shown, so what tells the two apart does not explain the sharing."
 
@@ -100,7 +100,7 @@ def _against_null(row: Row) -> str:
         return "There is no null to hold it against."
     excess = row["overlap"] - row["null"]
     text = f"It lies {_above(excess)} the first of these (p = {row['p_value']:.2g} of {row['n_repeats']} permutations)"
-    if excess > 0 and row["p_value"] > _LEVEL:
+    if excess > 0 and row["p_value"] > LEVEL:
         return f"{text}, as labels without meaning may."
     return f"{text}."
 
@@ -111,6 +111,20 @@ def _above(difference: float) -> str:
 
 def _interval(row: Row) -> str:
     return f"95% interval {_percent(row['low'])} to {_percent(row['high'])}"
+
+
+def concept_findings(measures: Sequence[Measure]) -> list[str]:
+    """One sentence per store: how many concepts are shared more than labels without meaning give.
+
+    Args:
+        measures: Label and frame of `concept_tests` per store.
+    """
+    return [
+        f"{label}: at {_at(last)}, {last['n_found']} of {last['n_tests']} concepts are shared more than labels without meaning "
+        f"give, at a false discovery rate of {100 * LEVEL:.0f}%."
+        for label, frame in measures
+        for last in frame.tail(1).iter_rows(named=True)
+    ]
 
 
 def ap_findings(measures: Sequence[Measure]) -> list[str]:

@@ -8,6 +8,8 @@ import polars as pl
 
 from actlas.query.atlas import Atlas
 
+#: False discovery rate, and p-value, up to which something is told as a finding.
+LEVEL = 0.05
 #: What is shown of table `overlap_controls`.
 OVERLAP = (
     *("overlap", "low", "high", "null", "null_independent", "p_value", "n_repeats"),
@@ -69,6 +71,24 @@ def overlap_of_twins(source: Labelled) -> pl.DataFrame:
     named = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     frame = source.store.scan("overlap_controls").collect()
     return named.join(frame, on="checkpoint", how="inner", maintain_order="left").select("checkpoint", "control", *OVERLAP)
+
+
+def concept_tests(source: Labelled) -> pl.DataFrame:
+    """How many concepts are shared more than labels without meaning give.
+
+    Returns:
+        position, axis, n_tests (concepts that were tested), n_found (whose q-value is at most `LEVEL`); by position.
+
+    Raises:
+        TableNotFound: If the tests were never computed.
+    """
+    counts = (
+        source.store.scan("overlap_tests_by_concept")
+        .group_by("checkpoint")
+        .agg(pl.col("q_value").count().alias("n_tests"), (pl.col("q_value") <= LEVEL).sum().alias("n_found"))
+        .collect()
+    )
+    return counts.join(source.positions(), on="checkpoint").sort("position").select("position", "axis", "n_tests", "n_found")
 
 
 def expert_ap(source: Labelled) -> pl.DataFrame:

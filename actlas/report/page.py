@@ -96,7 +96,7 @@ def _overlap_section(sources: Sequence[Labelled]) -> str:
         ap = _measure(sources, measures.expert_ap)
     except TableNotFound as missing:
         return section(heading, paragraph(f"Not shown: {missing}."))
-    sentences = findings.overlap_findings(overlap, twins)
+    sentences = [*findings.overlap_findings(overlap, twins), *concept_sentences(sources)]
     text = (
         "Experts of a concept are the neurons whose values tell its texts from others best. Overlap is the share of experts "
         "that two languages have in common, over all language pairs and concepts; pairs that share none count too. Parallel "
@@ -119,6 +119,12 @@ def _overlap_section(sources: Sequence[Labelled]) -> str:
         ),
         disclosure("Numbers of this figure", *numbers),
     )
+
+
+def concept_sentences(sources: Sequence[Labelled]) -> list[str]:
+    """What the tests of the stores say that were tested concept by concept."""
+    tested = [source for source in sources if source.store.table_files("overlap_tests_by_concept")]
+    return findings.concept_findings(_measure(tested, measures.concept_tests))
 
 
 def _with_step(frame: pl.DataFrame) -> pl.DataFrame:

@@ -39,9 +39,16 @@ def test_a_condition_leaves_a_store_with_every_table(built):
     assert store.checkpoints == ["multi-step0", "multi-step2"]
     assert store.sites("multi-step2") == sorted(SITES)
     assert store.corpus.languages == TINY.languages
-    assert {"experts", "expert_mask", "layer_histogram", "overlap", "overlap_controls", "lape", "probe"} <= set(
-        store.table_names()
-    )
+    assert {
+        "experts",
+        "expert_mask",
+        "layer_histogram",
+        "overlap",
+        "overlap_controls",
+        "overlap_tests_by_concept",
+        "lape",
+        "probe",
+    } <= set(store.table_names())
     counts = store.scan("experts").group_by("checkpoint", "language", "concept").len().collect()
     assert counts.height == 2 * 3 * len(CONCEPTS)
     assert set(counts["len"]) == {K}

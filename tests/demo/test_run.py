@@ -11,7 +11,15 @@ from actlas.demo import run as run_module
 from actlas.demo.run import demo_sections, run_demo
 from actlas.demo.settings import LABELS, STORES, seconds_file
 from actlas.errors import ExtractionError
-from actlas.query import expert_overlap, open_store, overlap_controls, score_neurons, top_experts, train_probes
+from actlas.query import (
+    expert_overlap,
+    open_store,
+    overlap_controls,
+    overlap_tests,
+    score_neurons,
+    top_experts,
+    train_probes,
+)
 from actlas.testing.planted import Planting, planted_store
 
 SITES = ("attn_out", "mlp_pre")
@@ -23,6 +31,7 @@ def answered(path, planting):
     top_experts(store, k=6)
     expert_overlap(store, k=6)
     overlap_controls(store, k=6)
+    overlap_tests(store, k=6, by="concept", checkpoints=["planted-step128"], n_repeats=99)
     train_probes(store, seeds=(0,), c=0.1)
 
 
@@ -58,6 +67,8 @@ def test_the_command_shows_both_conditions_and_writes_a_report(planted_condition
         "Accuracy of a probe for the language, by layer and step: model",
         "Accuracy of a probe for the language, by layer and step: control",
         "the intervals are apart, and experts are shared more in model",
+        "model: at step 128, 4 of 4 concepts are shared more than labels without meaning give",
+        "control: at step 128, 0 of 4 concepts are shared more",
         "Which neurons end as experts of one concept in every language",
         f"Report: {out / 'report.html'}",
     ):

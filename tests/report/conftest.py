@@ -7,6 +7,7 @@ from actlas.query.atlas import open_store
 from actlas.query.questions.experts import top_experts
 from actlas.query.questions.overlap import expert_overlap
 from actlas.query.questions.overlap_controls import overlap_controls
+from actlas.query.questions.overlap_tests import overlap_tests
 from actlas.query.questions.scores import score_neurons
 from actlas.report.measures import Labelled
 from actlas.testing.planted import Planting, planted_store
@@ -62,6 +63,7 @@ def twinned_store(tmp_path_factory):
     score_neurons(store, sites=SITES, stats=("ap", "median"))
     top_experts(store, k=K)
     overlap_controls(store, k=K)
+    overlap_tests(store, k=K, n_repeats=99, checkpoints=["planted-step128", "planted-random0"])
     return store
 
 

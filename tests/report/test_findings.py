@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from actlas.report.findings import ap_findings, overlap_findings, probe_findings
+from actlas.report.findings import ap_findings, concept_findings, overlap_findings, probe_findings
 
 
 def overlap(*values, ratio=0.5, null=0.05, half=0.01, p_value=0.01):
@@ -121,6 +121,13 @@ def test_overlap_that_does_not_rise_claims_no_rise(course, said):
     (sentence,) = overlap_findings([("model", overlap(*course))])
     assert said in sentence
     assert "rise" not in sentence
+
+
+def test_concepts_are_counted_at_the_last_checkpoint_that_was_tested():
+    frame = pl.DataFrame({"position": [0, 1], "axis": ["0", "64"], "n_tests": [24, 24], "n_found": [1, 22]})
+    assert concept_findings([("model", frame), ("control", frame.clear())]) == [
+        "model: at step 64, 22 of 24 concepts are shared more than labels without meaning give, at a false discovery rate of 5%."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from actlas.errors import TableNotFound
 from actlas.report.measures import (
     OVERLAP,
     Labelled,
+    concept_tests,
     expert_ap,
     expert_places,
     overlap_of_twins,
@@ -37,6 +38,11 @@ def test_a_random_twin_stands_apart_from_the_steps(shared, twinned_store):
     assert overlap_of_twins(shared).is_empty()
 
 
+def test_concepts_that_were_found_are_counted(twinned_store):
+    frame = concept_tests(Labelled("model", twinned_store))
+    assert frame.rows() == [(1, "128", 4, 4)]
+
+
 def test_means_agree_with_the_table_of_pairs(shared, shared_store):
     pairs = shared_store.scan("overlap").collect().group_by("checkpoint").agg(pl.col("overlap").mean())
     expected = pairs.join(shared.positions(), on="checkpoint").sort("position")["overlap"]
@@ -63,7 +69,9 @@ def test_places_of_experts_add_up_to_one(shared):
     assert sums["even"].to_list() == pytest.approx([1.0] * 3)
 
 
-@pytest.mark.parametrize("measure", [overlap_over_training, overlap_of_twins, expert_ap, probe_accuracy, expert_places])
+@pytest.mark.parametrize(
+    "measure", [overlap_over_training, overlap_of_twins, concept_tests, expert_ap, probe_accuracy, expert_places]
+)
 def test_what_was_not_computed_is_named(measure, bare_store):
     with pytest.raises(TableNotFound, match="was not computed yet: actlas"):
         measure(Labelled("bare", bare_store))

@@ -99,6 +99,7 @@ def test_a_random_twin_is_shown_beside_its_model_and_is_no_step(twinned_store, t
         "in its random-weights twin of planted-step128, seed 0 (",
         "experts are shared more in model.",
         "model: random-weights twins",
+        "model: at step 128, 4 of 4 concepts are shared more than labels without meaning give, at a false discovery rate of 5%.",
         "planted-random0",
     ):
         assert words in page.words
