@@ -29,8 +29,13 @@ OTHER_ENGINE, SAME_ENGINE = 5.0, 2.5
 _SET_ASIDE = 0.25
 #: Standard deviations between two values, or a value and 0, from which their order is clear.
 _CLEAR = 3
-#: Share of what is clear that has to agree.
+#: Share of what is clear that has to agree in a text.
 _AGREEING = 0.95
+#: The same in a neuron: between what the values of another neuron give by chance, a half, and what is left where a quarter of
+#: the texts stands in any order.
+_AGREEING_IN_A_NEURON = 0.65
+#: Of fewer that are clear, one alone would be more than may disagree: they say nothing.
+_FEWEST = 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Agreement:
         rank_agreement: Smallest share of neurons and other texts for which a text is rightly above or below the other one, of
             those not too close to each other.
         rank_where: Which layer and text.
+        order_agreement: Smallest share of pairs of texts that a neuron rightly has one above the other, of those not too close.
+        order_where: Which layer and neuron.
     """
 
     n_texts: int
@@ -58,6 +65,8 @@ class Agreement:
     sign_where: str
     rank_agreement: float
     rank_where: str
+    order_agreement: float
+    order_where: str
 
     @property
     def share_of_limit(self) -> float:
@@ -80,6 +89,8 @@ class Agreement:
             return (
                 f"in rank: of the values at {self.rank_where}, {self.rank_agreement:.0%} stand to the other texts as they should"
             )
+        if self.order_agreement < _AGREEING_IN_A_NEURON:
+            return f"in order: {self.order_where}, puts only {self.order_agreement:.0%} of the pairs of texts as it should"
         return None
 
     def record(self) -> dict[str, Any]:
@@ -163,12 +174,15 @@ def compare(
     worst = max(layers, key=lambda found: found.share_of_limit)
     sign = min(layers, key=lambda found: found.sign_agreement)
     rank = min(layers, key=lambda found: found.rank_agreement)
+    order = min(layers, key=lambda found: found.order_agreement)
     return replace(
         worst,
         sign_agreement=sign.sign_agreement,
         sign_where=sign.sign_where,
         rank_agreement=rank.rank_agreement,
         rank_where=rank.rank_where,
+        order_agreement=order.order_agreement,
+        order_where=order.order_where,
     )
 
 
@@ -185,29 +199,38 @@ def _compare_layer(
     squares = np.mean(np.sort(errors**2, axis=1)[:, :n_kept], axis=1)
     differences = np.where(np.isnan(errors).any(axis=1), np.nan, np.sqrt(squares))
     neuron = int(differences.argmax())
-    clear = _CLEAR * apart * sizes
-    texts = range(expected.shape[1])
-    signs = [_agreeing(values[:, text], expected[:, text], clear) for text in texts]
-    ranks = [_agreeing(values - values[:, [text]], expected - expected[:, [text]], clear[:, None]) for text in texts]
+    clear = _CLEAR * apart * sizes[:, None]
+    signs = _agreeing(values, expected, clear)
+    # for each neuron and text: how many other texts it is apart from, and stands to as it should
+    pairs = [_agreeing(values - values[:, [text]], expected - expected[:, [text]], clear) for text in range(len(text_ids))]
+    ranks = tuple(np.stack([each[kind].sum(axis=1) for each in pairs], axis=1) for kind in (0, 1))
+    sign, sign_text = _smallest_share(*signs, axis=0)
+    rank, rank_text = _smallest_share(*ranks, axis=0)
+    order, order_neuron = _smallest_share(*ranks, axis=1)
     return Agreement(
         n_texts=len(text_ids),
         difference=float(differences[neuron]),
         limit=apart,
         where=f"{place}, neuron {neuron}, text {text_ids[int(np.abs(errors[neuron]).argmax())]}",
-        sign_agreement=min(signs),
-        sign_where=f"{place}, text {text_ids[signs.index(min(signs))]}",
-        rank_agreement=min(ranks),
-        rank_where=f"{place}, text {text_ids[ranks.index(min(ranks))]}",
+        sign_agreement=sign,
+        sign_where=f"{place}, text {text_ids[sign_text]}",
+        rank_agreement=rank,
+        rank_where=f"{place}, text {text_ids[rank_text]}",
+        order_agreement=order,
+        order_where=f"{place}, neuron {order_neuron}",
     )
 
 
-def _agreeing(values: NDArray[Any], expected: NDArray[Any], clear: NDArray[np.float64]) -> float:
-    """Share of values with the sign that is expected, of those that are expected far enough from 0.
-
-    It is 1 where these are so few that a single one would be more than may disagree.
-    """
+def _agreeing(
+    values: NDArray[Any], expected: NDArray[Any], clear: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which values have the sign that is expected, and are expected far enough from 0; and which are expected that far."""
     is_clear = np.abs(expected) > clear
-    n_clear = int(is_clear.sum())
-    if n_clear * (1 - _AGREEING) < 1:
-        return 1.0
-    return float(((values > 0) == (expected > 0))[is_clear].sum() / n_clear)
+    return ((values > 0) == (expected > 0)) & is_clear, is_clear
+
+
+def _smallest_share(n_agreeing: NDArray[Any], n_clear: NDArray[Any], *, axis: int) -> tuple[float, int]:
+    """The smallest share along an axis of what is clear that agrees, and where; 1 where fewer are clear than say anything."""
+    agreeing, clear = n_agreeing.sum(axis=axis), n_clear.sum(axis=axis)
+    shares = np.where(clear >= _FEWEST, agreeing / np.maximum(clear, 1), 1.0)
+    return float(shares.min()), int(shares.argmin())

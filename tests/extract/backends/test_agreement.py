@@ -141,3 +141,23 @@ def test_another_shape_is_refused():
     values = layers(0.0, 1.0)
     with pytest.raises(FidelityError, match=r"site resid has values of shape \(1, 1024, 8\), where \(2, 1024, 8\) was expected"):
         compared(values[:1], values, "float32")
+
+
+def test_a_neuron_that_has_the_texts_in_another_order_is_refused_though_each_value_could_be_rounding():
+    values = layers(2.0, 0.0) + 0.03 * np.arange(8, dtype=np.float32)
+    ours = values.copy()
+    ours[0, 9] = values[0, 9, ::-1]
+    found = compared(ours, values, "bfloat16")
+    assert found.share_of_limit < 1
+    assert found.rank_agreement > 0.95
+    assert found.complaint() == "in order: site resid, layer 0, neuron 9, puts only 0% of the pairs of texts as it should"
+
+
+def test_where_hardly_anything_is_clear_signs_and_order_say_nothing():
+    values = layers(2.0, 0.0)[:, :10]
+    values[:, :3] += 0.1 * np.arange(8, dtype=np.float32)
+    ours = values.copy()
+    ours[0, 0, 7] = 0.0
+    # ten values, and three pairs
+    found = compare({"resid": ours[:, :, 6:]}, {"resid": values[:, :, 6:]}, "bfloat16", TEXT_IDS[6:])
+    assert (found.sign_agreement, found.rank_agreement, found.order_agreement) == (1.0, 1.0, 1.0)
