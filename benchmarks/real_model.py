@@ -205,7 +205,6 @@ def findings(atlas: actlas.Atlas, id: str, frames: Mapping[str, pl.DataFrame]) -
         "sanity_loss": record["sanity_loss"],
         "uniform_loss": math.log(record["vocabulary"]),
         "n_tokens": record["n_tokens"],
-        "fidelity": record["fidelity"]["difference"],
         "controls": own["controls"].drop("checkpoint", "step").row(0, named=True),
         "pairs": own["pair"].group_by("language_a", "language_b", maintain_order=True).agg(*mean.values(), is_found).to_dicts(),
         "n_pair_tests": own["pair"]["n_tests"].max(),

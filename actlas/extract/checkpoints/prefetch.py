@@ -35,6 +35,7 @@ class Prefetch(Generic[Located]):
     def _run(self) -> None:
         while (step := self._work.get()) is not None:
             step()
+            del step  # see close
 
     def start(self, number: int) -> Future[Located]:
         """What `locate` will have given for checkpoint `number`, from 0; those after it are under way from now on, too."""
@@ -69,7 +70,12 @@ class Prefetch(Generic[Located]):
         return done
 
     def close(self) -> None:
-        """Begin nothing more; what is under way ends with the program at the latest."""
+        """Begin nothing more; what is under way ends with the program at the latest.
+
+        What was located is let go of here. The thread must not be the last to hold it: files that go with it would be removed by
+        a thread that the end of the program cuts short.
+        """
         for future in self._futures:
             future.cancel()
+        self._futures.clear()
         self._work.put(None)

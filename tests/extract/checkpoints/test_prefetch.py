@@ -1,4 +1,5 @@
 import threading
+import weakref
 
 import pytest
 
@@ -53,3 +54,24 @@ def test_what_is_done_in_between_waits_for_what_is_located():
     with pytest.raises(ZeroDivisionError):
         arrivals.between(lambda: 1 / 0).result()
     arrivals.close()
+
+
+def test_what_was_located_goes_with_whoever_took_it_and_not_with_the_thread():
+    class Files:
+        pass
+
+    removed_by = []
+
+    def locate(checkpoint):
+        files = Files()
+        weakref.finalize(files, lambda: removed_by.append(threading.current_thread()))
+        return files
+
+    arrivals = Prefetch(CHECKPOINTS[:2], locate)
+    taken = [arrivals.take(number) for number in range(2)]
+    # the thread is between two steps, and holds nothing
+    arrivals.between(lambda: None).result()
+    arrivals.close()
+    assert removed_by == []
+    taken.clear()
+    assert removed_by == [threading.current_thread()] * 2
