@@ -20,6 +20,7 @@
     │   ├── StateTooLarge        (MemoryError)         states of that many neurons and concepts would not fit into memory
     │   └── ReadOnlyStore        (PermissionError)     a write through a store opened with mode "r"
     ├── CorpusError              (ValueError)          texts or labels that cannot be used
+    ├── NeuronSetError           (ValueError)          a file of neuron sets that cannot be used
     ├── ExtractionError          (RuntimeError)
     │   ├── OptionError          (ValueError)          an option has no such value, or contradicts another
     │   ├── CapturePointNotFound (LookupError)         no module for that site in this model
@@ -112,6 +113,10 @@ class ReadOnlyStore(StoreError, PermissionError):
 
 class CorpusError(ActlasError, ValueError):
     """Texts or labels that cannot be used as they are."""
+
+
+class NeuronSetError(ActlasError, ValueError):
+    """A file of neuron sets that cannot be used as it is."""
 
 
 class ExtractionError(ActlasError, RuntimeError):

@@ -46,7 +46,7 @@ HOMES = {
     "tokenizers": ("extract/backends/hf/", "demo/", "testing/"),
     "vllm": ("extract/backends/vllm/",),
     "triton": ("kernels/gpu/",),
-    "torch": ("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "testing/"),
+    "torch": ("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "testing/", "store/neuron_sets"),
     "sklearn": ("query/questions/probe",),
     "duckdb": ("query/sql/",),
     "numba": ("compiled/", "kernels/cpu/"),

@@ -39,6 +39,13 @@ def add_choice(verb: argparse.ArgumentParser) -> None:
     add_sites(verb, "default: all linear sites that are scored")
 
 
+def add_lape(verb: argparse.ArgumentParser) -> None:
+    """What LAPE selects."""
+    verb.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
+    verb.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
+    verb.add_argument("--threshold", type=float, help="a token is active above it (default: the lowest that was counted)")
+
+
 def add_output(verb: argparse.ArgumentParser) -> None:
     """Options of every verb that answers with a frame."""
     verb.add_argument("--format", choices=FORMATS, default="table")

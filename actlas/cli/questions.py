@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from actlas.allowed import Positive
-from actlas.cli.arguments import add_checkpoints, add_choice, add_output, add_sites, add_store, named, neuron, number
+from actlas.cli.arguments import add_checkpoints, add_choice, add_lape, add_output, add_sites, add_store, named, neuron, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
 from actlas.errors import QueryError
 
@@ -80,9 +80,7 @@ def _add_lape(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> arg
     lape.add_argument(
         "--site", type=named, help="where tokens were counted (default: mlp_pre, the gate, in a gated MLP, else mlp_hidden)"
     )
-    lape.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
-    lape.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
-    lape.add_argument("--threshold", type=float, help="a token is active above it (default: the lowest that was counted)")
+    add_lape(lape)
     lape.set_defaults(run=_lape)
     return lape
 

@@ -7,6 +7,7 @@ from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
 from actlas.query.questions.experts import control_experts, top_experts
 from actlas.query.questions.lape import language_neurons
+from actlas.query.questions.neuron_sets import import_neuron_sets, neuron_set_overlap
 from actlas.query.questions.overlap import expert_overlap
 from actlas.query.questions.overlap_controls import overlap_controls
 from actlas.query.questions.overlap_tests import overlap_tests
@@ -24,7 +25,9 @@ __all__ = [
     "control_experts",
     "expert_overlap",
     "first_shared",
+    "import_neuron_sets",
     "language_neurons",
+    "neuron_set_overlap",
     "neuron_texts",
     "neuron_trajectory",
     "open_store",

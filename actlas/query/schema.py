@@ -417,6 +417,15 @@ _ALL = (
         basis=Basis.VALUES,
     ),
     _table(
+        "neuron_sets",
+        "language-specific neurons that others published, one row per neuron and language; digest: of the file",
+        "actlas neuron-sets import STORE FILE --name NAME --languages LANGUAGE,...",
+        {"checkpoint": pl.String(), "name": pl.String(), "language": pl.String()},
+        _NEURON,
+        {"digest": pl.String()},
+        basis=Basis.VALUES,
+    ),
+    _table(
         "trajectory",
         "neurons that are experts in two or more languages at some step, followed over all steps",
         "actlas trajectory STORE",

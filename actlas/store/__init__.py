@@ -4,6 +4,7 @@ from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.corpus.importers import import_concept_files, import_parallel, import_table
 from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
 from actlas.store.layout import TextBlock
+from actlas.store.neuron_sets import read_neuron_sets
 from actlas.store.store import Store
 from actlas.store.values import BlockValues, TokenIds
 from actlas.store.verify import Verified, verify
@@ -31,6 +32,7 @@ __all__ = [
     "import_concept_files",
     "import_parallel",
     "import_table",
+    "read_neuron_sets",
     "upgrade",
     "verify",
 ]

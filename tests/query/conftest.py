@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score
 
 from actlas.query import Atlas, open_store, score_neurons
@@ -111,6 +112,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     """A store with every table."""
     from actlas.query import (
         expert_overlap,
+        import_neuron_sets,
         language_neurons,
         overlap_controls,
         overlap_tests,
@@ -130,6 +132,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     shared_trajectory(store, k=6)
     rank_stability(store, k=6)
     language_neurons(store, share=0.05)
+    torch.save([[torch.tensor([16]), torch.tensor([3])]], store.path.parent / "fr.neuron.pth")
+    import_neuron_sets(store, store.path.parent / "fr.neuron.pth", name="published", languages=["fr"])
     train_probes(store, seeds=(0, 1))
     top_texts(store, sites=["mlp_pre"], n=5)
     return store

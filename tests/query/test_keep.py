@@ -22,6 +22,7 @@ from actlas.query import (
     control_experts,
     expert_overlap,
     language_neurons,
+    neuron_set_overlap,
     neuron_texts,
     neuron_trajectory,
     open_store,
@@ -49,6 +50,7 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "shared_trajectory": lambda store, **kept: shared_trajectory(store, k=4, **kept),
     "rank_stability": lambda store, **kept: rank_stability(store, k=4, **kept),
     "language_neurons": lambda store, **kept: language_neurons(store, share=0.1, **kept),
+    "neuron_set_overlap": lambda store: neuron_set_overlap(store, share=0.1),
     "train_probes": lambda store, **kept: train_probes(store, seeds=(0,), **kept),
     "top_texts": lambda store, **kept: top_texts(store, sites=["attn_out"], n=3, **kept),
     "control_experts": lambda store: control_experts(store, CHECKPOINT, k=4),
@@ -56,7 +58,7 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "neuron_trajectory": lambda store: neuron_trajectory(store, "mlp_pre", 0, 4),
 }
 #: Public functions that take a store and are no question: they say by their name what they write, or open it.
-NOT_QUESTIONS = {"score_neurons", "open_store"}
+NOT_QUESTIONS = {"score_neurons", "open_store", "import_neuron_sets"}
 KEEPING = sorted(name for name in QUESTIONS if "keep" in inspect.signature(getattr(actlas.query, name)).parameters)
 
 
