@@ -162,7 +162,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             return site
         # earlier versions did not say it, and knew one kind of gated MLP
         modules = self.provenance.get("modules", {}).get("mlp_hidden", ())
-        return "mlp_pre" if any(module.endswith(".down_proj:input") for module in modules) else "mlp_hidden"
+        return "mlp_pre" if any(module.endswith(".mlp.down_proj:input") for module in modules) else "mlp_hidden"
 
     def shape(self, site: str) -> tuple[int, int]:
         """Layers and neurons of a site with a cube or with states.

@@ -58,7 +58,7 @@ def test_our_selection_is_the_published_one_read_back(tmp_path: Path) -> None:
     ours = [{divmod(i, N_NEURONS) for i in np.flatnonzero(row).tolist()} for row in result.languages_of]
     assert list(read_sets(path, (N_LAYERS, N_NEURONS)).values()) == ours
     assert len(set().union(*ours)) == round(0.01 * N_LAYERS * N_NEURONS)
-    assert ours[2] & ours[3] == {(3, neuron) for neuron in range(4)}
+    assert ours[2] & ours[3] >= {(3, neuron) for neuron in range(4)}
 
 
 @pytest.mark.skipif(BLOOM is None, reason="ACTLAS_BLOOM_NEURONS names no BLOOM-7B.neuron.pth")
