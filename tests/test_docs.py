@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -78,25 +80,47 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = actlas.open_store(planted_store(folder / "demo-out" / "store.actlas", planting), "a")
     actlas.score_neurons(store, stats=("ap", "median", "p90"))
     actlas.top_experts(store, k=50)
-    actlas.expert_overlap(store, k=50)
+    actlas.overlap_controls(store, k=50, n_repeats=9)
     store.close()
+    shutil.copytree(store.path, folder / "demo-out" / "control.actlas")
+    actlas.write_report(store.path, folder / "demo-out" / "report.html")
     return folder
 
 
-def test_the_session_of_the_readme_works_on_a_store_with_the_demo_s_names(
-    demo_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "least"), [("README.md", 4), ("docs/demo.md", 2)])
+def test_sessions_with_the_demo_work_on_stores_with_its_names(
+    demo_folder: Path, name: str, least: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(demo_folder)
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / name).read_text()
     shown = [command for block in build.CONSOLE.findall(text) for command in build.commands(block)]
-    assert len(shown) >= 3
+    assert len(shown) >= least
     for command in shown:
         program, *arguments = shlex.split(command)
         assert program == "actlas"
         assert run(arguments) == 0, capfd.readouterr().err
         assert capfd.readouterr().out.count("\n") > 1, command
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(code, {})
+    if name == "README.md":
+        (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        exec(code, {})
+
+
+def test_the_picture_is_the_first_figure_of_the_report(demo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ElementTree.fromstring((ROOT / build.PICTURE).read_text(encoding="utf-8"))
+    assert f"({build.PICTURE})" in (ROOT / "README.md").read_text()
+    (demo_folder / "docs" / "figures").mkdir(parents=True)
+    monkeypatch.setattr(build, "ROOT", demo_folder)
+    build.picture()
+    made = ElementTree.fromstring((demo_folder / build.PICTURE).read_text(encoding="utf-8"))
+    svg = "{http://www.w3.org/2000/svg}"
+    for root in (shown, made):
+        assert root.tag == f"{svg}svg"
+        words = [element.text for element in root.iter(f"{svg}text")]
+        assert "labels moved, translations together" in words
+        assert "labels moved in each language by itself" in words
+    (demo_folder / "demo-out" / "report.html").unlink()
+    with pytest.raises(SystemExit, match="make demo"):
+        build.picture()
 
 
 def commands_of(path: Path) -> list[list[str]]:
