@@ -138,6 +138,20 @@ def probe_accuracy(source: Labelled) -> pl.DataFrame:
     )
 
 
+def probe_penalties(source: Labelled, label: str) -> str:
+    """What the probes for a label were held back by, in words.
+
+    Raises:
+        TableNotFound: If no probe was trained.
+    """
+    probes = source.store.scan("probe").filter(pl.col("label") == label).select("checkpoint", "c").collect()
+    penalties = sorted(set(probes["c"]))
+    between = f"{penalties[0]:g}" if len(penalties) == 1 else f"{penalties[0]:g} to {penalties[-1]:g}"
+    if source.store.table_settings("probe", probes["checkpoint"][0]).get("c_grid"):
+        return f"each with the penalty that was best on a part of its training texts (C = {between})"
+    return f"with C = {between}"
+
+
 def expert_places(source: Labelled) -> pl.DataFrame:
     """Where the experts sit: over all concepts and languages, the share of a checkpoint's experts in each layer of each site.
 

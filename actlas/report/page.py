@@ -146,7 +146,7 @@ def _probe_section(sources: Sequence[Labelled]) -> str:
         parts += [
             paragraph(
                 f"A linear classifier reads the {label} of single tokens from their vectors, trained and tested on different "
-                f"texts; chance is {100 * chance:.0f}%."
+                f"texts, {measures.probe_penalties(sources[0], label)}; chance is {100 * chance:.0f}%."
             ),
             bullets(sentences),
             figure(probe_figure(chosen, " ".join(sentences)), f"Accuracy of the {label} probe, layer by step."),

@@ -2,6 +2,7 @@ import polars as pl
 import pytest
 
 from actlas.errors import TableNotFound
+from actlas.query.questions.probe import train_probes
 from actlas.report.measures import (
     OVERLAP,
     Labelled,
@@ -11,6 +12,7 @@ from actlas.report.measures import (
     overlap_of_twins,
     overlap_over_training,
     probe_accuracy,
+    probe_penalties,
 )
 
 
@@ -60,6 +62,15 @@ def test_probe_accuracy_is_averaged_over_seeds_and_embeddings_come_first(shared)
     last = frame.filter(pl.col("axis") == "128")
     assert last["accuracy"].to_list() == pytest.approx([0.5, 0.7, 0.9])
     assert last["deviation"].to_list() == pytest.approx([0.01] * 3)
+
+
+def test_penalties_of_probes_are_told_as_chosen_or_as_named(shared, twinned_store):
+    # published by hand, without a word on a choice
+    assert probe_penalties(shared, "language") == "with C = 0.1"
+    train_probes(twinned_store, sites=["embed"], c_grid=(0.1, 1.0))
+    words = probe_penalties(Labelled("m", twinned_store), "language")
+    assert words.startswith("each with the penalty that was best on a part of its training texts (C = ")
+    assert words.endswith(("= 0.1)", "= 1)", "= 0.1 to 1)"))
 
 
 def test_places_of_experts_add_up_to_one(shared):

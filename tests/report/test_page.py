@@ -87,6 +87,7 @@ def test_overlap_is_told_with_its_nulls_interval_and_p_value(page):
         "(95% interval",
         "of this ceiling.",
         "Bands: 95% interval over concepts.",
+        "trained and tested on different texts, with C = 0.1; chance is 33%.",
         "null_independent",
         "corrected_ratio",
     ):

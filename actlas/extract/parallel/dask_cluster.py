@@ -20,13 +20,12 @@ from typing import Any
 
 from actlas.errors import BackendUnavailable, ExtractionError
 from actlas.extract.backends.registry import get_backend
-from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.child import error_from_json, error_to_json
 from actlas.extract.inputs.tokens import TokenCache
 from actlas.extract.parallel.devices import MAX_LOST
 from actlas.extract.parallel.worker import RemoteRequest, merged, summary_from
 from actlas.extract.results import ExtractSummary, Progress, ProgressCallback, TotalProgress
-from actlas.extract.run.prepare import engine_settings
+from actlas.extract.run.prepare import asked_checkpoints, engine_settings
 
 try:
     import dask
@@ -113,7 +112,7 @@ def run_on_dask(remote: RemoteRequest, address: str, progress: ProgressCallback)
     request = replace(remote.request, store=store.absolute())
     remote = replace(remote, corpus=str(Path(remote.corpus).absolute()), request=request)
     engine = get_backend(options.backend, engine_settings(options))
-    checkpoints = resolve_models(list(remote.models), options.steps, revisions=options.revisions, list_revisions=engine.revisions)
+    checkpoints = asked_checkpoints(list(remote.models), options, engine)
     checkpoints = [
         replace(one, model=str(Path(one.model).absolute())) if Path(one.model).exists() else one  # a hub id stays
         for one in checkpoints
@@ -126,7 +125,7 @@ def run_on_dask(remote: RemoteRequest, address: str, progress: ProgressCallback)
             check_folders(client, request.store, Path(remote.corpus))
         client.subscribe_topic(_TOPIC, _listener(TotalProgress(progress)))
         parts = [
-            remote.with_options(dask=None, steps=None, revisions=(), part=(number, n_workers))
+            remote.with_options(dask=None, steps=None, revisions=(), random_twin=False, twin_seed=0, part=(number, n_workers))
             for number in range(1, n_workers + 1)
         ]
         tasks = [[replace(part, models=(checkpoint,)).to_json() for part in parts] for checkpoint in checkpoints]

@@ -52,6 +52,12 @@ def engine_settings(options: ExtractOptions) -> BackendSettings:
     )
 
 
+def asked_checkpoints(models: Models, options: ExtractOptions, backend: Backend) -> list[Checkpoint]:
+    """The checkpoints of a call in their order, with the random-weights twins that it asks for."""
+    checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=backend.revisions)
+    return [*checkpoints, *(random_twins(checkpoints, options.twin_seed) if options.random_twin else ())]
+
+
 def run_here(
     models: Models,
     corpus: Corpus | Path | str,
@@ -62,9 +68,7 @@ def run_here(
     """Checkpoint after checkpoint, in this process; see `extract_activations`."""
     options = request.options
     backend = get_backend(options.backend, engine_settings(options))
-    checkpoints = resolve_models(models, options.steps, revisions=options.revisions, list_revisions=backend.revisions)
-    if options.random_twin:
-        checkpoints += random_twins(checkpoints, options.twin_seed)
+    checkpoints = asked_checkpoints(models, options, backend)
     report(Progress(checkpoints[0].id, 1, len(checkpoints), "locate"))
     first = backend.locate(checkpoints[0])
     run = prepare(request, len(checkpoints), corpus, first, report, tokenise)

@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from actlas.errors import ExtractionError, ModelNotLoaded
 from actlas.extract import extract_activations
+from actlas.extract.parallel.worker import RemoteRequest
+from actlas.names import RandomTwin
 from actlas.store.store import Store
 
 distributed = pytest.importorskip("distributed")
@@ -48,6 +50,35 @@ def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_mo
         assert not list(tmp_path.glob(".actlas-*"))
         with pytest.raises(ModelNotLoaded, match="no model folder"):
             extract_activations(tmp_path / "no", corpus_folder, tmp_path / "n", **OPTIONS, dask=here.scheduler_address)
+
+
+def test_a_random_twin_is_one_task_and_no_task_makes_another(model_writer, corpus_folder, tmp_path, monkeypatch):
+    class Client:
+        def scheduler_info(self, **_):
+            return {"workers": {"a": {}}}
+
+        def run(self, *_):
+            return {}
+
+        def subscribe_topic(self, *_):
+            pass
+
+    class Asked(Exception):
+        pass
+
+    def ask(_, tasks):
+        raise Asked([RemoteRequest.from_json(task) for (task,) in tasks])
+
+    for step in (1, 2):
+        model_writer(tmp_path / "run" / f"step{step}", "llama")
+    monkeypatch.setattr(cluster, "_client", lambda _: nullcontext(Client()))
+    monkeypatch.setattr(cluster, "_run_tasks", ask)
+    with pytest.raises(Asked) as asked:
+        extract_activations(tmp_path / "run", corpus_folder, tmp_path / "s", **OPTIONS, dask="x:1", random_twin=True, twin_seed=3)
+    (requests,) = asked.value.args
+    assert [[model.id for model in request.models] for request in requests] == [["run-step1"], ["run-step2"], ["run-random3"]]
+    assert requests[2].models[0].twin == RandomTwin("run-step2", 3)
+    assert not any(request.request.options.random_twin for request in requests)
 
 
 SLOWLY = """

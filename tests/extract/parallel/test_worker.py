@@ -10,7 +10,7 @@ from actlas.extract.options import ExtractOptions
 from actlas.extract.parallel.worker import RemoteRequest, merged, summary_from
 from actlas.extract.results import CheckpointResult, ExtractSummary
 from actlas.extract.run.prepare import Request
-from actlas.names import Checkpoint, TokenSample
+from actlas.names import Checkpoint, RandomTwin, TokenSample
 
 
 def remote(models, corpus, store, **options):
@@ -31,7 +31,9 @@ def test_a_request_survives_the_way(tmp_path):
         {"part": (1, 2)},
         {"count_threshold": (0.0, 1.5), "stats_only": ("counts", "moments"), "revisions": ("step*",)},
     ):
-        sent = remote(("org/m@step1", Checkpoint("m-step2", "org/m", 2, "step2")), tmp_path / "c", tmp_path / "s", **options)
+        twin = Checkpoint("m-random0", "org/m", None, "step2", RandomTwin("m-step2", 0))
+        models = ("org/m@step1", Checkpoint("m-step2", "org/m", 2, "step2"), twin)
+        sent = remote(models, tmp_path / "c", tmp_path / "s", **options)
         assert RemoteRequest.from_json(sent.to_json()) == sent
     assert sent.with_options(device="cuda:1").request.options.device == "cuda:1"
 
