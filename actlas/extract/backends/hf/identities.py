@@ -54,8 +54,8 @@ def linear(module: torch.nn.Module, values: torch.Tensor) -> tuple[torch.Tensor,
     if weight.shape[1] != values.shape[-1]:
         return None
     work = work_dtype(values.dtype)
-    # products are summed up in float32 whatever they are of
-    summed = torch.finfo(torch.float32).eps / torch.finfo(values.dtype).eps
+    # products are summed up in float32 whatever they are of; where a few are far larger than the others, some steps are lost
+    summed = 4 * torch.finfo(torch.float32).eps / torch.finfo(values.dtype).eps
     weight, values = weight.to(values.dtype).to(work), values.to(work)
     result, sizes = values @ weight.T, values.abs() @ weight.abs().T * summed
     if (bias := getattr(module, "bias", None)) is not None:

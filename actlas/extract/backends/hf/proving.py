@@ -107,8 +107,13 @@ class Prover:
                 )
         figures = [*self._counts(first)]
         if all(map(first.has, self._points())):
-            figures += [*self._widths(first), *self._mlp(first), *self._streams(first), *self._embedding(first)]
-            if {"attn_qkv", "attn_out"} <= self.places.points.keys():
+            figures += [*self._widths(first), *self._embedding(first)]
+            there = self.places.points.keys()
+            if {"mlp_pre", "mlp_hidden", "mlp_out"} <= there:
+                figures += self._mlp(first)
+            if {"attn_out", "mlp_out"} <= there:
+                figures += self._streams(first)
+            if {"attn_qkv", "attn_out"} <= there:
                 figures += [*self._values(first), *self._replays(first)]
             if is_full:
                 figures += self._paddings()
@@ -174,12 +179,12 @@ class Prover:
         """How many neurons a site has, by the configuration and by the weights that take them."""
         config, rules, site = self._config, self.family.rules, point.site
         if site in ("mlp_pre", "mlp_up", "mlp_hidden"):
-            return _takes(self._map_of("mlp_out", point.layer))
+            return _takes(self._map_of("mlp_out", point.layer)) if "mlp_out" in self.places.points else None
         if site in ("attn_out", "mlp_out", "resid"):
             return int(config.hidden_size)
         if site == "embed":
             return int(self.model.get_input_embeddings().weight.shape[1])
-        if site != "attn_qkv":
+        if site != "attn_qkv" or "attn_out" not in self.places.points:
             return None
         n_heads = int(config.num_attention_heads)
         if rules.heads == "latent":
