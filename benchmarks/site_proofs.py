@@ -1,19 +1,24 @@
 """How far the sites of every family are from proved, and what proving them costs.
 
-    python -m benchmarks.site_proofs
+    python -m benchmarks.site_proofs [FOLDER ...]
 
-Tiny random models of every family, in three dtypes: the figure that comes closest to what rounding allows, as a share of it.
+Tiny random models of every family, and checkpoints in folders, in three dtypes: the figure that comes closest to what rounding
+allows, as a share of it.
 Cost: what a run does before extraction, on a model of 8 layers of 512 channels, beside a forward pass over 2,048 tokens.
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 import transformers
 
+from actlas.extract import prove_sites
 from actlas.extract.backends.hf.proving import Prover
 from actlas.extract.sites.families import family_of
 from actlas.testing.tiny_configs import model_of, tiny_configs
@@ -53,6 +58,18 @@ def family_row(name: str) -> dict[str, Any]:
     return row
 
 
+def checkpoint_row(folder: Path) -> dict[str, Any]:
+    """A checkpoint, trained or not, with texts alone and padded."""
+    row: dict[str, Any] = {"family": folder.name}
+    for dtype in DTYPES:
+        proofs = prove_sites(folder, compute_dtype=dtype, device="cpu")  # type: ignore[arg-type]
+        limited = proofs.filter(pl.col("allowed") > 0).with_columns(share=pl.col("figure") / pl.col("allowed"))
+        closest = limited.sort("share", descending=True).row(0, named=True)
+        row |= {"architecture": closest["architecture"], "n_proofs": proofs.height}
+        row[dtype] = {"is_proved": proofs["is_proved"].all(), **{name: closest[name] for name in ("share", "proof", "site")}}
+    return row
+
+
 def cost() -> dict[str, Any]:
     """Seconds of one processor for the proofs of a run, and for a forward pass, round by round."""
     model = model_of(MODEL)
@@ -70,6 +87,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with torch.inference_mode():
         rows = [family_row(name) for name in tiny_configs()]
+    rows += [checkpoint_row(Path(folder)) for folder in sys.argv[1:]]
+    with torch.inference_mode():
         settings = {"rounds": ROUNDS, "tokens": TOKENS, "layers": 8, "channels": 512, "cost": cost()}
     print(save("site_proofs", settings, rows, threads=torch.get_num_threads()))
 

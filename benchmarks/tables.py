@@ -127,7 +127,7 @@ def _site_proofs(result: Mapping[str, Any]) -> str:
         f"Before a run: {spread(settings['cost']['ratio'])} of a forward pass over {settings['tokens']:,} tokens, "
         f"{settings['layers']} layers of {settings['channels']} channels; rounds: {settings['rounds']}"
     )
-    return f"{head}\n\n{markdown(('tiny model', 'architecture', 'proofs', 'float32', 'bfloat16', 'float16'), rows)}"
+    return f"{head}\n\n{markdown(('model', 'architecture', 'proofs', 'float32', 'bfloat16', 'float16'), rows)}"
 
 
 def _open(result: Mapping[str, Any]) -> str:
