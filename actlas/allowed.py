@@ -178,6 +178,8 @@ def _is_of(value: Any, kind: Any) -> bool:
         return isinstance(value, Integral if kind is int else Real) and type(value).__name__ != "bool"
     if _is_several(kind):
         return isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping)
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 
@@ -188,12 +190,15 @@ def _why_not_inside(name: str, value: Any, kind: Any, limits: Range | None) -> s
         return None if reason is None else f"{name} {reason}"
     if kind is str and not value.strip():
         return f"{name} is empty"
-    if not _is_several(kind):
+    if not (_is_several(kind) or get_origin(kind) is Mapping):
         return None
     # one that names nothing is not the same as none at all
     if len(value) == 0 and (limits is None or limits.low > 0):
         return f"{name} names nothing; name one or more, or leave it out"
     inner = get_args(kind)
+    if isinstance(value, Mapping):
+        pairs = ((why_not(name, key, inner[0]), why_not(f"{name} of {key}", one, inner[1])) for key, one in value.items())
+        return next((reason for pair in pairs for reason in pair if reason is not None), None)
     if get_origin(kind) is tuple and inner[1:] != (...,):
         if len(value) != len(inner):
             return f"{name} takes {len(inner)} values, not {_shown(value)}"

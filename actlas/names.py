@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from actlas.allowed import Count, Seed
@@ -25,7 +26,10 @@ SINGLE_SITES = ("embed",)
 Pooling = Literal["max", "mean", "last", "max_with_pad"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 Dtype = Literal["float16", "bfloat16", "float32"]
+#: Each after the first keeps what those before it cannot: a larger range, then more bits.
 DTYPES: tuple[str, ...] = get_args(Dtype)
+#: What may be asked for: one of them, or one that is chosen by the values.
+StoredDtype = Literal["auto", Dtype]
 #: What a model can compute in; "autocast-": weights in float32, matrix products in the dtype named.
 ComputeDtype = Literal[Dtype, "autocast-float16", "autocast-bfloat16"]
 #: Which tokens have their vectors kept: a draw, all of them, the last one of a marked span, every word (mean of its tokens).
@@ -189,7 +193,8 @@ class Recipe:
         tokenizer: Hash of the tokenizer's files.
         sites: Sites captured into cubes, sorted; empty where active tokens are counted and nothing else is kept.
         pooling: Tokens to one value per text.
-        dtype: Stored dtype of the values.
+        dtype: Stored dtype of the values, token vectors included.
+        site_dtypes: The sites that are stored in another one, each with it, sorted.
         max_tokens: Longest token sequence, special tokens included.
         over_long: What happens to longer texts.
         special_tokens: "pool": the tokenizer adds its own (BOS and the like) and values there are pooled and counted like any
@@ -219,11 +224,13 @@ class Recipe:
     compute_dtype: str = "float32"
     site_modules: tuple[tuple[str, str], ...] = ()
     states: StateRules | None = None
+    site_dtypes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("pooling", self.pooling, POOLINGS),
             ("dtype", self.dtype, DTYPES),
+            *((f"dtype of {site}", dtype, DTYPES) for site, dtype in self.site_dtypes),
             ("over_long", self.over_long, OVER_LONG),
             ("special_tokens", self.special_tokens, SPECIAL_TOKENS),
         ):
@@ -248,6 +255,8 @@ class Recipe:
             data["more_count_thresholds"] = more
         if data["states"] is None:
             del data["states"]
+        if not data["site_dtypes"]:
+            del data["site_dtypes"]
         return data
 
     @classmethod
@@ -257,10 +266,40 @@ class Recipe:
         sample = tuples(known.pop("tokens"))  # type: ignore[arg-type]
         thresholds = (known.pop("count_threshold", 0.0), *known.pop("more_count_thresholds", ()))  # type: ignore[misc]
         modules = tuple((str(site), str(path)) for site, path in known.pop("site_modules"))  # type: ignore[attr-defined]
+        known["site_dtypes"] = tuple((str(site), str(dtype)) for site, dtype in known.pop("site_dtypes", ()))  # type: ignore[attr-defined]
         states = known.pop("states", None)
         if states is not None:
             known["states"] = StateRules(**tuples(states))  # type: ignore[arg-type]
         return cls(**{**tuples(known), "tokens": TokenSample(**sample), "site_modules": modules, "count_thresholds": thresholds})
+
+    @property
+    def value_sites(self) -> tuple[str, ...]:
+        """Sites whose values are stored or added up, for whatever purpose, sorted."""
+        vectors = self.tokens.sites if self.tokens.per_text or self.tokens.choice != "sample" else ()
+        return tuple(sorted({*self.sites, *vectors, *(() if self.states is None else self.states.sites)}))
+
+    def dtype_of(self, site: str) -> str:
+        """Stored dtype of a site."""
+        return dict(self.site_dtypes).get(site, self.dtype)
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Stored dtype of every site that has values."""
+        return {site: self.dtype_of(site) for site in self.value_sites}
+
+    def with_dtypes(self, dtypes: Mapping[str, str]) -> Recipe:
+        """The same with these stored dtypes of some sites. Recipes that store the same are equal, however they were made.
+
+        Example:
+            >>> recipe = Recipe("c", "t", ("mlp_pre", "resid"), tokens=TokenSample(per_text=0))
+            >>> recipe.with_dtypes({"resid": "float32"}).site_dtypes, recipe.with_dtypes({"resid": "float16"}) == recipe
+            ((('resid', 'float32'),), True)
+        """
+        chosen = {**self.dtypes, **dtypes}
+        counted = Counter(chosen[site] for site in self.value_sites)
+        most = max(DTYPES, key=lambda dtype: counted[dtype]) if counted else self.dtype
+        others = ((site, chosen[site]) for site in self.value_sites if chosen[site] != most)
+        return replace(self, dtype=most, site_dtypes=tuple(others))
 
     @property
     def fingerprint(self) -> str:

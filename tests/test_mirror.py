@@ -27,6 +27,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "kernels/states/texts.py": ("kernels/test_states.py",),
     "kernels/gpu/moments_kernels.py": ("kernels/gpu/test_moments.py", "kernels/gpu/test_compile.py"),
     "kernels/gpu/rank_kernels.py": ("kernels/gpu/test_ranks.py", "kernels/gpu/test_compile.py"),
+    "store/dtypes.py": ("extract/run/test_dtypes.py",),
     "store/verify/groups.py": ("store/verify/test_whole.py",),
     "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),
 }

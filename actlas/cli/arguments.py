@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -100,6 +100,8 @@ def _add_flag(verb: argparse.ArgumentParser, dest: str, hint: Any, about: About,
         settings |= {"type": separated(element), "metavar": f"{about.metavar},..."}
         # a kind of option that is also a switch takes no second list
         settings |= {"nargs": "?", "const": True} if bool in kinds else {"action": "extend"}
+    elif any(get_origin(kind) is Mapping for kind in kinds):
+        settings |= {"type": assigned, "action": Assigned, "metavar": about.metavar}
     elif get_origin(kinds[0]) is Literal:
         settings |= {"choices": get_args(kinds[0])}
     elif get_origin(kinds[0]) is tuple:
@@ -136,6 +138,37 @@ def separated(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     # argparse names the function where a text is none of its values
     read.__name__ = f"list of {kind.__name__}"
     return read
+
+
+def assigned(text: str) -> str | dict[str, str]:
+    """One word, or words that are given names.
+
+    Example:
+        >>> assigned("float16"), assigned("mlp_pre=float16,resid=float32")
+        ('float16', {'mlp_pre': 'float16', 'resid': 'float32'})
+    """
+    if "=" not in text:
+        return named(text)
+    pairs = [[word.strip() for word in part.partition("=")] for part in text.split(",")]
+    if not all(name and sign and word for name, sign, word in pairs):
+        raise argparse.ArgumentTypeError(f"expected one word, or NAME=WORD,..., got {text!r}")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise argparse.ArgumentTypeError(f"names something twice: {text!r}")
+    return {name: word for name, _, word in pairs}
+
+
+class Assigned(argparse.Action):
+    """Puts what `assigned` reads together where a flag is repeated; one word stands alone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: object) -> None:
+        """Called by argparse for each time that the flag is there."""
+        before = getattr(namespace, self.dest, {})
+        both = [value for value in (before, values) if value]
+        if len(both) == 2 and not all(isinstance(value, dict) and not before.keys() & values.keys() for value in both):
+            parser.error(
+                f"argument {'/'.join(self.option_strings)}: one word for all, or each name once, not {both[0]} and {both[1]}"
+            )
+        setattr(namespace, self.dest, {**before, **values} if isinstance(values, dict) else values)
 
 
 def part(text: str) -> tuple[int, int]:

@@ -102,6 +102,9 @@ def _shown_on(line: ProgressLine, is_quiet: bool) -> Callable[[Progress], None]:
         if progress.warning:
             line.end()
             tell(f"warning: {progress.warning}")
+        if progress.note:
+            line.end()
+            tell(progress.note)
         line.update(_progress_text(progress), final=progress.stage == "done")
 
     return show

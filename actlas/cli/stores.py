@@ -172,13 +172,14 @@ def _info(options: argparse.Namespace) -> None:
                 say(f"{name:24} {value}")
         return
     recipe, corpus = store.recipe, store.corpus
+    stored = ", ".join([recipe.dtype, *(f"{site} {dtype}" for site, dtype in recipe.site_dtypes)])
     say(f"{store.path}: {n_bytes(folder_bytes(store.path))}, format {store.about['format']}, codec {store.codec.name}")
     say(
         f"corpus  {corpus.n_texts:,} texts, {len(corpus.languages)} languages ({', '.join(corpus.languages)}), "
         f"{len(corpus.concepts)} concepts, fingerprint {corpus.fingerprint}"
     )
     say(
-        f"recipe  {recipe.pooling} pooling, {recipe.dtype}, backend {recipe.backend}, at most {recipe.max_tokens} tokens "
+        f"recipe  {recipe.pooling} pooling, {stored}, backend {recipe.backend}, at most {recipe.max_tokens} tokens "
         f"(longer: {recipe.over_long}), fingerprint {recipe.fingerprint}"
     )
     rows = [row for checkpoint in store.checkpoints for row in _site_rows(store, checkpoint)]

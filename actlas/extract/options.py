@@ -17,12 +17,12 @@ from actlas.errors import BackendUnavailable, OptionError
 from actlas.names import (
     STATE_KINDS,
     ComputeDtype,
-    Dtype,
     OverLong,
     Policy,
     Pooling,
     SpecialTokens,
     StateKind,
+    StoredDtype,
     TokenSample,
 )
 
@@ -86,7 +86,14 @@ class ExtractOptions:
         ),
     )
     pooling: Pooling = field(default="max", metadata=about("how the values of a text's tokens become one"))
-    dtype: Dtype = field(default="float16", metadata=about("stored dtype; a value beyond its range is refused, never clipped"))
+    dtype: StoredDtype | Mapping[str, StoredDtype] = field(
+        default="auto",
+        metadata=about(
+            "stored dtype: one for all sites, or SITE=DTYPE for some and auto for the others; auto chooses one per site by the "
+            "values of a few texts; a value beyond its range is refused, never clipped",
+            metavar="DTYPE|SITE=DTYPE,...",
+        ),
+    )
     backend: str = field(
         default="hf", metadata=about("what runs the models: hf (transformers) or vllm; a store holds the values of one of them")
     )
@@ -277,7 +284,7 @@ class ExtractOptions:
         hints = get_type_hints(type(self), include_extras=True)
         for each in fields(self):
             value, note = getattr(self, each.name), each.metadata["about"]
-            is_several = isinstance(value, Collection) and not isinstance(value, str)
+            is_several = isinstance(value, Collection) and not isinstance(value, str | Mapping)
             if (tuple(value) if is_several else value) != each.default:
                 _check(each.name, value, hints[each.name])
             if note.parts and value is not None:
@@ -340,6 +347,12 @@ class ExtractOptions:
         return tuple(self.sites or ("mlp_pre",))
 
     @property
+    def named_dtypes(self) -> Mapping[str, str]:
+        """Stored dtypes of sites that were named with one; empty where all have the same, or each is chosen."""
+        named = self.dtype if isinstance(self.dtype, Mapping) else {}
+        return {site: dtype for site, dtype in named.items() if dtype != "auto"}
+
+    @property
     def count_thresholds(self) -> tuple[float, ...]:
         """Values above which tokens are counted, ascending."""
         given = self.count_threshold
@@ -357,7 +370,7 @@ class ExtractFields(TypedDict, total=False):
 
     sites: Sequence[str] | None
     pooling: Pooling
-    dtype: Dtype
+    dtype: StoredDtype | Mapping[str, StoredDtype]
     backend: str
     tensor_parallel: Positive
     steps: Sequence[Step] | None
@@ -403,9 +416,9 @@ def declared(options: type) -> list[tuple[str, Any, About]]:
     """Name, type and `About` of every option of a dataclass.
 
     Example:
-        >>> name, hint, note = declared(ExtractOptions)[2]
+        >>> name, hint, note = declared(ExtractOptions)[3]
         >>> name, note.help
-        ('dtype', 'stored dtype; a value beyond its range is refused, never clipped')
+        ('backend', 'what runs the models: hf (transformers) or vllm; a store holds the values of one of them')
     """
     hints = get_type_hints(options)
     return [(each.name, hints[each.name], each.metadata["about"]) for each in fields(options)]
@@ -418,7 +431,7 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
         >>> alternatives(int | None), alternatives(str)
         ((<class 'int'>,), (<class 'str'>,))
     """
-    members = () if get_origin(hint) in (None, Literal, tuple, Sequence) else get_args(hint)
+    members = () if get_origin(hint) in (None, Literal, tuple, Sequence, Mapping) else get_args(hint)
     return tuple(member for member in members if member is not type(None)) or (hint,)
 
 

@@ -25,6 +25,7 @@ class Progress:
         seconds_left: For all checkpoints; None while nothing is known.
         disk_bytes: Upper bound of what is still to be written, for all checkpoints; None before the first is loaded.
         warning: Something to be said now, before more time is spent: weights that are there already, a broken checkpoint.
+        note: Something to be said now that is no reason to stop: which dtypes were chosen.
     """
 
     checkpoint: str
@@ -38,6 +39,7 @@ class Progress:
     seconds_left: float | None = None
     disk_bytes: int | None = None
     warning: str | None = None
+    note: str | None = None
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -127,7 +129,7 @@ class CheckpointProgress:
         self.texts_read += n_texts
         self.report("extract", self.texts_before + self.texts_read)
 
-    def report(self, stage: str, texts_done: int = 0, warning: str | None = None) -> None:
+    def report(self, stage: str, texts_done: int = 0, warning: str | None = None, note: str | None = None) -> None:
         """Tell the caller."""
         rate, left = 0.0, None
         if self.texts_read:
@@ -146,6 +148,7 @@ class CheckpointProgress:
                 seconds_left=left,
                 disk_bytes=self.disk_bytes,
                 warning=warning,
+                note=note,
             )
         )
 
@@ -160,7 +163,7 @@ class TotalProgress:
 
     def add(self, who: str, report: Progress) -> None:
         """One more report of a process."""
-        if report.stage != "extract" or report.warning is not None:
+        if report.stage != "extract" or report.warning is not None or report.note is not None:
             if report.stage != "done":
                 self.tell(report)
             return

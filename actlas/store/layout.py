@@ -155,17 +155,17 @@ def text_blocks(n_texts: int, texts_per_block: int) -> tuple[TextBlock, ...]:
     return tuple(TextBlock(i, start, min(start + texts_per_block, n_texts)) for i, start in enumerate(starts))
 
 
-def texts_per_block(n_texts: int, neurons_per_text: int, itemsize: int, block_bytes: int = BLOCK_BYTES) -> int:
+def texts_per_block(n_texts: int, text_bytes: int, block_bytes: int = BLOCK_BYTES) -> int:
     """Texts whose pooled values fit `block_bytes`: at most `CHUNK_TEXTS`, halved until they fit, never below 32.
 
     Example:
-        >>> texts_per_block(100_000, neurons_per_text=221_184, itemsize=2)
+        >>> texts_per_block(100_000, text_bytes=442_368)
         1024
-        >>> texts_per_block(100_000, neurons_per_text=1_105_920, itemsize=2)
+        >>> texts_per_block(100_000, text_bytes=2_211_840)
         256
     """
     texts = CHUNK_TEXTS
-    while texts > 32 and texts * neurons_per_text * itemsize > block_bytes:
+    while texts > 32 and texts * text_bytes > block_bytes:
         texts //= 2
     return max(1, min(texts, n_texts))
 
@@ -330,7 +330,7 @@ def estimate_bytes(
     *,
     n_texts: int,
     n_sampled_tokens: int,
-    dtype: str,
+    dtypes: Mapping[str, str],
 ) -> int:
     """Bytes that one checkpoint takes on disk if nothing compresses: an upper bound up to padding and indexes.
 
@@ -339,13 +339,24 @@ def estimate_bytes(
         token_cubes: site -> (layers, channels).
         n_texts: Rows of the text axis.
         n_sampled_tokens: Token vectors kept per site and layer.
-        dtype: Stored dtype.
+        dtypes: Stored dtype of each site.
 
     Example:
-        >>> estimate_bytes({"mlp_pre": (24, 4096)}, {}, n_texts=1000, n_sampled_tokens=0, dtype="float16")
+        >>> estimate_bytes({"mlp_pre": (24, 4096)}, {}, n_texts=1000, n_sampled_tokens=0, dtypes={"mlp_pre": "float16"})
         196608000
     """
-    item = np.dtype(storage_dtype(dtype)).itemsize
-    values = sum(prod(shape) for shape in cubes.values()) * n_texts
-    vectors = sum(prod(shape) for shape in token_cubes.values()) * n_sampled_tokens
-    return (values + vectors) * item
+    return row_bytes(cubes, dtypes) * n_texts + row_bytes(token_cubes, dtypes) * n_sampled_tokens
+
+
+def row_bytes(shapes: Mapping[str, tuple[int, int]], dtypes: Mapping[str, str]) -> int:
+    """Bytes of one value of every neuron of some sites.
+
+    Args:
+        shapes: site -> (layers, neurons).
+        dtypes: Stored dtype of each site.
+
+    Example:
+        >>> row_bytes({"mlp_pre": (2, 8), "resid": (2, 4)}, {"mlp_pre": "bfloat16", "resid": "float32"})
+        64
+    """
+    return sum(prod(shape) * np.dtype(storage_dtype(dtypes[site])).itemsize for site, shape in shapes.items())

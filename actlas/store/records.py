@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, FormatTooNew
-from actlas.names import Checkpoint, RandomTwin
+from actlas.names import Checkpoint, RandomTwin, Recipe
 from actlas.store import layout
 from actlas.store.committed import Committed, Logged, Manifests, checkpoint_name, score_name
+from actlas.store.dtypes import SiteDtype
 from actlas.store.files.digests import FileRecord
 from actlas.store.health import SiteHealth
 from actlas.store.log import Log, has_log
@@ -113,6 +114,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         sanity_loss: Mean next-token loss on the corpus in nats.
         shards: The files that were written when the checkpoint was completed.
         health: site -> what became of its values; empty where it was not noted.
+        dtypes: site -> what its values are stored in; empty in records of earlier versions, which have that of the recipe.
         health_digest: SHA-256 of table `neuron_health` of the checkpoint; None where it has none.
         files: Metadata and coordinates of its groups; none in records of earlier versions.
         provenance: The whole record, with everything that the backend said of itself.
@@ -135,6 +137,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     sanity_loss: float | None = None
     shards: tuple[ShardRecord, ...] = ()
     health: dict[str, SiteHealth] = {}
+    dtypes: dict[str, SiteDtype] = {}
     health_digest: str | None = None
     files: tuple[FileRecord, ...] = ()
 
@@ -163,6 +166,10 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         # earlier versions did not say it, and knew one kind of gated MLP
         modules = self.provenance.get("modules", {}).get("mlp_hidden", ())
         return "mlp_pre" if any(module.endswith(".mlp.down_proj:input") for module in modules) else "mlp_hidden"
+
+    def dtype_of(self, site: str, recipe: Recipe) -> str:
+        """What the values of a site are stored in, in a store with this recipe."""
+        return self.dtypes[site].dtype if site in self.dtypes else recipe.dtype_of(site)
 
     def shape(self, site: str) -> tuple[int, int]:
         """Layers and neurons of a site with a cube or with states.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,9 @@ class Options:
     is_loud: bool = field(default=False, metadata=about("make noise"))
     sweeps: bool = field(default=True, metadata=about("clean up", flags=("--dirty",)))
     size: int | None = field(default=None, metadata=about("100% of it", unset="all"))
+    kinds: Literal["auto", "a"] | Mapping[str, Literal["auto", "a"]] = field(
+        default="auto", metadata=about("of what", flags=("--kind",), metavar="KIND|NAME=KIND")
+    )
 
 
 @pytest.fixture
@@ -34,6 +37,12 @@ def test_flags_follow_types(verb: argparse.ArgumentParser) -> None:
     values = declared_values(given, Options)
     assert values == {"colour": "blue", "weights": [2.0, 3.0, 4.0], "is_loud": True, "sweeps": False, "size": 7}
     assert declared_values(verb.parse_args([]), Options) == {}
+    for flags, kinds in {
+        ("--kind", "a"): "a",
+        ("--kind", "x=a, y=auto"): {"x": "a", "y": "auto"},
+        ("--kind", "x=a", "--kind", "y=a"): {"x": "a", "y": "a"},
+    }.items():
+        assert declared_values(verb.parse_args(flags), Options) == {"kinds": kinds}
 
 
 def test_the_help_says_what_holds_without_a_flag(verb: argparse.ArgumentParser) -> None:
@@ -44,6 +53,7 @@ def test_the_help_says_what_holds_without_a_flag(verb: argparse.ArgumentParser) 
         "--is-loud make noise",
         "--dirty do not clean up",
         "--size N 100% of it (default: all)",
+        "--kind KIND|NAME=KIND of what (default: auto)",
     ):
         assert line in text
 

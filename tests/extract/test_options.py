@@ -82,7 +82,10 @@ def test_sequences_are_kept_as_tuples() -> None:
     ("wrong", "message"),
     [
         ({"pooling": "most"}, "pooling 'most' is not known; choose one of max, mean, last, max_with_pad"),
-        ({"dtype": "int8"}, "dtype 'int8' is not known; choose one of float16, bfloat16, float32"),
+        ({"dtype": "int8"}, "dtype 'int8' is not known; choose one of auto, float16, bfloat16, float32"),
+        ({"dtype": {"resid": "int8"}}, "dtype of resid 'int8' is not known; choose one of auto, float16, bfloat16, float32"),
+        ({"dtype": {}}, "dtype names nothing; name one or more, or leave it out"),
+        ({"dtype": {1: "float16"}}, "dtype must be a string, not 1"),
         ({"compute_dtype": "int8"}, "compute_dtype 'int8' is not known; choose one of auto, float16"),
         ({"duplicates": "no"}, "duplicates 'no' is not known; choose one of flag, skip, refuse"),
         ({"over_long": "cut"}, "over_long 'cut' is not known"),

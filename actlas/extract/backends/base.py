@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ class Capture:
         count_sites: Sites whose active tokens are counted.
         pooling: Tokens to one value per text.
         dtype: Dtype of the values handed over.
+        site_dtypes: The sites whose values have another one, each with it.
         count_thresholds: Values above which a token is active; the counts of all thresholds stand one after the other, languages
             within.
         n_languages: Length of the language axis of the counts.
@@ -42,12 +43,21 @@ class Capture:
     count_sites: tuple[str, ...] = ()
     pooling: str = "max"
     dtype: str = "float16"
+    site_dtypes: Mapping[str, str] = field(default_factory=dict)
     count_thresholds: tuple[float, ...] = (0.0,)
     n_languages: int = 1
     site_modules: Mapping[str, str] = field(default_factory=dict)
     pad_to: int | None = None
     is_summed: bool = False
     max_tokens: int = 128
+
+    def dtype_of(self, site: str) -> str:
+        """Dtype of the values of a site that are handed over."""
+        return self.site_dtypes.get(site, self.dtype)
+
+    def all_in(self, dtype: str) -> Capture:
+        """The same with the values of all sites in one dtype."""
+        return replace(self, dtype=dtype, site_dtypes={})
 
     @property
     def n_count_rows(self) -> int:
@@ -203,9 +213,13 @@ class ModelSession(Protocol):
         Args:
             block: The texts.
             is_alone: Put every text in a batch of its own.
-            dtype: Overrides the capture's.
+            dtype: Overrides the capture's, for all sites.
             on_batch: Called with the number of texts after every batch.
         """
+        ...
+
+    def store_as(self, capture: Capture) -> None:
+        """Hand over values in the dtypes of a capture that is otherwise the one that the session was opened with."""
         ...
 
     def calibrate(self, block: BlockTexts) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from actlas.names import Checkpoint
 
 Located = TypeVar("Located")
+Done = TypeVar("Done")
 
 
 class Prefetch(Generic[Located]):
@@ -51,12 +52,12 @@ class Prefetch(Generic[Located]):
         """
         return self.start(number).result()
 
-    def between(self, step: Callable[[], None]) -> Future[None]:
+    def between(self, step: Callable[[], Done]) -> Future[Done]:
         """Do something in the thread, when nothing is being located."""
         return self._later(step)
 
-    def _later(self, step: Callable[[], Located | None]) -> Future:  # type: ignore[type-arg]
-        done: Future[Located | None] = Future()
+    def _later(self, step: Callable[[], Done]) -> Future[Done]:
+        done: Future[Done] = Future()
 
         def run() -> None:
             if not done.set_running_or_notify_cancel():

@@ -68,18 +68,19 @@ class BatchPooler:
         #: A CPU pools span by span and reads no padding; elsewhere starting many kernels would cost more than padding does.
         self.pools_at_once = device.type != "cpu"
 
-    def begin_block(self, block: BlockTexts, dtype: str, shapes: Mapping[str, tuple[int, int]]) -> BlockStage:
+    def begin_block(self, block: BlockTexts, dtype: str | None, shapes: Mapping[str, tuple[int, int]]) -> BlockStage:
         """An empty stage for a block.
 
         Args:
             block: Its texts.
-            dtype: Dtype of the values.
+            dtype: Dtype of all values; None for those of the capture.
             shapes: Site -> (layers, neurons) that the hooks of this process read.
         """
-        kind, n_sampled = TORCH_DTYPES[dtype], len(block.sampled_rows)
+        n_sampled = len(block.sampled_rows)
 
         def empty(site: str, rows: int) -> torch.Tensor:
             layers, width = shapes[site]
+            kind = TORCH_DTYPES[dtype or self.capture.dtype_of(site)]
             return torch.empty((layers, rows, width), dtype=kind, device=self.device)
 
         def zeros(site: str) -> torch.Tensor:
@@ -92,10 +93,13 @@ class BatchPooler:
             counts={site: zeros(site) for site in self.capture.count_sites},
             n_tokens=np.zeros(self.capture.n_languages, dtype=np.int64),
             loss_sum=torch.zeros((), dtype=torch.float64, device=self.device),
-            health={site: Health.empty(shapes[site], self.capture, self.device) for site in self.capture.sites},
-            vector_health={site: Health.empty(shapes[site], self.capture, self.device) for site in self.capture.token_sites},
+            health={site: self._health(site, shapes) for site in self.capture.sites},
+            vector_health={site: self._health(site, shapes) for site in self.capture.token_sites},
             knows_special=self._knows_special or block.is_added is None,
         )
+
+    def _health(self, site: str, shapes: Mapping[str, tuple[int, int]]) -> Health:
+        return Health.empty(shapes[site], self.capture.dtype_of(site), self.device, is_summed=self.capture.is_summed)
 
     @property
     def _knows_special(self) -> bool:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from actlas.compiled.tally import tally, tally_special
-from actlas.extract.backends.base import Capture
 
 #: Steps of the sums that moments consist of; see `kernels.states.moments`.
 _SUM_STEP = 2.0**-24
@@ -71,17 +70,18 @@ class Health:
     limits: Limits
 
     @classmethod
-    def empty(cls, shape: tuple[int, int], capture: Capture, device: torch.device) -> Health:
+    def empty(cls, shape: tuple[int, int], dtype: str, device: torch.device, *, is_summed: bool = False) -> Health:
         """Of no value.
 
         Args:
             shape: Layers and neurons.
-            capture: Says what is kept of values.
+            dtype: What values are stored in.
             device: Where they are.
+            is_summed: Whether sums of them are kept.
         """
         low, high = (torch.full(shape, end, device=device) for end in (torch.inf, -torch.inf))
         n_zero, n_lost, n_special = (torch.zeros(shape, dtype=torch.int32, device=device) for _ in range(3))
-        return cls(low, high, n_zero, n_lost, n_special, Limits.of(capture.dtype, is_summed=capture.is_summed))
+        return cls(low, high, n_zero, n_lost, n_special, Limits.of(dtype, is_summed=is_summed))
 
     def note(self, layer: int, part: slice, values: torch.Tensor) -> None:
         """Values ``"texts neurons"`` of some neurons of a layer, before they are rounded to the stored dtype."""

@@ -20,6 +20,19 @@ _LOGITS_AT_ONCE = 512
 TORCH_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
+def too_large(site: str, dtype: str, where: str) -> str:
+    """What to say of a value that does not fit the stored dtype.
+
+    Example:
+        >>> too_large("resid", "float16", "text 3, site resid, layer 1, neuron 5").partition(";")[0]
+        'a value is too large for float16 (its limit is 65,504): text 3, site resid, layer 1, neuron 5'
+    """
+    return (
+        f"a value is too large for {dtype} (its limit is {torch.finfo(TORCH_DTYPES[dtype]).max:,.0f}): {where}; the same run "
+        f"with dtype {site}=float32 (or {site}=bfloat16) goes on with this store, where what is complete stays as it is"
+    )
+
+
 @dataclass(frozen=True)
 class Column:
     """Part of the neuron axis of one layer of a site that one module gives."""
@@ -108,10 +121,10 @@ class BlockStage:
         if self.checks:
             bounds = torch.stack([check.bounds for check in self.checks]).cpu()
             # rounding keeps order: what lies between two finite ends is finite in the stored dtype too
-            is_finite = torch.isfinite(bounds.to(self._values(self.checks[0]).dtype)).all(dim=1)
-            if not bool(is_finite.all()):
-                first = int((~is_finite).nonzero()[0, 0])
-                self._refuse(self.checks[first], bounds[first])
+            ends = {kind: torch.isfinite(bounds.to(kind)).all(dim=1) for kind in set(map(self._dtype, self.checks))}
+            for row, check in enumerate(self.checks):
+                if not ends[self._dtype(check)][row]:
+                    self._refuse(check, bounds[row])
         cubes = {site: start_copy(values.transpose(1, 2)) for site, values in self.cubes.items()}
         tokens = {site: start_copy(values) for site, values in self.tokens.items()}
         counts = {site: start_copy(values) for site, values in self.counts.items()}
@@ -137,6 +150,9 @@ class BlockStage:
     def _values(self, check: Check) -> torch.Tensor:
         return (self.cubes if check.is_pooled else self.tokens)[check.column.site]
 
+    def _dtype(self, check: Check) -> torch.dtype:
+        return self._values(check).dtype
+
     def _refuse(self, check: Check, ends: torch.Tensor) -> None:
         column = check.column
         layer = self._values(check)[column.layer, check.rows, column.first : column.last]
@@ -147,9 +163,5 @@ class BlockStage:
             number = int(self.neurons[column.site][number])
         where = f"text {int(self.block.text_ids[row])}, site {column.site}, layer {column.layer}, neuron {number}"
         if bool(torch.isfinite(ends).all()):
-            limit = torch.finfo(layer.dtype).max
-            raise NotFiniteValues(
-                f"a value is too large for {str(layer.dtype).removeprefix('torch.')} (its limit is {limit:,.0f}): {where}; "
-                "store another dtype, float32 or bfloat16 (in a new store where this one holds committed blocks)"
-            )
+            raise NotFiniteValues(too_large(column.site, str(layer.dtype).removeprefix("torch."), where))
         raise NotFiniteValues(f"the model gave NaN or infinity: {where}; the checkpoint may be broken")

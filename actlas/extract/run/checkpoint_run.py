@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,14 +21,16 @@ from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.options import ExtractOptions
 from actlas.extract.results import CheckpointProgress, CheckpointResult, ProgressCallback
+from actlas.extract.run.dtypes import ValueSample
 from actlas.extract.run.health import health_warnings, is_same_trouble, range_warnings
 from actlas.extract.run.pipeline import run_blocks
 from actlas.extract.run.profile import Profile
 from actlas.extract.run.states import disk_bytes, memory_warning, state_plan
 from actlas.extract.sites.gate import lape_site
 from actlas.extract.sites.proofs import refuse_unproved
-from actlas.names import Recipe
+from actlas.names import DTYPES, Recipe
 from actlas.store import layout
+from actlas.store.dtypes import SiteDtype
 from actlas.store.states import StatePlan
 from actlas.store.store import Store
 from actlas.store.values import BlockValues, Shapes
@@ -61,6 +63,9 @@ class Run:
         report: Where reports go.
         n_checkpoints: How many checkpoints there are.
         warnings: What was said so far, one line each.
+        undecided: Sites whose stored dtype is still to be chosen by their values.
+        wider: Sites that are stored in another dtype than the store's recipe has from here on, each with it.
+        reasons: Why a site has its dtype, where it was not asked for.
     """
 
     path: Path
@@ -71,6 +76,14 @@ class Run:
     report: ProgressCallback
     n_checkpoints: int
     warnings: list[str] = field(default_factory=list)
+    undecided: tuple[str, ...] = ()
+    wider: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dtypes(self) -> Mapping[str, str]:
+        """Stored dtype of every site that has values."""
+        return {**self.recipe.dtypes, **self.wider}
 
     @property
     def n_texts(self) -> int:
@@ -87,6 +100,7 @@ class Run:
             count_sites=recipe.count_sites,
             pooling=recipe.pooling,
             dtype=recipe.dtype,
+            site_dtypes={site: dtype for site, dtype in self.dtypes.items() if dtype != recipe.dtype},
             count_thresholds=recipe.count_thresholds,
             n_languages=len(self.texts.corpus.languages),
             site_modules=dict(recipe.site_modules),
@@ -168,8 +182,7 @@ class BlockPlan:
         token_cubes = {site: shapes[site] for site in capture.token_sites}
         counts = {site: shapes[site] for site in capture.count_sites}
         n_vectors = 0 if sample is None else math.ceil(sample.height / run.n_texts)
-        item = np.dtype(layout.storage_dtype(run.recipe.dtype)).itemsize
-        per_text = _n_values(values) + n_vectors * _n_values(token_cubes)
+        text_bytes = layout.row_bytes(values, run.dtypes) + n_vectors * layout.row_bytes(token_cubes, run.dtypes)
         # one block at least is written while the next one is computed
         value_bytes = options.value_bytes or 2 * layout.BLOCK_BYTES
         return cls(
@@ -177,20 +190,16 @@ class BlockPlan:
             values=values,
             token_cubes=token_cubes,
             counts=counts,
-            text_bytes=per_text * item,
-            count_bytes=8 * capture.n_count_rows * _n_values(counts),
+            text_bytes=text_bytes,
+            count_bytes=8 * capture.n_count_rows * sum(map(math.prod, counts.values())),
             value_bytes=value_bytes,
-            texts_per_block=options.texts_per_block or layout.texts_per_block(run.n_texts, per_text, item, value_bytes // 2),
+            texts_per_block=options.texts_per_block or layout.texts_per_block(run.n_texts, text_bytes, value_bytes // 2),
         )
 
     def most_blocks(self, texts_per_block: int) -> int:
         """Blocks of that many texts that may be in memory at a time."""
         block_bytes = texts_per_block * self.text_bytes + self.count_bytes
         return min(_MOST_BLOCKS, self.value_bytes // max(1, block_bytes))
-
-
-def _n_values(shapes: Shapes) -> int:
-    return sum(math.prod(shape) for shape in shapes.values())
 
 
 @dataclass(frozen=True)
@@ -203,6 +212,8 @@ class CheckpointRun:
         session: Its model.
         progress: Where it stands.
         profile: What its time is spent on.
+        sample: Values of a few texts; None where there are none, or some are no numbers.
+        on_store: Called as soon as the store is there.
     """
 
     run: Run
@@ -210,6 +221,8 @@ class CheckpointRun:
     session: ModelSession
     progress: CheckpointProgress
     profile: Profile
+    sample: ValueSample | None = None
+    on_store: Callable[[], None] = lambda: None
 
     def extract(self, twins: list[str], claims: BlockClaims | None) -> CheckpointResult:
         """Check the checkpoint and write what is missing of it.
@@ -228,12 +241,13 @@ class CheckpointRun:
         with self.profile.busy.during("check"):
             fidelity = self.check()
             calibration = self._calibration()
-            proofs = self._proofs()
+            proofs, dtypes = self._proofs(), self._dtypes()
         plan = BlockPlan.of(run, self.session.shapes)
         progress.disk_bytes = self._check_disk(plan)
         with run.writer(plan.texts_per_block, self.profile.busy) as writer:
+            self.on_store()
             provenance = {**self._provenance(fidelity, calibration, twins), **proofs}
-            loss, is_complete = self._write(writer, plan, provenance, claims)
+            loss, is_complete = self._write(writer, plan, provenance, claims, dtypes)
         return CheckpointResult(
             self.source.checkpoint.id,
             "extracted" if is_complete else "shared",
@@ -255,7 +269,12 @@ class CheckpointRun:
             self.run.warn(f"{name} has no sanity loss: {reason}", self.progress, "check")
 
     def _write(
-        self, writer: StoreWriter, plan: BlockPlan, provenance: Mapping[str, Any], claims: BlockClaims | None
+        self,
+        writer: StoreWriter,
+        plan: BlockPlan,
+        provenance: Mapping[str, Any],
+        claims: BlockClaims | None,
+        dtypes: Mapping[str, SiteDtype],
     ) -> tuple[float | None, bool]:
         """Write every block that is free.
 
@@ -264,7 +283,7 @@ class CheckpointRun:
         """
         run, progress, name = self.run, self.progress, self.source.checkpoint
         states = self._states(plan.values)
-        work = writer.checkpoint(name, provenance, plan.cubes, plan.token_cubes, plan.counts, states, claims)
+        work = writer.checkpoint(name, provenance, plan.cubes, plan.token_cubes, plan.counts, states, claims, dtypes)
         progress.begin(run.n_texts - sum(block.n_texts for block in work.pending), plan.text_bytes)
         most_blocks = plan.most_blocks(writer.blocks[0].n_texts)
         run_blocks(
@@ -282,7 +301,7 @@ class CheckpointRun:
         if not work.finish({"profile": {"n_texts": progress.texts_read, **self.profile.to_json()}}):
             return None, False
         record = Store(run.path).snapshot().checkpoints[name.id]
-        for line in health_warnings(record, run.recipe, run.options.lost_share):
+        for line in health_warnings(record, run.recipe, run.dtypes, run.options.lost_share):
             if not any(is_same_trouble(line, said) for said in run.warnings):
                 run.warn(line, progress, "extract")
         loss = record.sanity_loss
@@ -311,7 +330,8 @@ class CheckpointRun:
             run.warn(f"{self.source.checkpoint.id} is broken: {error}; it is left out", self.progress, "check")
             raise LeftOut from error
         self._judge(together)
-        for line in range_warnings(self.source.checkpoint.id, together.health, n_tried, run.recipe, run.options.lost_share):
+        named = (self.source.checkpoint.id, together.health, n_tried)
+        for line in range_warnings(*named, run.recipe, run.dtypes, run.options.lost_share):
             run.warn(line, self.progress, "check")
         return self._fidelity(block, together.cubes) if n_compared else None
 
@@ -330,6 +350,19 @@ class CheckpointRun:
                 f"{complaint}. This model can not be batched in this compute_dtype"
             )
         return found
+
+    def _dtypes(self) -> Mapping[str, SiteDtype]:
+        """What is known of the dtype of every site.
+
+        Raises:
+            NotFiniteValues: If a value of the sample does not fit its dtype; nothing of the checkpoint is written yet.
+        """
+        run = self.run
+        if self.sample is None:
+            return {site: SiteDtype(dtype=dtype) for site, dtype in run.dtypes.items()}
+        if (line := self.sample.does_not_fit(run.dtypes, run.texts)) is not None:
+            raise NotFiniteValues(line)
+        return self.sample.about(run.dtypes, run.reasons, run.texts.corpus)
 
     def _calibration(self) -> Mapping[str, Any] | None:
         """How far a few texts are from what transformers gives, where a backend is not transformers."""
@@ -394,7 +427,7 @@ class CheckpointRun:
         run, sample = self.run, self.run.texts.sample
         sampled = 0 if sample is None else sample.height
         each = layout.estimate_bytes(
-            plan.cubes, plan.token_cubes, n_texts=run.n_texts, n_sampled_tokens=sampled, dtype=run.recipe.dtype
+            plan.cubes, plan.token_cubes, n_texts=run.n_texts, n_sampled_tokens=sampled, dtypes=run.dtypes
         )
         if run.recipe.states is not None:
             each += disk_bytes(run.recipe.states, plan.values, run.texts.corpus)
@@ -429,7 +462,7 @@ class CheckpointRun:
             "commit": self.source.commit,
             "same_weights_as": twins,
             "backend": recipe.backend,
-            "dtype": recipe.dtype,
+            "dtype": ", ".join(sorted(set(self.run.dtypes.values()), key=DTYPES.index)) or recipe.dtype,
             "compute_dtype": recipe.compute_dtype,
             "tokenizer_hash": recipe.tokenizer,
             "token_ids_hash": hashlib.sha256(texts.tokens.ids.tobytes()).hexdigest()[:16],

@@ -20,7 +20,12 @@ _ABOUT = " are so small"
 
 
 def range_warnings(
-    checkpoint: str, health: Mapping[str, NDArray[np.float64]], n_texts: int, recipe: Recipe, lost_share: float
+    checkpoint: str,
+    health: Mapping[str, NDArray[np.float64]],
+    n_texts: int,
+    recipe: Recipe,
+    dtypes: Mapping[str, str],
+    lost_share: float,
 ) -> list[str]:
     """What a few texts say before time is spent on the others: values that are too small for the stored dtype.
 
@@ -29,11 +34,12 @@ def range_warnings(
         health: site -> what was noted of them.
         n_texts: How many there were.
         recipe: Of the store.
+        dtypes: Stored dtype of each site.
         lost_share: Share of a layer's values from which it is told.
     """
     shares = {site: site_health(noted, n_texts).lost_by_layer for site, noted in health.items()}
     named = {site: ("values", by_layer) for site, by_layer in shares.items()}
-    return list(_lost(checkpoint, named, recipe, max(lost_share, _TOLD_BEFOREHAND)))
+    return list(_lost(checkpoint, named, recipe, dtypes, max(lost_share, _TOLD_BEFOREHAND)))
 
 
 def is_same_trouble(one: str, other: str) -> bool:
@@ -41,11 +47,12 @@ def is_same_trouble(one: str, other: str) -> bool:
     return one == other or (_ABOUT in one and one.partition(_ABOUT)[0] == other.partition(_ABOUT)[0])
 
 
-def health_warnings(record: CheckpointRecord, recipe: Recipe, lost_share: float) -> list[str]:
+def health_warnings(record: CheckpointRecord, recipe: Recipe, dtypes: Mapping[str, str], lost_share: float) -> list[str]:
     """What all texts say once a checkpoint is complete."""
     values = {site: ("values", health.lost_by_layer) for site, health in record.health.items()}
     vectors = {site: ("token vectors", health.lost_vectors_by_layer) for site, health in record.health.items()}
-    lines = [*_lost(record.checkpoint, values, recipe, lost_share), *_lost(record.checkpoint, vectors, recipe, lost_share)]
+    both = (_lost(record.checkpoint, shares, recipe, dtypes, lost_share) for shares in (values, vectors))
+    lines = [line for lines in both for line in lines]
     if record.n_texts > 1:
         lines += _constant(record, recipe)
     for site, health in record.health.items():
@@ -60,15 +67,21 @@ def health_warnings(record: CheckpointRecord, recipe: Recipe, lost_share: float)
 
 
 def _lost(
-    checkpoint: str, shares: Mapping[str, tuple[str, tuple[float, ...]]], recipe: Recipe, lost_share: float
+    checkpoint: str,
+    shares: Mapping[str, tuple[str, tuple[float, ...]]],
+    recipe: Recipe,
+    dtypes: Mapping[str, str],
+    lost_share: float,
 ) -> Iterator[str]:
-    is_summed = recipe.states is not None and "moments" in recipe.states.kinds and recipe.dtype != "float16"
+    has_sums = recipe.states is not None and "moments" in recipe.states.kinds
     for site, (what, by_layer) in shares.items():
+        dtype = dtypes[site]
+        is_summed = has_sums and dtype != "float16"
         worst = max(by_layer, default=0.0)
         if worst > lost_share:
-            kept = "sums in steps of 2^-24 keep" if is_summed else f"{recipe.dtype} keeps"
+            kept = "sums in steps of 2^-24 keep" if is_summed else f"{dtype} keeps"
             instead = "keep a cube in float32" if is_summed else "dtype float32 or bfloat16 keeps them, in a new store"
-            if not is_summed and recipe.dtype != "float16":
+            if not is_summed and dtype != "float16":
                 instead = "no dtype keeps them"
             yield (
                 f"{checkpoint}: {what} of {site}{_ABOUT} that {kept} many as 0 or with fewer bits (more than {lost_share:.0%} in "

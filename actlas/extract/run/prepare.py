@@ -23,6 +23,7 @@ from actlas.names import Checkpoint, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.corpus.findings import content_warnings
 from actlas.store.write.joining import known_tokenizer
+from actlas.words import no_such
 
 #: Longest token sequence where none is asked for.
 _MAX_TOKENS = 128
@@ -123,7 +124,8 @@ def prepare(
     warnings = [*texts.warnings, *content_warnings(texts.corpus.texts, texts.corpus.labels)]
     for line in warnings:
         report(Progress(first.checkpoint.id, 1, n_checkpoints, "locate", warning=line))
-    return Run(request.store, recipe, texts, backend, options, report, n_checkpoints, warnings)
+    undecided = _undecided(options, recipe)
+    return Run(request.store, recipe, texts, backend, options, report, n_checkpoints, warnings, undecided)
 
 
 def recipe_of(options: ExtractOptions, backend: Backend, first: LocatedCheckpoint, tokenizer_hash: str) -> Recipe:
@@ -135,12 +137,11 @@ def recipe_of(options: ExtractOptions, backend: Backend, first: LocatedCheckpoin
     if kinds := options.state_kinds:
         states = _state_rules(kinds, sites, options)
         sites, token_sample = (), TokenSample(per_text=0, sites=())
-    return Recipe(
+    recipe = Recipe(
         corpus="",
         tokenizer=tokenizer_hash,
         sites=tuple(sorted(sites)),
         pooling=options.pooling,
-        dtype=options.dtype,
         max_tokens=options.max_tokens or min(_MAX_TOKENS, first.max_positions or _MAX_TOKENS),
         over_long=options.over_long,
         special_tokens=options.special_tokens,
@@ -152,6 +153,20 @@ def recipe_of(options: ExtractOptions, backend: Backend, first: LocatedCheckpoin
         site_modules=tuple(sorted(by_hand.items())),
         states=states,
     )
+    if options.dtype == "auto":
+        return recipe
+    if isinstance(options.dtype, str):
+        return recipe.with_dtypes(dict.fromkeys(recipe.value_sites, options.dtype))
+    if unread := sorted(set(options.dtype) - set(recipe.value_sites)):
+        raise OptionError(no_such("site", unread, recipe.value_sites, "what this run stores (dtype)"))
+    return recipe.with_dtypes(options.named_dtypes)
+
+
+def _undecided(options: ExtractOptions, recipe: Recipe) -> tuple[str, ...]:
+    """Sites whose dtype is chosen by their values."""
+    if isinstance(options.dtype, str):
+        return recipe.value_sites if options.dtype == "auto" else ()
+    return tuple(site for site in recipe.value_sites if site not in options.named_dtypes)
 
 
 def _state_rules(kinds: tuple[str, ...], sites: Sequence[str], options: ExtractOptions) -> StateRules | None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actlas.errors import ExtractionError, ModelNotLoaded, RecipeMismatch
-from actlas.extract.backends.base import LocatedCheckpoint
+from actlas.errors import ActlasError, ExtractionError, ModelNotLoaded, NotFiniteValues, RecipeMismatch
+from actlas.extract.backends.base import LocatedCheckpoint, ModelSession
 from actlas.extract.checkpoints.prefetch import Prefetch
 from actlas.extract.results import CheckpointProgress, CheckpointResult
 from actlas.extract.run.checkpoint_run import CheckpointRun, LeftOut, Run
+from actlas.extract.run.dtypes import Rounding, ValueSample, choose, chosen_line
 from actlas.extract.run.profile import Profile
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
+from actlas.store.files.locks import Claim
+from actlas.store.records import read_about
 from actlas.store.store import Store
 from actlas.store.write.block_claims import BlockClaims
-from actlas.store.write.joining import check_tokens, start_over
+from actlas.store.write.joining import check_tokens, keeps_more, known_dtypes, start_checkpoint_over, start_over
 from actlas.store.write.state_writer import remove_parts
 from actlas.store.write.writer import existing_store, same_weights
 
@@ -61,18 +65,41 @@ class Sweep:
     """
 
     def __init__(self, run: Run, first: LocatedCheckpoint) -> None:
-        self.run, self.first = run, first
+        self.run = run
         self._hashes: dict[str, str] = {}
-        if (differs := start_over(run.path, run.recipe)) is not None:
+        #: Checkpoints whose files are here.
+        self._located = {first.checkpoint: first}
+        #: Keeps others from choosing dtypes while it is done here, until there is a store to join.
+        self._choosing: Claim | None = None
+        self._join(CheckpointProgress(run.report, first.checkpoint, 1, run.n_checkpoints, run.n_texts))
+
+    def _join(self, progress: CheckpointProgress) -> None:
+        """Go on with the store that is there, in its dtypes; one of another recipe that holds nothing is removed.
+
+        Raises:
+            RecipeMismatch: If the store there was made by another recipe, or not by actlas.
+        """
+        run, known = self.run, known_dtypes(self.run.path)
+        asked = run.recipe.with_dtypes({site: dtype for site, dtype in known.items() if site in run.undecided})
+        if (differs := start_over(run.path, asked)) is not None:
             line = f"{run.path} held no committed block of a run with another recipe ({differs}); it is started over"
-            progress = CheckpointProgress(run.report, first.checkpoint, 1, run.n_checkpoints, run.n_texts)
             run.warn(line, progress, "locate")
-        existing_store(run.path, run.recipe)
+        if (about := read_about(run.path)) is not None:
+            own = Recipe.from_json(about["recipe"]).dtypes
+            # a site that was named, now or by an earlier run, may keep more than the recipe does
+            may_differ = own.keys() & {*run.options.named_dtypes, *run.undecided} & set(asked.value_sites)
+            wider = {site: asked.dtype_of(site) for site in may_differ if keeps_more(asked.dtype_of(site), own[site])}
+            recipe = asked.with_dtypes({site: own[site] for site in wider})
+            reasons = dict.fromkeys(run.undecided, "that of the store")
+            self.run = replace(run, recipe=recipe, wider=wider, undecided=(), reasons=reasons)
+        existing_store(run.path, self.run.recipe)
         check_tokens(run.path, run.texts.tokens)
 
     def extract(self, checkpoints: Sequence[Checkpoint]) -> list[CheckpointResult]:
         """Extract checkpoint after checkpoint, while the files of the next one arrive."""
         arrivals = Prefetch(checkpoints, self._arrive)
+        self._trained = sorted((one for one in checkpoints if one.twin is None), key=lambda checkpoint: checkpoint.order)
+        self._arrivals = arrivals
         results, removed = [], []
         try:
             for number, checkpoint in enumerate(checkpoints, 1):
@@ -83,19 +110,19 @@ class Sweep:
             for done in removed:
                 done.result()
         finally:
+            self._let_others_choose()
             arrivals.close()
         return results
 
     def _arrive(self, checkpoint: Checkpoint) -> LocatedCheckpoint | None:
         """Bring a checkpoint's files here; None if the store has it whole and the hub says that it is still the same."""
-        if checkpoint == self.first.checkpoint:
-            return self.first
-        commit = self._record(checkpoint).get("commit")
-        if commit is not None and commit == self.run.backend.commit(checkpoint):
-            return None
-        source = self.run.backend.locate(checkpoint)
-        _ = source.weight_hash  # read here, beside the checkpoint before it
-        return source
+        if checkpoint not in self._located:
+            commit = self._record(checkpoint).get("commit")
+            if commit is not None and commit == self.run.backend.commit(checkpoint):
+                return None
+            self._located[checkpoint] = source = self.run.backend.locate(checkpoint)
+            _ = source.weight_hash  # read here, beside the checkpoint before it
+        return self._located[checkpoint]
 
     def _record(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What the store knows of a checkpoint that it holds whole; empty if it does not."""
@@ -132,7 +159,11 @@ class Sweep:
 
     def _missing(self, source: LocatedCheckpoint, progress: CheckpointProgress, profile: Profile) -> CheckpointResult:
         """Extract a checkpoint that the store does not hold whole."""
+        if self.run.undecided:
+            self._wait_or_choose(progress)
         run, checkpoint = self.run, source.checkpoint
+        if start_checkpoint_over(run.path, checkpoint.id, run.dtypes):
+            run.warn(f"what was begun of {checkpoint.id} has other dtypes; it is started over", progress, "locate")
         twins, claims = self._same_weights(source), self._claims(checkpoint)
         try:
             if twins:
@@ -159,13 +190,76 @@ class Sweep:
         claims: BlockClaims | None,
     ) -> CheckpointResult:
         progress.report("load")
+        others = self._elsewhere(source, profile) if self.run.undecided else []
         with profile.busy.during("load"):
             session = self.run.backend.open(source, self.run.capture)
         try:
             source.check_unchanged()
-            return CheckpointRun(self.run, source, session, progress, profile).extract(twins, claims)
+            with profile.busy.during("check"):
+                sample = self._sample(session)
+                if self.run.undecided:
+                    self._choose(sample, others, progress)
+                    session.store_as(self.run.capture)
+            run = CheckpointRun(self.run, source, session, progress, profile, sample, self._let_others_choose)
+            return run.extract(twins, claims)
         finally:
             session.close()
+
+    def _wait_or_choose(self, progress: CheckpointProgress) -> None:
+        """Wait for those who are choosing dtypes for the same store, and join what they made."""
+        if self._choosing is None:
+            self._choosing = Claim.hold(self.run.path / "manifests" / "dtypes.claim")
+            self._join(progress)
+            if not self.run.undecided:
+                self._let_others_choose()
+
+    def _let_others_choose(self) -> None:
+        if self._choosing is not None:
+            self._choosing.release()
+            self._choosing = None
+            # a run that was refused leaves nothing behind
+            with suppress(OSError):
+                (self.run.path / "manifests").rmdir()
+                self.run.path.rmdir()
+
+    def _elsewhere(self, source: LocatedCheckpoint, profile: Profile) -> list[dict[str, dict[str, Rounding]]]:
+        """What dtypes do to the values of the last checkpoint that can be read: they grow in training.
+
+        What is wrong with one that cannot is said when its turn comes.
+        """
+        later = self._trained[self._trained.index(source.checkpoint) + 1 :] if source.checkpoint in self._trained else []
+        for checkpoint in reversed(later):
+            with profile.busy.during("check"), suppress(ActlasError):
+                if (last := self._arrivals.between(partial(self._arrive, checkpoint)).result()) is None:
+                    continue
+                session = self.run.backend.open(last, self.run.capture)
+                try:
+                    sample = self._sample(session)
+                finally:
+                    session.close()
+                if sample is not None:
+                    return [sample.roundings(self.run.undecided)]
+        return []
+
+    def _sample(self, session: ModelSession) -> ValueSample | None:
+        """Values of a few texts; None where no value is stored, or one is no number, which the checks of a checkpoint tell."""
+        if not (self.run.capture.sites or self.run.capture.token_sites):
+            return None
+        with suppress(NotFiniteValues):
+            return ValueSample.of(session, self.run.texts)
+        return None
+
+    def _choose(
+        self, sample: ValueSample | None, others: list[dict[str, dict[str, Rounding]]], progress: CheckpointProgress
+    ) -> None:
+        """Choose the dtypes that were not named, by this checkpoint and others."""
+        run = self.run
+        measured = others if sample is None else [sample.roundings(run.undecided), *others]
+        chosen = {site: choose([each[site] for each in measured if site in each]) for site in run.undecided}
+        recipe = run.recipe.with_dtypes({site: dtype for site, (dtype, _) in chosen.items()})
+        reasons = {site: reason for site, (_, reason) in chosen.items()}
+        self.run = replace(run, recipe=recipe, undecided=(), reasons=reasons)
+        progress.report("check", note=chosen_line(recipe.dtypes, reasons))
 
     def _check_source(self, source: LocatedCheckpoint) -> None:
         """Refuse a checkpoint that the recipe of the first one does not fit."""

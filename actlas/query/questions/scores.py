@@ -155,7 +155,7 @@ def _settings(
             "from them; leave the threshold out"
         )
     answered = stats_of_states(rules, stats, is_default=tuple(stats) == DEFAULT_STATS)
-    exactness = exactness_of(rules, answered, store.recipe.dtype)
+    exactness = exactness_of(rules, answered, store.snapshot().checkpoints[checkpoint].dtype_of(site, store.recipe))
     return {**settings, "threshold": rules.threshold, "stats": list(answered), "backend": "states", "sources": exactness}
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from actlas.errors import ActlasError, TableNotFound
@@ -18,6 +19,7 @@ from actlas.query.keep import KeptPart, check_current, kept_parts
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
+from actlas.store.dtypes import SiteDtype
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.health import HEALTH_FILE
 from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS, manifest_path, partition_of
@@ -136,6 +138,7 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
         "languages": partial(_language_frame, store),
         "cubes": partial(_cube_frame, store.recipe, snapshot),
         "site_proofs": partial(_proof_frame, snapshot),
+        "site_dtypes": partial(_dtype_frame, store.recipe, snapshot),
     }
     scans = {"activations": lambda: scan_grid(activation_grid(store, snapshot), max_rows=max_rows, refusals=refusals)}
     if any((store.path / "scores").glob("*")):
@@ -221,7 +224,7 @@ def _cube_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
     rows = []
     for checkpoint, record in snapshot.checkpoints.items():
         for site, (layers, neurons, texts) in sorted(record.shapes.items()):
-            rows.append((checkpoint, site, recipe.pooling, layers, neurons, texts, recipe.dtype))
+            rows.append((checkpoint, site, recipe.pooling, layers, neurons, texts, record.dtype_of(site, recipe)))
     return pl.DataFrame(rows, schema=dict(TABLES["cubes"].columns), orient="row")
 
 
@@ -234,6 +237,17 @@ def _proof_frame(snapshot: Snapshot) -> pl.DataFrame:
         for proof in record.provenance.get("site_proofs", ()):
             is_proved = proof["figure"] <= proof["allowed"]
             rows.append({"checkpoint": checkpoint, **about, **proof, "is_proved": is_proved})
+    return pl.DataFrame(rows, schema=dict(columns))
+
+
+def _dtype_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
+    """Table `site_dtypes`."""
+    columns = TABLES["site_dtypes"].columns
+    rows = []
+    for checkpoint, record in snapshot.checkpoints.items():
+        for site in sorted({*record.sites, *record.token_cubes}):
+            about = record.dtypes.get(site, SiteDtype(dtype=record.dtype_of(site, recipe)))
+            rows.append({"checkpoint": checkpoint, "site": site, **msgspec.structs.asdict(about)})
     return pl.DataFrame(rows, schema=dict(columns))
 
 

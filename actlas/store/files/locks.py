@@ -40,9 +40,12 @@ class Claim:
 
     @classmethod
     def _lock(cls, path: Path, how: int) -> Self | None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError:
+                continue  # an owner has removed the folder with the file
             try:
                 fcntl.flock(fd, how)
                 # the owner before us may have removed the file between our open and our lock

@@ -61,10 +61,10 @@ def committed_arrays(store: Store, manifest: Manifest) -> Iterator[CommittedArra
         return
     for site in record.cubes:
         path = layout.values_path(layout.cube_path(manifest.checkpoint, site, recipe.pooling), store_format)
-        yield CommittedArray(path, record.shapes.get(site, (None, None, None)), recipe.dtype)
+        yield CommittedArray(path, record.shapes.get(site, (None, None, None)), record.dtype_of(site, recipe))
     for site in record.token_cubes:
         path = layout.values_path(layout.token_path(manifest.checkpoint, site), store_format)
-        yield CommittedArray(path, (None, None, None), recipe.dtype)
+        yield CommittedArray(path, (None, None, None), record.dtype_of(site, recipe))
     for site in record.counts:
         path = layout.values_path(layout.count_path(manifest.checkpoint, site), store_format)
         n_thresholds = len(recipe.count_thresholds)

@@ -19,6 +19,7 @@ from actlas.names import Checkpoint
 from actlas.store import layout
 from actlas.store.committed import checkpoint_name
 from actlas.store.corpus.corpus import parquet_bytes
+from actlas.store.dtypes import SiteDtype
 from actlas.store.files.atomic import (
     clear_temporaries,
     create_once,
@@ -36,7 +37,7 @@ from actlas.store.groups import ArrayGroup, count_group, cube_group, token_group
 from actlas.store.health import HEALTH_FILE, SiteHealth, health_frame, merge, site_health
 from actlas.store.layout import ArrayPlan, TextBlock
 from actlas.store.log import Change, Log
-from actlas.store.records import BlockRecord, ShardRecord, block_record, read_record
+from actlas.store.records import BlockRecord, CheckpointRecord, ShardRecord, block_record, read_record
 from actlas.store.states import StatePlan
 from actlas.store.values import BlockValues, Shapes
 from actlas.store.write.block_claims import BlockClaims
@@ -67,14 +68,19 @@ class CheckpointWriter:
         counts: Shapes,
         states: StatePlan | None = None,
         claims: BlockClaims | None = None,
+        dtypes: Mapping[str, SiteDtype] | None = None,
     ) -> None:
         self.context, self.checkpoint, self.blocks = context, checkpoint, context.blocks
         self.claims = claims or BlockClaims(context.path, checkpoint.id, context.blocks)
         recipe, corpus, n_blocks = context.recipe, context.corpus, len(context.blocks)
-        texts = context.blocks[0].n_texts
-        self.cubes = {site: layout.cube_plan(*shape, corpus.n_texts, texts, recipe.dtype) for site, shape in cubes.items()}
-        most = max(context.block_tokens)
-        self.token_cubes = {site: layout.token_plan(*shape, n_blocks, most, recipe.dtype) for site, shape in token_cubes.items()}
+        texts, most = context.blocks[0].n_texts, max(context.block_tokens)
+        self.dtypes = {site: SiteDtype(dtype=dtype) for site, dtype in recipe.dtypes.items()} | dict(dtypes or {})
+
+        def stored(site: str) -> str:
+            return self.dtypes[site].dtype if site in self.dtypes else recipe.dtype_of(site)
+
+        self.cubes = {site: layout.cube_plan(*shape, corpus.n_texts, texts, stored(site)) for site, shape in cubes.items()}
+        self.token_cubes = {site: layout.token_plan(*shape, n_blocks, most, stored(site)) for site, shape in token_cubes.items()}
         self.counts = {
             site: layout.count_plan(len(corpus.languages), *shape, len(recipe.count_thresholds)) for site, shape in counts.items()
         }
@@ -112,6 +118,7 @@ class CheckpointWriter:
             **({} if self.checkpoint.twin is None else {"twin": asdict(self.checkpoint.twin)}),
             "shapes": {site: list(plan.shape) for site, plan in sorted(self.cubes.items())},
             "states": {site: list(shape) for site, shape in sorted(states.items())},
+            "dtypes": {site: msgspec.to_builtins(about) for site, about in sorted(self.dtypes.items())},
         }
         begun = self._folder / "begun.json"
         if begun.exists() or not create_once(begun, [to_json(record)], sync=self.context.sync):
@@ -122,6 +129,12 @@ class CheckpointWriter:
                         f"checkpoint {self.checkpoint.id} was begun with {name} {existing.get(name)}, this run has "
                         f"{record.get(name)}; extract it under another id or into a new store"
                     )
+            was, recipe = read_record(begun, CheckpointRecord.from_json), self.context.recipe
+            if differs := [site for site, about in self.dtypes.items() if was.dtype_of(site, recipe) != about.dtype]:
+                raise RecipeMismatch(
+                    f"checkpoint {self.checkpoint.id} was begun with {differs[0]} in {was.dtype_of(differs[0], recipe)}, and "
+                    f"this run stores {self.dtypes[differs[0]].dtype}; finish it with the dtype that it was begun with"
+                )
         if not self.is_complete:
             self._create(self._groups())
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from actlas.errors import DamagedStore, RecipeMismatch
-from actlas.names import Recipe
+from actlas.names import DTYPES, Recipe
 from actlas.store import layout, log
+from actlas.store.committed import is_committed
 from actlas.store.files.locks import Claim, SharedClaim, writers_claim
-from actlas.store.records import read_about
+from actlas.store.records import CheckpointRecord, begun_checkpoints, committed_in, read_about, read_record
 from actlas.store.values import TokenIds
 
+#: What holds values of checkpoints, each in a folder of its own.
+_VALUES = ("cubes", "tokens", "counts", "states")
 #: What a store without a committed block consists of, its root's zarr.json and records apart.
-_FOLDERS = ("cubes", "tokens", "counts", "states", "scores", "corpus", log.FOLDER)
+_FOLDERS = (*_VALUES, "scores", "corpus", log.FOLDER)
 
 
 def creation_claim(path: Path) -> Path:
@@ -68,6 +72,70 @@ def start_over(path: Path, recipe: Recipe) -> str | None:
             for folder in (*(path / name for name in _FOLDERS), *(path / "manifests").glob("*/")):
                 shutil.rmtree(folder, ignore_errors=True)
     return differences(existing, recipe)
+
+
+def keeps_more(dtype: str, other: str) -> bool:
+    """Whether a dtype keeps what another one cannot.
+
+    Example:
+        >>> keeps_more("float32", "float16"), keeps_more("float16", "bfloat16")
+        (True, False)
+    """
+    return DTYPES.index(dtype) > DTYPES.index(other)
+
+
+def known_dtypes(path: Path) -> dict[str, str]:
+    """Stored dtypes of the store at `path`, if there is one: of its recipe or, where a checkpoint was begun with more, those."""
+    about = read_about(path)
+    if about is None:
+        return {}
+    recipe = Recipe.from_json(about["recipe"])
+    begun = list(begun_checkpoints(path))
+    return {
+        site: max((dtype, *(record.dtype_of(site, recipe) for record in begun)), key=DTYPES.index)
+        for site, dtype in recipe.dtypes.items()
+    }
+
+
+def start_checkpoint_over(path: Path, checkpoint: str, dtypes: Mapping[str, str]) -> bool:
+    """Remove what is there of a checkpoint that was begun with other dtypes and is not complete.
+
+    Values that did not fit are not in it, and a site whose first texts were rounded otherwise than its last would rank them
+    apart. Its texts go through the model once more; checkpoints that are complete stay.
+
+    Returns:
+        Whether anything was removed.
+
+    Raises:
+        RecipeMismatch: If another process writes into the store.
+    """
+    folder, about = path / layout.manifest_path(checkpoint), read_about(path)
+    if about is None or not (folder / "begun.json").exists() or is_committed(committed_in(path, about), checkpoint):
+        return False
+    begun, recipe = read_record(folder / "begun.json", CheckpointRecord.from_json), Recipe.from_json(about["recipe"])
+    if all(begun.dtype_of(site, recipe) == dtype for site, dtype in dtypes.items()):
+        return False
+    with Claim.hold(creation_claim(path)):
+        alone = Claim.take(writers_claim(path))
+        with alone or nullcontext():
+            if alone is None or any(is_held(claim) for claim in (folder / "blocks").glob("*.claim")):
+                raise RecipeMismatch(
+                    f"{checkpoint} was begun with other dtypes, and other processes write into {path}; start this run when they "
+                    "are done"
+                )
+            # blocks stop being committed before their values go; the record that says how it was begun goes last
+            for part in (*(folder / name for name in ("blocks", "states")), *(path / kind / checkpoint for kind in _VALUES)):
+                shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(folder)
+    return True
+
+
+def is_held(path: Path) -> bool:
+    """Whether another process holds the claim on a piece of work."""
+    claim = Claim.take(path)
+    if claim is not None:
+        claim.release()
+    return claim is None
 
 
 def join(path: Path) -> SharedClaim:

@@ -20,6 +20,7 @@ from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
 from actlas.store.corpus.text_sets import sets_frame
+from actlas.store.dtypes import SiteDtype
 from actlas.store.files.atomic import clear_temporaries, create_once, read_json, to_json, write_atomically
 from actlas.store.files.codecs import CODECS, DEFAULT_CODEC
 from actlas.store.files.digests import file_record, record_files
@@ -174,6 +175,7 @@ class StoreWriter:
         counts: Shapes | None = None,
         states: StatePlan | None = None,
         claims: BlockClaims | None = None,
+        dtypes: Mapping[str, SiteDtype] | None = None,
     ) -> CheckpointWriter:
         """Begin a checkpoint, or go on with one that was begun.
 
@@ -185,6 +187,7 @@ class StoreWriter:
             counts: site -> (layers, neurons), for sites whose active tokens are counted.
             states: What is kept of the pooled values in place of cubes.
             claims: Claims of its blocks, where one may be reserved already.
+            dtypes: What is known of the stored dtypes of sites; where a site is stored in another dtype than the recipe has.
 
         Returns:
             Its writer.
@@ -198,7 +201,7 @@ class StoreWriter:
             (False, 1)
         """
         token_cubes = (token_cubes or {}) if any(self.context.block_tokens) else {}
-        return CheckpointWriter(self.context, checkpoint, provenance, cubes, token_cubes, counts or {}, states, claims)
+        return CheckpointWriter(self.context, checkpoint, provenance, cubes, token_cubes, counts or {}, states, claims, dtypes)
 
     def same_weights(self, checkpoint_id: str, weight_hash: str) -> list[str]:
         """Other checkpoints of the store, begun or complete, that hold the very same weights.

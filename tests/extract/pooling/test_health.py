@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def noted(values, tokens, special, capture, dtype):
-    health = Health.empty((2, values.shape[1] + 1), capture, CPU)
+    health = Health.empty((2, values.shape[1] + 1), capture.dtype, CPU, is_summed=capture.is_summed)
     part = slice(1, values.shape[1] + 1)
     for rows in (slice(0, 3), slice(3, None)):
         health.note(1, part, values[rows])
@@ -46,5 +46,5 @@ def test_what_counts_as_lost_follows_what_is_kept():
 
 
 def test_texts_that_were_not_compared_are_not_known():
-    health = Health.empty((1, 2), Capture(sites=("s",)), CPU)
+    health = Health.empty((1, 2), "float16", CPU)
     assert bool(torch.isnan(health.rows(torch.float16, knows_special=False)[4]).all())

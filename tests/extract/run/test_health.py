@@ -80,7 +80,7 @@ def test_texts_decided_by_a_special_token_are_those_of_a_run_without_them(tiny_m
 def test_values_too_small_for_their_dtype_are_told_before_and_kept_in_the_record(tiny_models, small_corpus, tmp_path):
     folder = scaled(tiny_models("qwen2"), tmp_path / "m", "model.layers.1.self_attn.o_proj.weight", 1e-9)
     seen, options = [], {"sites": ["attn_out", "resid"], **NO_VECTORS}
-    summary = extract(folder, small_corpus, tmp_path / "s", progress=seen.append, **options)
+    summary = extract(folder, small_corpus, tmp_path / "s", dtype="float16", progress=seen.append, **options)
     (line,) = [line for line in summary.warnings if "so small" in line]
     assert line.startswith("m: values of attn_out are so small that float16 keeps many as 0 or with fewer bits")
     assert line.endswith("in layer 1); dtype float32 or bfloat16 keeps them, in a new store")
@@ -89,10 +89,9 @@ def test_values_too_small_for_their_dtype_are_told_before_and_kept_in_the_record
     assert lost[0] < 0.01 < 0.99 < lost[1] <= 1
     shares = open_store(tmp_path / "s").sql("SELECT layer, avg(share_lost) FROM neuron_health WHERE site = 'attn_out' GROUP BY 1")
     assert dict(shares.rows()) == pytest.approx(dict(enumerate(lost)), abs=1e-6)
-    assert not [
-        line for line in extract(folder, small_corpus, tmp_path / "q", lost_share=1, **options).warnings if "small" in line
-    ]
-    for dtype in ("float32", "bfloat16"):
+    quiet = extract(folder, small_corpus, tmp_path / "q", dtype="float16", lost_share=1, **options)
+    assert not [line for line in quiet.warnings if "small" in line]
+    for dtype in ("float32", "bfloat16", "auto"):
         summary = extract(folder, small_corpus, tmp_path / dtype, dtype=dtype, **options)
         assert not [line for line in summary.warnings if "so small" in line]
 
@@ -100,13 +99,13 @@ def test_values_too_small_for_their_dtype_are_told_before_and_kept_in_the_record
 def test_numbers_of_token_vectors_are_watched_too(tiny_models, small_corpus, tmp_path):
     folder = scaled(tiny_models("qwen2"), tmp_path / "m", "model.embed_tokens.weight", 1e-9)
     options = {"sites": ["mlp_pre"], "token_sample": TokenSample(per_text=2, sites=("embed",))}
-    summary = extract(folder, small_corpus, tmp_path / "s", **options)
+    summary = extract(folder, small_corpus, tmp_path / "s", dtype="float16", **options)
     assert any(line.startswith("m: token vectors of embed are so small that float16 keeps") for line in summary.warnings)
     (share,) = Store(tmp_path / "s").snapshot().checkpoints["m"].health["embed"].lost_vectors_by_layer
     assert share == pytest.approx(1)
-    assert not any(
-        "token vectors" in line for line in extract(folder, small_corpus, tmp_path / "w", dtype="float32", **options).warnings
-    )
+    for dtype in ("float32", "auto"):
+        summary = extract(folder, small_corpus, tmp_path / dtype, dtype=dtype, **options)
+        assert not any("token vectors" in line for line in summary.warnings)
 
 
 def test_sums_in_fixed_steps_lose_what_float32_holds(tiny_models, small_corpus, tmp_path):

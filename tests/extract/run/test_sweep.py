@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bytes(error, tiny_models, 
 
     def stops(self, block, **kwargs):
         blocks.append(block.n_texts)
-        if len(blocks) == 5:  # two blocks of the fidelity check, two that are written, then this
+        if len(blocks) == 6:  # the texts that dtypes are chosen by, two blocks of the fidelity check, two that are written, this
             raise error
         return run_block(self, block, **kwargs)
 
@@ -125,7 +125,7 @@ def test_duplicates_are_known_before_they_are_loaded(tiny_models, model_writer, 
         backend_hf, "load_weights", lambda source, *rest: loaded.append(source.folder.name) or load(source, *rest)
     )
     with pytest.raises(ExtractionError, match="run-step2 has the same weights as run-step1; duplicates = skip leaves it out"):
-        extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="refuse")
+        extract(tmp_path / "run", small_corpus, tmp_path / "s", dtype="float16", duplicates="refuse")
     summary = extract(tmp_path / "run", small_corpus, tmp_path / "s", duplicates="skip", progress=seen.append)
     assert loaded == ["step1", "step3"]
     assert [result.status for result in summary.checkpoints] == ["there", "skipped", "extracted"]

@@ -12,10 +12,18 @@ import pytest
 
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.store import layout
+from actlas.store.files.locks import Claim
 from actlas.store.store import Store
 from actlas.store.values import TokenIds
 from actlas.store.verify.tables import corpus_faults
-from actlas.store.write.joining import check_tokens, holds_blocks, known_tokenizer, start_over
+from actlas.store.write.joining import (
+    check_tokens,
+    holds_blocks,
+    known_dtypes,
+    known_tokenizer,
+    start_checkpoint_over,
+    start_over,
+)
 from actlas.store.write.writer import existing_store
 from tests.store.conftest import Planted
 
@@ -60,6 +68,26 @@ def test_a_store_that_is_written_into_stays(planted: Planted, tmp_path: Path) ->
         assert start_over(tmp_path / "s", other) is None
     assert not list((tmp_path / "s" / "manifests").glob("*.claim"))
     assert start_over(tmp_path / "s", other) is not None
+
+
+def test_a_checkpoint_is_begun_anew_in_dtypes_that_keep_more(planted: Planted, tmp_path: Path) -> None:
+    begun(planted, tmp_path / "s", 1)
+    name, same = next(iter(Store(tmp_path / "s").unfinished)), planted.recipe.dtypes
+    more = {**same, "resid": "float32"}
+    assert not start_checkpoint_over(tmp_path / "s", name, same)
+    assert not start_checkpoint_over(tmp_path / "s", "another", more)
+    assert not start_checkpoint_over(tmp_path / "none", name, more)
+    with planted.writer(tmp_path / "s"), pytest.raises(RecipeMismatch, match="other processes write into"):
+        start_checkpoint_over(tmp_path / "s", name, more)
+    claim = Claim.hold(tmp_path / "s" / "manifests" / name / "blocks" / "000001.claim")
+    with claim, pytest.raises(RecipeMismatch, match="start this run when they are done"):
+        start_checkpoint_over(tmp_path / "s", name, more)
+    assert known_dtypes(tmp_path / "s") == same
+    assert start_checkpoint_over(tmp_path / "s", name, more) == (planted.recipe.dtype != "float32")
+    assert start_checkpoint_over(tmp_path / "s", name, more) is False
+    with planted.writer(tmp_path / "s") as writer:
+        run = planted.begin(writer)
+        assert len(run.pending) == len(run.blocks)
 
 
 def test_a_folder_without_a_store_is_left_alone(planted: Planted, tmp_path: Path) -> None:

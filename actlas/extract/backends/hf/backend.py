@@ -133,7 +133,7 @@ class HfSession:
         on_batch: Callable[[int], None] | None = None,
     ) -> BlockStage:
         """See `base.ModelSession`."""
-        stage = self._hooks.begin_block(block, dtype or self._capture.dtype)
+        stage = self._hooks.begin_block(block, dtype)
         # what is kept has the capture's dtype, what is only looked at another one
         stage.is_check = dtype is not None
         # a budget of one token leaves every text alone
@@ -145,6 +145,10 @@ class HfSession:
                     on_batch(len(batch.rows))
         stage.seal()
         return stage
+
+    def store_as(self, capture: Capture) -> None:
+        """See `base.ModelSession`."""
+        self._capture = self._hooks.pooler.capture = capture
 
     def calibrate(self, block: BlockTexts) -> None:
         """See `base.ModelSession`: this is what others are compared with."""

@@ -66,7 +66,7 @@ class Hooks:
                 widths.append(first)
             self.shapes[site] = site_shape(site, widths)
 
-    def begin_block(self, block: BlockTexts, dtype: str) -> BlockStage:
+    def begin_block(self, block: BlockTexts, dtype: str | None) -> BlockStage:
         """A stage for a block, for its batches to fill."""
         return self.pooler.begin_block(block, dtype, self.shapes)
 

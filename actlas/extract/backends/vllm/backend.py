@@ -170,12 +170,17 @@ class VllmSession:
         on_batch: Callable[[int], None] | None = None,
     ) -> EngineBlockRun:
         """See `base.ModelSession`."""
-        capture = replace(self._capture, dtype=dtype or self._capture.dtype)
+        capture = self._capture if dtype is None else self._capture.all_in(dtype)
         return self._run(block, capture, None, is_alone=is_alone, on_batch=on_batch)
+
+    def store_as(self, capture: Capture) -> None:
+        """See `base.ModelSession`."""
+        self._link.on_every_rank("actlas_store_as", capture_to_json(capture))
+        self._capture = capture
 
     def calibrate(self, block: BlockTexts) -> Mapping[str, Any]:
         """See `base.ModelSession`: every site, the same texts, the same dtype, with transformers."""
-        capture = replace(self._capture, sites=self._capture.all_sites, token_sites=(), count_sites=(), dtype="float32")
+        capture = replace(self._capture.all_in("float32"), sites=self._capture.all_sites, token_sites=(), count_sites=())
         values = self._run(block, capture, list(capture.sites)).collect()
         session = self._reference.open(self._located, capture)
         try:
@@ -206,7 +211,7 @@ class VllmSession:
     ) -> EngineBlockRun:
         shared = SharedBlock.create(capture, self.shapes, block)
         try:
-            self._link.begin(shared, capture.dtype, sites)
+            self._link.begin(shared, None if capture is self._capture else capture.dtype, sites)
             # a budget of one token leaves every text alone
             for rows in plan_batches(block.lengths, 1 if is_alone else self._settings.tokens_per_batch):
                 self._link.generate(rows.tolist())

@@ -141,12 +141,12 @@ class FlatReader:
         for handle in self._handles:
             handle.remove()
 
-    def begin(self, block: BlockTexts, dtype: str, sites: Sequence[str] | None = None) -> None:
+    def begin(self, block: BlockTexts, dtype: str | None, sites: Sequence[str] | None = None) -> None:
         """Wait for the texts of a block.
 
         Args:
             block: The texts.
-            dtype: Dtype of the values.
+            dtype: Dtype of all values; None for those of the capture.
             sites: Pool these instead of the capture's, and nothing else.
         """
         capture = self.capture

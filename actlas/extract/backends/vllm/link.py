@@ -63,7 +63,7 @@ class EngineLink:
                 raise error_from_json(answer["error"], f"rank {rank} of vLLM")
         return [answer["value"] for answer in answers]
 
-    def begin(self, block: SharedBlock, dtype: str, sites: Sequence[str] | None = None) -> None:
+    def begin(self, block: SharedBlock, dtype: str | None, sites: Sequence[str] | None = None) -> None:
         """Let the engine's process and all ranks read the texts of a block, once; see `FlatReader.begin`."""
         place = block.to_json()
         self._child.ask("begin", block=place)

@@ -80,14 +80,13 @@ class SharedBlock:
             block: The texts.
         """
         texts = {f"texts.{name}": value for name, value in vars(block).items() if value is not None}
-        stored = np.dtype(storage_dtype(capture.dtype))
         arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {name: (v.shape, v.dtype) for name, v in texts.items()}
         for site in capture.sites:
             layers, width = shapes[site]
-            arrays[f"cube.{site}"] = (layers, block.n_texts, width), stored
+            arrays[f"cube.{site}"] = (layers, block.n_texts, width), np.dtype(storage_dtype(capture.dtype_of(site)))
         for site in capture.token_sites:
             layers, width = shapes[site]
-            arrays[f"tokens.{site}"] = (layers, len(block.sampled_rows), width), stored
+            arrays[f"tokens.{site}"] = (layers, len(block.sampled_rows), width), np.dtype(storage_dtype(capture.dtype_of(site)))
         for site in capture.sites:
             arrays[f"health.{site}"] = (len(HEALTH_ROWS), *shapes[site]), np.dtype(np.float64)
         for site in capture.count_sites:

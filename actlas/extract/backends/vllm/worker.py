@@ -35,7 +35,15 @@ class ActlasWorker:
         """
         return _answer(lambda: self._actlas_attach(capture, forces_gelu))
 
-    def actlas_begin(self, block: str, dtype: str, sites: list[str] | None = None) -> dict[str, Any]:
+    def actlas_store_as(self, capture: str) -> dict[str, Any]:
+        """Hand over values in other dtypes.
+
+        Args:
+            capture: As `capture_to_json` writes it.
+        """
+        return _answer(lambda: setattr(self.actlas_reader, "capture", capture_from_json(capture)))
+
+    def actlas_begin(self, block: str, dtype: str | None, sites: list[str] | None = None) -> dict[str, Any]:
         """Wait for the texts of a block.
 
         Args:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ LISTS = [[5, 6, 7], [5, 6], [8]]
 CAPTURE = Capture(
     sites=("mlp_pre",), token_sites=("resid",), count_sites=("mlp_pre",), dtype="bfloat16", n_languages=2, max_tokens=8
 )
+MIXED = replace(CAPTURE, site_dtypes={"resid": "float32"})
 SHAPES = {"mlp_pre": (2, 6), "resid": (2, 4)}
 
 
@@ -33,7 +35,7 @@ def values_of(neurons, rng, n_sampled=1):
 
 
 def test_a_capture_survives_the_way():
-    for capture in (CAPTURE, Capture(sites=(), count_sites=("resid",), count_thresholds=(0.0, 2.0), pad_to=4)):
+    for capture in (MIXED, CAPTURE, Capture(sites=(), count_sites=("resid",), count_thresholds=(0.0, 2.0), pad_to=4)):
         assert capture_from_json(capture_to_json(capture)) == capture
 
 
@@ -68,6 +70,11 @@ def test_ranks_put_their_neurons_side_by_side(blocks):
     assert both.cubes["mlp_pre"].dtype == np.uint16
     # text-major under its view, as a stage gives it
     assert both.cubes["mlp_pre"].transpose(0, 2, 1).flags.c_contiguous
+
+
+def test_each_site_has_room_in_its_own_dtype(blocks):
+    values = SharedBlock.create(MIXED, SHAPES, blocks(LISTS, sampled=[(0, 1)])).values(MIXED, [4, 2], 1.5, 3)
+    assert (values.cubes["mlp_pre"].dtype, values.tokens["resid"].dtype) == (np.uint16, np.float32)
 
 
 def test_another_process_writes_what_this_one_reads(blocks):
