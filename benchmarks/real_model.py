@@ -178,7 +178,6 @@ def run(name: str, model: Path, corpus: actlas.Corpus, store: Path, job: Job) ->
         "packages": list(published.packages),
         "sha256": published.sha256,
         "licence": published.licence,
-        "n_over_long": summary.n_over_long,
         # of a store that was there before, this is no time of an extraction
         "seconds": stages.seconds if all(result.status == "extracted" for result in summary.checkpoints) else None,
         "checkpoints": checkpoints,
@@ -205,6 +204,7 @@ def findings(atlas: actlas.Atlas, id: str, frames: Mapping[str, pl.DataFrame]) -
         "sanity_loss": record["sanity_loss"],
         "uniform_loss": math.log(record["vocabulary"]),
         "n_tokens": record["n_tokens"],
+        "n_over_long": record["over_long"]["n_texts"],
         "controls": own["controls"].drop("checkpoint", "step").row(0, named=True),
         "pairs": own["pair"].group_by("language_a", "language_b", maintain_order=True).agg(*mean.values(), is_found).to_dicts(),
         "n_pair_tests": own["pair"]["n_tests"].max(),

@@ -61,7 +61,7 @@ def _corpus(result: Result) -> str:
         (language, size["n_lines"], *(f"{tokens[language] / size['n_lines']:.1f}" for _, tokens in models))
         for language in size["languages"]
     ]
-    cut = "; ".join(f"{row['model']} {row['n_over_long']} texts" for row in result["rows"])
+    cut = "; ".join(f"{row['model']} {row['checkpoints'][0]['n_over_long']} texts" for row in result["rows"])
     about = (
         f"{size['n_texts']:,} texts: {size['n_lines']} lines of each language, drawn with seed {size['seed']}, with "
         f"{size['n_positives']} or more of each of {len(size['concepts'])} concepts: {', '.join(size['concepts'])}. "

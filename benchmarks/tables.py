@@ -24,7 +24,8 @@ def table(name: str) -> str:
     if not path.is_file():
         return f"Not measured yet: `{path.name}` is missing."
     result = json.loads(path.read_text())
-    return f"{TABLES[name](result)}\n\n{about(result)}"
+    # of several tables of one file, the first says which machine it was
+    return TABLES[name](result) if "-" in name else f"{TABLES[name](result)}\n\n{about(result)}"
 
 
 def about(result: Mapping[str, Any]) -> str:

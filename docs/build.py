@@ -37,6 +37,7 @@ TABLED = (
     "docs/benchmarks.md",
     "docs/kernels.md",
     "docs/extraction.md",
+    "docs/results/real-models.md",
     "docs/overlap.md",
     "docs/decisions/0009-a-group-per-cube.md",
     "docs/decisions/0011-avx512.md",
