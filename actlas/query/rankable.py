@@ -50,69 +50,83 @@ class Rankable:
     """How many neurons can be experts.
 
     Attributes:
-        by_layer: Of each layer those that can in both of two languages, ``"concepts layers languages languages"``; on the
-            diagonal those of a language.
+        by_place: Of each layer of each site those that can in both of two languages, ``"concepts sites layers languages
+            languages"``; on the diagonal those of a language. A site with fewer layers than others has 0 in the rest.
     """
 
-    by_layer: NDArray[np.int64]
+    by_place: NDArray[np.int64]
 
-    def frame(self, checkpoint: str, languages: Sequence[str], concepts: Sequence[str]) -> pl.DataFrame:
-        """Table `rankable` of a checkpoint."""
-        order = sorted(range(len(languages)), key=lambda position: languages[position])
-        a, b = (
-            np.array([(one, other) for place, one in enumerate(order) for other in order[place:]], dtype=np.int64)
-            .reshape(-1, 2)
-            .T
-        )
-        n_concepts, n_layers = self.by_layer.shape[:2]
-        columns = {
-            "checkpoint": pl.repeat(checkpoint, n_concepts * n_layers * a.size, dtype=pl.String, eager=True),
-            "concept": names_at(concepts, np.repeat(np.arange(n_concepts), n_layers * a.size)),
-            "language_a": names_at(languages, np.tile(a, n_concepts * n_layers)),
-            "language_b": names_at(languages, np.tile(b, n_concepts * n_layers)),
-            "layer": pl.Series(np.tile(np.repeat(np.arange(n_layers), a.size), n_concepts)),
-            "n_rankable": pl.Series(self.by_layer[:, :, a, b].reshape(-1)),
-        }
-        return TABLES["rankable"].conform(pl.DataFrame(columns))
-
-    @classmethod
-    def of_rows(cls, rows: pl.DataFrame, n_layers: int, languages: Sequence[str], concepts: Sequence[str]) -> Rankable:
-        """Out of rows of table `rankable`; others than the languages and concepts named are left out."""
-        rows = rows.filter(
-            pl.col("language_a").is_in(languages), pl.col("language_b").is_in(languages), pl.col("concept").is_in(concepts)
-        )
-        concept, a, b = (
-            rows[column].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
-            for column, names in (("concept", concepts), ("language_a", languages), ("language_b", languages))
-        )
-        by_layer = np.zeros((len(concepts), n_layers, len(languages), len(languages)), dtype=np.int64)
-        by_layer[concept, rows["layer"].to_numpy(), a, b] = rows["n_rankable"].to_numpy()
-        by_layer[concept, rows["layer"].to_numpy(), b, a] = rows["n_rankable"].to_numpy()
-        return cls(by_layer)
+    @property
+    def by_layer(self) -> NDArray[np.int64]:
+        """All sites together: ``"concepts layers languages languages"``."""
+        return np.asarray(self.by_place.sum(axis=1))
 
     @property
     def total(self) -> NDArray[np.int64]:
         """All layers together: ``"concepts languages languages"``."""
         return np.asarray(self.by_layer.sum(axis=1))
 
+    def frame(self, checkpoint: str, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str]) -> pl.DataFrame:
+        """Table `rankable` of a checkpoint."""
+        order = sorted(range(len(languages)), key=lambda position: languages[position])
+        both = [(one, other) for place, one in enumerate(order) for other in order[place:]]
+        a, b = np.array(both, dtype=np.int64).reshape(-1, 2).T
+        places = [(site, layer) for site, (n_layers, _) in enumerate(axis.shapes) for layer in range(n_layers)]
+        site, layer = np.array(places, dtype=np.int64).T
+        n_concepts, n_places = len(concepts), len(places)
+        counts = self.by_place[:, site, layer][:, :, a, b]
+        columns = {
+            "checkpoint": pl.repeat(checkpoint, counts.size, dtype=pl.String, eager=True),
+            "concept": names_at(concepts, np.repeat(np.arange(n_concepts), n_places * a.size)),
+            "language_a": names_at(languages, np.tile(a, n_concepts * n_places)),
+            "language_b": names_at(languages, np.tile(b, n_concepts * n_places)),
+            "site": names_at(axis.sites, np.tile(np.repeat(site, a.size), n_concepts)),
+            "layer": pl.Series(np.tile(np.repeat(layer, a.size), n_concepts)),
+            "n_rankable": pl.Series(counts.reshape(-1)),
+        }
+        return TABLES["rankable"].conform(pl.DataFrame(columns))
 
-def rankable_by_layer(is_ranked: NDArray[np.bool_], axis: NeuronAxis) -> NDArray[np.int64]:
-    """Neurons of each layer that are ranked in both of two languages, ``"layers languages languages"``, of one concept.
+    @classmethod
+    def of_rows(cls, rows: pl.DataFrame, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str]) -> Rankable:
+        """Out of rows of table `rankable`; others than the languages and concepts named are left out."""
+        rows = rows.filter(
+            pl.col("language_a").is_in(languages), pl.col("language_b").is_in(languages), pl.col("concept").is_in(concepts)
+        )
+        concept, site, a, b = (
+            rows[column].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
+            for column, names in (
+                ("concept", concepts),
+                ("site", axis.sites),
+                ("language_a", languages),
+                ("language_b", languages),
+            )
+        )
+        n_languages = len(languages)
+        by_place = np.zeros((len(concepts), len(axis.sites), axis.n_layers, n_languages, n_languages), dtype=np.int64)
+        layer, counts = rows["layer"].to_numpy(), rows["n_rankable"].to_numpy()
+        by_place[concept, site, layer, a, b] = counts
+        by_place[concept, site, layer, b, a] = counts
+        return cls(by_place)
+
+
+def rankable_by_place(is_ranked: NDArray[np.bool_], axis: NeuronAxis) -> NDArray[np.int64]:
+    """Neurons of each layer of each site that are ranked in both of two languages, ``"sites layers languages languages"``, of
+    one concept.
 
     Args:
         is_ranked: ``"languages neurons"`` along the axis.
         axis: The neurons.
     """
     n_languages = len(is_ranked)
-    counts = np.zeros((axis.n_layers, n_languages, n_languages), dtype=np.int64)
-    for start, (n_layers, n_neurons) in zip(axis.starts, axis.shapes, strict=False):
+    counts = np.zeros((len(axis.sites), axis.n_layers, n_languages, n_languages), dtype=np.int64)
+    for site, (start, (n_layers, n_neurons)) in enumerate(zip(axis.starts[:-1], axis.shapes, strict=True)):
         for layer, (first, last) in enumerate(pairwise(range(start, start + n_layers * n_neurons + 1, n_neurons))):
             part = is_ranked[:, first:last]
             if part.all():
-                counts[layer] += n_neurons
+                counts[site, layer] = n_neurons
             else:
                 numbers = part.astype(np.float32)
-                counts[layer] += np.rint(numbers @ numbers.T).astype(np.int64)
+                counts[site, layer] = np.rint(numbers @ numbers.T).astype(np.int64)
     return counts
 
 
@@ -138,11 +152,12 @@ def rankable_neurons(
     there is one, otherwise out of the scores."""
     part = kept_answer(store, "rankable", checkpoint, {"sites": list(axis.sites)})
     if part is not None:
-        return Rankable.of_rows(part.scan().collect(), axis.n_layers, languages, concepts)
-    by_layer = np.zeros((len(concepts), axis.n_layers, len(languages), len(languages)), dtype=np.int64)
+        return Rankable.of_rows(part.scan().collect(), axis, languages, concepts)
+    shape = (len(concepts), len(axis.sites), axis.n_layers, len(languages), len(languages))
+    by_place = np.zeros(shape, dtype=np.int64)
     guesses = guess_score(store, languages, concepts)
     cubes = ap_cubes(store, checkpoint, axis)
     for column, concept in enumerate(concepts):
         ap = np.concatenate([cube.read("ap", list(languages), concept).reshape(len(languages), -1) for cube in cubes], axis=1)
-        by_layer[column] = rankable_by_layer(is_rankable(ap, guesses[:, column, np.newaxis]), axis)
-    return Rankable(by_layer)
+        by_place[column] = rankable_by_place(is_rankable(ap, guesses[:, column, np.newaxis]), axis)
+    return Rankable(by_place)

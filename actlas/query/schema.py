@@ -297,10 +297,10 @@ _ALL = (
     ),
     _table(
         "rankable",
-        "how many neurons of each layer can be experts in both of two languages; language_a = language_b: in one",
+        "how many neurons of each layer of each site can be experts in both of two languages; language_a = language_b: in one",
         "actlas experts STORE",
         _PAIR,
-        {"layer": pl.Int32(), "n_rankable": pl.Int64()},
+        {"site": pl.String(), "layer": pl.Int32(), "n_rankable": pl.Int64()},
         settings=("sites",),
     ),
     _table(

@@ -21,7 +21,7 @@ from actlas.query import (
     top_experts,
 )
 from actlas.query.neurons import NeuronAxis
-from actlas.query.rankable import guess_score, rankable_by_layer, rankable_neurons
+from actlas.query.rankable import guess_score, rankable_by_place, rankable_neurons
 from actlas.testing.planted import Planting, planted_store
 
 SITES = {"attn_out": (2, 60), "mlp_pre": (2, 90)}
@@ -134,15 +134,50 @@ def test_counts_of_two_languages_by_sets() -> None:
     axis = NeuronAxis(("a", "b"), ((2, 5), (3, 4)))
     rng = np.random.default_rng(0)
     can = rng.random((3, axis.n_neurons)) < 0.6
-    counts = rankable_by_layer(can, axis)
+    counts = rankable_by_place(can, axis).sum(axis=0)
     layer = axis.layer_at(np.arange(axis.n_neurons))
     for a in range(3):
         for b in range(3):
             assert counts[:, a, b].tolist() == np.bincount(layer[can[a] & can[b]], minlength=3).tolist()
-    assert rankable_by_layer(np.ones((2, axis.n_neurons), dtype=bool), axis)[:, 0, 1].tolist() == axis.layer_sizes().tolist()
+    everything = rankable_by_place(np.ones((2, axis.n_neurons), dtype=bool), axis)
+    assert everything[:, :, 0, 1].tolist() == [[5, 5, 0], [4, 4, 4]]
 
 
 def test_every_neuron_of_other_stores_can_be_an_expert(scored: Atlas) -> None:
     axis = NeuronAxis.of(scored, "planted-step0", ["attn_out", "mlp_pre"])
     counts = rankable_neurons(scored, "planted-step0", axis, ["en", "fr"], ["water"])
     assert counts.total.tolist() == [[[128, 128], [128, 128]]]
+
+
+def test_sharing_by_layer_expects_what_neurons_that_can_be_experts_give(silent: Atlas) -> None:
+    top_experts(silent, k=K)
+    answer = silent.sql(f"FROM shared_by_layer('{silent.checkpoints[0]}')")
+    # of the few neurons that can be experts more are that in two languages than of all neurons, of which it would be 0.02
+    assert (answer["chance"] > 0.08).all()
+    is_telling = telling(silent, silent.checkpoints[0])
+    axis = NeuronAxis.of(silent, silent.checkpoints[0], list(SITES))
+    n_telling = np.bincount(axis.site_at(np.arange(300)) * 2 + axis.layer_at(np.arange(300)), weights=is_telling).reshape(2, 2)
+    counts = silent.sql(f"FROM layer_histogram WHERE checkpoint = '{silent.checkpoints[0]}'")
+    for layer in range(2):
+        shared = anywhere = 0.0
+        for (_, site), rows in counts.filter(layer=layer).group_by("concept", "site"):
+            n = n_telling[axis.sites.index(str(site)), layer]
+            p = rows["n_experts"].to_numpy() / n
+            none = np.prod(1 - p)
+            one = sum(p[i] * np.prod(np.delete(1 - p, i)) for i in range(p.size))
+            anywhere += n * (1 - none)
+            shared += n * (1 - none - one)
+        assert answer.filter(layer=layer)["chance"].item() == pytest.approx(shared / anywhere)
+
+
+def test_experts_that_were_kept_alone_get_the_table_that_they_lack(tmp_path: Path) -> None:
+    store = scored_store(tmp_path / "own.actlas", SILENT)
+    top_experts(store, k=K)
+    wanted = store.sql("FROM rankable")
+    assert wanted.filter(pl.col("language_a") == pl.col("language_b")).height == 2 * 4 * 3 * 4
+    for part in store.checkpoints:
+        store.publish_table(
+            "rankable", part, wanted.filter(checkpoint=part).drop("n_rankable"), store.table_settings("rankable", part)
+        )
+    top_experts(store, k=K)
+    assert_frame_equal(open_store(store.path).sql("FROM rankable"), wanted, check_row_order=False)

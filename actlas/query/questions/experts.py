@@ -264,6 +264,8 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
     settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "n_neurons": axis.n_neurons}
     part = keeper.find("experts", checkpoint, settings, along=("expert_mask", "layer_histogram", "rankable"))
     if part is not None and ranks_no_guess(store, part):
+        if kept_answer(store, "rankable", checkpoint, settings) is None:
+            keeper.put(checkpoint, _rankable_table(keeper, checkpoint, axis), settings)
         rows = part.scan().filter(pl.col("rank") <= ranking.k)
         if not ranking.is_whole:
             rows = rows.filter(pl.col("language").is_in(languages), pl.col("concept").is_in(concepts))
@@ -272,11 +274,17 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
     sets = expert_sets(store, checkpoint, dataclasses.replace(ranking, k=settings["k"]))
     frame = _with_values(store, sets)
     tables = {"experts": frame, "expert_mask": expert_mask(sets), "layer_histogram": layer_histogram(sets)}
-    if keeper.is_on:
-        rankable = rankable_neurons(store, checkpoint, axis, sets.languages, sets.concepts)
-        tables["rankable"] = rankable.frame(checkpoint, sets.languages, sets.concepts)
-    keeper.put(checkpoint, tables, settings)
+    keeper.put(checkpoint, {**tables, **_rankable_table(keeper, checkpoint, axis)}, settings)
     return frame.filter(pl.col("rank") <= ranking.k)
+
+
+def _rankable_table(keeper: Keeper, checkpoint: str, axis: NeuronAxis) -> dict[str, pl.DataFrame]:
+    """Table `rankable`, for languages and concepts of the whole corpus; nothing where nothing is kept."""
+    if not keeper.is_on:
+        return {}
+    languages, concepts = keeper.store.corpus.languages, keeper.store.corpus.concepts
+    rankable = rankable_neurons(keeper.store, checkpoint, axis, languages, concepts)
+    return {"rankable": rankable.frame(checkpoint, axis, languages, concepts)}
 
 
 def _with_values(store: Store, sets: ExpertSets) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from actlas.query import TABLES, Atlas, expert_overlap
 from actlas.query.neurons import NeuronAxis
 from actlas.query.questions.experts import ExpertSets
 from actlas.query.questions.overlap import intersections, overlap_of_sets
-from actlas.query.rankable import Rankable, rankable_by_layer
+from actlas.query.rankable import Rankable, rankable_by_place
 from actlas.query.splits import split_halves
 
 K, N = 6, 128
@@ -101,7 +101,7 @@ AXIS = NeuronAxis(("a", "b"), ((2, 5), (3, 4)))
 
 def all_rankable(sets: ExpertSets) -> Rankable:
     own = np.ones((len(sets.languages), sets.axis.n_neurons), dtype=bool)
-    return Rankable(np.stack([rankable_by_layer(own, sets.axis)] * len(sets.concepts)))
+    return Rankable(np.stack([rankable_by_place(own, sets.axis)] * len(sets.concepts)))
 
 
 def test_intersections_of_small_sets() -> None:
