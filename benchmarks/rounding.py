@@ -1,7 +1,9 @@
 """How far honest runs are from the limits of the checks, in every dtype that models compute in.
 
     python -m benchmarks.rounding                                          tiny models of every family, with random weights
-    python -m benchmarks.rounding --model FOLDER --texts FILE --texts FILE     a checkpoint too; a file of lines per language
+    python -m benchmarks.rounding --model FOLDER --texts FILE --texts FILE     a checkpoint; a file of lines per language
+
+What is measured stands beside what was measured of other models before.
 
 "together": texts run together beside the same texts run alone, as in the fidelity check. "other": one dtype beside float32 on
 the same weights, and autocast beside bfloat16, which rounds elsewhere, as another engine would. Each figure is a share of the
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -34,7 +37,7 @@ from actlas.extract.inputs.tokens import TokenRules, tokenise
 from actlas.names import TokenSample
 from actlas.store.corpus.corpus import corpus_from_frames
 from actlas.testing.tiny_configs import tiny_configs
-from benchmarks.harness import save
+from benchmarks.harness import RESULTS, save
 
 SITES = ("attn_out", "mlp_pre", "mlp_hidden", "mlp_out", "resid")
 DTYPES = ("float32", "float16", "bfloat16", "autocast-bfloat16")
@@ -43,7 +46,6 @@ OTHERS = (("float16", "float32"), ("bfloat16", "float32"), ("autocast-bfloat16",
 SEEDS = range(2)
 #: What the tiny models are called together.
 TINY = "tiny models, random weights"
-POOLINGS = ("max", "mean")
 MAX_TOKENS = 60
 
 
@@ -141,8 +143,7 @@ def row(
 
 
 def summed(name: str, check: str, dtype: str, rows: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What all models of a name have shown."""
-    rows = [each for each in rows if (each["check"], each["dtype"]) == (check, dtype)]
+    """What the runs of one comparison have shown."""
     worst = max(rows, key=lambda each: each["share_of_limit"])
     return {
         "name": name,
@@ -154,32 +155,35 @@ def summed(name: str, check: str, dtype: str, rows: list[Mapping[str, Any]]) -> 
         "where": f"{worst['model']}, {worst['pooling']}: {worst['where']}",
         "sign_agreement": min(each["sign_agreement"] for each in rows),
         "rank_agreement": min(each["rank_agreement"] for each in rows),
+        "order_agreement": min(each["order_agreement"] for each in rows),
     }
+
+
+def tiny_rows() -> list[Mapping[str, Any]]:
+    """Every family, seed and pooling."""
+    rows: list[Mapping[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="actlas-rounding-") as folder:
+        for family, seed in itertools.product(tiny_configs(), SEEDS):
+            model = write_family(Path(folder) / f"{family}-{seed}", family, seed)
+            for pooling in ("max", "mean"):
+                rows += measured(f"{family}, seed {seed}", model, pooling, random_block(seed))
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", type=Path, default=[], dest="models")
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--texts", action="append", type=Path, default=[])
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
-    rows: list[Mapping[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="actlas-rounding-") as folder:
-        for family, seed, pooling in itertools.product(tiny_configs(), SEEDS, POOLINGS):
-            model = Path(folder) / f"{family}-{seed}"
-            if not model.exists():
-                write_family(model, family, seed)
-            rows += measured(f"{family}, seed {seed}", model, pooling, random_block(seed))
-    for model, pooling in itertools.product(options.models, POOLINGS):
-        rows += measured(model.name, model, pooling, options.texts)
-    is_trained = {model.name: model.name for model in options.models}
-    summary = [
-        summed(name, check, dtype, [each for each in rows if is_trained.get(each["model"], TINY) == name])
-        for name in (TINY, *is_trained)
-        for check, dtype in (*(("together", dtype) for dtype in DTYPES), *(("other", dtype) for dtype, _ in OTHERS))
-    ]
-    settings = {"texts": 8, "sites": list(SITES), "trained": [model.name for model in options.models]}
-    print(save("rounding", settings, summary, torch.get_num_threads()))
+    name = TINY if options.model is None else options.model.name
+    rows = tiny_rows() if options.model is None else list(measured(name, options.model, "max", options.texts))
+    checks = (*(("together", dtype) for dtype in DTYPES), *(("other", dtype) for dtype, _ in OTHERS))
+    by_check = {key: [each for each in rows if (each["check"], each["dtype"]) == key] for key in checks}
+    found = [summed(name, *key, each) for key, each in by_check.items() if each]
+    path = RESULTS / "rounding.json"
+    kept = [each for each in json.loads(path.read_text())["rows"] if each["name"] != name] if path.is_file() else []
+    print(save("rounding", {"texts": 8, "sites": list(SITES)}, [*kept, *found], torch.get_num_threads()))
 
 
 if __name__ == "__main__":

@@ -182,6 +182,36 @@ def _calibration(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _rounding(result: Mapping[str, Any]) -> str:
+    checks = {"together": "together beside alone", "other": "another way to compute"}
+    rows = [
+        (
+            row["name"],
+            checks[row["check"]],
+            row["dtype"],
+            row["n"],
+            f"{row['largest_share']:.2f} at {row['where']}",
+            f"{row['median_share']:.3f}",
+            f"{row['sign_agreement']:.3f}",
+            f"{row['rank_agreement']:.3f}",
+            f"{row['order_agreement']:.3f}",
+        )
+        for row in result["rows"]
+    ]
+    head = (
+        "models",
+        "what is compared",
+        "dtype",
+        "runs",
+        "largest share of the limit",
+        "median",
+        "least agreement in sign",
+        "rank",
+        "order",
+    )
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_brief": _kernels_brief,
     "store": _store,
@@ -193,6 +223,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,
     "vllm_parity": _vllm_parity,
+    "rounding": _rounding,
     "site_proofs": _site_proofs,
     **KERNEL_TABLES,
     **REAL_TABLES,

@@ -41,6 +41,7 @@ TABLED = (
     "docs/overlap.md",
     "docs/decisions/0009-a-group-per-cube.md",
     "docs/decisions/0011-avx512.md",
+    "docs/decisions/0021-checks-that-see.md",
 )
 
 

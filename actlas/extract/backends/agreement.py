@@ -191,24 +191,25 @@ def _compare_layer(
 ) -> Agreement:
     """The same of one layer, ``"neurons texts"``, with one standard deviation for a limit."""
     place = f"site {site}, layer {layer}"
+    values, expected = values.astype(np.float64), expected.astype(np.float64)  # where nothing overflows
     sizes, apart = neuron_sizes(expected, compute_dtype), deviation(compute_dtype, layer)
-    # in float64, where nothing overflows
-    errors = (values.astype(np.float64) - expected) / sizes[:, None]
+    errors = (values - expected) / sizes[:, None]
+    n_texts = len(text_ids)
     # NaN is sorted to the end, which is set aside
-    n_kept = errors.shape[1] - int(_SET_ASIDE * errors.shape[1])
+    n_kept = n_texts - int(_SET_ASIDE * n_texts)
     squares = np.mean(np.sort(errors**2, axis=1)[:, :n_kept], axis=1)
     differences = np.where(np.isnan(errors).any(axis=1), np.nan, np.sqrt(squares))
     neuron = int(differences.argmax())
     clear = _CLEAR * apart * sizes[:, None]
     signs = _agreeing(values, expected, clear)
-    # for each neuron and text: how many other texts it is apart from, and stands to as it should
-    pairs = [_agreeing(values - values[:, [text]], expected - expected[:, [text]], clear) for text in range(len(text_ids))]
-    ranks = tuple(np.stack([each[kind].sum(axis=1) for each in pairs], axis=1) for kind in (0, 1))
+    # for each neuron and text: to how many other texts it stands as it should, and from how many it is apart
+    pairs = [_agreeing(values - values[:, [text]], expected - expected[:, [text]], clear).sum(axis=2) for text in range(n_texts)]
+    ranks = np.stack(pairs, axis=2)
     sign, sign_text = _smallest_share(*signs, axis=0)
     rank, rank_text = _smallest_share(*ranks, axis=0)
     order, order_neuron = _smallest_share(*ranks, axis=1)
     return Agreement(
-        n_texts=len(text_ids),
+        n_texts=n_texts,
         difference=float(differences[neuron]),
         limit=apart,
         where=f"{place}, neuron {neuron}, text {text_ids[int(np.abs(errors[neuron]).argmax())]}",
@@ -221,12 +222,10 @@ def _compare_layer(
     )
 
 
-def _agreeing(
-    values: NDArray[Any], expected: NDArray[Any], clear: NDArray[np.float64]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which values have the sign that is expected, and are expected far enough from 0; and which are expected that far."""
+def _agreeing(values: NDArray[Any], expected: NDArray[Any], clear: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values have the sign that is expected and are expected far enough from 0; and which are expected that far."""
     is_clear = np.abs(expected) > clear
-    return ((values > 0) == (expected > 0)) & is_clear, is_clear
+    return np.stack([((values > 0) == (expected > 0)) & is_clear, is_clear])
 
 
 def _smallest_share(n_agreeing: NDArray[Any], n_clear: NDArray[Any], *, axis: int) -> tuple[float, int]:
