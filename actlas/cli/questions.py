@@ -254,11 +254,12 @@ def _probe(options: argparse.Namespace) -> None:
 
 def _top_texts(options: argparse.Namespace) -> None:
     from actlas.query import neuron_texts, open_store, top_texts
+    from actlas.query.choices import followed_checkpoints
 
     if options.neuron is not None:
         _refuse(options, "with --neuron", "site")
         store, place = open_store(options.store), options.neuron
-        names = options.checkpoints or store.checkpoints[-1:]
+        names = options.checkpoints or followed_checkpoints(store, None)[-1:]
         if not names:
             raise QueryError(f"{options.store} has no committed checkpoint; list: actlas info {options.store}")
         frames = [

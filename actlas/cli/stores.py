@@ -187,6 +187,8 @@ def _info(options: argparse.Namespace) -> None:
         say_table(pl.DataFrame(rows, infer_schema_length=None))
     else:
         say("no committed checkpoint")
+    for checkpoint, what in store.controls.items():
+        say(f"control: {checkpoint} is the {what}")
     for checkpoint, n_texts in store.unfinished.items():
         say(
             f"unfinished: {checkpoint} holds {n_texts:,} of {corpus.n_texts:,} texts; the same actlas extract command finishes it"

@@ -11,7 +11,7 @@ import pytest
 
 from actlas.cli import run
 from actlas.query import open_store, score_neurons, top_experts
-from actlas.testing.planted import planted_store
+from actlas.testing.planted import Planting, planted_store
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +139,11 @@ def test_a_folder_that_cannot_be_written_to_answers(
         assert "nothing is kept" in caplog.text
         assert ("cannot be written to" if seen_before else "Read-only file system") in caplog.text
     assert open_store(scored).table_names() == []
+
+
+def test_a_random_twin_is_told_as_a_control_and_is_not_the_last_step(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = str(planted_store(tmp_path / "s", Planting(n_groups=8, steps=(0, 9), sharing=(0.0, 1.0), has_twin=True)))
+    assert run(["info", path]) == 0
+    assert "control: planted-random0 is the random-weights twin of planted-step9, seed 0" in capfd.readouterr().out
+    assert run(["top-texts", path, "--neuron", "mlp_pre/0/4", "--n", "1", "--format", "csv"]) == 0
+    assert capfd.readouterr().out.splitlines()[1].startswith("planted-step9,")
