@@ -69,7 +69,7 @@ def write_model(folder: Path, family: str, *, seed: int = 0) -> Path:
     """A random model of a family, with a tokenizer, as a checkpoint folder."""
     torch.manual_seed(seed)
     family, changes = FORMS.get(family, (family, {}))
-    config = CONFIGS[family]()
+    config = tiny_configs()[family]()
     config = type(config)(**{**config.to_dict(), **changes})
     auto = transformers.AutoModelForMaskedLM if family in ENCODERS else transformers.AutoModelForCausalLM
     model = auto.from_config(config)

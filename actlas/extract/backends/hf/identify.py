@@ -13,6 +13,8 @@ from actlas.extract.backends.base import BackendSettings, LocatedCheckpoint
 from actlas.extract.backends.hf.hub import commit_on_hub, discard, fetch, list_revisions, snapshots
 from actlas.extract.backends.hf.tokenizer import HfTokenizer
 from actlas.extract.checkpoints.weight_hash import weight_files
+from actlas.extract.sites.families import family_of
+from actlas.extract.sites.streams import setting
 from actlas.names import Checkpoint
 
 _TOKENIZER_FILES = (
@@ -127,7 +129,7 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
         commit=folder.name if is_snapshot else None,
         is_download=is_snapshot and folder not in before,
         vocabulary=getattr(text, "vocab_size", None),
-        activation=_activation(text),
+        activation=_activation(_architecture(config), text),
     )
 
 
@@ -147,9 +149,10 @@ def _architecture(config: Any) -> str:
     return named or type(config).__name__
 
 
-def _activation(text: Any) -> str | None:
-    """Name of the activation function of the MLPs; Gemma's configurations have a field of their own for it."""
-    name = getattr(text, "hidden_activation", None) or getattr(text, "hidden_act", None)
+def _activation(architecture: str, text: Any) -> str | None:
+    """Name of the activation function of the MLPs of a known family, where its configuration says it."""
+    family = family_of(architecture)
+    name = None if family is None else setting(text, family.rules.activation)
     return name if isinstance(name, str) else None
 
 

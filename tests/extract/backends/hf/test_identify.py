@@ -43,6 +43,14 @@ def test_dense_models_are_not_refused(name):
     refuse_experts(getattr(transformers, f"{name}Config")())
 
 
+def test_the_activation_function_is_the_one_that_the_family_s_setting_names(with_config):
+    backend = HfBackend(BackendSettings(device="cpu"))
+    for name in ("silu", "relu2"):
+        assert backend.locate(Checkpoint("m", str(with_config(hidden_act=name)))).activation == name
+    other = with_config(architectures=["UnknownForCausalLM"])
+    assert backend.locate(Checkpoint("m", str(other))).activation is None
+
+
 @pytest.fixture
 def with_config(model_writer, tmp_path):
     """A function: a checkpoint whose config.json says something else, too."""
