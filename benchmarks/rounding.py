@@ -7,7 +7,7 @@ What is measured stands beside what was measured of other models before.
 
 "together": texts run together beside the same texts run alone, as in the fidelity check. "other": one dtype beside float32 on
 the same weights, and autocast beside bfloat16, which rounds elsewhere, as another engine would. Each figure is a share of the
-limit that the check has.
+limit that the check has. "known": the last one again, where float32 has told how far rounding moves each neuron.
 """
 
 from __future__ import annotations
@@ -118,6 +118,10 @@ def measured(name: str, folder: Path, pooling: str, texts: BlockTexts | list[Pat
     for dtype, other in OTHERS:
         if dtype in found and other in found:
             yield row(name, pooling, "other", dtype, found[dtype][0], found[other][0], found[dtype][2], OTHER_ENGINE)
+    dtype, other, exact = *OTHERS[-1], "float32"
+    if {dtype, other, exact} <= found.keys():
+        known = (found[dtype][2], OTHER_ENGINE, found[exact][0])
+        yield row(name, pooling, "known", dtype, found[dtype][0], found[other][0], *known)
 
 
 def row(
@@ -129,9 +133,10 @@ def row(
     reference: Mapping[str, NDArray[Any]],
     text_ids: list[int],
     deviations: float,
+    exact: Mapping[str, NDArray[Any]] | None = None,
 ) -> Mapping[str, Any]:
     """What one comparison found."""
-    agreement = compare(values, reference, dtype, text_ids, deviations=deviations)
+    agreement = compare(values, reference, dtype, text_ids, deviations=deviations, exact=exact)
     return {
         "model": name,
         "pooling": pooling,
@@ -178,7 +183,8 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     name = TINY if options.model is None else options.model.name
     rows = tiny_rows() if options.model is None else list(measured(name, options.model, "max", options.texts))
-    checks = (*(("together", dtype) for dtype in DTYPES), *(("other", dtype) for dtype, _ in OTHERS))
+    others = [dtype for dtype, _ in OTHERS]
+    checks = [*(("together", dtype) for dtype in DTYPES), *(("other", dtype) for dtype in others), ("known", others[-1])]
     by_check = {key: [each for each in rows if (each["check"], each["dtype"]) == key] for key in checks}
     found = [summed(name, *key, each) for key, each in by_check.items() if each]
     path = RESULTS / "rounding.json"

@@ -183,7 +183,7 @@ def _calibration(result: Mapping[str, Any]) -> str:
 
 
 def _rounding(result: Mapping[str, Any]) -> str:
-    checks = {"together": "together beside alone", "other": "another way to compute"}
+    checks = {"together": "together beside alone", "other": "another way to compute", "known": "the same, float32 known"}
     rows = [
         (
             row["name"],

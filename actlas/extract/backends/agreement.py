@@ -25,6 +25,8 @@ _ADDED = 2**12
 #: Standard deviations that a neuron may be off by, for models make some errors larger on their way: in another engine, and in the
 #: same one, which rounds most numbers to the same.
 OTHER_ENGINE, SAME_ENGINE = 5.0, 2.5
+#: How often the rounding of a neuron that was measured it may be off by.
+_MEASURED = 3
 #: Share of texts that a neuron may be far off in: a single token can be on the edge of something.
 _SET_ASIDE = 0.25
 #: Standard deviations between two values, or a value and 0, from which their order is clear.
@@ -142,6 +144,7 @@ def compare(
     text_ids: Sequence[int],
     *,
     deviations: float = OTHER_ENGINE,
+    exact: Mapping[str, NDArray[Any]] | None = None,
 ) -> Agreement:
     """Compare pooled values with those that they should equal.
 
@@ -151,6 +154,8 @@ def compare(
         compute_dtype: Dtype that both were computed in.
         text_ids: Which texts these are.
         deviations: How many standard deviations rounding explains: `OTHER_ENGINE` or `SAME_ENGINE`.
+        exact: What the reference is in float32, which tells by how much rounding moves each neuron: some more than models do in
+            general. None where that is not known.
 
     Returns:
         How far they are apart, where the worst is, and whether signs and order agree; `Agreement.complaint` judges it.
@@ -169,8 +174,12 @@ def compare(
         if values[site].shape != expected.shape:
             raise FidelityError(f"site {site} has values of shape {values[site].shape}, where {expected.shape} was expected")
         for layer in range(len(expected)):
-            found = _compare_layer(values[site][layer], expected[layer], compute_dtype, layer, site, text_ids)
-            layers.append(replace(found, limit=deviations * found.limit))
+            sizes, apart = neuron_sizes(expected[layer], compute_dtype), deviation(compute_dtype, layer)
+            rounding = np.zeros(len(sizes)) if exact is None else _usual_errors(expected[layer], exact[site][layer], sizes)
+            measure = _Measure(
+                sizes, np.maximum(deviations * apart, _MEASURED * rounding), np.maximum(_CLEAR * apart, _MEASURED * rounding)
+            )
+            layers.append(_compare_layer(values[site][layer], expected[layer], measure, f"site {site}, layer {layer}", text_ids))
     worst = max(layers, key=lambda found: found.share_of_limit)
     sign = min(layers, key=lambda found: found.sign_agreement)
     rank = min(layers, key=lambda found: found.rank_agreement)
@@ -186,21 +195,34 @@ def compare(
     )
 
 
-def _compare_layer(
-    values: NDArray[Any], expected: NDArray[Any], compute_dtype: str, layer: int, site: str, text_ids: Sequence[int]
-) -> Agreement:
-    """The same of one layer, ``"neurons texts"``, with one standard deviation for a limit."""
-    place = f"site {site}, layer {layer}"
-    values, expected = values.astype(np.float64), expected.astype(np.float64)  # where nothing overflows
-    sizes, apart = neuron_sizes(expected, compute_dtype), deviation(compute_dtype, layer)
-    errors = (values - expected) / sizes[:, None]
-    n_texts = len(text_ids)
+@dataclass(frozen=True)
+class _Measure:
+    """Of the neurons of a layer: their sizes, and relative to these what rounding explains and what is clear of it."""
+
+    sizes: NDArray[np.float64]
+    limits: NDArray[np.float64]
+    clear: NDArray[np.float64]
+
+
+def _usual_errors(values: NDArray[Any], expected: NDArray[Any], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of every neuron, the root mean square of its differences, relative to its size, but for its worst quarter of the texts."""
+    errors = (values.astype(np.float64) - expected) / sizes[:, None]
     # NaN is sorted to the end, which is set aside
-    n_kept = n_texts - int(_SET_ASIDE * n_texts)
+    n_kept = errors.shape[1] - int(_SET_ASIDE * errors.shape[1])
     squares = np.mean(np.sort(errors**2, axis=1)[:, :n_kept], axis=1)
-    differences = np.where(np.isnan(errors).any(axis=1), np.nan, np.sqrt(squares))
-    neuron = int(differences.argmax())
-    clear = _CLEAR * apart * sizes[:, None]
+    return np.where(np.isnan(errors).any(axis=1), np.nan, np.sqrt(squares))
+
+
+def _compare_layer(
+    values: NDArray[Any], expected: NDArray[Any], measure: _Measure, place: str, text_ids: Sequence[int]
+) -> Agreement:
+    """The same of one layer, ``"neurons texts"``."""
+    values, expected = values.astype(np.float64), expected.astype(np.float64)  # where nothing overflows
+    n_texts = len(text_ids)
+    differences = _usual_errors(values, expected, measure.sizes)
+    neuron = int((differences / measure.limits).argmax())
+    text = int(np.abs(values[neuron] - expected[neuron]).argmax())
+    clear = (measure.clear * measure.sizes)[:, None]
     signs = _agreeing(values, expected, clear)
     # for each neuron and text: to how many other texts it stands as it should, and from how many it is apart
     pairs = [_agreeing(values - values[:, [text]], expected - expected[:, [text]], clear).sum(axis=2) for text in range(n_texts)]
@@ -211,8 +233,8 @@ def _compare_layer(
     return Agreement(
         n_texts=n_texts,
         difference=float(differences[neuron]),
-        limit=apart,
-        where=f"{place}, neuron {neuron}, text {text_ids[int(np.abs(errors[neuron]).argmax())]}",
+        limit=float(measure.limits[neuron]),
+        where=f"{place}, neuron {neuron}, text {text_ids[text]}",
         sign_agreement=sign,
         sign_where=f"{place}, text {text_ids[sign_text]}",
         rank_agreement=rank,

@@ -161,3 +161,22 @@ def test_where_hardly_anything_is_clear_signs_and_order_say_nothing():
     # ten values, and three pairs
     found = compare({"resid": ours[:, :, 6:]}, {"resid": values[:, :, 6:]}, "bfloat16", TEXT_IDS[6:])
     assert (found.sign_agreement, found.rank_agreement, found.order_agreement) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_neuron_that_rounding_is_known_to_move_further_may_be_further_off(dtype):
+    values = layers(2.0, 0.5)
+    exact, ours = values.copy(), rounded(values, dtype, 1)
+    noise = 0.4 * np.random.default_rng(5).standard_normal((2, len(TEXT_IDS)))
+    exact[0, 9] += noise[0]
+    ours[0, 9] += noise[1]
+    assert compared(ours, values, dtype).where.startswith("site resid, layer 0, neuron 9,")
+    assert compared(ours, values, dtype).complaint() is not None
+
+    def known(ours):
+        return compare({"resid": ours}, {"resid": values}, dtype, TEXT_IDS, exact={"resid": exact})
+
+    assert known(ours).complaint() is None
+    # that neuron alone: everything else is seen as before
+    for name, mutate in MUTATIONS.items():
+        assert known(mutate(ours, np.arange(len(TEXT_IDS)) // 4)).complaint() is not None, name

@@ -164,10 +164,11 @@ class PlayedReference:
     """Transformers, played: gives what the engine gives, in whatever form a test makes of it."""
 
     def __init__(self, engine, mutate=lambda values, _: values):
-        self.engine, self.mutate, self.is_open = engine, mutate, False
+        self.engine, self.mutate, self.is_open, self.dtypes = engine, mutate, False, []
 
-    def open(self, _, capture):
+    def open(self, located, capture):
         self.capture, self.is_open = capture, True
+        self.dtypes.append(located.compute_dtype)
         return self
 
     def run_block(self, block):
@@ -201,3 +202,25 @@ def test_calibration_refuses_every_mistake_by_name(session, blocks):
             ):
                 one.calibrate(block)
             assert not one._reference.is_open, name
+
+
+def test_calibration_asks_float32_how_far_rounding_moves_a_neuron_that_is_far_off(session, blocks):
+    one = session()
+    one._located = replace(one._located, compute_dtype="bfloat16")
+    reference = PlayedReference(one)
+
+    def moved(values, _):
+        # in bfloat16 alone, and as far as it is off
+        if reference.dtypes[-1] == "bfloat16":
+            values[0, 3] *= 1.3
+        return values
+
+    reference.mutate = moved
+    one._reference = reference
+    found = one.calibrate(blocks(LISTS))
+    assert reference.dtypes == ["bfloat16", "float32"]
+    assert found["difference"] > 0.05
+    assert found["difference"] == pytest.approx(found["limit"] / 3)
+    reference.mutate = lambda values, _: values * 1.3
+    with pytest.raises(FidelityError, match="in bfloat16, by"):
+        one.calibrate(blocks(LISTS))
