@@ -62,7 +62,11 @@ def _add_overlap(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     overlap.add_argument(
         "--tests", action="store_true", help="is it more than labels without meaning give: p-values and false discovery rates"
     )
-    overlap.add_argument("--by", choices=("pair", "layer", "concept"), help="with --tests: what a row is about (default: pair)")
+    overlap.add_argument(
+        "--by",
+        choices=("pair", "layer", "concept"),
+        help="with --tests: what a row is about (default: pair); with --controls: layer",
+    )
     overlap.add_argument(
         "--repeats",
         type=number(Positive),
@@ -174,8 +178,10 @@ def _overlap(options: argparse.Namespace) -> None:
     if options.repeats is not None:
         settings["n_repeats"] = options.repeats
     if options.controls:
-        _refuse(options, "with --controls", "no-halves", "tests", "by")
-        frame = overlap_controls(store, **settings)
+        _refuse(options, "with --controls", "no-halves", "tests")
+        if options.by not in (None, "layer"):
+            raise QueryError(f"--controls has a row per checkpoint, or --by layer; rows by {options.by} are those of --tests")
+        frame = overlap_controls(store, **settings, by_layer=options.by == "layer")
     elif options.tests:
         _refuse(options, "with --tests", "no-halves")
         frame = overlap_tests(store, **settings, by=options.by or "pair")

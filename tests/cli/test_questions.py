@@ -95,7 +95,7 @@ def test_tests_answer_by_pair_layer_and_concept_and_keep_all_three(own: Path, ca
         (["--tests", "--no-halves"], "--no-halves says nothing with --tests"),
         (["--by", "layer"], "--by says nothing without --controls or --tests"),
         (["--repeats", "9"], "--repeats says nothing without --controls or --tests"),
-        (["--controls", "--by", "layer"], "--by says nothing with --controls"),
+        (["--controls", "--by", "pair"], "--controls has a row per checkpoint, or --by layer; rows by pair are those of --tests"),
     ],
 )
 def test_flags_of_other_questions_are_refused(

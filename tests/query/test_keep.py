@@ -325,7 +325,9 @@ def test_controls_keep_the_overlap_that_they_are_the_mean_of(own: Path, monkeypa
     )  # of each checkpoint one pass over the cubes for the halves, and one for each kind of permuted labels
     controls = overlap_controls(own, k=5, keep=True)
     store = open_store(own)
-    assert store.table_names() == ["control_experts", "overlap", "overlap_by_layer", "overlap_controls"]
+    assert store.table_names() == [
+        "control_experts", "overlap", "overlap_by_layer", "overlap_controls", "overlap_controls_by_layer",
+    ]  # fmt: skip
     assert store.sql("FROM overlap").equals(expert_overlap(own, k=5))
     assert store.sql("FROM overlap_controls").equals(controls)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
-from actlas.kernels.significance import bootstrap_interval, permutation_p_value
+from actlas.kernels.significance import benjamini_hochberg, bootstrap_interval, permutation_p_value
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.choices import Ranking, chosen_checkpoints, linear_sites
@@ -39,6 +41,7 @@ def overlap_controls(
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    by_layer: bool = False,
     n_repeats: Positive = 99,
     seed: Seed = 0,
     progress: StepProgress | None = None,
@@ -57,11 +60,13 @@ def overlap_controls(
         languages: None for all.
         concepts: None for all.
         sites: As in `top_experts`.
+        by_layer: Answer with the layers instead of the whole.
         n_repeats: Permutations of the labels behind `null` and `p_value`, and at most 20 of them behind the other nulls.
         seed: Of the halves, the permutations and the interval.
         progress: Called while halves and permuted labels are scored.
-        keep: Whether an answer for all languages and concepts is kept, as table `overlap_controls`, with the overlap that it is
-            the mean of, as tables `overlap` and `overlap_by_layer`. None: if the store was opened with mode "a".
+        keep: Whether an answer for all languages and concepts is kept, as tables `overlap_controls` and
+            `overlap_controls_by_layer` together, with the overlap that they are the mean of, as tables `overlap` and
+            `overlap_by_layer`. None: if the store was opened with mode "a".
         replace: Put the answer in the place of a kept one with another k, sites or seed, instead of beside it.
 
     Returns:
@@ -74,6 +79,8 @@ def overlap_controls(
         labels that move among meanings; ``corrected_ratio`` = (cross_half - null_cross_half) / (ceiling - null_ceiling), null
         where the ceiling does not lie 3 standard deviations above its null; ``n_pairs`` and ``n_concepts`` the mean is over;
         ``n_repeats``; ``permuted``: "meanings", or "texts" where no text has a translation, and both nulls are one thing.
+        Of a layer: its part of the overlap, of chance, ceiling, cross_half and null, so that layers add up to the whole (chance
+        but roughly), with an interval and a p-value of its own, and ``q_value`` after Benjamini and Hochberg over the layers.
 
     Raises:
         ScoresNotFound: If a checkpoint or site was not scored.
@@ -88,101 +95,141 @@ def overlap_controls(
         [(64, 10, 0.2)]
     """
     store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
-    answers = [TABLES["overlap_controls"].empty()]
+    name = "overlap_controls_by_layer" if by_layer else "overlap_controls"
+    answers = [TABLES[name].empty()]
     with Keeper(store, keep, replace) as keeper:
         keeper.only_if(ranking.is_whole)
         answers += [
-            _control_row(keeper, checkpoint, ranking, n_repeats, seed, progress)
+            _control_tables(keeper, checkpoint, ranking, name, n_repeats, seed, progress)[name]
             for checkpoint in chosen_checkpoints(store, checkpoints)
         ]
     return pl.concat(answers)
 
 
-def _control_row(
-    keeper: Keeper, checkpoint: str, ranking: Ranking, n_repeats: int, seed: int, progress: StepProgress | None
-) -> pl.DataFrame:
-    """Table `overlap_controls` of one checkpoint: one row."""
+def _control_tables(
+    keeper: Keeper, checkpoint: str, ranking: Ranking, name: str, n_repeats: int, seed: int, progress: StepProgress | None
+) -> dict[str, pl.DataFrame]:
+    """Table `name` of one checkpoint where it is kept, otherwise both tables, computed."""
     store, k = keeper.store, ranking.k
-    settings = {
-        "k": k,
-        "sites": list(linear_sites(store, checkpoint, ranking.sites)),
-        "seed": seed,
-        "n_repeats": n_repeats,
-    }
-    part = keeper.find("overlap_controls", checkpoint, settings) if ranking.is_whole else None
+    sites = list(linear_sites(store, checkpoint, ranking.sites))
+    settings = {"k": k, "sites": sites, "seed": seed, "n_repeats": n_repeats}
+    along = ("overlap_controls", "overlap_controls_by_layer")
+    part = keeper.find(name, checkpoint, settings, along=along) if ranking.is_whole else None
     if part is not None:
-        return TABLES["overlap_controls"].conform(part.scan().collect())
+        return {name: TABLES[name].conform(part.scan().collect())}
     sets = expert_sets(store, checkpoint, ranking)
     variants = rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
-    tables = overlap_tables(keeper, checkpoint, ranking, "overlap", halves=True, seed=seed, progress=progress, variants=variants)
-    total = tables["overlap"]
+    total, layered = (
+        overlap_tables(keeper, checkpoint, ranking, table, halves=True, seed=seed, progress=progress, variants=variants)[table]
+        for table in ("overlap", "overlap_by_layer")
+    )
     nulls = NullRanking(store, checkpoint, sets.axis, sets.languages, sets.concepts, k, seed)
-    by_concept = total.group_by("concept").agg(pl.col("overlap").sum(), pl.col("overlap").count().alias("n")).sort("concept")
-    low, high = bootstrap_interval(by_concept["overlap"].to_numpy(), by_concept["n"].to_numpy(), seed)
-    overlap, chance, ceiling, cross_half = (_mean(total[name]) for name in ("overlap", "chance", "ceiling", "cross_half"))
+    drawn = _Draws.of(nulls, n_repeats, progress)
+    labels = {"checkpoint": checkpoint, "step": store.checkpoint(checkpoint)["step"], "k": k}
     row = {
-        "checkpoint": checkpoint,
-        "step": store.checkpoint(checkpoint)["step"],
-        "k": k,
-        "overlap": overlap,
-        "low": low,
-        "high": high,
+        **labels,
+        **_observed(total, seed),
         "other_concept": other_concept_overlap(sets),
-        "chance": chance,
-        "ceiling": ceiling,
-        "cross_half": cross_half,
-        **_against_nulls(nulls, overlap, ceiling, cross_half, n_repeats, progress),
-        "n_pairs": total["overlap"].count(),
-        "n_concepts": int((by_concept["n"] > 0).sum()),
+        **drawn.against(*(_mean(total[name]) for name in ("overlap", "ceiling", "cross_half"))),
         "n_repeats": n_repeats,
         "permuted": "meanings" if nulls.meanings.are_shared else "texts",
     }
-    schema = {name: TABLES["overlap_controls"].columns[name] for name in row}
-    frame = TABLES["overlap_controls"].conform(pl.DataFrame([row], schema=schema).fill_nan(None))
-    keeper.put(checkpoint, {"overlap_controls": frame}, settings)
-    return frame
-
-
-def _against_nulls(
-    nulls: NullRanking,
-    overlap: float | None,
-    ceiling: float | None,
-    cross_half: float | None,
-    n_repeats: int,
-    progress: StepProgress | None,
-) -> dict[str, float | None]:
-    """Columns of `overlap_controls` that say what labels without meaning give."""
-    n_mean = min(n_repeats, _MEAN_REPEATS)
-    steps = null_steps(nulls, progress, nulls.n_passes(n_repeats) + nulls.n_passes(n_mean, 2) + nulls.n_passes(n_mean))
-    together = np.array([_mean_overlap(drawn) for part in nulls.together(n_repeats, steps) for drawn in part])
-    apart = np.array([_mean_overlap(drawn) for part in nulls.apart(n_mean, steps) for drawn in part])
-    pairs = language_pairs(nulls.languages)
-    halves = np.array([_mean_halves(drawn, pairs, nulls.k) for drawn in nulls.halves(n_mean, steps)])
-    null, null_ceiling, null_cross = (_known_mean(values) for values in (together, halves[:, 0], halves[:, 1]))
-    n_drawn = np.count_nonzero(~np.isnan(together))
-    columns: dict[str, float | None] = {
-        "null": null,
-        "null_sd": _spread(together),
-        "null_independent": _known_mean(apart),
-        "null_ceiling": null_ceiling,
-        "null_cross_half": null_cross,
-        "excess": None if overlap is None else overlap - null,
-        "p_value": None,
-        "corrected_ratio": None,
+    layers = [
+        {**labels, "layer": layer, **_observed(rows, seed), "n_repeats": n_repeats}
+        for layer in range(sets.axis.n_layers)
+        for rows in (layered.filter(pl.col("layer") == layer),)
+    ]
+    tables = {
+        "overlap_controls": _frame("overlap_controls", [row]),
+        "overlap_controls_by_layer": _frame("overlap_controls_by_layer", drawn.with_tests(layers)),
     }
-    if overlap is not None:
-        # sums of the same numbers in another order differ in the last digits
-        columns["p_value"] = float(permutation_p_value((together >= overlap - 1e-12).sum(), n_drawn))
-    if ceiling is not None and cross_half is not None and ceiling - null_ceiling > _CLEAR * _spread(halves[:, 0]):
-        columns["corrected_ratio"] = (cross_half - null_cross) / (ceiling - null_ceiling)
-    return columns
+    keeper.put(checkpoint, tables, settings)
+    return tables
 
 
-def _mean_overlap(sets: ExpertSets) -> float:
-    """Mean overlap over all pairs of languages and concepts that have experts; NaN where none has."""
+def _frame(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """A table out of its rows; NaN becomes null, as columns that rows do not have."""
+    table = TABLES[name]
+    columns = {column: [row.get(column) for row in rows] for column in table.columns}
+    return table.conform(pl.DataFrame(columns, schema=dict(table.columns), strict=False).fill_nan(None))
+
+
+def _observed(rows: pl.DataFrame, seed: int) -> dict[str, Any]:
+    """Means over rows of table `overlap`, or of one layer in `overlap_by_layer`, and the interval of the overlap."""
+    ordered = rows.sort("concept", "language_a", "language_b")
+    by_concept = ordered.group_by("concept", maintain_order=True).agg(
+        pl.col("overlap").sum(), pl.col("overlap").count().alias("n")
+    )
+    low, high = bootstrap_interval(by_concept["overlap"].to_numpy(), by_concept["n"].to_numpy(), seed)
+    means = {name: _mean(rows[name]) for name in ("overlap", "chance", "ceiling", "cross_half")}
+    n_concepts = int((by_concept["n"] > 0).sum())
+    return {**means, "low": low, "high": high, "n_pairs": rows["overlap"].count(), "n_concepts": n_concepts}
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Mean overlaps for labels that mean nothing, one row per permutation; NaN where no pair has experts.
+
+    Attributes:
+        together: Translations keep together: each layer's part of the overlap, ``"repeats layers"``.
+        apart: Each language by itself, ``"repeats"``.
+        ceilings: Of the halves, translations together, ``"repeats"``.
+        cross_halves: Across the halves, likewise.
+    """
+
+    together: NDArray[np.float64]
+    apart: NDArray[np.float64]
+    ceilings: NDArray[np.float64]
+    cross_halves: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, nulls: NullRanking, n_repeats: int, progress: StepProgress | None) -> _Draws:
+        n_mean = min(n_repeats, _MEAN_REPEATS)
+        steps = null_steps(nulls, progress, nulls.n_passes(n_repeats) + nulls.n_passes(n_mean, 2) + nulls.n_passes(n_mean))
+        pairs = language_pairs(nulls.languages)
+        together = np.array([_mean_overlaps(drawn) for part in nulls.together(n_repeats, steps) for drawn in part])
+        apart = np.array([_mean_overlaps(drawn).sum() for part in nulls.apart(n_mean, steps) for drawn in part])
+        halves = np.array([_mean_halves(drawn, pairs, nulls.k) for drawn in nulls.halves(n_mean, steps)])
+        return cls(together, apart, halves[:, 0], halves[:, 1])
+
+    def against(self, overlap: float | None, ceiling: float | None, cross_half: float | None) -> dict[str, float | None]:
+        """Columns of `overlap_controls` that say what labels without meaning give."""
+        null_ceiling, null_cross_half = _known_mean(self.ceilings), _known_mean(self.cross_halves)
+        ratio = None
+        if ceiling is not None and cross_half is not None and ceiling - null_ceiling > _CLEAR * _spread(self.ceilings):
+            ratio = (cross_half - null_cross_half) / (ceiling - null_ceiling)
+        return {
+            **_tested(overlap, self.together.sum(axis=1)),
+            "null_independent": _known_mean(self.apart),
+            "null_ceiling": null_ceiling,
+            "null_cross_half": null_cross_half,
+            "corrected_ratio": ratio,
+        }
+
+    def with_tests(self, layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of `overlap_controls_by_layer` with what labels without meaning give; the layers are one family of tests."""
+        tested = [{**row, **_tested(row["overlap"], self.together[:, row["layer"]])} for row in layers]
+        p_values = np.array([math.nan if row["p_value"] is None else row["p_value"] for row in tested])
+        return [{**row, "q_value": q} for row, q in zip(tested, benjamini_hochberg(p_values).tolist(), strict=True)]
+
+
+def _tested(overlap: float | None, drawn: NDArray[np.float64]) -> dict[str, float | None]:
+    """A mean overlap against those of every permutation."""
+    null, spread, n_drawn = _known_mean(drawn), _spread(drawn), np.count_nonzero(~np.isnan(drawn))
+    columns = {"null": null, "null_sd": spread if math.isfinite(spread) else None}
+    if overlap is None:
+        return {**columns, "excess": None, "p_value": None}
+    # sums of the same numbers in another order differ in the last digits
+    n_at_least = np.count_nonzero(drawn >= overlap - 1e-12)
+    return {**columns, "excess": overlap - null, "p_value": float(permutation_p_value(n_at_least, n_drawn))}
+
+
+def _mean_overlaps(sets: ExpertSets) -> NDArray[np.float64]:
+    """Each layer's part of the mean overlap over all pairs of languages and concepts that have experts; NaN where none has."""
     a, b = pairs = language_pairs(sets.languages)
-    shared = intersections(sets, sets).shared[:, a, b][has_experts(pairs, sets)]
-    return float(shared.mean() / sets.k) if shared.size else math.nan
+    there = has_experts(pairs, sets)
+    shared = intersections(sets, sets).by_layer[:, :, a, b].swapaxes(1, 2)[there]
+    return shared.mean(axis=0) / sets.k if len(shared) else np.full(sets.axis.n_layers, math.nan)
 
 
 def _mean_halves(halves: tuple[ExpertSets, ExpertSets], pairs: NDArray[np.int64], k: int) -> tuple[float, float]:

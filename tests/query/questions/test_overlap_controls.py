@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import false_discovery_control
 
 import actlas.query.questions.overlap_controls as module
 from actlas.query import Atlas, open_store, overlap_controls, score_neurons
@@ -119,6 +120,50 @@ def test_answers_depend_on_the_seed_alone(scored: Atlas, monkeypatch: pytest.Mon
     monkeypatch.setattr("actlas.query.questions.controls._SCORE_BYTES", 8 << 10)
     assert overlap_controls(scored, **asked).equals(first)
     assert not overlap_controls(scored, **asked, seed=1).equals(first)
+
+
+def test_layers_add_up_and_have_tests_of_their_own(asked: Atlas) -> None:
+    total = asked.sql("FROM overlap_controls ORDER BY step")
+    layers = overlap_controls(asked, k=K, by_layer=True)
+    assert layers.equals(asked.sql("FROM overlap_controls_by_layer"))
+    assert layers.select("step", "layer").rows() == [(step, layer) for step in (0, 64, 128) for layer in (0, 1)]
+    summed = layers.group_by("step").agg(pl.col("overlap", "null", "excess", "ceiling", "cross_half").sum()).sort("step")
+    for column in ("overlap", "null", "excess", "ceiling", "cross_half"):
+        np.testing.assert_allclose(summed[column].to_numpy(), total[column].to_numpy(), atol=1e-12)
+    assert (layers["low"] <= layers["overlap"]).all()
+    assert (layers["overlap"] <= layers["high"]).all()
+    for _, rows in layers.group_by("step"):
+        np.testing.assert_allclose(rows["q_value"], false_discovery_control(rows["p_value"].to_numpy()))
+    assert layers.filter(step=128)["p_value"].to_list() == [0.01, 0.01]
+    assert layers.filter(step=0)["p_value"].min() > 0.1
+
+
+def test_the_null_of_a_layer_is_the_mean_over_permutations(scored: Atlas) -> None:
+    from actlas.query.blocks import Steps
+    from actlas.query.questions.nulls import NullRanking
+
+    axis = NeuronAxis.of(scored, "planted-step64", ["attn_out", "mlp_pre"])
+    nulls = NullRanking(scored, "planted-step64", axis, ("en", "fr"), ("salt", "water"), K, 0)
+    shared = np.zeros((5, 2))
+    for repeat, sets in enumerate(one for part in nulls.together(5, Steps(None, 1)) for one in part):
+        for concept in (0, 1):
+            both = np.array(sorted(set(sets.neurons[0, concept]) & set(sets.neurons[1, concept])), dtype=np.int64)
+            shared[repeat] += np.bincount(axis.layer_at(both), minlength=2) / K / 2
+    asked = {"k": K, "checkpoints": ["planted-step64"], "languages": ["en", "fr"], "concepts": ["salt", "water"]}
+    layers = overlap_controls(scored, **asked, n_repeats=5, by_layer=True)
+    np.testing.assert_allclose(layers["null"].to_numpy(), shared.mean(axis=0))
+    np.testing.assert_allclose(layers["null_sd"].to_numpy(), shared.std(axis=0, ddof=1))
+    p_values = [(1 + (shared[:, layer] >= layers["overlap"][layer] - 1e-9).sum()) / 6 for layer in (0, 1)]
+    np.testing.assert_allclose(layers["p_value"].to_numpy(), p_values)
+
+
+def test_one_permutation_has_no_spread_and_one_language_no_overlap(scored: Atlas) -> None:
+    asked = {"k": K, "checkpoints": ["planted-step64"], "concepts": ["salt", "water"]}
+    row = overlap_controls(scored, **asked, n_repeats=1).row(0, named=True)
+    assert row["null_sd"] is row["corrected_ratio"] is None
+    alone = overlap_controls(scored, **asked, n_repeats=2, languages=["en"]).row(0, named=True)
+    assert [alone[name] for name in ("overlap", "low", "null", "p_value", "corrected_ratio")] == [None] * 5
+    assert alone["n_pairs"] == 0
 
 
 def test_no_checkpoints_no_rows(scored: Atlas) -> None:
