@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from actlas.errors import QueryError
 from actlas.query import TABLES, Atlas, expert_overlap, open_store, overlap_tests, score_neurons
 from actlas.query.blocks import Steps
 from actlas.query.neurons import NeuronAxis
+from actlas.query.permutations import Meanings
 from actlas.query.questions.nulls import NullRanking
 from actlas.testing.planted import Planting, planted_store
 
@@ -133,3 +135,23 @@ def test_progress_counts_the_neurons_of_every_pass(scored: Atlas) -> None:
     overlap_tests(scored, k=K, n_repeats=2, checkpoints=["planted-step0"], progress=lambda *step: seen.append(step))
     assert seen[-1][:2] == (128, 128)
     assert "permuted labels" in seen[0][2]
+
+
+def test_labels_that_cannot_move_are_told(
+    scored: Atlas, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"k": K, "n_repeats": 2, "checkpoints": ["planted-step0"], "concepts": ["water"]}
+    overlap_tests(scored, **asked)
+    assert "cannot move" not in caplog.text
+    of = Meanings.of.__func__  # type: ignore[attr-defined]
+
+    def each_of_its_own(*args: Any) -> Meanings:
+        meanings = of(*args)
+        return replace(meanings, class_of=np.arange(meanings.class_of.size))
+
+    monkeypatch.setattr(Meanings, "of", classmethod(each_of_its_own))
+    stuck = overlap_tests(scored, **asked)
+    assert "labels of 100 % of the texts cannot move with their translations" in caplog.text
+    # the only permutation is none at all
+    np.testing.assert_allclose(stuck["null"], stuck["overlap"])
+    assert stuck["p_value"].to_list() == [1.0] * 3
