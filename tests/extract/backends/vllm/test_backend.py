@@ -1,5 +1,6 @@
 """What the vLLM backend refuses before an engine is started, and a session over a played one; test_engine.py has vLLM itself."""
 
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -26,7 +27,7 @@ from actlas.extract.backends.vllm.backend import VllmBackend, VllmSession, check
 from actlas.extract.backends.vllm.link import EngineLink
 from actlas.extract.backends.vllm.settings import EngineSettings, engine_arguments
 from actlas.names import Checkpoint
-from tests.extract.mutations import MUTATIONS
+from tests.extract.mutations import MUTATIONS, ROUNDOFF
 
 LISTS = [[5, 6, 7], [5, 6], [8, 9, 4, 2, 3]]
 CAPTURE = Capture(sites=("mlp_hidden",), token_sites=("embed",), dtype="float32", max_tokens=8)
@@ -180,7 +181,7 @@ class PlayedReference:
         self.is_open = False
 
 
-def test_calibration_compares_every_site_and_keeps_what_it_found(session, blocks):
+def test_calibration_keeps_what_it_found_and_asks_float32_about_a_neuron_that_is_far_off(session, blocks):
     one = session()
     one._reference = PlayedReference(one)
     found = one.calibrate(blocks(LISTS))
@@ -189,23 +190,7 @@ def test_calibration_compares_every_site_and_keeps_what_it_found(session, blocks
     assert (found["reference"], found["n_texts"], found["difference"]) == ("transformers", 3, 0.0)
     assert found["limit"] > 0
     assert (found["sign_agreement"], found["rank_agreement"]) == (1.0, 1.0)
-
-
-def test_calibration_refuses_every_mistake_by_name(session, blocks):
-    one = session()
-    block = blocks(LISTS)
-    for name, mutate in MUTATIONS.items():
-        if name != "a layer taken from the next":  # embed has one
-            one._reference = PlayedReference(one, mutate)
-            with pytest.raises(
-                FidelityError, match=r"of vLLM differ .* transformers, in float32, by .* neuron \d+, text \d+, .* hf"
-            ):
-                one.calibrate(block)
-            assert not one._reference.is_open, name
-
-
-def test_calibration_asks_float32_how_far_rounding_moves_a_neuron_that_is_far_off(session, blocks):
-    one = session()
+    # where a narrow dtype fails, float32 says how far rounding moves a neuron
     one._located = replace(one._located, compute_dtype="bfloat16")
     reference = PlayedReference(one)
 
@@ -224,3 +209,17 @@ def test_calibration_asks_float32_how_far_rounding_moves_a_neuron_that_is_far_of
     reference.mutate = lambda values, _: values * 1.3
     with pytest.raises(FidelityError, match="in bfloat16, by"):
         one.calibrate(blocks(LISTS))
+
+
+def test_calibration_refuses_every_mistake_by_name_in_every_dtype(session, blocks):
+    one = session()
+    block = blocks(LISTS)
+    mistakes = [name for name in MUTATIONS if name != "a layer taken from the next"]  # embed has one
+    for dtype, name in itertools.product(ROUNDOFF, mistakes):
+        one._located = replace(one._located, compute_dtype=dtype)
+        one._reference = PlayedReference(one, MUTATIONS[name])
+        with pytest.raises(
+            FidelityError, match=rf"of vLLM differ .* transformers, in {dtype}, by .* neuron \d+, text \d+, .* hf"
+        ):
+            one.calibrate(block)
+        assert not one._reference.is_open, name
