@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
+from actlas.compiled.bfloat16 import float32_to_bfloat16
 from actlas.errors import ActlasError, CheckpointNotFound, CubeNotFound, ReadOnlyStore, ScoresNotFound
 from actlas.extract.backends.base import Backend, Capture, ModelSession
 from actlas.extract.inputs.batches import BlockTexts
@@ -175,6 +177,20 @@ class BackendTests(Contract):
         rounded = session.run_block(block, dtype="float16").collect().cubes[self.site]
         assert rounded.dtype == np.float16
         assert _difference(rounded.astype(np.float32), exact) <= 2e-3
+
+    def test_sites_are_handed_over_in_dtypes_of_their_own(
+        self, session: ModelSession, block: BlockTexts, capture: Capture
+    ) -> None:
+        exact = session.run_block(block).collect()
+        session.store_as(replace(capture, dtype="float16", site_dtypes={self.token_site: "bfloat16"}))
+        stored = session.run_block(block).collect()
+        assert stored.cubes[self.site].dtype == np.float16
+        assert stored.tokens[self.token_site].dtype == np.uint16
+        np.testing.assert_array_equal(stored.cubes[self.site], exact.cubes[self.site].astype(np.float16))
+        np.testing.assert_array_equal(
+            stored.tokens[self.token_site], float32_to_bfloat16(exact.tokens[self.token_site].astype(np.float32))
+        )
+        assert session.run_block(block, dtype="float32").collect().tokens[self.token_site].dtype == np.float32
 
     def test_a_text_gives_the_same_in_a_batch_and_alone(self, session: ModelSession, block: BlockTexts) -> None:
         together = session.run_block(block).collect()

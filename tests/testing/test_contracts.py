@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from actlas.compiled.bfloat16 import float32_to_bfloat16
 from actlas.errors import CapturePointNotFound
 from actlas.extract.backends import base
 from actlas.names import Checkpoint
@@ -46,6 +47,10 @@ class Ready:
         return self.values
 
 
+def stored(values: np.ndarray, dtype: str) -> np.ndarray:
+    return float32_to_bfloat16(values.astype(np.float32)) if dtype == "bfloat16" else values.astype(dtype)
+
+
 class LetterSession:
     """A model whose every neuron is a sine of the token: its maximum over a text is a value."""
 
@@ -65,11 +70,11 @@ class LetterSession:
         texts = np.split(block.token_ids, block.offsets[1:-1])
         if on_batch is not None:
             on_batch(len(texts))
-        dtype = dtype or self.capture.dtype
-        cubes = {
-            site: np.stack([self._activations(site, ids).max(axis=2) for ids in texts], axis=2).astype(dtype)
-            for site in self.capture.sites
+        capture = self.capture if dtype is None else self.capture.all_in(dtype)
+        pooled = {
+            site: np.stack([self._activations(site, ids).max(axis=2) for ids in texts], axis=2) for site in self.capture.sites
         }
+        cubes = {site: stored(values, capture.dtype_of(site)) for site, values in pooled.items()}
         sampled = np.array(
             [texts[row][at] for row, at in zip(block.sampled_rows, block.sampled_positions, strict=True)], dtype=np.int64
         )
@@ -86,13 +91,19 @@ class LetterSession:
         return Ready(
             BlockValues(
                 cubes,
-                {site: self._activations(site, sampled).transpose(0, 2, 1) for site in self.capture.token_sites},
+                {
+                    site: stored(self._activations(site, sampled).transpose(0, 2, 1), capture.dtype_of(site))
+                    for site in self.capture.token_sites
+                },
                 counts,
                 np.bincount(languages, minlength=self.capture.n_languages),
                 loss_sum=2.0 * int((block.lengths - 1).sum()),
                 loss_tokens=int((block.lengths - 1).sum()),
             )
         )
+
+    def store_as(self, capture: base.Capture) -> None:
+        self.capture = capture
 
     def calibrate(self, block: Any) -> None:
         """Nothing to compare with."""

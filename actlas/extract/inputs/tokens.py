@@ -76,7 +76,11 @@ class TokenisedCorpus:
 
     def few(self, n_texts: int) -> BlockTexts:
         """A block to try a model on: texts over all languages and lengths, the longest among them."""
-        return self.block(choose_texts(self.tokens.lengths, self._language, n_texts), is_check=True)
+        return self.block(self.few_rows(n_texts), is_check=True)
+
+    def few_rows(self, n_texts: int) -> NDArray[np.int64]:
+        """Their rows of the text axis."""
+        return choose_texts(self.tokens.lengths, self._language, n_texts)
 
     @cached_property
     def _has_special(self) -> bool:

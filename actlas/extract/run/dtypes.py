@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from actlas.compiled.bfloat16 import bfloat16_to_float32, float32_to_bfloat16
 from actlas.extract.backends.base import ModelSession
-from actlas.extract.inputs.token_choice import scramble
 from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.pooling.stage import too_large
 from actlas.kernels import concept_scores
@@ -78,7 +77,7 @@ class ValueSample:
         Raises:
             NotFiniteValues: If one is NaN or infinite.
         """
-        rows = sampled_rows(texts.corpus, texts.tokens.lengths)
+        rows = sampled_rows(texts)
         block = replace(texts.block(rows), has_loss=np.zeros(len(rows), dtype=bool))
         values = session.run_block(block, dtype="float32").collect()
         vectors = {site: array.transpose(0, 2, 1) for site, array in values.tokens.items() if array.size}
@@ -126,22 +125,9 @@ class ValueSample:
         return known
 
 
-def sampled_rows(corpus: Corpus, lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Rows of the text axis to look at, ascending: as many of every language, and of every length within it.
-
-    Args:
-        corpus: The texts.
-        lengths: Tokens of each.
-    """
-    n_wanted = min(_MOST, max(_FEWEST, round(_SHARE * corpus.n_texts)))
-    each = -(-n_wanted // len(corpus.languages))
-    draw = scramble(corpus.texts["text_id"].to_numpy().astype(np.uint64), 0)
-    rows: list[int] = []
-    for language in corpus.languages:
-        part = corpus.language_slice(language)
-        by_length = part.start + np.argsort(lengths[part], kind="stable")
-        rows += [int(group[np.argmin(draw[group])]) for group in np.array_split(by_length, min(each, len(by_length)))]
-    return np.sort(np.array(rows, dtype=np.int64))
+def sampled_rows(texts: TokenisedCorpus) -> NDArray[np.int64]:
+    """Rows of the texts to look at, ascending: over all languages and lengths, the longest among them."""
+    return texts.few_rows(min(_MOST, max(_FEWEST, round(_SHARE * texts.corpus.n_texts))))
 
 
 def rounded(values: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from actlas.errors import NotFiniteValues, OptionError, RecipeMismatch
+from actlas.extract.inputs.tokens import TokenisedCorpus
 from actlas.extract.run import dtypes
 from actlas.extract.run.dtypes import Rounding, ValueSample, choose, rounding, sampled_labels, sampled_rows, score_changes
 from actlas.names import TokenSample
@@ -16,6 +17,7 @@ from actlas.query.questions.scores import score_neurons
 from actlas.store import Store
 from actlas.store.corpus.corpus import corpus_from_frames
 from actlas.store.files.locks import Claim
+from actlas.store.values import TokenIds
 from actlas.store.verify import verify
 from tests.extract.runs import cube_files, extract, scaled
 
@@ -84,24 +86,20 @@ def test_rounding_is_measured_against_the_spread_of_each_neuron():
     assert not Rounding(1.0, np.inf, 1.0).fits("bfloat16")
 
 
-def test_texts_are_drawn_over_languages_and_lengths_and_always_the_same():
-    lengths = CHANCE.integers(1, 100, 3000)
-    languages = np.array(["de", "en", "fr"])[np.arange(3000) % 3]
-    texts = pl.DataFrame({"text": [f"{i} {'a ' * n}" for i, n in enumerate(lengths)], "language": languages})
-    corpus = corpus_from_frames(texts, LABELS)
-    words = corpus.texts["text"].str.count_matches(" ").to_numpy()
-    rows = sampled_rows(corpus, words)
-    assert 90 <= len(rows) <= 100
-    assert (np.diff(rows) > 0).all()
-    np.testing.assert_array_equal(rows, sampled_rows(corpus, words))
+@pytest.mark.parametrize(("n_texts", "n_sampled"), [(20, 20), (100, 32), (1600, 50), (9000, 128)])
+def test_few_texts_are_looked_at(n_texts, n_sampled):
+    lengths = CHANCE.integers(1, 100, n_texts)
+    languages = np.array(["de", "en", "fr"])[np.arange(n_texts) % 3]
+    corpus = corpus_from_frames(pl.DataFrame({"text": map(str, range(n_texts)), "language": languages}), LABELS)
+    tokens = TokenIds(np.zeros(lengths.sum(), np.int32), np.concatenate([[0], np.cumsum(lengths)]))
+    nothing = np.zeros(0, np.int64)
+    texts = TokenisedCorpus(corpus, tokens, nothing, None, nothing, pools_special=True, has_loss=nothing)
+    rows = sampled_rows(texts)
+    assert len(rows) == n_sampled
+    np.testing.assert_array_equal(rows, sampled_rows(texts))
     counts = corpus.texts["language"].gather(rows).value_counts()["count"]
     assert counts.max() - counts.min() <= 1
-    for language in corpus.languages:
-        own = words[rows[[corpus.texts["language"][int(row)] == language for row in rows]]]
-        assert own.min() <= 5
-        assert own.max() >= 95
-    few = corpus_from_frames(texts.head(20), LABELS)
-    assert len(sampled_rows(few, words[:20])) == 20
+    assert lengths[rows].max() == lengths.max()
 
 
 def test_scores_are_compared_before_and_after_rounding(small_corpus):
@@ -181,7 +179,7 @@ def outgrown(tiny_models, small_corpus, tmp_path_factory):
 def test_a_value_that_outgrows_its_dtype_later_on_costs_nothing_that_fits(outgrown, small_corpus, tmp_path, monkeypatch):
     folder, options = outgrown
     # texts that were not looked at
-    monkeypatch.setattr(dtypes, "sampled_rows", lambda corpus, _: np.arange(options["texts_per_block"]))
+    monkeypatch.setattr(dtypes, "sampled_rows", lambda _: np.arange(options["texts_per_block"]))
     monkeypatch.setattr(dtypes, "HEADROOM", 1.0)
     with pytest.raises(
         NotFiniteValues, match=r"text \d+, site resid, layer 1, .* dtype resid=float32 .* goes on with this store"

@@ -87,7 +87,8 @@ def test_the_next_checkpoint_arrives_while_the_one_before_is_extracted(hub, smal
 
     monkeypatch.setattr(hub_module, "snapshot_download", downloads)
     monkeypatch.setattr(backend_hf.HfSession, "run_block", runs)
-    extract_activations("org/m@step*", small_corpus, tmp_path / "s", **OPTIONS)
+    # a dtype is named, or the last checkpoint would be looked at first
+    extract_activations("org/m@step*", small_corpus, tmp_path / "s", dtype="float16", **OPTIONS)
     assert at_run[0] == ["step1", "step2"]
     assert hub.downloads == ["step1", "step2", "step3"]
     store = Store(tmp_path / "s")
