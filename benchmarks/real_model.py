@@ -205,6 +205,7 @@ def findings(atlas: actlas.Atlas, id: str, frames: Mapping[str, pl.DataFrame]) -
         "uniform_loss": math.log(record["vocabulary"]),
         "n_tokens": record["n_tokens"],
         "n_over_long": record["over_long"]["n_texts"],
+        "profile": record["profile"],
         "controls": own["controls"].drop("checkpoint", "step").row(0, named=True),
         "pairs": own["pair"].group_by("language_a", "language_b", maintain_order=True).agg(*mean.values(), is_found).to_dicts(),
         "n_pair_tests": own["pair"]["n_tests"].max(),

@@ -204,16 +204,22 @@ def _language_neurons(result: Result) -> str:
 
 
 def _time(result: Result) -> str:
-    """What the questions take beside the extraction that they follow."""
-    timed = [row for row in result["rows"] if row["seconds"] is not None]
-    if not timed:
-        return "Not timed: the stores were there before."
-    stages = [stage for stage in timed[0]["seconds"] if stage != "extract"]
+    """What an extraction spends its time on, and what the questions take beside it where both were timed in one go."""
+    stages = ("load", "check", "forward")
     rows = []
-    for row in timed:
-        extract = row["seconds"]["extract"]
-        rows.append((row["model"], f"{extract:,.0f} s", *(f"{row['seconds'][stage] / extract:.2f}" for stage in stages)))
-    return markdown(("model and twin", "extract", *(f"{stage} / extract" for stage in stages)), rows)
+    for _, found, name in _each(result):
+        seconds = found["profile"]["seconds"]
+        rest = sum(spent for stage, spent in seconds.items() if stage not in stages)
+        shares = (f"{spent / seconds['forward']:.3f}" for spent in (seconds["load"], seconds["check"], rest))
+        rows.append((name, found["profile"]["n_texts"], f"{seconds['forward']:,.0f} s", *shares))
+    head = ("model", "texts", "forward", "load / forward", "check / forward", "collecting, encoding, writing / forward")
+    tables = [markdown(head, rows)]
+    if timed := [row for row in result["rows"] if row["seconds"] is not None]:
+        asked = [stage for stage in timed[0]["seconds"] if stage != "extract"]
+        shares = [[f"{row['seconds'][stage] / row['seconds']['extract']:.2f}" for stage in asked] for row in timed]
+        rows = [(row["model"], *each) for row, each in zip(timed, shares, strict=True)]
+        tables.append(markdown(("model and twin", *(f"{stage} / extract" for stage in asked)), rows))
+    return "\n\n".join(tables)
 
 
 REAL_TABLES: dict[str, Callable[[Result], str]] = {
