@@ -71,7 +71,7 @@ class ExtractOptions:
 
     Example:
         >>> ExtractOptions(stats_only=True).sites_or_default
-        ('mlp_hidden',)
+        ('mlp_pre',)
     """
 
     sites: Sequence[str] | None = field(

@@ -105,7 +105,7 @@ EXTRACT_FLAGS = {
     "--site ''": "sites is empty",
     "--site mlp_per": "mlp_per",
     "--site x=": "site 'x' was given as ''",
-    "--dtype int8": "invalid choice: 'int8'",
+    "--dtype int8": "dtype 'int8' is not known; choose one of auto, float16, bfloat16, float32",
     "--pooling median": "invalid choice: 'median'",
     "--over-long cut": "invalid choice: 'cut'",
     "--drop-languages": "drops_languages is about texts that over_long='drop' leaves out",

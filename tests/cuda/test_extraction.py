@@ -161,7 +161,7 @@ ONE_BUFFER = (
     'to_device.__dict__.setdefault("one", torch.empty(4096, dtype=torch.uint8).pin_memory())'
     "[: host.nbytes].view(host.dtype).view(host.shape).copy_(host)"
 )
-BEGUN = "stage = self._hooks.begin_block(block, dtype or self._capture.dtype)"
+BEGUN = "stage = self._hooks.begin_block(block, dtype)"
 #: What is changed, and how it shows: by values, or by what is refused.
 MUTATIONS = {
     "values are read before their copies are done": (
