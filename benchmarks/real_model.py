@@ -170,6 +170,7 @@ def run(name: str, model: Path, corpus: actlas.Corpus, store: Path, job: Job) ->
         with stages.during("lape"):
             specific = actlas.language_neurons(atlas)
         frames = {"controls": controls, **tests, "probes": probes, "specific": specific}
+        frames["dtypes"] = atlas.sql("SELECT * FROM site_dtypes ORDER BY checkpoint, site")
         checkpoints = [findings(atlas, id, frames) for id in atlas.checkpoints]
     published = MODELS[name]
     return {
@@ -200,7 +201,7 @@ def findings(atlas: actlas.Atlas, id: str, frames: Mapping[str, pl.DataFrame]) -
         "is_twin": id in atlas.controls,
         "n_layers": record["n_layers"],
         "widths": {site: shape[1] for site, shape in record["shapes"].items()},
-        "dtype": record["dtype"],
+        "dtypes": own["dtypes"].drop("checkpoint").to_dicts(),
         "sanity_loss": record["sanity_loss"],
         "uniform_loss": math.log(record["vocabulary"]),
         "n_tokens": record["n_tokens"],

@@ -44,7 +44,7 @@ def _models(result: Result) -> str:
             "" if found["is_twin"] else row["licence"],
             found["n_layers"],
             f"{found['n_layers'] * sum(found['widths'].values()):,}",
-            found["dtype"],
+            ", ".join(sorted({site["dtype"] for site in found["dtypes"]})),
             _number(found["sanity_loss"], 2),
             _number(found["uniform_loss"], 2),
         )
@@ -203,6 +203,26 @@ def _language_neurons(result: Result) -> str:
     return markdown(("model", "counted at", "neurons selected", *languages), rows)
 
 
+def _dtypes(result: Result) -> str:
+    """In which dtype each site is stored, and what that does to it."""
+    head = ("model", "site", "stored as", "largest value", "coarse neurons, per 10,000", "change of ap (most)", "same best")
+    rows = [
+        (
+            name,
+            f"`{site['site']}`",
+            site["dtype"],
+            f"{site['largest']:,.0f}" if site["largest"] >= 10 else f"{site['largest']:.2g}",
+            f"{10_000 * site['share_coarse']:.1f}",
+            "none" if site["ap_change"] is None else f"{site['ap_change']:.1e} ({site['ap_change_most']:.2f})",
+            _number(site["same_best"], 2),
+        )
+        for _, found, name in _each(result)
+        for site in found["dtypes"]
+    ]
+    n_texts = result["rows"][0]["checkpoints"][0]["dtypes"][0]["n_texts"]
+    return f"Measured on {n_texts} texts before the run.\n\n" + markdown(head, rows)
+
+
 def _time(result: Result) -> str:
     """What an extraction spends its time on, and what the questions take beside it where both were timed in one go."""
     stages = ("load", "check", "forward")
@@ -232,5 +252,6 @@ REAL_TABLES: dict[str, Callable[[Result], str]] = {
     "real_models-layers": _layers,
     "real_models-probes": _probes,
     "real_models-languages": _language_neurons,
+    "real_models-dtypes": _dtypes,
     "real_models-time": _time,
 }
