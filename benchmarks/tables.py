@@ -212,6 +212,15 @@ def _rounding(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _log(result: Mapping[str, Any]) -> str:
+    rows = [
+        (row["what"], f"{row['ms_before']:.2f}", f"{row['ms']:.2f}", spread(row["time_over_before"])) for row in result["rows"]
+    ]
+    of = result["settings"]
+    about = f"{of['texts']:,} texts; commit {of['before']} has no log, {of['now']} has one."
+    return f"{about}\n\n" + markdown(("what", "ms without a log", "ms with one", "time / without"), rows)
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_brief": _kernels_brief,
     "store": _store,
@@ -219,6 +228,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "open": _open,
     "calibration": _calibration,
     "open_files": _open_files,
+    "log": _log,
     "extract": _extract,
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,
