@@ -222,6 +222,9 @@ def mark_faults(root: Path, state: LogState) -> Iterator[str]:
             yield f"{FOLDER}/{mark.name}: not the mark of the entry beside it"
         elif not mark.exists() and number < state.number:
             yield f"{FOLDER}/{mark.name}: missing"
+        elif not mark.exists():
+            # nothing is lost by it, but without it the loss of the entry could not be told
+            yield f"{FOLDER}/{mark.name}: missing, or the last to write was stopped before it; the next that writes puts it there"
 
 
 def _names_in(root: Path, record: FileRecord) -> _Names | None:

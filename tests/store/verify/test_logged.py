@@ -61,6 +61,13 @@ def test_the_log_has_no_gap_and_every_mark_is_that_of_its_entry(store: Path) -> 
     assert verify(store).damage == ("log/00000002.mark: not the mark of the entry beside it",)
     (store / "log/00000002.mark").unlink()
     assert verify(store).damage == ("log/00000002.mark: missing",)
+
+
+def test_the_mark_of_the_last_entry_is_missed_though_nothing_is_lost_by_it(store: Path) -> None:
+    last = max((store / "log").glob("*.mark"))
+    last.unlink()
+    (line,) = verify(store).damage
+    assert line.startswith(f"log/{last.name}: missing, or the last to write was stopped before it")
     (store / "log/00000002.json").unlink()
     with pytest.raises(DamagedStore, match="log/00000002.json is missing"):
         verify(store)
