@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings, Capture
@@ -26,7 +25,6 @@ from actlas.extract.backends.vllm.shared_block import SharedBlock, capture_to_js
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.extract.inputs.tokens import TokenRules, tokenise
 from actlas.names import Checkpoint, TokenSample
-from actlas.store import layout
 from actlas.store.store import Store
 from benchmarks.harness import save
 from benchmarks.vllm_models import CONFIGS, make_corpus, sites_of, write_model
@@ -56,14 +54,13 @@ def differences(ours: Store, theirs: Store) -> dict[str, Any]:
         relative = max(relative, difference / float(np.abs(b).max()))
         flips += int(((a > 0) != (b > 0)).sum())
         n_values += a.size
-    arrays = {
-        "tokens": [layout.token_path(name, site) for site in theirs.checkpoint(name)["token_cubes"]],
-        "counts": [layout.count_path(name, site) for site in theirs.checkpoint(name)["counts"]],
-    }
-    read = {
-        kind: [tuple(zarr.open_array(str(store.path / path), mode="r")[:] for store in (ours, theirs)) for path in paths]
-        for kind, paths in arrays.items()
-    }
+    record, stores = theirs.checkpoint(name), (ours, theirs)
+    tokens = [
+        tuple(store.token_cube(name, site).read(layer) for store in stores)
+        for site in record["token_cubes"]
+        for layer in range(theirs.token_cube(name, site).array.shape[0])
+    ]
+    counts = [tuple(store.token_counts(name, site).active for store in stores) for site in record["counts"]]
     losses = [store.checkpoint(name)["sanity_loss"] for store in (ours, theirs)]
     return {
         "largest_difference": worst,
@@ -71,8 +68,8 @@ def differences(ours: Store, theirs: Store) -> dict[str, Any]:
         "where": where,
         "sign_flips": flips,
         "n_values": n_values,
-        "token_difference": max(float(np.abs(a - b).max()) for a, b in read["tokens"]),
-        "counts_that_differ": sum(int((a != b).sum()) for a, b in read["counts"]),
+        "token_difference": max(float(np.abs(a - b).max()) for a, b in tokens),
+        "counts_that_differ": sum(int((a != b).sum()) for a, b in counts),
         "loss_difference": abs(losses[0] - losses[1]),
     }
 
