@@ -6,17 +6,7 @@ from pathlib import Path
 import pytest
 
 from actlas.errors import DamagedStore
-from actlas.query import open_store, score_neurons, top_experts
 from actlas.store import verify
-from actlas.testing import Planting, planted_store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    path = planted_store(tmp_path / "s", Planting(steps=(0, 64), sharing=(0.0, 1.0)))
-    score_neurons(path, stats=("ap",))
-    top_experts(open_store(path, "a"), k=3)
-    return path
 
 
 def test_every_file_is_named_when_a_bit_of_it_changes(store: Path) -> None:
