@@ -54,6 +54,16 @@ SPAN_ENDS = ("_start", "_end")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+@-]+")
 
 
+def product_dtype(compute_dtype: str) -> str:
+    """The dtype that a model takes its matrix products in, which is what rounds.
+
+    Example:
+        >>> product_dtype("autocast-bfloat16"), product_dtype("float32")
+        ('bfloat16', 'float32')
+    """
+    return compute_dtype.removeprefix("autocast-")
+
+
 def safe_id(name: str) -> str:
     """`name` with everything outside letters, digits and ``._+@-`` turned into one dash; usable as a folder name.
 

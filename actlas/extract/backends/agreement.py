@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import FidelityError
+from actlas.extract.sites.proofs import EPSILON
+from actlas.names import product_dtype
 
 #: Unit roundoff of a dtype, and its smallest number that has all its bits.
-_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+_ROUNDOFF = {dtype: epsilon / 2 for dtype, epsilon in EPSILON.items()}
 _SMALLEST = {"float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
 #: Roundings one after the other in a block: norms, maps, scores, weights, mixing, products and sums, each to its dtype.
 _ROUNDINGS = 12
@@ -111,7 +113,7 @@ def deviation(compute_dtype: str, layer: int) -> float:
         >>> f"{deviation('bfloat16', 0):.4f} {deviation('bfloat16', 3):.4f} {deviation('float16', 0):.4f}"
         '0.0110 0.0221 0.0014'
     """
-    dtype = compute_dtype.removeprefix("autocast-")
+    dtype = product_dtype(compute_dtype)
     # a rounding is off by up to the roundoff in either direction, evenly: a third of its square on average; two runs
     variance = 2 * _ROUNDINGS * (layer + 1) / 3
     return _ROUNDOFF[dtype] * math.sqrt(variance * (_ADDED if dtype == "float32" else 1))
@@ -134,7 +136,7 @@ def neuron_sizes(values: NDArray[Any], compute_dtype: str) -> NDArray[np.float64
     sizes: NDArray[np.float64] = np.sqrt(np.mean(np.square(values, dtype=np.float64), axis=1))
     is_used = sizes > 0
     usual = np.quantile(sizes[is_used], 0.75, method="lower") if is_used.any() else 0.0
-    return np.maximum(sizes, max(float(usual), _SMALLEST[compute_dtype.removeprefix("autocast-")]))
+    return np.maximum(sizes, max(float(usual), _SMALLEST[product_dtype(compute_dtype)]))
 
 
 def compare(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from actlas.errors import SiteNotProved
-from actlas.names import SITES
+from actlas.names import SITES, product_dtype
 
 #: Distance from 1 to the next number of each dtype.
 EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -72,7 +72,7 @@ def limit_of(proof: str, compute_dtype: str, n_layers: int) -> float:
         >>> limit_of("down", "bfloat16", 2), limit_of("width", "float32", 2)
         (0.03125, 0.0)
     """
-    epsilon = EPSILON[compute_dtype.removeprefix("autocast-")]
+    epsilon = EPSILON[product_dtype(compute_dtype)]
     if proof in ("layers", "width", "once"):
         return 0.0
     if proof in ("queries", "keys"):

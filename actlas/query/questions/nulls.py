@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class NullRanking:
     k: int
     seed: int
 
-    @property
+    @cached_property
     def meanings(self) -> Meanings:
         return Meanings.of(self.store, self.languages)
 

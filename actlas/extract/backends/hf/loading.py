@@ -18,6 +18,7 @@ from actlas.extract.backends.hf.identify import in_one_line
 from actlas.extract.pooling.stage import TORCH_DTYPES
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.resolve import SiteMap
+from actlas.names import product_dtype
 
 #: transformers puts its own functions in the place of torch's for new weights while it loads a model, in every thread.
 ONE_AT_A_TIME = threading.Lock()
@@ -62,7 +63,7 @@ def _is_causal(architecture: str) -> bool:
 def arithmetic(compute_dtype: str) -> tuple[torch.dtype, torch.dtype | None]:
     """Dtype of the weights, and the one that matrix products are taken in where that is another."""
     is_cast = compute_dtype.startswith("autocast-")
-    dtype = TORCH_DTYPES[compute_dtype.removeprefix("autocast-")]
+    dtype = TORCH_DTYPES[product_dtype(compute_dtype)]
     return (torch.float32, dtype) if is_cast else (dtype, None)
 
 
