@@ -39,10 +39,15 @@ def add_choice(verb: argparse.ArgumentParser) -> None:
     add_sites(verb, "default: all linear sites that are scored")
 
 
-def add_lape(verb: argparse.ArgumentParser) -> None:
-    """What LAPE selects."""
+def add_lape_share(verb: argparse.ArgumentParser) -> None:
+    """How many neurons LAPE selects."""
     verb.add_argument("--share", type=float, default=0.01, help="share of the neurons that are selected")
     verb.add_argument("--bar-quantile", type=float, default=0.95, help="quantile of all probabilities that a neuron must exceed")
+
+
+def add_lape(verb: argparse.ArgumentParser) -> None:
+    """What LAPE selects, and above which value a token is active."""
+    add_lape_share(verb)
     verb.add_argument("--threshold", type=float, help="a token is active above it (default: the lowest that was counted)")
 
 
