@@ -57,6 +57,14 @@ def example_writers(tmp_path: Path) -> Iterator[dict[str, Any]]:
         begun.claims.release_all()
 
 
+@pytest.fixture
+def example_live() -> object:
+    """`live`: what a loaded model says of itself; examples with it read files."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(weight_hash="a" * 64, checkpoint="tiny-step1")
+
+
 @pytest.fixture(autouse=True)
 def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
     """What every example finds: `store` (the one above, open for reading), `folder` (empty, its own), `np`, `pl` and `actlas`."""
@@ -72,3 +80,5 @@ def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[s
     doctest_namespace.update(store=store, folder=folder, np=np, pl=pl, actlas=actlas)
     if any("_writer" in example.source for example in request.node.dtest.examples):
         doctest_namespace.update(request.getfixturevalue("example_writers"))
+    if any(", live" in example.source for example in request.node.dtest.examples):
+        doctest_namespace["live"] = request.getfixturevalue("example_live")

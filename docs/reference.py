@@ -18,6 +18,7 @@ MODULES = {
     "docs/api/store.md": "actlas.store",
     "docs/api/query.md": "actlas.query",
     "docs/api/extract.md": "actlas.extract",
+    "docs/api/intervene.md": "actlas.intervene",
     "docs/api/report.md": "actlas.report",
     "docs/api/testing.md": "actlas.testing",
 }

@@ -80,6 +80,7 @@ PUBLIC = (
     "actlas.store",
     "actlas.query",
     "actlas.extract",
+    "actlas.intervene",
     "actlas.report",
     "actlas.testing",
 )

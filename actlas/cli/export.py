@@ -18,7 +18,9 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     about = "experts, lape, or the name of imported sets (default: experts)"
     export.add_argument("--from", type=named, default="experts", dest="source", metavar="SOURCE", help=about)
     export.add_argument("--language", type=named, action="append", dest="languages", metavar="NAME", help="default: all")
-    export.add_argument("--concept", type=named, action="append", dest="concepts", metavar="NAME", help="of experts (default: all)")
+    export.add_argument(
+        "--concept", type=named, action="append", dest="concepts", metavar="NAME", help="of experts (default: all)"
+    )
     export.add_argument("--k", type=int, default=500, help="experts per language and concept (default: 500)")
     add_lape_share(export)
     export.set_defaults(run=_export)

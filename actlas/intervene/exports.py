@@ -69,7 +69,7 @@ def export_neurons(
     if path.suffix not in (".safetensors", ".parquet"):
         raise QueryError(f"{path} would be of a kind that is not written; name it .safetensors or .parquet")
     limits = {"k": k} if source == EXPERTS else {"share": share, "bar_quantile": bar_quantile} if source == LAPE else {}
-    sets = store_sets(store, checkpoint, source, languages=languages, concepts=concepts, **limits)  # type: ignore[arg-type]
+    sets = store_sets(store, checkpoint, source, languages=languages, concepts=concepts, **limits)
     about = {
         "weight_hash": str(store.checkpoint(checkpoint)["weight_hash"]),
         "store": store.recipe.fingerprint,
@@ -106,7 +106,7 @@ def tensor_bytes(one: NeuronSet, shapes: Mapping[str, tuple[int, int]], about: M
         from safetensors.numpy import save
     except ImportError as error:
         raise BackendUnavailable("safetensors files are written with safetensors: pip install 'actlas[hf]'") from error
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for (site,), neurons in one.frame.group_by("site", maintain_order=True):
         mask, values = np.zeros(shapes[str(site)], dtype=bool), np.zeros(shapes[str(site)], dtype=np.float32)
         place = neurons["layer"].to_numpy(), neurons["neuron"].to_numpy()

@@ -22,7 +22,7 @@ from actlas.words import listed
 if TYPE_CHECKING:
     import torch
 
-    from actlas.intervene.live import LiveModel
+    LiveModel = Any
 
 _LOG = logging.getLogger(__name__)
 _PLACE = {"site": pl.String(), "layer": pl.Int32(), "neuron": pl.Int32(), "value": pl.Float32()}
@@ -63,7 +63,7 @@ def read_neurons(
             to be that of the model.
         any_weights: Take a file that names no weights, or others. The answer then has no column weight_hash.
         languages: Of a ``.neuron.pth``, which does not name its languages: their names, in the order of the file.
-        site: Of a ``.neuron.pth``: where its neurons are; None for `mlp_hidden`, which is 0 where the activation function gives 0.
+        site: Of a ``.neuron.pth``: where its neurons are; None for `mlp_hidden`, 0 where the activation function gives 0.
         value: The column that holds the values; None for value, on_p50 (``expertise.csv``) or median (table `experts`).
         k: Of a file with a column ap: take the k best of each language and concept; None for all that it names.
 
@@ -88,12 +88,13 @@ def read_neurons(
         data = path.read_bytes()
     except OSError as error:
         raise NeuronSetError(f"{path} cannot be read: {error.strerror or error}") from error
+    hashes: set[str] = set()
     if path.suffix in (".pth", ".pt"):
         where = site or "mlp_hidden"
         if languages is None:
             raise NeuronSetError(f"{path} does not name its languages; name them, in the order of the file")
         sets = read_neuron_sets(path, languages, shape=(len(live.points(where)), live.widths(where)[0]))
-        frame, hashes = sets.drop("digest").with_columns(pl.lit(where).alias("site"), pl.lit(0.0).alias("value")), set()
+        frame = sets.drop("digest").with_columns(pl.lit(where).alias("site"), pl.lit(0.0).alias("value"))
     else:
         frame, hashes = _tensors(path, data) if path.suffix == ".safetensors" else _rows(path, data)
         if "unit" in frame.columns:
@@ -159,7 +160,9 @@ def _tensors(path: Path, data: bytes) -> tuple[pl.DataFrame, set[str]]:
         for site, layer, neuron, values in _marked(path, arrays)
     ]
     if not frames:
-        raise NeuronSetError(f"{path} holds no mask of a site (a tensor called mlp_pre{MASK}, say); it has {listed(list(arrays))}")
+        raise NeuronSetError(
+            f"{path} holds no mask of a site (a tensor called mlp_pre{MASK}, say); it has {listed(list(arrays))}"
+        )
     named = {name: about[name] for name in ("language", "concept") if name in about}
     frame = pl.concat(frames).with_columns(pl.lit(text).alias(name) for name, text in named.items())
     return frame, {about["weight_hash"]} if "weight_hash" in about else set()
@@ -177,7 +180,8 @@ def _marked(path: Path, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str,
                 f"{path} should hold a bool mask of layers by neurons and values of the same shape for site {site}, and holds "
                 f"{mask.dtype} {mask.shape} and {values.dtype} {values.shape}"
             )
-        yield site, *np.nonzero(mask), values
+        layers, neurons = np.nonzero(mask)
+        yield site, layers, neurons, values
 
 
 def _conformed(path: Path, frame: pl.DataFrame, value: str | None) -> pl.DataFrame:
@@ -194,7 +198,7 @@ def _conformed(path: Path, frame: pl.DataFrame, value: str | None) -> pl.DataFra
         raise NeuronSetError(f"{path} has cells of the wrong kind: {str(error).splitlines()[0]}") from error
     if not frame.select((pl.col("value").is_not_null() & pl.col("value").is_finite()).all()).item():
         raise NeuronSetError(f"{path} has a cell in column {chosen} that is no finite number")
-    twice = frame.select(_group(frame) + ["site", "layer", "neuron"]).is_duplicated()
+    twice = frame.select([*_group(frame), "site", "layer", "neuron"]).is_duplicated()
     if twice.any():
         raise NeuronSetError(f"{path} names neuron {'/'.join(map(str, frame.filter(twice).row(0)[:3]))} twice")
     return frame
@@ -252,7 +256,7 @@ def _in_sites(path: Path, frame: pl.DataFrame, live: LiveModel) -> pl.DataFrame:
 
 
 def _modules(live: LiveModel) -> dict[str, list[tuple[str, int, int]]]:
-    """Module, by its path below the base model -> the sites that its outputs are neurons of: site, layer, which of its modules."""
+    """Module, by its path below the base model -> what its outputs are neurons of: site, layer, which of the site's modules."""
     architecture = type(live.model).__name__
     family = family_of(architecture)
     if family is None:

@@ -139,7 +139,9 @@ def with_auroc(store: Store, checkpoint: str, one: NeuronSet) -> pl.DataFrame:
     for (site,), neurons in one.frame.group_by("site", maintain_order=True):
         scores = store.scores(checkpoint, str(site))
         if "auroc" not in scores.stats:
-            raise QueryError(f"auroc of {checkpoint} at {site} was not scored; score it: actlas score {store.path} --stats ap,auroc")
+            raise QueryError(
+                f"auroc of {checkpoint} at {site} was not scored; score it: actlas score {store.path} --stats ap,auroc"
+            )
         layers, row = np.unique(neurons["layer"].to_numpy(), return_inverse=True)
         slab = scores.read("auroc", one.language, one.concept, layers.tolist())
         auroc = np.asarray(slab, dtype=np.float64)[row, neurons["neuron"].to_numpy()]

@@ -71,7 +71,11 @@ def test_language_sets_are_set_to_zero_where_they_are_acted_on(store, live, tmp_
     export_neurons(store, tmp_path / "x.parquet", checkpoint=CHECKPOINT, source="lape", share=0.1)
     frame = read_neurons(tmp_path / "x.parquet", live)
     expected = language_neurons(store, checkpoints=[CHECKPOINT], share=0.1)
-    assert frame.select("language", "layer", "neuron").sort(pl.all()).equals(expected.select("language", "layer", "neuron").sort(pl.all()))
+    assert (
+        frame.select("language", "layer", "neuron")
+        .sort(pl.all())
+        .equals(expected.select("language", "layer", "neuron").sort(pl.all()))
+    )
     assert set(frame["site"]) == {"mlp_hidden"}
     assert set(frame["value"]) == {0.0}
 

@@ -51,7 +51,12 @@ def live_of(model) -> SimpleNamespace:
     for hook in hooks:
         hook.remove()
     return SimpleNamespace(
-        model=model, n_layers=n_layers, points=places.points.__getitem__, widths=widths.__getitem__, weight_hash=HASH, checkpoint="c"
+        model=model,
+        n_layers=n_layers,
+        points=places.points.__getitem__,
+        widths=widths.__getitem__,
+        weight_hash=HASH,
+        checkpoint="c",
     )
 
 
@@ -117,7 +122,9 @@ def test_a_module_that_is_no_site_is_refused(tmp_path, llama, name):
 
 
 def test_published_sets_are_set_to_zero_behind_the_activation_function(tmp_path, llama):
-    torch.save([[torch.tensor([0, 5]), torch.tensor([2])], [torch.tensor([1]), torch.tensor([]).long()]], tmp_path / "x.neuron.pth")
+    torch.save(
+        [[torch.tensor([0, 5]), torch.tensor([2])], [torch.tensor([1]), torch.tensor([]).long()]], tmp_path / "x.neuron.pth"
+    )
     frame = read_neurons(tmp_path / "x.neuron.pth", llama, languages=["fr", "en"], any_weights=True)
     assert frame.select("language", "site", "layer", "neuron", "value").rows() == [
         ("fr", "mlp_hidden", 0, 0, 0.0),
@@ -154,7 +161,9 @@ def test_a_file_that_names_no_weights_is_taken_only_where_that_is_said(tmp_path,
     with pytest.raises(NeuronSetError, match="does not say which weights its neurons are of"):
         read_neurons(tmp_path / "a.csv", llama)
     assert places(read_neurons(tmp_path / "a.csv", llama, any_weights=True)) == [("mlp_pre", 1, 3)]
-    pl.DataFrame({**{name: [*cell, *cell] for name, cell in ROW.items()}, "weight_hash": [HASH, None]}).write_csv(tmp_path / "b.csv")
+    pl.DataFrame({**{name: [*cell, *cell] for name, cell in ROW.items()}, "weight_hash": [HASH, None]}).write_csv(
+        tmp_path / "b.csv"
+    )
     with pytest.raises(NeuronSetError, match="is of other weights"):
         read_neurons(tmp_path / "b.csv", llama)
 
@@ -185,6 +194,6 @@ def test_files_of_another_kind_are_refused(tmp_path, llama, name, data):
         read_neurons(tmp_path / name, llama, languages=["fr"], any_weights=True)
     with pytest.raises(NeuronSetError, match="cannot be read: No such file"):
         read_neurons(tmp_path / f"no-{name}", llama, any_weights=True)
+    pl.DataFrame(ROW).write_csv(tmp_path / "c.csv")
     with pytest.raises(NeuronSetError, match="no column ap"):
-        pl.DataFrame(ROW).write_csv(tmp_path / "c.csv")
         read_neurons(tmp_path / "c.csv", llama, any_weights=True, k=2)

@@ -19,7 +19,9 @@ CHECKPOINT = "planted-step64"
 def store(tmp_path_factory):
     path = planted_store(tmp_path_factory.mktemp("sets") / "s.actlas")
     score_neurons(path, checkpoints=[CHECKPOINT], stats=("ap", "auroc"))
-    torch.save([[torch.tensor([16]), torch.tensor([3])], [torch.tensor([5]), torch.tensor([]).long()]], path.parent / "x.neuron.pth")
+    torch.save(
+        [[torch.tensor([16]), torch.tensor([3])], [torch.tensor([5]), torch.tensor([]).long()]], path.parent / "x.neuron.pth"
+    )
     import_neuron_sets(path, path.parent / "x.neuron.pth", name="published", languages=["fr", "en"])
     return open_store(path)
 
