@@ -49,6 +49,7 @@ HOMES = {
     "torch": ("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "testing/", "store/neuron_sets"),
     "sklearn": ("query/questions/probe",),
     "duckdb": ("query/sql/",),
+    "py3langid": ("intervene/generation/languages",),
     "numba": ("compiled/", "kernels/cpu/"),
     "llvmlite": ("compiled/", "kernels/cpu/"),
     "dask": ("extract/parallel/dask_cluster", "store/cube"),
