@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 IMPORTS = """
 import actlas, actlas.cli, actlas.demo, actlas.extract, actlas.kernels, actlas.query, actlas.report, actlas.store, actlas.testing
-from actlas.query.sql.session import macros
+from actlas.query.sql.macro import macros
 print(actlas.__file__)
 print(len(macros()))
 """

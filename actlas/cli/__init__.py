@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from actlas import __version__
-from actlas.cli import export, extract, neuron_sets, questions, score, stores
+from actlas.cli import export, extract, neuron_sets, questions, score, sql, stores
 from actlas.cli.output import PrintableLines, tell
 from actlas.cli.signals import tell_stopped
 from actlas.errors import ActlasError
@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     extract.add_verbs(verbs)
     score.add_verbs(verbs)
     questions.add_verbs(verbs)
+    sql.add_verbs(verbs)
     neuron_sets.add_verbs(verbs)
     export.add_verbs(verbs)
     return top

@@ -1,10 +1,11 @@
-"""How the command line shows things: frames in four formats, progress, warnings."""
+"""How the command line shows things: frames in every format, progress, warnings."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import re
 import sys
 import textwrap
 import time
@@ -17,7 +18,9 @@ import polars as pl
 from actlas.errors import QueryError
 from actlas.words import printable
 
-FORMATS = ("table", "csv", "json", "parquet")
+FORMATS = ("table", "markdown", "csv", "json", "jsonl", "parquet", "arrow")
+#: Of these, what no terminal shows.
+_BINARY = ("parquet", "arrow")
 _LINE_WIDTH = 110
 
 
@@ -42,8 +45,8 @@ def show_frame(frame: pl.DataFrame, fmt: str, out: str | None = None, max_rows: 
         tell(f"{frame.height:,} rows in {out}")
         return
     if sys.stdout.isatty():
-        if fmt == "parquet":
-            raise QueryError("Parquet is bytes that no terminal shows; write it to a file with --out FILE, or into a pipe")
+        if fmt in _BINARY:
+            raise QueryError(f"{fmt} is bytes that no terminal shows; write it to a file with --out FILE, or into a pipe")
         frame = _printable(frame)
     # at once, and not by polars: a reader that goes away (`| head`) is then an error of its own kind
     sys.stdout.buffer.write(_written(frame, fmt, max_rows, is_safe))
@@ -60,12 +63,22 @@ def _written(frame: pl.DataFrame, fmt: str, max_rows: int, is_safe: bool) -> byt
         return (_without_formulas(flat) if is_safe else flat).write_csv().encode()
     if fmt == "json":
         text = json.dumps([_plain(row) for row in frame.to_dicts()], ensure_ascii=False, indent=1)
-        # a reader of the JSON gets the same strings
-        return "\n".join(printable(line, lambda one: json.dumps(one)[1:-1]) for line in text.split("\n")).encode() + b"\n"
-    if fmt == "parquet":
-        frame.write_parquet(file := io.BytesIO())
+        return "\n".join(map(_escaped, text.split("\n"))).encode() + b"\n"
+    if fmt == "jsonl":
+        lines = (json.dumps(_plain(row), ensure_ascii=False) for row in frame.iter_rows(named=True))
+        return "".join(f"{_escaped(line)}\n" for line in lines).encode()
+    if fmt in _BINARY:
+        write = frame.write_parquet if fmt == "parquet" else frame.write_ipc_stream
+        write(file := io.BytesIO())
         return file.getvalue()
+    if fmt == "markdown":
+        return as_markdown(frame).encode() + b"\n"
     return as_table(frame, max_rows).encode() + b"\n"
+
+
+def _escaped(line: str) -> str:
+    """A line of JSON in which what a terminal would act on is written as an escape, which is the same to a reader."""
+    return printable(line, lambda one: json.dumps(one)[1:-1])
 
 
 def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
@@ -129,6 +142,32 @@ def as_table(frame: pl.DataFrame, max_rows: int = 50) -> str:
     if shown.height < frame.height:
         text += f"\n({shown.height:,} of {frame.height:,} rows; --rows 0 shows all, --format csv writes all)"
     return text
+
+
+def as_markdown(frame: pl.DataFrame) -> str:
+    """A frame as a table of Markdown, whole.
+
+    Args:
+        frame: What to show.
+
+    Returns:
+        Lines, without a newline at the end. Cells stand as text: what would be markup there is escaped.
+
+    Example:
+        >>> print(as_markdown(pl.DataFrame({"concept": ["cow|calf", None], "overlap": [0.25, 1.0]})))
+        | concept | overlap |
+        | --- | --- |
+        | cow\\|calf | 0.25 |
+        |  | 1.0 |
+    """
+    rows = [frame.columns, ["---"] * frame.width, *([_cell(value) for value in row] for row in _printable(frame).iter_rows())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False)
+    return "" if value is None else re.sub(r"[\\|<>*`\[\]]|\b_|_\b", r"\\\g<0>", str(value))
 
 
 def bullet(sentence: str) -> str:

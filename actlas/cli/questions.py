@@ -23,10 +23,9 @@ _LOG = logging.getLogger(__name__)
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the top parser."""
     computing = [add(verbs) for add in (_add_experts, _add_overlap, _add_lape, _add_trajectory, _add_probe)]
-    texts, sql = _add_top_texts(verbs), _add_sql(verbs)
-    for verb in (*computing, texts, sql):
-        add_output(verb)
+    texts = _add_top_texts(verbs)
     for verb in (*computing, texts):
+        add_output(verb)
         verb.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
     for verb in computing:
         verb.add_argument(
@@ -131,14 +130,6 @@ def _add_top_texts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
     texts.add_argument("--n", type=int, help="texts per neuron (default: 10 for one neuron, 64 for a table)")
     texts.set_defaults(run=_top_texts)
     return texts
-
-
-def _add_sql(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    sql = verbs.add_parser("sql", help="one read-only SQL query over the tables of a store")
-    add_store(sql)
-    sql.add_argument("query")
-    sql.set_defaults(run=_sql)
-    return sql
 
 
 def _opened(options: argparse.Namespace) -> Atlas:
@@ -288,9 +279,3 @@ def _top_texts(options: argparse.Namespace) -> None:
     )
     line.end()
     _show(frame, options)
-
-
-def _sql(options: argparse.Namespace) -> None:
-    from actlas.query import open_store
-
-    _show(open_store(options.store).sql(options.query), options)

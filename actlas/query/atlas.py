@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.errors import ActlasError
+from actlas.errors import ActlasError, QueryError
 from actlas.query.schema import MAX_ROWS, TABLES
 from actlas.store.store import Store
 
@@ -31,6 +32,8 @@ class Atlas(Store):
         max_rows: Rows that one query may read out of `activations` or `scores`.
         threads: Threads of DuckDB; None for one per core.
         memory_limit: Memory of DuckDB, as it writes it ("4GB"); None for its own default.
+        timeout: Seconds that one query may take; None for as long as it takes.
+        max_answer: Rows that an answer may have; None for any number.
     """
 
     def __init__(self, path: Path | str, mode: str = "r") -> None:
@@ -38,24 +41,37 @@ class Atlas(Store):
         self.max_rows = MAX_ROWS
         self.threads: int | None = None
         self.memory_limit: str | None = None
+        self.timeout: float | None = None
+        self.max_answer: int | None = None
         self._session: Session | None = None
         self._state: object = None
         self._opening = threading.Lock()
 
-    def sql(self, query: str) -> pl.DataFrame:
+    def sql(
+        self,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        tables: Mapping[str, pl.DataFrame | Path | str] | None = None,
+        stores: Mapping[str, Store | Path | str] | None = None,
+    ) -> pl.DataFrame:
         """The answer to one query over the tables of the store.
 
         One SELECT (or EXPLAIN SELECT), after any number of ``SET VARIABLE name = (...)``. Nothing can be written, and nothing
-        outside the store can be read. `activations` and `scores` are read in parts: bound them by constants.
+        outside the store can be read, but for what is named here. `activations` and `scores` are read in parts: bound them by
+        constants or parameters.
 
         Args:
             query: DuckDB SQL. Tables and macros are listed in docs/sql.md.
+            params: Values of the ``$name`` in the query.
+            tables: Name -> a frame, or a Parquet, CSV or JSONL file, that the query can name like a table of the store.
+            stores: Name -> another store, whose tables the query can name as ``name.table``.
 
         Returns:
             The rows, in the columns of the query.
 
         Raises:
-            QueryError: If the query is refused or wrong.
+            QueryError: If the query is refused or wrong, takes longer than `timeout`, or has more rows than `max_answer`.
             TableNotFound: If it names a table that was not computed; the message says what is there and what computes it.
             StaleTable: If it names a table that stands on scores that changed since; the message has the command that makes it
                 again.
@@ -63,8 +79,25 @@ class Atlas(Store):
         Example:
             >>> store.sql("SELECT language, count(*) AS n FROM experts WHERE rank = 1 GROUP BY language ORDER BY language").rows()
             [('en', 12), ('es', 9), ('fr', 12)]
+            >>> weights = pl.DataFrame({"language": ["en", "es"], "weight": [0.5, 2.0]})
+            >>> store.sql("SELECT sum(weight) AS w FROM languages JOIN mine USING (language)", tables={"mine": weights}).item()
+            2.5
+            >>> store.sql("SELECT count(*) AS n FROM experts WHERE rank <= $most", {"most": 2}).item()
+            66
         """
-        return self._open_session().run(query)
+        from actlas.query.sql.answer import Limits
+
+        frames = {name: as_frame(table) for name, table in (tables or {}).items()}
+        limits = Limits(self.timeout, self.max_answer)
+        if not stores:
+            return self._open_session().run(query, params, tables=frames, limits=limits)
+        session = self._session_with(
+            {name: store if isinstance(store, Store) else Store(store) for name, store in stores.items()}
+        )
+        try:
+            return session.run(query, params, tables=frames, limits=limits)
+        finally:
+            session.close()
 
     def scan(self, name: str) -> pl.LazyFrame:
         """Any table as a lazy frame; filters reach the chunks of `activations` and `scores`.
@@ -160,6 +193,16 @@ class Atlas(Store):
                 self._state = state
             return self._session
 
+    def _session_with(self, others: Mapping[str, Store]) -> Session:
+        """A connection to this store and others, for one query."""
+        from actlas.query.sql.session import Session
+        from actlas.query.sql.sources import table_sources
+
+        refusals: list[ActlasError] = []
+        sources, *beside = (table_sources(each, max_rows=self.max_rows, refusals=refusals) for each in (self, *others.values()))
+        named = dict(zip(others, beside, strict=True))
+        return Session(sources, refusals, others=named, threads=self.threads, memory_limit=self.memory_limit)
+
 
 def _written(path: str) -> int | None:
     """When a file was written; None for one that is not there, which matters only to a query that names its table."""
@@ -188,6 +231,29 @@ def open_store(path: Path | str, mode: str = "r") -> Atlas:
         ['planted-step0', 'planted-step64', 'planted-step128']
     """
     return Atlas(path, mode)
+
+
+def as_frame(table: pl.DataFrame | Path | str) -> pl.DataFrame:
+    """A frame, or the one in a file.
+
+    Raises:
+        QueryError: If the file is of no kind that is read, or cannot be.
+    """
+    if isinstance(table, pl.DataFrame):
+        return table
+    path = Path(table)
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".parquet": pl.read_parquet,
+        ".csv": pl.read_csv,
+        ".jsonl": pl.read_ndjson,
+        ".ndjson": pl.read_ndjson,
+    }
+    if path.suffix not in readers:
+        raise QueryError(f"{path} is no table that can be read; give a file that ends in {', '.join(readers)}")
+    try:
+        return readers[path.suffix](path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise QueryError(f"{path} could not be read: {str(error).splitlines()[0]}") from error
 
 
 def as_atlas(store: Atlas | str | Path, mode: str = "r") -> Atlas:

@@ -1,15 +1,17 @@
-"""The command line: exit status, one clear line, and four formats that hold the same rows."""
+"""The command line: exit status, one clear line, and formats that hold the same rows."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from actlas.cli import run
+from actlas.cli.output import FORMATS
 from actlas.testing.planted import Planting, planted_store
 
 
@@ -75,16 +77,26 @@ def test_an_import_says_what_it_read_and_what_became_of_it(tmp_path: Path, capsy
     assert "texts.parquet holds 5 bytes" in capsys.readouterr().err
 
 
+def read_markdown(file: io.BytesIO) -> pl.DataFrame:
+    names, _, *rows = [line.strip("| ").split(" | ") for line in file.read().decode().splitlines()]
+    return pl.read_csv(io.StringIO("\n".join(map(",".join, [names, *rows]))))
+
+
 def test_every_format_holds_the_same_rows(store: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     query = "SELECT language, concept, rank, site, layer, neuron, ap FROM experts ORDER BY ALL"
     expected = None
-    for fmt in ("json", "csv", "parquet"):
+    readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
+        "json": lambda file: pl.DataFrame(json.load(file)),
+        "jsonl": pl.read_ndjson,
+        "csv": pl.read_csv,
+        "parquet": pl.read_parquet,
+        "arrow": pl.read_ipc_stream,
+        "markdown": read_markdown,
+    }
+    assert {*readers, "table"} == set(FORMATS)
+    for fmt, read in readers.items():
         assert run(["sql", store, query, "--format", fmt]) == 0
-        out = capfdbinary.readouterr().out
-        if fmt == "json":
-            frame = pl.DataFrame(json.loads(out))
-        else:
-            frame = pl.read_csv(io.BytesIO(out)) if fmt == "csv" else pl.read_parquet(io.BytesIO(out))
+        frame = read(io.BytesIO(capfdbinary.readouterr().out))
         rows = frame.with_columns(pl.col("ap").round(9)).rows()
         expected = rows if expected is None else expected
         assert rows == expected

@@ -1,4 +1,4 @@
-"""Frames in four formats, and progress for a terminal and for a file."""
+"""Frames in every format, and progress for a terminal and for a file."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_json_escapes_and_csv_keeps_but_for_a_terminal(tmp_path: Path, monkeypat
     show_frame(NASTY, "csv")
     assert b"\\x1b]0;x\\x07cow\\r\\n=1" in screen.buffer.getvalue()
     assert b"\x1b" not in screen.buffer.getvalue()
-    with pytest.raises(QueryError, match="Parquet is bytes that no terminal shows; write it to a file with --out FILE"):
+    with pytest.raises(QueryError, match="parquet is bytes that no terminal shows; write it to a file with --out FILE"):
         show_frame(NASTY, "parquet")
 
 

@@ -53,12 +53,12 @@ def ended(process: subprocess.Popen[bytes], number: int) -> tuple[int, bytes, fl
 WORKING = """
 import sys, time
 from actlas.__main__ import main
-from actlas.cli import questions
+from actlas.cli import sql
 {setup}
 def work(options):
     print("working", flush=True)
     {work}
-questions._sql = work
+sql._sql = work
 sys.argv[1:] = ["sql", "store", "SELECT 1"]
 main()
 """

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from actlas.errors import QueryError
@@ -21,14 +22,20 @@ READING_NODES = frozenset(
 #: Table functions without files, settings or nested SQL behind them.
 TABLE_FUNCTIONS = frozenset(
     {"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"}
-    | {"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views", "duckdb_types", "duckdb_variables"}
-    | {"pragma_table_info", "pragma_version", "duckdb_settings"}
+    | {"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_types", "duckdb_variables"}
+    | {"pragma_table_info", "pragma_version"}
 )
 #: What lists tables; asking for it makes every table first.
-_LISTINGS = frozenset(
-    {"tables", "__show_tables_expanded", "databases", "sqlite_master", "sqlite_schema", "pg_tables", "pg_views"}
-    | {"duckdb_tables", "duckdb_views", "duckdb_columns"}
-)
+_LISTINGS = frozenset({"tables", "__show_tables_expanded", "databases", "pg_tables", "duckdb_tables", "duckdb_columns"})
+#: Catalogs that tell where on this machine the files of a table are.
+_TELLING = frozenset({"duckdb_settings", "duckdb_views", "sqlite_master", "sqlite_schema", "pg_views", "views", "pg_settings"})
+#: Scalar functions that reach beyond the tables, or do nothing but wait: name -> why they are refused.
+_REFUSED_FUNCTIONS = {
+    "current_setting": "tells where on this machine the store is",
+    "write_log": "writes",
+    **dict.fromkeys(("sleep_ms", "pg_sleep"), "does nothing but wait"),
+}
+_CATALOGS = ("information_schema", "pg_catalog")
 _LEADING = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.S)
 _SET_VARIABLE = re.compile(r"SET\s+VARIABLE\s+([A-Za-z_][A-Za-z0-9_]*)\s*(?:=|\bTO\b)\s*(.+)", re.S | re.I)
 _EXPLAIN = re.compile(r"EXPLAIN\s+(?:ANALYZE\s+)?(.+)", re.S | re.I)
@@ -43,6 +50,8 @@ class ReadOnlyQuery:
         variables: (name, expression) to set first, in order.
         query: The statement to run.
         tables: Names of tables that the SQL mentions.
+        elsewhere: (Name of another store, table) for those that it mentions with a name before them.
+        parameters: Names of its ``$name``.
         defined: Those that it defines itself, as common table expressions.
         functions: Names of table functions and table macros that it calls.
         calls: For every statement (those of `variables`, then the query) the calls of macros in it, as syntax trees.
@@ -54,6 +63,8 @@ class ReadOnlyQuery:
     variables: list[tuple[str, str]] = field(default_factory=list)
     query: str = ""
     tables: set[str] = field(default_factory=set)
+    elsewhere: set[tuple[str, str]] = field(default_factory=set)
+    parameters: set[str] = field(default_factory=set)
     defined: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     calls: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -108,18 +119,7 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
         raise QueryError(f"refused: {len(tree['statements'])} statements in {_shown(select)}; {_ALLOWED}")
     nodes = list(_walk(tree))
     for node in nodes:
-        kind = node.get("type")
-        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in READING_NODES:
-            what = kind.removesuffix("_NODE").removesuffix("_QUERY").replace("_", " ")
-            raise QueryError(f"refused: {what} inside a query; {_ALLOWED}")
-        if kind == "TABLE_FUNCTION":
-            name = str(node["function"]["function_name"]).lower()
-            if name not in TABLE_FUNCTIONS and name not in macros:
-                known = ", ".join(sorted(macros)) or "none"
-                raise QueryError(f"refused: table function {name} may reach outside the store; macros of this store: {known}")
-            parts.functions.add(name)
-        if "cte_map" in node:
-            parts.defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
+        _inspect_node(node, macros, parts)
     called = [node["function"] for node in nodes if node.get("type") == "TABLE_FUNCTION"]
     parts.calls.append([call for call in called if str(call["function_name"]).lower() in macros])
     for node in nodes:
@@ -134,9 +134,44 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
     parts.shows_all |= bool(parts.catalog or parts.functions & _LISTINGS)
 
 
+def _inspect_node(node: dict[str, Any], macros: Collection[str], parts: ReadOnlyQuery) -> None:
+    kind = node.get("type")
+    if isinstance(kind, str) and kind.endswith("_NODE") and kind not in READING_NODES:
+        what = kind.removesuffix("_NODE").removesuffix("_QUERY").replace("_", " ")
+        raise QueryError(f"refused: {what} inside a query; {_ALLOWED}")
+    if kind == "TABLE_FUNCTION":
+        parts.functions.add(_known_function(str(node["function"]["function_name"]).lower(), macros))
+    elif node.get("class") == "FUNCTION":
+        _refuse_function(str(node.get("function_name")).lower())
+    elif node.get("class") == "PARAMETER":
+        parts.parameters.add(str(node["identifier"]))
+    if "cte_map" in node:
+        parts.defined |= {str(entry["key"]).lower() for entry in node["cte_map"]["map"]}
+
+
+def _known_function(name: str, macros: Collection[str]) -> str:
+    """The name of a table function that may be called."""
+    if name in TABLE_FUNCTIONS or name in macros:
+        return name
+    near = get_close_matches(name, sorted(macros), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    known = ", ".join(sorted(macros)) or "none"
+    raise QueryError(f"refused: table function {name} may reach outside the store; {hint}macros of this store: {known}")
+
+
+def _refuse_function(name: str) -> None:
+    if name in _REFUSED_FUNCTIONS:
+        raise QueryError(f"refused: {name} {_REFUSED_FUNCTIONS[name]}")
+
+
 def _add_table(parts: ReadOnlyQuery, name: str, schema: str) -> None:
+    if name in _TELLING and (schema in _CATALOGS or name != "views"):
+        raise QueryError(f"refused: {name} tells where on this machine the store is; SHOW TABLES and DESCRIBE say what is in it")
+    if schema and schema not in ("main", *_CATALOGS):
+        parts.elsewhere.add((schema, name))
+        return
     parts.tables.add(name)
-    if schema in ("information_schema", "pg_catalog") or name in _LISTINGS:
+    if schema in _CATALOGS or name in _LISTINGS:
         parts.catalog.add(name)
 
 

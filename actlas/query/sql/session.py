@@ -15,9 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,49 +24,12 @@ import polars as pl
 
 from actlas.errors import ActlasError, DamagedStore, QueryError
 from actlas.query.schema import TABLES
-from actlas.query.sql.arguments import Parameter, parameters
+from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
 from actlas.query.sql.guard import ReadOnlyQuery, read_only
+from actlas.query.sql.macro import macros
 from actlas.query.sql.sources import TableSources
 from actlas.store.files.parquet import read_parquet
 from actlas.store.layout import partition_of
-
-_HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
-
-
-@dataclass(frozen=True)
-class Macro:
-    """One table macro, from one file of ``macros/``.
-
-    Attributes:
-        name: What SQL calls it.
-        call: Its name and arguments as a user would type them.
-        about: One line.
-        parameters: Its parameters.
-        reads: Tables that it needs.
-        sql: The CREATE MACRO statement.
-    """
-
-    name: str
-    call: str
-    about: str
-    parameters: tuple[Parameter, ...]
-    reads: tuple[str, ...]
-    sql: str
-
-
-@cache
-def macros() -> Mapping[str, Macro]:
-    """The macros that every store has, by name."""
-    by_name = {}
-    for file in sorted((Path(__file__).parent / "macros").glob("*.sql")):
-        text, name = file.read_text(encoding="utf-8"), file.stem
-        header = _HEADER.match(text)
-        assert header is not None, f"{file.name} needs a header line and a reads line"
-        reads = tuple(part.strip() for part in header["reads"].split(","))
-        sql = text[header.end() :]
-        by_name[name] = Macro(name, header["call"], header["about"], parameters(header["call"], sql), reads, sql)
-    return by_name
-
 
 #: What an interrupted query has to end, before it is left to itself.
 _SECONDS_TO_STOP = 0.5
@@ -90,18 +51,26 @@ class Session:
     Args:
         sources: The tables.
         refusals: Errors that a lazily read table raised inside a query; DuckDB would bury them in its own.
+        others: Name -> the tables of another store, which a query calls ``name.table``.
         threads: Threads of DuckDB; None for one per core.
         memory_limit: As DuckDB writes it, "4GB"; None for its own default.
     """
 
     def __init__(
-        self, sources: TableSources, refusals: list[ActlasError], *, threads: int | None = None, memory_limit: str | None = None
+        self,
+        sources: TableSources,
+        refusals: list[ActlasError],
+        *,
+        others: Mapping[str, TableSources] | None = None,
+        threads: int | None = None,
+        memory_limit: str | None = None,
     ) -> None:
         self.sources = sources
+        self.others = dict(others or {})
         self._refusals = refusals
         self._lock = threading.Lock()
-        self._made: set[str] = set()
-        self._checked: set[str] = set()
+        self._made: set[tuple[str, str]] = set()
+        self._checked: set[tuple[str, str]] = set()
         self.is_interrupted = False
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
         _OPEN.add(self)
@@ -110,7 +79,8 @@ class Session:
     def _lock_down(self, threads: int, memory_limit: str | None) -> None:
         """The order matters: allowed paths and temp_directory cannot be changed once external access is off."""
         # DuckDB asks for both: what it is told to read, and what it then finds
-        files = sorted({one for path in self.sources.paths for one in (_quoted(str(path.resolve())), _literal(path))})
+        paths = [path for sources in (self.sources, *self.others.values()) for path in sources.paths]
+        files = sorted({one for path in paths for one in (_quoted(str(path.resolve())), _literal(path))})
         steps = [
             f"SET threads = {threads}",
             "SET temp_directory = ''",
@@ -126,6 +96,8 @@ class Session:
         ]
         for step in steps:
             self._connection.execute(step)
+        for label in self.others:
+            self._connection.execute(f"CREATE SCHEMA {_identifier(label)}")
 
     def close(self) -> None:
         """Free the connection; the session cannot be used again."""
@@ -134,8 +106,21 @@ class Session:
                 self._connection.close()
                 del self._connection
 
-    def run(self, query: str) -> pl.DataFrame:
+    def run(
+        self,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        tables: Mapping[str, pl.DataFrame] | None = None,
+        limits: Limits = NO_LIMITS,
+    ) -> pl.DataFrame:
         """The answer to one query.
+
+        Args:
+            query: What to run.
+            params: Values of its ``$name``.
+            tables: Frames that this query can name beside the tables of the store.
+            limits: What it may take.
 
         Raises:
             QueryError: If it is refused, or DuckDB does not understand it.
@@ -145,8 +130,11 @@ class Session:
         with self._lock:
             try:
                 parsed = self._read_only(query)
-                self._make_for(parsed)
-                return self._execute(parsed)
+                _refuse_missing(parsed.parameters, params or {})
+                with self._beside(tables or {}):
+                    self._make_for(parsed, frozenset(tables or ()))
+                    with deadline(self._connection, limits.seconds):
+                        return self._execute(parsed, params or {}, limits)
             except duckdb.Error as error:
                 if self._refusals:
                     raise self._refusals[-1] from error
@@ -158,10 +146,20 @@ class Session:
     def _refuse_damaged(self, error: duckdb.Error) -> None:
         """Raise if it is not the query that is wrong, but a file that cannot be read."""
         if not isinstance(error, duckdb.ParserException | duckdb.BinderException | duckdb.CatalogException):
-            for path in self.sources.paths:
+            for path in (path for sources in (self.sources, *self.others.values()) for path in sources.paths):
                 if str(path.resolve()) in str(error):
                     raise DamagedStore(f"{path} cannot be read: {_first_lines(error)}") from error
                 read_parquet(path)
+
+    def _make_of(self, label: str, name: str) -> None:
+        """The same of a table of another store."""
+        if label not in self.others:
+            stores = ", ".join(sorted(self.others)) or "none"
+            raise QueryError(f"no store was given the name {label} (named: {stores}); name it: --with {label}=STORE")
+        if (label, name) not in self._checked:
+            self.others[label].check(name)
+            self._checked.add((label, name))
+        self._make(name, label)
 
     def _read_only(self, query: str) -> ReadOnlyQuery:
         statements = [statement.query for statement in self._connection.extract_statements(query)]
@@ -171,11 +169,29 @@ class Session:
         # fetchall, not fetchone: a result that is not read to its end blocks the connection
         return str(self._connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()[0][0])
 
-    def _make_for(self, parsed: ReadOnlyQuery) -> None:
+    @contextmanager
+    def _beside(self, tables: Mapping[str, pl.DataFrame]) -> Iterator[None]:
+        """Within it, these frames are tables too."""
+        for name in tables:
+            if not re.fullmatch(r"[A-Za-z_]\w*", name):
+                raise QueryError(f"{name!r} cannot name a table; take letters, digits and underscores")
+            if name.lower() in (*self.sources.names, *TABLES):
+                raise QueryError(f"a store has a table {name} of its own; give yours another name")
+        try:
+            for name, frame in tables.items():
+                self._connection.register(name, frame)
+            yield
+        finally:
+            for name in tables if not self.is_interrupted else ():
+                self._connection.unregister(name)
+
+    def _make_for(self, parsed: ReadOnlyQuery, given: Collection[str]) -> None:
         if parsed.shows_all:
             for name in self.sources.names:
                 self._make(name)
-        for name in sorted(parsed.tables - parsed.catalog):
+        for label, name in sorted(parsed.elsewhere):
+            self._make_of(label, name)
+        for name in sorted(parsed.tables - parsed.catalog - {one.lower() for one in given}):
             # a name may stand for a table here and for a common table expression there
             if name in self.sources.names or name not in parsed.defined:
                 self._check(name)
@@ -184,58 +200,47 @@ class Session:
             for table in macros()[name].reads:
                 self._check(table)
                 self._make(table)
-            if f"macro {name}" not in self._made:
+            if ("macro", name) not in self._made:
                 self._connection.execute(macros()[name].sql)
-                self._made.add(f"macro {name}")
+                self._made.add(("macro", name))
 
     def _check(self, name: str) -> None:
         """Refuse a table that outlived its scores. Once: a session is of one state of the store."""
-        if name not in self._checked:
+        if ("main", name) not in self._checked:
             self.sources.check(name)
-            self._checked.add(name)
+            self._checked.add(("main", name))
 
-    def _make(self, name: str) -> None:
-        """Create the view `name`, and first what it is made of."""
-        if name in self._made:
+    def _make(self, name: str, label: str = "main") -> None:
+        """Create the view `name`, and first what it is made of; `label` is the schema of the store that has it."""
+        if (label, name) in self._made:
             return
-        sources = self.sources
+        sources = self.others.get(label, self.sources)
+        called, frame_name = f"{_identifier(label)}.{_identifier(name)}", f"source_{label}_{name}"
         if name in sources.files:
-            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {self._read_table(name)}")
+            self._connection.execute(f"CREATE VIEW {called} AS {_read_table(sources, name)}")
         elif name in sources.by_settings:
-            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {self._read_by_settings(name)}")
+            self._connection.execute(f"CREATE VIEW {called} AS {_read_by_settings(sources, name)}")
         elif name in sources.joined:
             select, _ = sources.joined[name]
+            # a view looks for what it is made of in its own schema first
             for table in sorted(set(re.findall(r"\w+", select)) & {*sources.files, *sources.frames}):
-                self._make(table)
-            self._connection.execute(f"CREATE VIEW {_identifier(name)} AS {select}")
+                self._make(table, label)
+            self._connection.execute(f"CREATE VIEW {called} AS {select}")
         elif name in sources.frames:
-            self._connection.register(f"source_{name}", sources.frames[name]())
-            self._connection.execute(f"CREATE TABLE {_identifier(name)} AS SELECT * FROM source_{name}")
-            self._connection.unregister(f"source_{name}")
-        elif name in sources.scans:
+            self._connection.register(frame_name, sources.frames[name]())
+            self._connection.execute(f"CREATE TABLE {called} AS SELECT * FROM {_identifier(frame_name)}")
+            self._connection.unregister(frame_name)
+        elif name in sources.scans and label == "main":
+            # the source itself, because a filter does not reach it through a view
             self._connection.register(name, sources.scans[name]())
+        elif name in sources.scans:
+            self._connection.register(frame_name, sources.scans[name]())
+            self._connection.execute(f"CREATE VIEW {called} AS FROM {_identifier(frame_name)}")
         else:
             raise sources.missing(name)
-        self._made.add(name)
+        self._made.add((label, name))
 
-    def _read_table(self, name: str) -> str:
-        paths = tuple(map(self.sources.checked, self.sources.files[name]))
-        if partition_of(paths[0]) is None:
-            return f"SELECT * FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
-        columns = TABLES[name].columns if name in TABLES else {}
-        return _read_parts(paths, columns)
-
-    def _read_by_settings(self, name: str) -> str:
-        """All parts of a table, each with the id of the settings that it was made with."""
-        paths: dict[str, list[Path]] = {}
-        table = self.sources.by_settings[name]
-        for part in self.sources.parts(table):
-            paths.setdefault(part.id, []).append(part.path)
-        columns = TABLES[table].columns
-        selects = [f"SELECT *, {_quoted(one)} AS settings FROM ({_read_parts(of_one, columns)})" for one, of_one in paths.items()]
-        return " UNION ALL ".join(selects)
-
-    def _check_calls(self, calls: Sequence[Mapping[str, Any]]) -> None:
+    def _check_calls(self, calls: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> None:
         """Refuse calls of macros whose arguments name what is not there."""
         for call in calls:
             macro = macros()[str(call["function_name"]).lower()]
@@ -246,30 +251,38 @@ class Session:
                     name = macro.parameters[position].name
                 # a column of another table has no one value
                 with suppress(duckdb.Error):
-                    values[name] = self._value(expression)
+                    values[name] = self._value(expression, params)
             self.sources.check_macro(macro.parameters, macro.reads, values)
 
-    def _value(self, expression: Mapping[str, Any]) -> Any:
+    def _value(self, expression: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
         """The value of an expression of a syntax tree."""
         tree = json.loads(self._serialize("SELECT 1"))
         tree["statements"][0]["node"]["select_list"] = [expression]
         ((select,),) = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()
-        ((value,),) = self._connection.execute(select).fetchall()
+        ((value,),) = self._connection.execute(select, _used(select, params)).fetchall()
         return value
 
-    def _execute(self, parsed: ReadOnlyQuery) -> pl.DataFrame:
+    def _execute(self, parsed: ReadOnlyQuery, params: Mapping[str, Any], limits: Limits) -> pl.DataFrame:
         try:
             for (variable, expression), calls in zip(parsed.variables, parsed.calls, strict=False):
-                self._check_calls(calls)
-                self._connection.execute(f"SET VARIABLE {variable} = {expression}")
-            self._check_calls(parsed.calls[-1])
+                self._check_calls(calls, params)
+                self._connection.execute(f"SET VARIABLE {variable} = {expression}", _used(expression, params))
+            self._check_calls(parsed.calls[-1], params)
+            values = _used(parsed.query, params)
             if parsed.is_explain:
-                rows = self._connection.execute(parsed.query).fetchall()
-                return pl.DataFrame({"plan": [str(row[-1]) for row in rows]}, schema={"plan": pl.String})
-            return self._interruptible(lambda: _frame(self._connection.sql(parsed.query)))
+                rows = self._connection.execute(parsed.query, values).fetchall()
+                return pl.DataFrame({"plan": [self._unplaced(str(row[-1])) for row in rows]}, schema={"plan": pl.String})
+            return self._interruptible(lambda: read_answer(self._connection.sql(parsed.query, params=values), limits))
         finally:
             for variable, _ in parsed.variables if not self.is_interrupted else ():
                 self._connection.execute(f"RESET VARIABLE {variable}")
+
+    def _unplaced(self, plan: str) -> str:
+        """A plan without the place of the stores on this machine, which is nobody's business where a store is served."""
+        for sources in (self.sources, *self.others.values()):
+            folder = Path(sources.label).resolve()
+            plan = plan.replace(f"{folder}/", f"{folder.name}/")
+        return plan
 
     def _interruptible(self, work: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         """Do it in a thread, so that Ctrl-C is heard at once: DuckDB's binding hears it when the query is over."""
@@ -294,19 +307,38 @@ class Session:
             raise
 
 
-def _frame(relation: Any) -> pl.DataFrame:
-    """A result as polars; decimals and 128-bit sums become the numbers that a user would go on with.
+def _used(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those parameters that a statement names: DuckDB refuses others."""
+    return {name: value for name, value in params.items() if re.search(rf"\${re.escape(name)}\b", sql)}
 
-    `pl.DataFrame(relation)` would need no pyarrow, but holds the result until after DuckDB's binding is gone, which
-    then complains.
-    """
-    frame: pl.DataFrame = relation.pl()
-    for name, dtype in frame.schema.items():
-        if isinstance(dtype, pl.Decimal):
-            plain = frame[name].cast(pl.Int64 if dtype.scale == 0 else pl.Float64, strict=False)
-            if plain.null_count() == frame[name].null_count():
-                frame = frame.with_columns(plain)
-    return frame
+
+def _refuse_missing(asked: Collection[str], params: Mapping[str, Any]) -> None:
+    """Refuse parameters that have no value, and values of none."""
+    missing, unused = sorted(set(asked) - params.keys()), sorted(params.keys() - set(asked))
+    if missing:
+        raise QueryError(f"the query has ${missing[0]}, which has no value; give it one: --param {missing[0]}=VALUE")
+    if unused:
+        there = ", ".join(f"${name}" for name in sorted(asked)) or "no parameter"
+        raise QueryError(f"a value was given for {unused[0]}, and the query has {there}")
+
+
+def _read_table(sources: TableSources, name: str) -> str:
+    paths = tuple(map(sources.checked, sources.files[name]))
+    if partition_of(paths[0]) is None:
+        return f"SELECT * FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
+    columns = TABLES[name].columns if name in TABLES else {}
+    return _read_parts(paths, columns)
+
+
+def _read_by_settings(sources: TableSources, name: str) -> str:
+    """All parts of a table, each with the id of the settings that it was made with."""
+    paths: dict[str, list[Path]] = {}
+    table = sources.by_settings[name]
+    for part in sources.parts(table):
+        paths.setdefault(part.id, []).append(part.path)
+    columns = TABLES[table].columns
+    selects = [f"SELECT *, {_quoted(one)} AS settings FROM ({_read_parts(of_one, columns)})" for one, of_one in paths.items()]
+    return " UNION ALL ".join(selects)
 
 
 def _files(paths: Sequence[Path]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ class TableSources:
         existing = f"{self.label} has {', '.join(self.names)}"
         command = TABLES[name].command if name in TABLES else FOREIGN_COMMANDS.get(name)
         if command is None:
-            return TableNotFound(f"no table {name}; {existing}")
+            near = get_close_matches(name, self.names, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            return TableNotFound(f"no table {name}; {hint}{existing}")
         return TableNotFound(f"table {name} was not computed yet: {command.replace('STORE', self.label)}; {existing}")
 
     def scan(self, name: str) -> pl.LazyFrame:

@@ -11,7 +11,7 @@ import pytest
 from actlas.errors import CheckpointNotFound, QueryError, TableNotFound
 from actlas.query import Atlas, language_neurons, open_store, top_experts
 from actlas.query.sql.arguments import Parameter, parameters
-from actlas.query.sql.session import macros
+from actlas.query.sql.macro import macros
 
 CK = "'planted-step64'"
 

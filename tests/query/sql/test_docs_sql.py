@@ -10,7 +10,7 @@ import pytest
 from actlas.query.atlas import Atlas
 from actlas.query.schema import TABLES
 from actlas.query.sql.guard import TABLE_FUNCTIONS
-from actlas.query.sql.session import macros
+from actlas.query.sql.macro import macros
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "sql.md"
 
@@ -35,7 +35,7 @@ def test_the_limit_and_the_functions_are_those_of_the_code(page: str, asked: Atl
 
 
 def test_its_sql_runs(page: str, asked: Atlas) -> None:
-    shell = re.findall(r'^actlas sql \S+ "(.+?)"', page, re.M)
+    shell = re.findall(r'^actlas sql \S+ "([^"$]+)"(?! --(?:table|with))', page, re.M)
     blocks = re.findall(r"```sql\n(.+?)```", page, re.S)
     calls = re.findall(r"`(FROM .+?)`", page)
     assert (len(shell), len(blocks), len(calls)) == (2, 3, 2)

@@ -115,6 +115,6 @@ def test_names_and_variables_are_told() -> None:
     assert not found.is_explain
 
 
-@pytest.mark.parametrize("query", ["SHOW TABLES", "FROM duckdb_views()", "SELECT * FROM information_schema.tables"])
+@pytest.mark.parametrize("query", ["SHOW TABLES", "FROM duckdb_tables()", "SELECT * FROM information_schema.tables"])
 def test_listing_tables_makes_all_of_them(query: str) -> None:
     assert checked(query).shows_all

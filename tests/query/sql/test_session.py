@@ -15,7 +15,8 @@ import pytest
 
 from actlas.errors import QueryError, TableNotFound
 from actlas.query import TABLES, Atlas, open_store, top_experts
-from actlas.query.sql.session import Session, macros
+from actlas.query.sql.macro import macros
+from actlas.query.sql.session import Session
 from actlas.query.sql.sources import table_sources
 
 ARGUMENTS = {

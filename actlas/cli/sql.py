@@ -1,0 +1,137 @@
+"""`actlas sql`: one query, with what it may take of the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from actlas.allowed import Positive
+from actlas.cli.arguments import add_output, add_store, gigabytes, named, number
+from actlas.cli.output import show_frame, tell
+from actlas.cli.signals import leave
+from actlas.errors import QueryError
+from actlas.query.sql.answer import took_too_long
+
+#: Seconds after the deadline in which a query may still end by itself; some functions do not hear that they should.
+_GRACE = 1.0
+#: Share of the machine's memory that a query may take unless told otherwise.
+_SHARE = 0.5
+
+
+def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb to the top parser."""
+    sql = verbs.add_parser("sql", help="one read-only SQL query over the tables of a store")
+    add_store(sql)
+    sql.add_argument("query", nargs="?", type=str, help="the query, or - to read it from standard input")
+    sql.add_argument("--file", type=Path, metavar="FILE", help="read the query from a file instead")
+    sql.add_argument(
+        "--param",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="value of $NAME in the query",
+    )
+    sql.add_argument(
+        "--table",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a Parquet, CSV or JSONL file that the query can name like a table; the only such files that are read",
+    )
+    sql.add_argument(
+        "--with",
+        type=_pair,
+        action="append",
+        default=[],
+        dest="stores",
+        metavar="NAME=STORE",
+        help="another store, whose tables the query calls NAME.table",
+    )
+    sql.add_argument("--timeout", type=number(Positive), default=300, metavar="SECONDS", help="the query is ended after them")
+    sql.add_argument("--memory", type=gigabytes, metavar="GB", help="memory that it may take (default: half of the machine's)")
+    sql.add_argument("--max-rows", type=number(Positive), default=10_000_000, metavar="N", help="an answer with more is refused")
+    add_output(sql)
+    sql.set_defaults(run=_sql)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, named(value)
+
+
+def _sql(options: argparse.Namespace) -> None:
+    from actlas.query import open_store
+
+    query = _query(options)
+    store = open_store(options.store)
+    store.timeout, store.max_answer = options.timeout, options.max_rows
+    memory = options.memory or int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    store.memory_limit = f"{memory // 1_000_000}MB"
+    stores, tables = _once("--with", options.stores), _once("--table", options.table)
+    params = {name: _value(text) for name, text in _once("--param", options.param).items()}
+    with _limited(memory, options.timeout):
+        frame = store.sql(query, params, tables=tables, stores=stores)
+    show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
+
+
+def _query(options: argparse.Namespace) -> str:
+    """The query, from where it was said to be."""
+    if (options.query is None) == (options.file is None):
+        raise QueryError("give the query itself, or - for standard input, or --file FILE; one of them")
+    if options.file is not None:
+        return str(options.file.read_text(encoding="utf-8"))
+    return sys.stdin.read() if options.query == "-" else str(options.query)
+
+
+def _once(flag: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise QueryError(f"{flag} names {name} twice")
+    return dict(pairs)
+
+
+def _value(text: str) -> Any:
+    """A value as JSON writes it (5, true, null, [1, 2]); anything else is a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@contextmanager
+def _limited(memory: int, seconds: float) -> Iterator[None]:
+    """Within it this process may take so much more memory, and so much time.
+
+    DuckDB bounds neither by itself: lists and strings are outside its own limit, and some functions do not hear an interrupt.
+    """
+    watch = threading.Timer(seconds + _GRACE, _end, [seconds])
+    watch.daemon = True
+    watch.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * os.sysconf("SC_PAGE_SIZE") + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _end(seconds: float) -> NoReturn:
+    tell(f"actlas: {took_too_long(seconds)}")
+    leave(1)

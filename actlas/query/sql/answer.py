@@ -1,0 +1,109 @@
+"""The answer to a query as a frame, within a deadline and a number of rows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from actlas.errors import QueryError
+
+#: Rows that are fetched at once: little enough that a query with too many is ended early.
+_BATCH = 100_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one query may take.
+
+    Attributes:
+        seconds: How long it may run; None for as long as it takes.
+        rows: Rows of its answer; None for any number.
+    """
+
+    seconds: float | None = None
+    rows: int | None = None
+
+
+NO_LIMITS = Limits()
+_TOO_LARGE = "the query needs more memory than is allowed; narrow it down, or allow more (--memory, store.memory_limit)"
+
+
+def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
+    """A result as polars; decimals and 128-bit sums become the numbers that a user would go on with.
+
+    Args:
+        relation: What DuckDB gives for a query that has not run yet.
+        limits: Rows that the answer may have.
+
+    Raises:
+        QueryError: If there are more rows than that, of which none is given then.
+    """
+    import pyarrow as pa
+
+    # as a stream, so that an answer that is refused for its size is never whole
+    reader = relation.to_arrow_reader(_BATCH)
+    batches, n_rows = [], 0
+    for batch in reader:
+        n_rows += batch.num_rows
+        if limits.rows is not None and n_rows > limits.rows:
+            raise QueryError(
+                f"the answer has more than {limits.rows:,} rows, which is the most that is allowed; "
+                "narrow it down, add LIMIT, or allow more (--max-rows, store.max_answer)"
+            )
+        batches.append(batch)
+    table = pa.Table.from_batches(batches, schema=reader.schema)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return _with_plain_numbers(frame)
+
+
+def _with_plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    for name, dtype in frame.schema.items():
+        if isinstance(dtype, pl.Decimal):
+            plain = frame[name].cast(pl.Int64 if dtype.scale == 0 else pl.Float64, strict=False)
+            if plain.null_count() == frame[name].null_count():
+                frame = frame.with_columns(plain)
+    return frame
+
+
+def took_too_long(seconds: float) -> str:
+    """What is said of a query that was ended."""
+    return (
+        f"the query was ended after {seconds:g} seconds, which is the most that is allowed; "
+        "narrow it down, or allow more (--timeout, store.timeout)"
+    )
+
+
+@contextmanager
+def deadline(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """End whatever a connection does inside after so many seconds; None lets it go on.
+
+    Raises:
+        QueryError: If it was ended, or there was no memory for it.
+    """
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        connection.interrupt()
+
+    timer = threading.Timer(seconds or 0.0, end)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        if seconds is not None and is_over.is_set():
+            raise QueryError(took_too_long(seconds)) from error
+        raise
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise QueryError(_TOO_LARGE) from error
+    finally:
+        timer.cancel()
