@@ -17,7 +17,7 @@ SOURCES = [
 #: Source file -> test files, below tests/, that cover it from elsewhere: protocols and records by what uses them, processes
 #: by those who start them, the command line by its verbs.
 COVERED_BY: dict[str, tuple[str, ...]] = {
-    "cli/stores.py": ("cli/test_cli.py", "demo/test_run.py"),
+    "cli/verbs/stores.py": ("cli/test_cli.py", "demo/test_run.py"),
     "demo/settings.py": ("demo/test_run.py", "demo/test_condition.py"),
     "errors.py": ("test_exports.py",),
     "kernels/cpu/wide.py": ("kernels/cpu/test_neuron.py", "kernels/cpu/test_sums.py"),

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from actlas import __version__
-from actlas.cli import export, extract, neuron_sets, questions, score, sql, stores
 from actlas.cli.output import PrintableLines, tell
 from actlas.cli.signals import tell_stopped
+from actlas.cli.verbs import export, extract, neuron_sets, questions, score, sql, stores
 from actlas.errors import ActlasError
 from actlas.words import printable
 

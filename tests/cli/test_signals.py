@@ -53,7 +53,7 @@ def ended(process: subprocess.Popen[bytes], number: int) -> tuple[int, bytes, fl
 WORKING = """
 import sys, time
 from actlas.__main__ import main
-from actlas.cli import sql
+from actlas.cli.verbs import sql
 {setup}
 def work(options):
     print("working", flush=True)

@@ -278,7 +278,7 @@ class Session:
                 self._connection.execute(f"RESET VARIABLE {variable}")
 
     def _unplaced(self, plan: str) -> str:
-        """A plan without the place of the stores on this machine, which is nobody's business where a store is served."""
+        """A plan without the folders that the stores lie in, which are not told to those who ask a served one."""
         for sources in (self.sources, *self.others.values()):
             folder = Path(sources.label).resolve()
             plan = plan.replace(f"{folder}/", f"{folder.name}/")
