@@ -221,6 +221,34 @@ def _log(result: Mapping[str, Any]) -> str:
     return f"{about}\n\n" + markdown(("what", "ms without a log", "ms with one", "time / without"), rows)
 
 
+def _language_id(result: Mapping[str, Any]) -> str:
+    lengths = tuple(result["rows"][0]["open"])
+    rows = []
+    for row in result["rows"]:
+        about = (f"{row['identifier']} {row['version']}", row["licence"], row["installed_mb"], f"{row['texts_per_second']:,}")
+        for kind in ("open", "restricted"):
+            cells = [row[kind][length] for length in lengths]
+            worst, share = min(cells[0]["by_language"].items(), key=lambda of: of[1])
+            accuracies = [f"{cell['accuracy']:.2%}" for cell in cells]
+            errors = ", ".join(f"{cell['calibration_error']:.3f}" for cell in cells)
+            rows.append((*about, {"open": "any"}.get(kind, "these"), *accuracies, f"{share:.1%} ({worst})", errors))
+            about = ("",) * len(about)
+    of = result["settings"]
+    dense = ", ".join(f"{n:.2f} characters of {code} for a word" for code, n in of["characters_per_word"].items())
+    n_texts = " / ".join(f"{cell['n_texts']:,}" for cell in cells)
+    head = (
+        "identifier",
+        "licence",
+        "MB",
+        "texts / s",
+        "languages",
+        *(f"{length} words" for length in lengths),
+        f"worst at {lengths[0]}",
+        "calibration error",
+    )
+    return f"Languages: {', '.join(of['languages'])}; {dense}; texts: {n_texts}.\n\n{markdown(head, rows)}"
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_brief": _kernels_brief,
     "store": _store,
@@ -229,6 +257,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "calibration": _calibration,
     "open_files": _open_files,
     "log": _log,
+    "language_id": _language_id,
     "extract": _extract,
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,

@@ -39,9 +39,11 @@ TABLED = (
     "docs/extraction.md",
     "docs/results/real-models.md",
     "docs/overlap.md",
+    "docs/steering.md",
     "docs/decisions/0009-a-group-per-cube.md",
     "docs/decisions/0011-avx512.md",
     "docs/decisions/0021-checks-that-see.md",
+    "docs/decisions/0024-language-identifier.md",
 )
 
 

@@ -6,6 +6,7 @@ Importing this loads no model library; numba and scikit-learn are loaded by the 
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
 from actlas.query.questions.experts import control_experts, top_experts
+from actlas.query.questions.interventions.steering import concept_rate, language_shift, steering_languages
 from actlas.query.questions.lape import language_neurons
 from actlas.query.questions.neuron_sets import import_neuron_sets, neuron_set_overlap
 from actlas.query.questions.overlap import expert_overlap
@@ -22,11 +23,13 @@ __all__ = [
     "TABLES",
     "Atlas",
     "Table",
+    "concept_rate",
     "control_experts",
     "expert_overlap",
     "first_shared",
     "import_neuron_sets",
     "language_neurons",
+    "language_shift",
     "neuron_set_overlap",
     "neuron_texts",
     "neuron_trajectory",
@@ -37,6 +40,7 @@ __all__ = [
     "rank_stability",
     "score_neurons",
     "shared_trajectory",
+    "steering_languages",
     "top_experts",
     "top_texts",
     "train_probes",

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from actlas.query import Atlas, open_store, score_neurons
+from actlas.query import TABLES, Atlas, open_store, score_neurons
 from actlas.store import Corpus
 from actlas.testing.planted import Planting, planted_corpus, planted_store, planted_values
 
@@ -107,6 +109,46 @@ def twinned(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
     return open_store(path)
 
 
+def planted_generations(planting: Planting) -> pl.DataFrame:
+    """Table `generations` of made-up texts: experts give their language and their concept more often, and no text is in "es"."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for step, concept, language in product(planting.steps, ("salt", "water"), ("fr", "en")):
+        for prompt, seed in product((None, "The"), range(6)):
+            unsteered = [None, "fr", "en"][rng.integers(3)]
+            for arm in ("experts", "none", "random"):
+                steered = arm == "experts"
+                told = language if steered and rng.random() < 0.6 else unsteered
+                has_word = None if told is None else bool(rng.random() < (0.7 if steered else 0.2))
+                rows.append(
+                    {
+                        "checkpoint": planting.checkpoint(step),
+                        "step": step,
+                        "concept": concept,
+                        "language": language,
+                        "arm": arm,
+                        "experts_of": concept if steered else None,
+                        "k": None if arm == "none" else 6,
+                        "on_value": None if arm == "none" else "median",
+                        "prompt": prompt,
+                        "seed": seed,
+                        "text": f"{told} {seed}",
+                        "text_language": told,
+                        "language_confidence": 0.9,
+                        "has_word": has_word,
+                        "probe_p": rng.random() if concept == "water" else None,
+                    }
+                )
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    return TABLES["generations"].empty().join(frame, on=frame.columns, how="full", coalesce=True)
+
+
+def publish_generations(store: Atlas, generations: pl.DataFrame) -> None:
+    """Put them into a store, checkpoint by checkpoint."""
+    for (checkpoint,), own in generations.group_by("checkpoint", maintain_order=True):
+        store.publish_table("generations", str(checkpoint), TABLES["generations"].conform(own), {})
+
+
 @pytest.fixture(scope="session")
 def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
@@ -136,6 +178,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     import_neuron_sets(store, store.path.parent / "fr.neuron.pth", name="published", languages=["fr"])
     train_probes(store, seeds=(0, 1))
     top_texts(store, sites=["mlp_pre"], n=5)
+    publish_generations(store, planted_generations(planting))
     return store
 
 

@@ -42,8 +42,8 @@ def test_scan_and_sql_give_the_same(asked: Atlas) -> None:
 
 def test_a_table_of_another_part_can_be_scanned(bare: Path) -> None:
     store = open_store(bare, "a")
-    store.publish_table("generations", "planted-step0", pl.DataFrame({"text": ["hello"]}), {})
-    assert store.scan("generations").collect().rows() == [("hello", "planted-step0")]
+    store.publish_table("notes", "planted-step0", pl.DataFrame({"text": ["hello"]}), {})
+    assert store.scan("notes").collect().rows() == [("hello", "planted-step0")]
     with pytest.raises(TableNotFound, match="actlas patch"):
         store.scan("patches")
 
@@ -64,8 +64,8 @@ def test_checkpoints_languages_cubes(bare: Path) -> None:
 def test_one_part_of_a_table(asked: Atlas) -> None:
     part = asked.table("experts", "planted-step64")
     assert part.equals(asked.sql("SELECT * FROM experts WHERE checkpoint = 'planted-step64'"))
-    with pytest.raises(TableNotFound, match="generations was not computed"):
-        asked.table("generations", "planted-step64")
+    with pytest.raises(TableNotFound, match="notes was not computed"):
+        asked.table("notes", "planted-step64")
 
 
 def test_closing_and_asking_again(bare: Path) -> None:

@@ -32,6 +32,9 @@ ARGUMENTS = {
     "lape_overlap": "'planted-step0', 'planted-step64'",
     "probe_by_checkpoint": "",
     "same_weights": "",
+    "steering_languages": "",
+    "language_shift": "",
+    "concept_rate": "",
 }
 
 
@@ -192,8 +195,8 @@ def test_new_tables_show_without_opening_again(bare: Path) -> None:
 
 def test_a_published_table_of_any_shape_can_be_asked(bare: Path) -> None:
     store = open_store(bare, "a")
-    store.publish_table("generations", "planted-step0", pl.DataFrame({"text": ["hello"], "n": [3]}), {})
-    assert store.sql("SELECT checkpoint, n FROM generations").rows() == [("planted-step0", 3)]
+    store.publish_table("notes", "planted-step0", pl.DataFrame({"text": ["hello"], "n": [3]}), {})
+    assert store.sql("SELECT checkpoint, n FROM notes").rows() == [("planted-step0", 3)]
 
 
 def test_names_may_be_defined_and_stored_at_once(asked: Atlas) -> None:
