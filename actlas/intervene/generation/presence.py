@@ -29,7 +29,7 @@ def has_word(texts: Sequence[str], languages: Sequence[str | None], words: Mappi
         >>> has_word(["Le pain!", "the pain", "12"], ["fr", "en", None], {"fr": ["pain"], "en": ["bread"]}).to_list()
         [True, False, False]
     """
-    own = {language: _Finder(forms) for language, forms in words.items() if forms}
+    own: dict[str | None, _Finder] = {language: _Finder(forms) for language, forms in words.items() if forms}
     if own:
         own[None] = _Finder(form for forms in words.values() for form in forms)
     found = [own[language].is_in(text) if language in own else None for text, language in zip(texts, languages, strict=True)]
