@@ -57,12 +57,14 @@ def example_writers(tmp_path: Path) -> Iterator[dict[str, Any]]:
         begun.claims.release_all()
 
 
-@pytest.fixture
-def example_live() -> object:
-    """`live`: what a loaded model says of itself; examples with it read files."""
-    from types import SimpleNamespace
+@pytest.fixture(scope="session")
+def example_live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """`live`: a tiny model of two layers, loaded on the CPU."""
+    from actlas.intervene import load_live
+    from actlas.testing import random_checkpoint
 
-    return SimpleNamespace(weight_hash="a" * 64, checkpoint="tiny-step1")
+    with load_live(random_checkpoint(tmp_path_factory.mktemp("live") / "tiny"), device="cpu") as live:
+        yield live
 
 
 @pytest.fixture(autouse=True)
@@ -80,5 +82,5 @@ def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[s
     doctest_namespace.update(store=store, folder=folder, np=np, pl=pl, actlas=actlas)
     if any("_writer" in example.source for example in request.node.dtest.examples):
         doctest_namespace.update(request.getfixturevalue("example_writers"))
-    if any(", live" in example.source for example in request.node.dtest.examples):
+    if any("live" in example.source for example in request.node.dtest.examples):
         doctest_namespace["live"] = request.getfixturevalue("example_live")

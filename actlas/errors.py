@@ -30,6 +30,9 @@
     │   ├── NotFiniteValues      (ArithmeticError)     NaN or infinity came out of the model
     │   └── ModelNotLoaded       (OSError)             no such model, or not in safetensors
     ├── BackendUnavailable       (ImportError)         a named backend cannot run here
+    ├── InterventionError        (ValueError)          a change of a running model that is refused
+    │   ├── NeuronNotFound       (IndexError)          the model has no such neuron
+    │   └── WeightsDiffer                              it was made for other weights than those of the model
     ├── KernelInputError         (ValueError)          arrays a kernel refuses
     └── QueryError               (ValueError)          SQL or a question that is refused
 """
@@ -156,6 +159,18 @@ class ModelNotLoaded(ExtractionError, OSError):
 
 class BackendUnavailable(ActlasError, ImportError):
     """A backend that was named cannot run here; nothing falls back from it."""
+
+
+class InterventionError(ActlasError, ValueError):
+    """A change of a running model that is refused."""
+
+
+class NeuronNotFound(InterventionError, IndexError):
+    """A model has no such layer or neuron at a site."""
+
+
+class WeightsDiffer(InterventionError):
+    """A checkpoint or a frame of neurons is of other weights than the model at hand."""
 
 
 class KernelInputError(ActlasError, ValueError):

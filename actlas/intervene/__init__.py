@@ -2,5 +2,8 @@
 
 from actlas.intervene.exports import export_neurons
 from actlas.intervene.foreign import read_neurons
+from actlas.intervene.live import LiveModel, load_live
+from actlas.intervene.patching import patch
+from actlas.intervene.steering import ablate, steer
 
-__all__ = ["export_neurons", "read_neurons"]
+__all__ = ["LiveModel", "ablate", "export_neurons", "load_live", "patch", "read_neurons", "steer"]

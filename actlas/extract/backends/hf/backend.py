@@ -90,11 +90,9 @@ class HfSession:
         located: LocatedCheckpoint,
     ) -> None:
         model = loaded.model
-        architecture = type(model).__name__
         n_layers = int(model.config.get_text_config().num_hidden_layers)
         has_head = model.get_output_embeddings() is not None
-        # a base model without its head has another class name than its checkpoint
-        known = architecture if family_of(architecture) else located.architecture
+        known = loaded.known_as(located.architecture)
         places = present(site_map(known, n_layers, capture.all_sites, capture.site_modules, has_head=has_head), model)
         if loaded.missing_head:
             refuse_head_sites(places, loaded.missing_head)
@@ -102,16 +100,16 @@ class HfSession:
         self._known, self._has_head, self._compute_dtype = known, has_head, located.compute_dtype
         self._capture, self._device, self._tokens_per_batch = capture, device, tokens_per_batch
         self._hooks = Hooks(model, places, capture, device)
-        self._pad_id = _pad_id(model)
+        self._pad_id = pad_id_of(model)
         probe = torch.tensor([[self._pad_id] * 3] * 2, device=device)
         self._cast = arithmetic(located.compute_dtype)[1]
-        with _inference(device, self._cast):
+        with inference(device, self._cast):
             self._hooks.measure(lambda: self._base(input_ids=probe, use_cache=False), (2, 3))
             no_loss = loaded.why_no_loss(has_head=has_head) or self._unusual_head(probe)
         self._has_loss = no_loss is None
         self.shapes: Mapping[str, tuple[int, int]] = dict(self._hooks.shapes)
         self.about: Mapping[str, Any] = {
-            "architecture": architecture,
+            "architecture": type(model).__name__,
             "n_layers": n_layers,
             "vocabulary": int(model.config.get_text_config().vocab_size),
             "modules": describe_places(places),
@@ -138,7 +136,7 @@ class HfSession:
         stage.is_check = dtype is not None
         # a budget of one token leaves every text alone
         budget = 1 if is_alone else self._tokens_per_batch
-        with _inference(self._device, self._cast):
+        with inference(self._device, self._cast):
             for batch in block.batches(budget, pad_id=self._pad_id, pad_to=self._capture.pad_to):
                 self._run_batch(batch, stage)
                 if on_batch is not None:
@@ -168,7 +166,7 @@ class HfSession:
             has_head=self._has_head,
             site_modules=self._capture.site_modules,
         )
-        with _inference(self._device, self._cast), self._hooks.paused():
+        with inference(self._device, self._cast), self._hooks.paused():
             return prover.prove(is_full=is_full)
 
     def close(self) -> None:
@@ -217,7 +215,8 @@ class HfSession:
 
 
 @contextmanager
-def _inference(device: torch.device, cast: torch.dtype | None) -> Iterator[None]:
+def inference(device: torch.device, cast: torch.dtype | None) -> Iterator[None]:
+    """Within it nothing is kept for gradients, and matrix products are taken in another dtype where there is one."""
     with torch.inference_mode(), torch.autocast(device.type, dtype=cast, enabled=cast is not None):
         yield
 
@@ -251,7 +250,7 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
-def _pad_id(model: Any) -> int:
+def pad_id_of(model: Any) -> int:
     """Any token fills a batch, for nothing reads it; only `max_with_pad` sees which one it is."""
     config = model.config.get_text_config()
     for token in (config.pad_token_id, config.eos_token_id):

@@ -38,6 +38,11 @@ class LoadedModel:
     missing_head: str = ""
     unused: tuple[str, ...] = ()
 
+    def known_as(self, architecture: str) -> str:
+        """The name under which the table of families knows it; a base model has another one than its checkpoint."""
+        own = type(self.model).__name__
+        return own if family_of(own) else architecture
+
     def why_no_loss(self, *, has_head: bool) -> str | None:
         """Why the model can predict no next token; None where it can."""
         if self.missing_head:

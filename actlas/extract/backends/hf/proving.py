@@ -123,6 +123,12 @@ class Prover:
             for site, layer, name, figure in figures
         )
 
+    def widths(self) -> dict[TapKey, int]:
+        """How wide the values of every module and side are that a site is read from."""
+        keys = dict.fromkeys((path, point.side) for point in self._points() for path in point.modules)
+        recorded = self._record(self._texts(), keys)
+        return {key: values.shape[-1] for key, values in recorded.values.items()}
+
     def _points(self) -> Iterator[CapturePoint]:
         return (point for points in self.places.points.values() for point in points)
 

@@ -23,11 +23,14 @@ class HfTokenizer:
 
     Its padding side, its truncation side and its own length limit have no effect: `inputs.batches` pads, the run says what is too
     long, and what is cut off is the end of a text.
+
+    Attributes:
+        tokenizer: The tokenizer of transformers.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         tokenizer.truncation_side = "right"
-        self._tokenizer = tokenizer
+        self.tokenizer: Any = tokenizer
         self.hashes: tuple[str, ...] = _hashes(tokenizer)
         self.hash = self.hashes[0]
         added = getattr(tokenizer, "added_tokens_decoder", {})
@@ -65,9 +68,9 @@ class HfTokenizer:
     def encode(self, texts: Sequence[str], *, add_special: bool, max_tokens: int | None = None) -> Encoded:
         """Token ids of texts; see `base.TextTokenizer`."""
         token_ids, is_special, places = [], [], []
-        is_fast = bool(getattr(self._tokenizer, "is_fast", False))
+        is_fast = bool(getattr(self.tokenizer, "is_fast", False))
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
-            encoded = self._tokenizer(
+            encoded = self.tokenizer(
                 list(texts[first : first + _TEXTS_AT_ONCE]),
                 add_special_tokens=add_special,
                 truncation=max_tokens is not None,
