@@ -42,6 +42,11 @@ OverLong = Literal["truncate", "drop", "error"]
 OVER_LONG: tuple[str, ...] = get_args(OverLong)
 SpecialTokens = Literal["pool", "run", "none"]
 SPECIAL_TOKENS: tuple[str, ...] = get_args(SpecialTokens)
+#: What is done to a set of neurons. zero: set to 0 (LAPE). mean: set to the mean over languages. difference: add what makes the
+#: mean over a text's language that of the set's. amplify: multiply. only: zero the sets of all other languages. damp: multiply by
+#: 2 (1 - AUROC), as AurA does.
+Intervention = Literal["zero", "mean", "difference", "amplify", "only", "damp"]
+INTERVENTIONS: tuple[str, ...] = get_args(Intervention)
 #: What quotation marks do in a CSV or TSV file: "csv": quote cells; "none": they are text; "auto": as the kind of file has it.
 Quoting = Literal["auto", "csv", "none"]
 QUOTINGS: tuple[str, ...] = get_args(Quoting)

@@ -1,9 +1,26 @@
 """Runs a model with neurons set to what an answer says; the sets that a store holds, and files of them."""
 
-from actlas.intervene.exports import export_neurons
+from actlas.intervene.directions import language_direction
+from actlas.intervene.effects.options import EffectOptions
+from actlas.intervene.effects.run import measure_effects
+from actlas.intervene.effects.summary import effect_summary
+from actlas.intervene.exports import export_direction, export_neurons
 from actlas.intervene.foreign import read_neurons
 from actlas.intervene.live import LiveModel, load_live
 from actlas.intervene.patching import patch
 from actlas.intervene.steering import ablate, steer
 
-__all__ = ["LiveModel", "ablate", "export_neurons", "load_live", "patch", "read_neurons", "steer"]
+__all__ = [
+    "EffectOptions",
+    "LiveModel",
+    "ablate",
+    "effect_summary",
+    "export_direction",
+    "export_neurons",
+    "language_direction",
+    "load_live",
+    "measure_effects",
+    "patch",
+    "read_neurons",
+    "steer",
+]

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from actlas.allowed import Positive, Quantile, Share, checks_arguments
+from actlas.allowed import Positive, Quantile, Seed, Share, checks_arguments
 from actlas.errors import BackendUnavailable, QueryError
+from actlas.intervene.directions import language_direction
 from actlas.intervene.foreign import MASK, VALUE
+from actlas.intervene.live import load_live
 from actlas.intervene.sets import EXPERTS, LAPE, NeuronSet, site_shape, store_sets
 from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
@@ -40,7 +42,7 @@ def export_neurons(
         path: ``.safetensors`` holds one set: of every site a mask ``"layers neurons"`` (bool, called mlp_pre.mask) and the values
             (float32, mlp_pre.value). ``.parquet`` holds any number, a row per neuron.
         checkpoint: Whose neurons.
-        source: "experts", "lape", or the name of imported sets.
+        source: "experts", "lape", "all", or the name of imported sets.
         languages: None for all.
         concepts: Of experts; None for all.
         k: Of experts: how many of each language and concept.
@@ -66,26 +68,100 @@ def export_neurons(
     """
     store, path = as_atlas(store), Path(path)
     (checkpoint,) = chosen_checkpoints(store, [checkpoint])
-    if path.suffix not in (".safetensors", ".parquet"):
-        raise QueryError(f"{path} would be of a kind that is not written; name it .safetensors or .parquet")
+    _check_ending(path)
     limits = {"k": k} if source == EXPERTS else {"share": share, "bar_quantile": bar_quantile} if source == LAPE else {}
     sets = store_sets(store, checkpoint, source, languages=languages, concepts=concepts, **limits)
+    return _write(store, path, checkpoint, sets, {"source": source, **limits})
+
+
+@checks_arguments(QueryError)
+def export_direction(
+    store: Atlas | str | Path,
+    path: Path | str,
+    *,
+    checkpoint: str,
+    language: str,
+    against: Sequence[str] | None = None,
+    sites: Sequence[str] = ("mlp_hidden",),
+    n_texts: Positive = 64,
+    split: str | None = None,
+    seed: Seed = 0,
+    model: Path | str | None = None,
+    device: str = "auto",
+) -> pl.DataFrame:
+    """Write the direction from other languages to one, see `language_direction`, to a file that `read_neurons` reads back.
+
+    Args:
+        store: Whose texts the means are taken on; or the path of it.
+        path: ``.safetensors`` or ``.parquet``, as in `export_neurons`.
+        checkpoint: Of which model; it is loaded.
+        language: Where the direction leads.
+        against: Where it comes from, each language counting alike; None for all others.
+        sites: Of the neurons.
+        n_texts: Texts per language at most.
+        split: Of which split of the corpus; None for all.
+        seed: Of the draw of the texts.
+        model: Folder or hub id of the model, where it is not the one that the store names.
+        device: Where it runs.
+
+    Returns:
+        What was written: language, concept (null), site, layer, neuron, value.
+
+    Raises:
+        QueryError: If a language is not there, or the path has another ending.
+        CheckpointNotFound: If the checkpoint is not in the store.
+        WeightsDiffer: If the model has other weights.
+
+    Example:
+        >>> from actlas.testing import random_checkpoint
+        >>> texts = pl.DataFrame({"text": ["a cat", "two dogs", "ein Hund"], "language": ["en", "en", "de"]})
+        >>> labels = pl.DataFrame({"text_id": [0, 1], "concept": ["cat", "cat"], "is_concept": [True, False]})
+        >>> corpus = actlas.corpus_from_frames(texts, labels)
+        >>> summary = actlas.extract_activations(random_checkpoint(folder / "tiny"), corpus, folder / "own.actlas", device="cpu")
+        >>> to_file = {"checkpoint": "tiny", "language": "de", "device": "cpu"}
+        >>> export_direction(folder / "own.actlas", folder / "de.safetensors", **to_file).height
+        80
+    """
+    store, path = as_atlas(store), Path(path)
+    (checkpoint,) = chosen_checkpoints(store, [checkpoint])
+    _check_ending(path)
+    with load_live(store, checkpoint, model=model, device=device) as live:
+        frame = language_direction(store, live, language, against=against, sites=sites, n_texts=n_texts, split=split, seed=seed)
+        shapes = {site: (len(live.widths(site)), live.widths(site)[0]) for site in sites}
+    one = NeuronSet("difference", language, None, frame.drop("weight_hash"))
+    about = {"source": one.source, "against": ",".join(against or ["all others"]), "n_texts": n_texts, "seed": seed}
+    return _write(store, path, checkpoint, [one], about if split is None else {**about, "split": split}, shapes)
+
+
+def _check_ending(path: Path) -> None:
+    if path.suffix not in (".safetensors", ".parquet"):
+        raise QueryError(f"{path} would be of a kind that is not written; name it .safetensors or .parquet")
+
+
+def _write(
+    store: Atlas,
+    path: Path,
+    checkpoint: str,
+    sets: Sequence[NeuronSet],
+    choice: Mapping[str, object],
+    shapes: Mapping[str, tuple[int, int]] | None = None,
+) -> pl.DataFrame:
+    """Write sets, with what they are of; shapes of sites are those that the store knows, unless given."""
     about = {
         "weight_hash": str(store.checkpoint(checkpoint)["weight_hash"]),
         "store": store.recipe.fingerprint,
         "checkpoint": checkpoint,
-        "source": source,
         "actlas": VERSION,
-        **{name: str(value) for name, value in limits.items()},
+        **{name: str(value) for name, value in choice.items()},
     }
-    if path.suffix == ".parquet":
-        data = parquet_bytes(pl.concat(map(_rows, sets)), about)
-    else:
+    if path.suffix == ".safetensors":
         if len(sets) > 1:
             several = listed([one.name for one in sets])
             raise QueryError(f"{path} would hold one set, and {len(sets)} are meant ({several}); name one, or write .parquet")
-        shapes = {site: site_shape(store, checkpoint, site) for site in sets[0].frame["site"].unique()}
-        data = tensor_bytes(sets[0], shapes, about)
+        known = shapes or {site: site_shape(store, checkpoint, site) for site in sets[0].frame["site"].unique()}
+        data = tensor_bytes(sets[0], known, about)
+    else:
+        data = parquet_bytes(pl.concat(map(_rows, sets)), about)
     with naming(path):
         write_atomically(path, [data])
     return pl.concat(map(_rows, sets))

@@ -6,23 +6,18 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from actlas.errors import BackendUnavailable, NeuronSetError
-from actlas.extract.sites.families import family_of, known_sites
-from actlas.extract.sites.resolve import site_map
+from actlas.errors import BackendUnavailable, NeuronSetError, WeightsDiffer
 from actlas.store.neuron_sets import read_neuron_sets
 from actlas.words import listed
 
 if TYPE_CHECKING:
-    import torch
-
-    LiveModel = Any
+    from actlas.intervene.live import LiveModel, ModuleColumns
 
 _LOG = logging.getLogger(__name__)
 _PLACE = {"site": pl.String(), "layer": pl.Int32(), "neuron": pl.Int32(), "value": pl.Float32()}
@@ -37,6 +32,8 @@ _FURTHER = {
 #: What a neuron is set to, where the caller does not say: the first of these columns that there is. The second is that of
 #: `expertise.csv`, the third that of table `experts`.
 _VALUES = ("value", "on_p50", "median")
+#: Endings of the files that are read.
+READ = (".pth", ".pt", ".csv", ".tsv", ".parquet", ".safetensors")
 #: What ends the names of tensors in a file of masks and values.
 MASK, VALUE = ".mask", ".value"
 
@@ -72,7 +69,8 @@ def read_neurons(
         of the file; and weight_hash, where the file names the weights of this model.
 
     Raises:
-        NeuronSetError: If the file cannot be used, is of other weights, or names none.
+        NeuronSetError: If the file cannot be used, or names no weights.
+        WeightsDiffer: If it names others than those of the model.
         BackendUnavailable: If a library that reads it is not installed.
 
     Source: Suau et al. 2022 and Tang et al. 2024, and the files published with them.
@@ -101,8 +99,10 @@ def read_neurons(
             frame = _in_sites(path, frame, live)
     _check_weights(path, hashes, live, any_weights)
     frame = _conformed(path, frame, value)
+    if k is not None and "ap" not in frame.columns:
+        raise NeuronSetError(f"{path} has no column ap to choose the {k} best by; leave k out")
     if k is not None:
-        frame = _best(path, frame, k)
+        frame = best_by_ap(frame, k)
     constant = {"digest": hashlib.sha256(data).hexdigest()}
     if hashes == {live.weight_hash}:
         constant["weight_hash"] = live.weight_hash
@@ -119,7 +119,8 @@ def _check_weights(path: Path, hashes: set[str], live: LiveModel, any_weights: b
         else f"{path} does not say which weights its neurons are of"
     )
     if not any_weights:
-        raise NeuronSetError(f"{why}; where they are known to fit, say so: any_weights=True, or --any-weights")
+        kind = WeightsDiffer if hashes else NeuronSetError
+        raise kind(f"{why}; where they are known to fit, say so: any_weights=True, or --any-weights")
     _LOG.warning("%s; they are used all the same, as was asked", why)
 
 
@@ -208,90 +209,45 @@ def _group(frame: pl.DataFrame) -> list[str]:
     return [name for name in ("language", "concept") if name in frame.columns]
 
 
-def _best(path: Path, frame: pl.DataFrame, k: int) -> pl.DataFrame:
-    """The k best by ap of each language and concept, ties by place."""
-    if "ap" not in frame.columns:
-        raise NeuronSetError(f"{path} has no column ap to choose the {k} best by; leave k out")
+def best_by_ap(frame: pl.DataFrame, k: int) -> pl.DataFrame:
+    """The k best of each language and concept, ties by place."""
     groups = _group(frame)
     ordered = frame.sort(*groups, "ap", "site", "layer", "neuron", descending=[*[False] * len(groups), True, *[False] * 3])
     return ordered.group_by(groups, maintain_order=True).head(k) if groups else ordered.head(k)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the outputs of a module stand: their first neuron there is `first`, those from `start` to `stop` of the module."""
-
-    site: str
-    layer: int
-    first: int
-    start: int
-    stop: int
 
 
 def _in_sites(path: Path, frame: pl.DataFrame, live: LiveModel) -> pl.DataFrame:
     """`expertise.csv` with sites, layers and neurons for its modules and units."""
     if "layer" not in frame.columns:
         raise NeuronSetError(f"{path} has units and no column layer that names their modules")
-    by_module = _modules(live)
+    by_module = _by_module(live)
     parts = []
     for (name,), units in frame.rename({"layer": "module"}).group_by("module", maintain_order=True):
         module, _, output = str(name).partition(":")
-        known = by_module.get(_below(live, module), ())
-        if not known or output not in ("", "0"):
+        if module not in by_module or output not in ("", "0"):
             raise NeuronSetError(f"{path} names {name}, which gives the neurons of no site of {live.checkpoint}")
-        places = [_place(live, *one) for one in known]
-        width = max(place.stop for place in places)
-        outside = units.filter((pl.col("unit") < 0) | (pl.col("unit") >= width))
+        places = by_module[module]
+        outside = units.filter(~pl.col("unit").is_between(0, places[0][2].width, closed="left"))
         if outside.height:
+            width = places[0][2].width
             raise NeuronSetError(f"{path} names unit {outside['unit'][0]} of {name}, which has {width:,} in {live.checkpoint}")
         parts += [
-            units.filter(pl.col("unit").is_between(place.start, place.stop, closed="left")).with_columns(
-                pl.lit(place.site).alias("site"),
-                pl.lit(place.layer).alias("layer"),
-                (pl.col("unit").cast(pl.Int64) - place.start + place.first).alias("neuron"),
+            units.filter(pl.col("unit").is_between(own.start, own.start + own.n_neurons, closed="left")).with_columns(
+                pl.lit(site).alias("site"),
+                pl.lit(layer).alias("layer"),
+                (pl.col("unit").cast(pl.Int64) - own.start + own.first).alias("neuron"),
             )
-            for place in places
+            for site, layer, own in places
         ]
     return pl.concat(parts) if parts else frame.with_columns(site=pl.lit(""), neuron=pl.lit(0)).clear()
 
 
-def _modules(live: LiveModel) -> dict[str, list[tuple[str, int, int]]]:
-    """Module, by its path below the base model -> what its outputs are neurons of: site, layer, which of the site's modules."""
-    architecture = type(live.model).__name__
-    family = family_of(architecture)
-    if family is None:
-        raise NeuronSetError(f"which site a module is of is not known for {architecture}; name sites, layers and neurons instead")
-    places = site_map(architecture, live.n_layers, known_sites(family), has_head=False)
-    found: dict[str, list[tuple[str, int, int]]] = {}
-    for site, points in places.points.items():
-        for point in points if points[0].side == "output" else ():
-            for number, path in enumerate(point.modules):
-                parent, dot, names = path.rpartition(".")
-                for name in names.split("|"):
-                    found.setdefault(f"{parent}{dot}{name}", []).append((site, point.layer, number))
+def _by_module(live: LiveModel) -> dict[str, list[tuple[str, int, ModuleColumns]]]:
+    """Path of a module -> site and layer that its outputs are neurons of, and which of its outputs; several of a fused one."""
+    found: dict[str, list[tuple[str, int, ModuleColumns]]] = {}
+    for site in live.sites:
+        for layer, modules in enumerate(live.columns(site)):
+            for one in modules:
+                if one.side == "output":
+                    found.setdefault(one.path, []).append((site, layer, one))
     return found
-
-
-def _below(live: LiveModel, module: str) -> str:
-    family = family_of(type(live.model).__name__)
-    return module.removeprefix(f"{family.prefix}.") if family is not None else module
-
-
-def _place(live: LiveModel, site: str, layer: int, number: int) -> _Place:
-    """Where the outputs of a module of a site stand in its neurons."""
-    point = live.points(site)[layer]
-    index, n_parts = point.part
-    widths = [_n_outputs(live.model, path) for path in point.modules] if len(point.modules) > 1 or n_parts > 1 else None
-    if widths is None:
-        return _Place(site, layer, 0, 0, live.widths(site)[layer])
-    width = widths[number] // n_parts
-    return _Place(site, layer, sum(widths[:number]) // n_parts, index * width, (index + 1) * width)
-
-
-def _n_outputs(model: torch.nn.Module, path: str) -> int:
-    """Outputs of a linear map, of either kind that transformers has."""
-    module: Any = model.get_submodule(path)
-    width = getattr(module, "out_features", None) or getattr(module, "nf", None)
-    if width is None:
-        raise NeuronSetError(f"{path} is a {type(module).__name__}, whose number of outputs is not known")
-    return int(width)

@@ -15,7 +15,7 @@ from actlas.query.choices import chosen_labels
 from actlas.store.store import Store
 from actlas.words import listed, no_such
 
-EXPERTS, LAPE = "experts", "lape"
+EXPERTS, LAPE, ALL = "experts", "lape", "all"
 #: LAPE counts tokens before or behind the activation function of an MLP; what is acted on is behind it, and behind the product
 #: with the linear branch where there is one: it is 0 iff the activation function gives 0.
 _MLP = ("mlp_pre", "mlp_hidden")
@@ -27,7 +27,7 @@ class NeuronSet:
     """Neurons that are acted on together.
 
     Attributes:
-        source: "experts", "lape", or the name of imported sets or of a file.
+        source: "experts", "lape", "all" (every neuron of the MLPs), or the name of imported sets or of a file.
         language: Whose set it is.
         concept: Of experts, what they detect; None for others.
         frame: Columns site, layer, neuron, value; of experts also rank, ap and median.
@@ -65,7 +65,7 @@ def store_sets(
     Args:
         store: Where they are.
         checkpoint: Whose.
-        source: "experts", "lape", or the name of imported sets.
+        source: "experts", "lape", "all" (every neuron of the MLPs, for every language), or the name of imported sets.
         languages: None for all.
         concepts: Of experts; None for all.
         k: Of experts: how many.
@@ -83,6 +83,8 @@ def store_sets(
         frame = rows.with_columns(pl.col("median").alias("value"))
     elif source == LAPE:
         frame = language_neurons(store, checkpoints=[checkpoint], share=share, bar_quantile=bar_quantile, keep=False)
+    elif source == ALL:
+        frame = _every_neuron(store, checkpoint)
     else:
         frame = _imported(store, checkpoint, source)
     if source != EXPERTS:
@@ -93,6 +95,8 @@ def store_sets(
     unknown = [name for name in languages or () if name not in existing]
     if unknown or not sets:
         raise QueryError(no_such(f"set of {source} of language", unknown or ["any"], existing, f"{store.path}, {checkpoint}"))
+    place = {language: number for number, language in enumerate(store.corpus.languages)}
+    sets.sort(key=lambda one: place.get(one.language, len(place)))
     return [one for one in sets if languages is None or one.language in languages]
 
 
@@ -149,11 +153,23 @@ def with_auroc(store: Store, checkpoint: str, one: NeuronSet) -> pl.DataFrame:
     return pl.concat(parts)
 
 
+def _every_neuron(store: Store, checkpoint: str) -> pl.DataFrame:
+    """All neurons that language-specific ones are acted on among, once for every language."""
+    n_layers, n_neurons = site_shape(store, checkpoint, _ACTED_ON)
+    layer, neuron = np.divmod(np.arange(n_layers * n_neurons), n_neurons)
+    places = pl.DataFrame(
+        {"site": _ACTED_ON, "layer": layer, "neuron": neuron}, schema_overrides={"layer": pl.Int32, "neuron": pl.Int32}
+    )
+    return pl.DataFrame({"language": store.corpus.languages}).join(places, how="cross", maintain_order="left_right")
+
+
 def _imported(store: Atlas, checkpoint: str, source: str) -> pl.DataFrame:
     if store.table_file("neuron_sets", checkpoint) is None:
-        raise QueryError(f"no sets called {source} beside {checkpoint}; it has {EXPERTS} and {LAPE}, and sets that are imported")
+        raise QueryError(
+            f"no sets called {source} beside {checkpoint}; it has {EXPERTS}, {LAPE}, {ALL}, and sets that are imported"
+        )
     frame = store.table("neuron_sets", checkpoint)
     names = frame["name"].unique(maintain_order=True).to_list()
     if source not in names:
-        raise QueryError(no_such("neuron set", [source], [EXPERTS, LAPE, *names], f"{store.path}, {checkpoint}"))
+        raise QueryError(no_such("neuron set", [source], [EXPERTS, LAPE, ALL, *names], f"{store.path}, {checkpoint}"))
     return frame.filter(pl.col("name") == source)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from safetensors import safe_open
 
-from actlas.errors import CheckpointNotFound, NeuronSetError, QueryError
+from actlas.errors import CheckpointNotFound, QueryError, WeightsDiffer
 from actlas.intervene import export_neurons, read_neurons
 from actlas.query import language_neurons, open_store, score_neurons, top_experts
 from actlas.testing import planted_store
@@ -39,7 +39,7 @@ def test_experts_come_back_with_their_values(store, live, tmp_path, ending):
     assert frame.select(columns).sort(columns).equals(expected)
     assert frame["weight_hash"].unique().to_list() == [live.weight_hash]
     live.weight_hash = "f" * 64
-    with pytest.raises(NeuronSetError, match="is of other weights"):
+    with pytest.raises(WeightsDiffer, match="is of other weights"):
         read_neurons(tmp_path / f"x.{ending}", live)
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import polars as pl
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
-from actlas.errors import NeuronSetError
-from actlas.extract.backends.hf.hooks import present
-from actlas.extract.sites.families import family_of, known_sites
-from actlas.extract.sites.resolve import site_map
-from actlas.intervene import read_neurons
+from actlas.errors import NeuronSetError, WeightsDiffer
+from actlas.intervene import load_live, read_neurons
+from actlas.intervene.live import LiveModel
 
-HASH = "a" * 64
 LLAMA = LlamaConfig(
     vocab_size=11, hidden_size=8, intermediate_size=6, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
 )
@@ -32,42 +27,20 @@ PHI = Phi3Config(
 GPT2 = GPT2Config(vocab_size=11, n_embd=8, n_layer=2, n_head=2, n_positions=16)
 
 
-def live_of(model) -> SimpleNamespace:
-    """What a loaded model says of itself, without a folder that it came from."""
-    name, n_layers = type(model).__name__, model.config.num_hidden_layers
-    places = present(site_map(name, n_layers, known_sites(family_of(name))), model)
-    widths: dict[str, list[int]] = {}
-    modules = dict(model.named_modules())
-    hooks = [
-        modules[point.modules[-1]].register_forward_hook(
-            lambda _, args, out, site=site, side=points[0].side: widths.setdefault(site, []).append(
-                (args[0] if side == "input" else out[0] if isinstance(out, tuple) else out).shape[-1]
-            )
-        )
-        for site, points in places.points.items()
-        for point in points
-    ]
-    model(input_ids=torch.tensor([[1, 2, 3]]))
-    for hook in hooks:
-        hook.remove()
-    return SimpleNamespace(
-        model=model,
-        n_layers=n_layers,
-        points=places.points.__getitem__,
-        widths=widths.__getitem__,
-        weight_hash=HASH,
-        checkpoint="c",
-    )
+def loaded(tmp_path_factory, model) -> LiveModel:
+    folder = tmp_path_factory.mktemp("models") / type(model).__name__
+    model.save_pretrained(folder)
+    return load_live(folder, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def llama() -> SimpleNamespace:
-    return live_of(LlamaForCausalLM(LLAMA))
+def llama(tmp_path_factory) -> LiveModel:
+    return loaded(tmp_path_factory, LlamaForCausalLM(LLAMA))
 
 
 @pytest.fixture(scope="module")
-def gpt2() -> SimpleNamespace:
-    return live_of(GPT2LMHeadModel(GPT2))
+def gpt2(tmp_path_factory) -> LiveModel:
+    return loaded(tmp_path_factory, GPT2LMHeadModel(GPT2))
 
 
 def expertise(folder, rows):
@@ -108,8 +81,8 @@ def test_units_of_projections_stand_side_by_side_in_one_site(tmp_path, llama):
         read_neurons(expertise(tmp_path, [(0.5, 1.0, "model.layers.0.self_attn.k_proj:0", 4)]), llama, any_weights=True)
 
 
-def test_units_of_a_fused_gate_and_up_are_of_two_sites(tmp_path):
-    live = live_of(Phi3ForCausalLM(PHI))
+def test_units_of_a_fused_gate_and_up_are_of_two_sites(tmp_path, tmp_path_factory):
+    live = loaded(tmp_path_factory, Phi3ForCausalLM(PHI))
     units = [(0.5, 1.0, "model.layers.0.mlp.gate_up_proj:0", unit) for unit in (5, 6, 11)]
     frame = read_neurons(expertise(tmp_path, units), live, any_weights=True)
     assert sorted(places(frame)) == [("mlp_pre", 0, 5), ("mlp_up", 0, 0), ("mlp_up", 0, 5)]
@@ -144,13 +117,13 @@ ROW = {"site": ["mlp_pre"], "layer": [1], "neuron": [3], "value": [2.5]}
 
 @pytest.mark.parametrize("where", ["column", "metadata"])
 def test_the_weights_that_a_file_names_have_to_be_those_of_the_model(tmp_path, llama, where, caplog):
-    for named, file in ((HASH, tmp_path / "same.parquet"), ("b" * 64, tmp_path / "other.parquet")):
+    for named, file in ((llama.weight_hash, tmp_path / "same.parquet"), ("b" * 64, tmp_path / "other.parquet")):
         columns = {"weight_hash": [named]} if where == "column" else {}
         pl.DataFrame({**ROW, **columns}).write_parquet(file, metadata=None if columns else {"weight_hash": named})
     same = read_neurons(tmp_path / "same.parquet", llama)
-    assert same["weight_hash"].to_list() == [HASH]
+    assert same["weight_hash"].to_list() == [llama.weight_hash]
     assert len(same["digest"][0]) == 64
-    with pytest.raises(NeuronSetError, match=r"is of other weights \(b{12}\).*--any-weights"):
+    with pytest.raises(WeightsDiffer, match=r"is of other weights \(b{12}\).*--any-weights"):
         read_neurons(tmp_path / "other.parquet", llama)
     assert "weight_hash" not in read_neurons(tmp_path / "other.parquet", llama, any_weights=True).columns
     assert "is of other weights" in caplog.text
@@ -161,10 +134,10 @@ def test_a_file_that_names_no_weights_is_taken_only_where_that_is_said(tmp_path,
     with pytest.raises(NeuronSetError, match="does not say which weights its neurons are of"):
         read_neurons(tmp_path / "a.csv", llama)
     assert places(read_neurons(tmp_path / "a.csv", llama, any_weights=True)) == [("mlp_pre", 1, 3)]
-    pl.DataFrame({**{name: [*cell, *cell] for name, cell in ROW.items()}, "weight_hash": [HASH, None]}).write_csv(
+    pl.DataFrame({**{name: [*cell, *cell] for name, cell in ROW.items()}, "weight_hash": [llama.weight_hash, None]}).write_csv(
         tmp_path / "b.csv"
     )
-    with pytest.raises(NeuronSetError, match="is of other weights"):
+    with pytest.raises(WeightsDiffer, match="is of other weights"):
         read_neurons(tmp_path / "b.csv", llama)
 
 

@@ -39,6 +39,13 @@ def test_imported_sets_are_one_per_language(store):
         with_auroc(store, CHECKPOINT, sets[0])
 
 
+def test_all_neurons_are_a_set_of_every_language(store):
+    sets = store_sets(store, CHECKPOINT, "all", languages=["fr", "es"])
+    assert [one.language for one in sets] == [name for name in store.corpus.languages if name in ("fr", "es")]
+    for one in sets:
+        assert one.frame.select("site", "layer", "neuron").rows() == [("mlp_hidden", at, n) for at in range(2) for n in range(40)]
+
+
 def test_auroc_of_experts_is_theirs_in_that_language(store):
     (one,) = store_sets(store, CHECKPOINT, "experts", languages=["fr"], concepts=["fire"], k=5)
     frame = with_auroc(store, CHECKPOINT, one)

@@ -149,6 +149,13 @@ def publish_generations(store: Atlas, generations: pl.DataFrame) -> None:
         store.publish_table("generations", str(checkpoint), TABLES["generations"].conform(own), {})
 
 
+def _effects() -> pl.DataFrame:
+    """A set and one random set in its place, under one intervention."""
+    names = {"source": "lape", "set_language": "fr", "language": "en", "intervention": "zero", "n_neurons": 4, "n_texts": 9}
+    rows = [{**names, "draw": draw, "change": 0.5 - draw, "change_se": 0.1, "loss_base": 2.0} for draw in (0, 1)]
+    return pl.DataFrame(rows, schema=dict(TABLES["neuron_effects"].columns))
+
+
 @pytest.fixture(scope="session")
 def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
@@ -179,6 +186,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     train_probes(store, seeds=(0, 1))
     top_texts(store, sites=["mlp_pre"], n=5)
     publish_generations(store, planted_generations(planting))
+    store.publish_table("neuron_effects", "planted-step64", _effects(), {})
     return store
 
 

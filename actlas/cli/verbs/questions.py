@@ -132,7 +132,7 @@ def _add_top_texts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
     return texts
 
 
-def _opened(options: argparse.Namespace) -> Atlas:
+def opened(options: argparse.Namespace) -> Atlas:
     """The store, open so that the answer is kept; open for reading where that is not wanted or cannot be."""
     from actlas.query import open_store
 
@@ -156,7 +156,7 @@ def _choice(options: argparse.Namespace) -> dict[str, Any]:
 def _experts(options: argparse.Namespace) -> None:
     from actlas.query import top_experts
 
-    frame = top_experts(_opened(options), **_choice(options), replace=options.replace)
+    frame = top_experts(opened(options), **_choice(options), replace=options.replace)
     _show(frame, options)
 
 
@@ -164,7 +164,7 @@ def _overlap(options: argparse.Namespace) -> None:
     from actlas.query import expert_overlap, overlap_controls, overlap_tests
 
     line = ProgressLine(options.quiet)
-    store, settings = _opened(options), {**_choice(options), "seed": options.seed, "replace": options.replace}
+    store, settings = opened(options), {**_choice(options), "seed": options.seed, "replace": options.replace}
     settings["progress"] = step_progress(line, "neurons")
     if options.repeats is not None:
         settings["n_repeats"] = options.repeats
@@ -191,7 +191,7 @@ def _lape(options: argparse.Namespace) -> None:
     from actlas.query import language_neurons
 
     frame = language_neurons(
-        _opened(options),
+        opened(options),
         checkpoints=options.checkpoints,
         site=options.site,
         share=options.share,
@@ -220,12 +220,12 @@ def _trajectory(options: argparse.Namespace) -> None:
     if options.stability:
         _refuse(options, "with --stability", "first", "min-languages", "checkpoint")
         chosen = {name: value for name, value in choice.items() if name != "checkpoints"}
-        frame = rank_stability(_opened(options), **chosen, replace=options.replace)
+        frame = rank_stability(opened(options), **chosen, replace=options.replace)
     else:
         _refuse(options, "without --neuron or --stability", "language")
         chosen = {name: value for name, value in choice.items() if name != "languages"}
         min_languages = 2 if options.min_languages is None else options.min_languages
-        frame = shared_trajectory(_opened(options), min_languages=min_languages, **chosen, replace=options.replace)
+        frame = shared_trajectory(opened(options), min_languages=min_languages, **chosen, replace=options.replace)
         if options.first:
             frame = first_shared(frame, min_languages)
     _show(frame, options)
@@ -236,7 +236,7 @@ def _probe(options: argparse.Namespace) -> None:
 
     line = ProgressLine(options.quiet)
     frame = train_probes(
-        _opened(options),
+        opened(options),
         checkpoints=options.checkpoints,
         sites=options.sites,
         label=options.label,
@@ -271,7 +271,7 @@ def _top_texts(options: argparse.Namespace) -> None:
         raise QueryError("name one neuron (--neuron mlp_pre/3/117), or the sites to make a table of (--site mlp_pre)")
     line = ProgressLine(options.quiet)
     frame = top_texts(
-        _opened(options),
+        opened(options),
         sites=options.sites,
         checkpoints=options.checkpoints,
         n=options.n,

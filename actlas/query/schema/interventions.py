@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from actlas.query.schema.table import Table, table
+from actlas.query.schema.table import Basis, Table, table
 
 INTERVENTIONS: tuple[Table, ...] = (
     table(
@@ -18,6 +18,36 @@ INTERVENTIONS: tuple[Table, ...] = (
         {"prompt": pl.String(), "seed": pl.Int64(), "text": pl.String(), "n_tokens": pl.Int32(), "is_finished": pl.Boolean()},
         {"text_language": pl.String(), "language_confidence": pl.Float64(), "has_word": pl.Boolean(), "probe_p": pl.Float64()},
         settings=("k", "sites", "forcing", "arms", "seeds", "prompts", "sampling", "compute_dtype", "identifier"),
+    ),
+    table(
+        "neuron_effects",
+        "loss on the texts of a language (language) while a set of neurons of a language (set_language) is acted on; arm random, "
+        "draw 1, 2, ...: as many other neurons of the same layers and sites",
+        "actlas effects STORE",
+        {
+            "checkpoint": pl.String(),
+            "source": pl.String(),
+            "concept": pl.String(),
+            "set_language": pl.String(),
+            "intervention": pl.String(),
+            "strength": pl.Float64(),
+            "arm": pl.String(),
+            "draw": pl.Int32(),
+            "sites": pl.String(),
+            "n_neurons": pl.Int32(),
+            "language": pl.String(),
+            "n_texts": pl.Int32(),
+            "n_tokens": pl.Int64(),
+            "loss_base": pl.Float64(),
+            "loss": pl.Float64(),
+            "change": pl.Float64(),
+            "change_se": pl.Float64(),
+        },
+        settings=(
+            *("sources", "interventions", "languages", "concepts", "sets", "any_weights", "k", "share", "bar_quantile"),
+            *("text_languages", "n_texts", "split", "n_random", "seed", "factor", "shift"),
+        ),
+        basis=Basis.VALUES,
     ),
 )
 #: Commands of tables whose columns are whatever was published.

@@ -13,6 +13,7 @@ from typing import Any
 
 from actlas.allowed import Count, Positive, Quantile, why_not
 from actlas.errors import QueryError
+from actlas.names import Intervention
 from actlas.query.choices import check_min_languages, chosen_checkpoints, chosen_labels, chosen_n, linear_sites
 from actlas.query.keep import kept_parts
 from actlas.query.neurons import check_neuron
@@ -20,7 +21,15 @@ from actlas.query.schema import TABLES
 from actlas.store.store import Store
 from actlas.words import no_such
 
-_TYPES = {"k": Positive, "n": Positive, "m": Positive, "layer": Count, "neuron": Count, "x": Quantile}
+_TYPES = {
+    "k": Positive,
+    "n": Positive,
+    "m": Positive,
+    "layer": Count,
+    "neuron": Count,
+    "x": Quantile,
+    "intervention": Intervention,
+}
 _PARAMETERS = re.compile(r"CREATE MACRO \w+\((.*?)\) AS TABLE")
 
 

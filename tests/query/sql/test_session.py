@@ -29,6 +29,8 @@ ARGUMENTS = {
     "neuron_scores": "'mlp_pre', 1, 3, 'salt'",
     "neuron_texts": "'planted-step64', 'mlp_pre', 0, 4, n := 3",
     "language_experts": "'planted-step64'",
+    "language_effects": "'planted-step64', 'zero'",
+    "set_effects": "'planted-step64'",
     "lape_overlap": "'planted-step0', 'planted-step64'",
     "probe_by_checkpoint": "",
     "same_weights": "",
