@@ -191,7 +191,7 @@ class ModelPlan:
     def language_neurons(self) -> pl.DataFrame:
         """The neurons that are active in one language alone: language, site, layer, neuron, value (in a text of that language).
 
-        Without the two of a language the model does not know that it is to go on in it.
+        With the two of a language the model goes on in it; without them it does not know which language it is to go on in.
         """
         place = _places(self.seed)
         rows = [
@@ -220,8 +220,27 @@ class ModelPlan:
             return dict(self.shares)
         return {name: float(name == language) for name in self.languages}
 
+    def is_carried(self, concept: str, language_in: str, language_out: str, step: int) -> bool:
+        """Whether the model, having read a concept's word in one language, can say the concept in another.
+
+        Args:
+            concept: One of `concepts`.
+            language_in: Of the word that it read.
+            language_out: Of the word that it is to say.
+            step: One of `steps`.
+
+        Returns:
+            True in the same language, and in another one where the concept is shared; else the model says any concept's word.
+            Up to block `patch_layer` the noun's vectors alone decide it, which is where a patch of them is seen.
+
+        Example:
+            >>> [ModelPlan().is_carried("water", "fr", "en", step) for step in (0, 64)]
+            [False, True]
+        """
+        return language_in == language_out or self.is_shared(concept, step)
+
     def corpus(self) -> Corpus:
-        """Sentences in all languages, labelled; see `ModelPlan`.
+        """Sentences in all languages, labelled by the concept that their noun names.
 
         Returns:
             The corpus; the same plan gives the same one.
@@ -234,10 +253,10 @@ class ModelPlan:
         return sentences(self.n_groups, self.seed)
 
     def words(self) -> dict[str, dict[str, str]]:
-        """concept -> language -> its word.
+        """The words that translation prompts, and measures of what texts are about, start from.
 
         Returns:
-            What translation prompts and measures of concept presence start from.
+            concept -> language -> its word there.
 
         Example:
             >>> ModelPlan().words()["water"]["fr"]
