@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.errors import ActlasError, QueryError
+from actlas.errors import QueryError
 from actlas.query.schema import MAX_ROWS, TABLES
 from actlas.store.store import Store
 
@@ -180,16 +180,15 @@ class Atlas(Store):
         from actlas.query.sql.session import Session
         from actlas.query.sql.sources import table_sources
 
-        refusals: list[ActlasError] = []
         with self._opening:
-            sources = table_sources(self, max_rows=self.max_rows, refusals=refusals)
+            sources = table_sources(self, max_rows=self.max_rows)
             state = (
                 sources.snapshot,
                 tuple((path, _written(path)) for path in map(str, sources.paths)),
                 (self.max_rows, self.threads, self.memory_limit),
             )
             if self._session is None or self._session.is_interrupted or state != self._state:
-                self._session = Session(sources, refusals, threads=self.threads, memory_limit=self.memory_limit)
+                self._session = Session(sources, threads=self.threads, memory_limit=self.memory_limit)
                 self._state = state
             return self._session
 
@@ -198,10 +197,9 @@ class Atlas(Store):
         from actlas.query.sql.session import Session
         from actlas.query.sql.sources import table_sources
 
-        refusals: list[ActlasError] = []
-        sources, *beside = (table_sources(each, max_rows=self.max_rows, refusals=refusals) for each in (self, *others.values()))
+        sources, *beside = (table_sources(each, max_rows=self.max_rows) for each in (self, *others.values()))
         named = dict(zip(others, beside, strict=True))
-        return Session(sources, refusals, others=named, threads=self.threads, memory_limit=self.memory_limit)
+        return Session(sources, others=named, threads=self.threads, memory_limit=self.memory_limit)
 
 
 def _written(path: str) -> int | None:

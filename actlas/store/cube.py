@@ -318,7 +318,7 @@ class ScoreCube:
         return read_array(self.arrays[stat], (at_language, at_concept, layer, neurons), self.committed.get(stat))
 
 
-def _positions(names: str | Sequence[str] | None, known: tuple[str, ...], what: str) -> int | list[int] | None:
+def _positions(names: str | Sequence[str] | None, known: tuple[str, ...], what: str) -> int | slice | list[int] | None:
     if names is None:
         return None
     missing = sorted({names} - set(known) if isinstance(names, str) else set(names) - set(known))
@@ -326,4 +326,7 @@ def _positions(names: str | Sequence[str] | None, known: tuple[str, ...], what: 
         raise NameNotFound(f"no {what} {', '.join(map(repr, missing))} here; there are {', '.join(known)}")
     if isinstance(names, str):
         return known.index(names)
-    return [known.index(name) for name in names]
+    positions = [known.index(name) for name in names]
+    # a slice is read more than twice as fast as a list
+    is_run = bool(positions) and positions == list(range(positions[0], positions[0] + len(positions)))
+    return slice(positions[0], positions[-1] + 1) if is_run else positions

@@ -49,6 +49,7 @@ class ReadOnlyQuery:
     Attributes:
         variables: (name, expression) to set first, in order.
         query: The statement to run.
+        tree: Its syntax tree.
         tables: Names of tables that the SQL mentions.
         elsewhere: (Name of another store, table) for those that it mentions with a name before them.
         parameters: Names of its ``$name``.
@@ -62,6 +63,7 @@ class ReadOnlyQuery:
 
     variables: list[tuple[str, str]] = field(default_factory=list)
     query: str = ""
+    tree: dict[str, Any] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)
     elsewhere: set[tuple[str, str]] = field(default_factory=set)
     parameters: set[str] = field(default_factory=set)
@@ -103,15 +105,15 @@ def read_only(
             parts.variables.append((name, expression))
             continue
         explained = _EXPLAIN.fullmatch(text)
-        _inspect(explained[1] if explained else text, serialize, macros, parts)
+        parts.tree = _inspect(explained[1] if explained else text, serialize, macros, parts)
         parts.query, parts.is_explain = text, explained is not None
     if not parts.query:
         raise QueryError(f"there is no query; {_ALLOWED}")
     return parts
 
 
-def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[str], parts: ReadOnlyQuery) -> None:
-    tree = json.loads(serialize(select))
+def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[str], parts: ReadOnlyQuery) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads(serialize(select))
     if tree["error"]:
         reason = "" if "Only SELECT" in tree["error_message"] else f" ({tree['error_message']})"
         raise QueryError(f"refused: {_shown(select)}{reason}; {_ALLOWED}")
@@ -132,6 +134,7 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
             else:
                 _add_table(parts, name, "")
     parts.shows_all |= bool(parts.catalog or parts.functions & _LISTINGS)
+    return tree
 
 
 def _inspect_node(node: dict[str, Any], macros: Collection[str], parts: ReadOnlyQuery) -> None:

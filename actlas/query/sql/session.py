@@ -27,7 +27,9 @@ from actlas.query.schema import TABLES
 from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
 from actlas.query.sql.guard import ReadOnlyQuery, read_only
 from actlas.query.sql.macro import macros
+from actlas.query.sql.planner import Asker, planned_region
 from actlas.query.sql.sources import TableSources
+from actlas.query.sql.stream import GridSource
 from actlas.store.files.parquet import read_parquet
 from actlas.store.layout import partition_of
 
@@ -50,7 +52,6 @@ class Session:
 
     Args:
         sources: The tables.
-        refusals: Errors that a lazily read table raised inside a query; DuckDB would bury them in its own.
         others: Name -> the tables of another store, which a query calls ``name.table``.
         threads: Threads of DuckDB; None for one per core.
         memory_limit: As DuckDB writes it, "4GB"; None for its own default.
@@ -59,7 +60,6 @@ class Session:
     def __init__(
         self,
         sources: TableSources,
-        refusals: list[ActlasError],
         *,
         others: Mapping[str, TableSources] | None = None,
         threads: int | None = None,
@@ -67,7 +67,8 @@ class Session:
     ) -> None:
         self.sources = sources
         self.others = dict(others or {})
-        self._refusals = refusals
+        #: Errors that a table raised while it was read inside a query; DuckDB would bury them in its own.
+        self._refusals: list[ActlasError] = []
         self._lock = threading.Lock()
         self._made: set[tuple[str, str]] = set()
         self._checked: set[tuple[str, str]] = set()
@@ -83,6 +84,7 @@ class Session:
         files = sorted({one for path in paths for one in (_quoted(str(path.resolve())), _literal(path))})
         steps = [
             f"SET threads = {threads}",
+            "SET enable_progress_bar = false",
             "SET temp_directory = ''",
             "SET parquet_metadata_cache = true",
             *([f"SET memory_limit = {_quoted(memory_limit)}"] if memory_limit else []),
@@ -230,15 +232,18 @@ class Session:
             self._connection.register(frame_name, sources.frames[name]())
             self._connection.execute(f"CREATE TABLE {called} AS SELECT * FROM {_identifier(frame_name)}")
             self._connection.unregister(frame_name)
-        elif name in sources.scans and label == "main":
+        elif name in sources.grids and label == "main":
             # the source itself, because a filter does not reach it through a view
-            self._connection.register(name, sources.scans[name]())
-        elif name in sources.scans:
-            self._connection.register(frame_name, sources.scans[name]())
+            self._connection.register(name, self._source(sources, name))
+        elif name in sources.grids:
+            self._connection.register(frame_name, self._source(sources, name))
             self._connection.execute(f"CREATE VIEW {called} AS FROM {_identifier(frame_name)}")
         else:
             raise sources.missing(name)
         self._made.add((label, name))
+
+    def _source(self, sources: TableSources, name: str) -> GridSource:
+        return GridSource(sources.grids[name](), None, sources.max_rows, self._refusals)
 
     def _check_calls(self, calls: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> None:
         """Refuse calls of macros whose arguments name what is not there."""
@@ -258,7 +263,7 @@ class Session:
         """The value of an expression of a syntax tree."""
         tree = json.loads(self._serialize("SELECT 1"))
         tree["statements"][0]["node"]["select_list"] = [expression]
-        ((select,),) = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()
+        select = self._written(tree)
         ((value,),) = self._connection.execute(select, _used(select, params)).fetchall()
         return value
 
@@ -269,13 +274,50 @@ class Session:
                 self._connection.execute(f"SET VARIABLE {variable} = {expression}", _used(expression, params))
             self._check_calls(parsed.calls[-1], params)
             values = _used(parsed.query, params)
-            if parsed.is_explain:
-                rows = self._connection.execute(parsed.query, values).fetchall()
-                return pl.DataFrame({"plan": [self._unplaced(str(row[-1])) for row in rows]}, schema={"plan": pl.String})
-            return self._interruptible(lambda: read_answer(self._connection.sql(parsed.query, params=values), limits))
+            with self._planned(parsed, params):
+                if parsed.is_explain:
+                    rows = self._connection.execute(parsed.query, values).fetchall()
+                    return pl.DataFrame({"plan": [self._unplaced(str(row[-1])) for row in rows]}, schema={"plan": pl.String})
+                return self._interruptible(lambda: read_answer(self._connection.sql(parsed.query, params=values), limits))
         finally:
             for variable, _ in parsed.variables if not self.is_interrupted else ():
                 self._connection.execute(f"RESET VARIABLE {variable}")
+
+    @contextmanager
+    def _planned(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[None]:
+        """Within it, a grid that the query names once is the part of it that the query can need."""
+        in_macros = {table for name in parsed.functions & macros().keys() for table in macros()[name].reads}
+        planned = []
+        for name in sorted(parsed.tables & self.sources.grids.keys() - in_macros - parsed.defined):
+            grid = self.sources.grids[name]()
+            region, is_limited = planned_region(grid, parsed.tree, self._asker(params))
+            if region is not None or is_limited:
+                most = None if is_limited else self.sources.max_rows
+                self._connection.register(name, GridSource(grid, region, most, self._refusals))
+                planned.append(name)
+        try:
+            yield
+        finally:
+            for name in planned if not self.is_interrupted else ():
+                self._connection.register(name, self._source(self.sources, name))
+
+    def _asker(self, params: Mapping[str, Any]) -> Asker:
+        def run(sql: str, frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+            for name, frame in frames.items():
+                self._connection.register(name, frame)
+            try:
+                return read_answer(self._connection.sql(sql, params=_used(sql, params)))
+            finally:
+                # what a part of a query cannot do is no error of the query
+                self._refusals.clear()
+                for name in frames:
+                    self._connection.unregister(name)
+
+        return Asker(run, lambda select: json.loads(self._serialize(select)), self._written)
+
+    def _written(self, tree: Mapping[str, Any]) -> str:
+        ((select,),) = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()
+        return str(select)
 
     def _unplaced(self, plan: str) -> str:
         """A plan without the folders that the stores lie in, which are not told to those who ask a served one."""

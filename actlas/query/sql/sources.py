@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from actlas.errors import ActlasError, TableNotFound
+from actlas.errors import TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
 from actlas.query.keep import KeptPart, check_current, kept_parts
 from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.arguments import Parameter, check_arguments
-from actlas.query.sql.scan import ActivationGrid, ScoreGrid, scan_grid
+from actlas.query.sql.grids import ActivationGrid, Grid, ScoreGrid
+from actlas.query.sql.scan import scan_grid
 from actlas.store.dtypes import SiteDtype
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.health import HEALTH_FILE
@@ -40,7 +41,8 @@ class TableSources:
         check: Refuses a table, by its name, in which an answer outlived its scores.
         joined: name -> SELECT over tables of `files`, and the same as a frame.
         frames: name -> a small frame.
-        scans: name -> a frame that reads lazily.
+        grids: name -> a table that is read from the cubes when a query asks for it.
+        max_rows: Rows that one query may read out of such a table.
         checked: Compares a file with its record before it is read.
         label: How messages call the store.
         snapshot: The records that all of it was made of.
@@ -53,14 +55,15 @@ class TableSources:
     check: Callable[[str], None]
     joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
     frames: Mapping[str, Callable[[], pl.DataFrame]]
-    scans: Mapping[str, Callable[[], pl.LazyFrame]]
+    grids: Mapping[str, Callable[[], Grid]]
+    max_rows: int
     checked: Callable[[Path], Path]
     label: str
     snapshot: Snapshot
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted({*self.files, *self.by_settings, *self.joined, *self.frames, *self.scans}))
+        return tuple(sorted({*self.files, *self.by_settings, *self.joined, *self.frames, *self.grids}))
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -88,8 +91,8 @@ class TableSources:
         Raises:
             TableNotFound: If it is not there.
         """
-        if name in self.scans:
-            return self.scans[name]()
+        if name in self.grids:
+            return scan_grid(self.grids[name](), max_rows=self.max_rows)
         if name in self.frames:
             return self.frames[name]().lazy()
         if name in self.joined:
@@ -112,13 +115,12 @@ class TableSources:
         return frame.select(columns) if columns else frame
 
 
-def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[ActlasError] | None = None) -> TableSources:
+def table_sources(store: Store, *, max_rows: int = MAX_ROWS) -> TableSources:
     """Where the tables of a store come from, as it is now.
 
     Args:
         store: The store.
         max_rows: Rows that one query may read out of `activations` or `scores`.
-        refusals: Takes the errors that a lazily read table raises inside a query, which the engine wraps in its own.
     """
     files: dict[str, tuple[Path, ...]] = {"texts": (store.path / TEXTS,), "labels": (store.path / LABELS,)}
     joined = {}
@@ -143,10 +145,10 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
         "site_proofs": partial(_proof_frame, snapshot),
         "site_dtypes": partial(_dtype_frame, store.recipe, snapshot),
     }
-    scans = {"activations": lambda: scan_grid(activation_grid(store, snapshot), max_rows=max_rows, refusals=refusals)}
+    grids: dict[str, Callable[[], Grid]] = {"activations": lambda: activation_grid(store, snapshot)}
     if any((store.path / "scores").glob("*")):
         frames["score_sources"] = partial(_exactness_frame, snapshot)
-        scans["scores"] = lambda: scan_grid(score_grid(store, snapshot), max_rows=max_rows, refusals=refusals)
+        grids["scores"] = lambda: score_grid(store, snapshot)
 
     def check(name: str) -> None:
         table = name.removesuffix("_by_settings")
@@ -161,7 +163,8 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS, refusals: list[Actl
         check,
         joined,
         frames,
-        scans,
+        grids,
+        max_rows,
         store.checked,
         str(store.path),
         snapshot,

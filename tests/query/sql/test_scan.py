@@ -13,7 +13,8 @@ import pytest
 
 from actlas.errors import DamagedStore, QueryError
 from actlas.query import Atlas, open_store, top_experts
-from actlas.query.sql.scan import _groups, plan_box, split_conjunction
+from actlas.query.sql.grids import _groups
+from actlas.query.sql.scan import plan_box, split_conjunction
 from actlas.query.sql.sources import activation_grid
 from actlas.testing.planted import Planting, planted_store
 
@@ -140,7 +141,8 @@ def test_an_unbounded_scan_is_refused(wide: Atlas) -> None:
     wide = open_store(wide.path)
     wide.max_rows = 100_000
     with pytest.raises(
-        QueryError, match=r"would read 460,800 rows of activations, the limit is 100,000; bound it by constants: checkpoint ="
+        QueryError,
+        match=r"would read 460,800 rows of activations, the limit is 100,000; bound it by constants, by keys .*: checkpoint =",
     ):
         wide.sql("SELECT avg(value) FROM activations")
     with pytest.raises(QueryError, match="bound it by constants"):
@@ -169,9 +171,9 @@ def test_conjunctions_are_split_and_hints_left_out() -> None:
 def test_what_is_not_understood_stays(scored: Atlas) -> None:
     grid = activation_grid(scored, scored.snapshot())
     predicate = (pl.col("layer") == 1) & (pl.col("value") > 0) & (pl.col("neuron") == pl.col("layer"))
-    box, left = plan_box(grid, predicate)
-    assert box["layer"].tolist() == [1]
-    assert box["neuron"].size == 40
+    region, left = plan_box(grid, predicate)
+    assert region.box["layer"].tolist() == [1]
+    assert region.box["neuron"].size == 40
     assert len(left) == 2
 
 

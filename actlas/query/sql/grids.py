@@ -1,0 +1,309 @@
+"""The cubes of a store as grids of labels: what tables `activations` and `scores` are read from, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from actlas.store.cube import ScoreCube
+from actlas.store.layout import CHUNK_NEURONS, CHUNK_TEXTS
+from actlas.store.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Rows of one batch: enough that a batch costs little, few enough that a query holds little and LIMIT ends early.
+BATCH_ROWS = 1_000_000
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of a grid.
+
+    Attributes:
+        box: Axis -> positions on it, ascending.
+        cells: (position of a cube, layer) -> neurons, where these are not the same everywhere; None where they are.
+    """
+
+    box: Mapping[str, Positions]
+    cells: Mapping[tuple[int, int], Positions] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a grid, column by column.
+
+    Attributes:
+        height: How many.
+        numbers: Column -> one number per row; NaN stands for null.
+        coded: Column of strings -> one position per row, and the strings.
+        constants: Column -> what all rows have.
+    """
+
+    height: int
+    numbers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    coded: Mapping[str, tuple[NDArray[np.int32], pl.Series]] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def frame(self, schema: Mapping[str, pl.DataType], columns: Sequence[str]) -> pl.DataFrame:
+        """The rows as polars, with these columns."""
+        data: dict[str, pl.Series] = {}
+        for name in columns:
+            if name in self.numbers:
+                data[name] = pl.Series(self.numbers[name], dtype=schema[name])
+                if schema[name].is_float():
+                    data[name] = data[name].fill_nan(None)
+            elif name in self.coded:
+                codes, names = self.coded[name]
+                data[name] = names.gather(pl.Series(codes, dtype=pl.UInt32))
+        frame = pl.DataFrame(data or {"": np.zeros(self.height, dtype=np.int8)})
+        constants = {name: value for name, value in self.constants.items() if name in columns}
+        # a literal is one value for all rows to polars
+        with_all = frame.with_columns(pl.lit(value, dtype=schema[name]).alias(name) for name, value in constants.items())
+        return with_all.select(columns) if columns else with_all
+
+    def record(self, schema: pa.Schema) -> pa.RecordBatch:
+        """The rows as Arrow, with the columns of a schema; one that no query asked for is null."""
+        import pyarrow as pa
+
+        arrays = []
+        for column in schema:
+            if column.name in self.numbers:
+                values = self.numbers[column.name]
+                mask = np.isnan(values) if values.dtype.kind == "f" else None
+                arrays.append(pa.array(values, column.type, mask=mask if mask is not None and mask.any() else None))
+            elif column.name in self.coded:
+                codes, names = self.coded[column.name]
+                arrays.append(pa.DictionaryArray.from_arrays(codes, names.to_arrow().cast(column.type.value_type)))
+            elif self.constants.get(column.name) is None:
+                arrays.append(pa.nulls(self.height, column.type))
+            elif pa.types.is_dictionary(column.type):
+                only = pa.array([self.constants[column.name]], column.type.value_type)
+                arrays.append(pa.DictionaryArray.from_arrays(np.zeros(self.height, dtype=np.int32), only))
+            else:
+                arrays.append(pa.array(np.full(self.height, self.constants[column.name]), column.type))
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+class Grid(Protocol):
+    """What a table of this kind has to know."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def axes(self) -> Mapping[str, pl.DataFrame]:
+        """axis -> its labels, one row per position; the columns of all axes and the values make the table."""
+        ...
+
+    @property
+    def schema(self) -> pl.Schema: ...
+
+    def n_rows(self, region: Region) -> int:
+        """Rows of a region."""
+        ...
+
+    def batches(self, region: Region, columns: Sequence[str]) -> Iterator[Batch]:
+        """Rows of a region, at least with these columns, reading nothing outside it."""
+        ...
+
+
+def _span(positions: Positions) -> slice | Positions:
+    """A slice where positions are consecutive, which zarr reads faster."""
+    if positions.size and positions[-1] - positions[0] == positions.size - 1:
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions
+
+
+def _groups(positions: Positions, per_group: int, unit: int) -> Iterator[Positions]:
+    """Consecutive parts of about `per_group` positions that end at multiples of `unit`."""
+    ends = np.flatnonzero(np.diff(positions // unit)) + 1
+    start = 0
+    for end in [*ends.tolist(), positions.size]:
+        if end - start >= per_group or end == positions.size:
+            if end > start:
+                yield positions[start:end]
+            start = end
+
+
+def _range_axis(name: str, size: int) -> pl.DataFrame:
+    return pl.DataFrame({name: np.arange(size, dtype=np.int32)})
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """Table `activations`.
+
+    Attributes:
+        store: Where cubes are read from.
+        cubes: checkpoint, site, n_layers, n_neurons of every cube.
+        texts: text_id and language in the order of the text axis.
+    """
+
+    store: Store
+    cubes: pl.DataFrame
+    texts: pl.DataFrame
+    name: str = "activations"
+
+    @property
+    def axes(self) -> Mapping[str, pl.DataFrame]:
+        return {
+            "cube": self.cubes.select("checkpoint", "site"),
+            "layer": _range_axis("layer", int(self.cubes["n_layers"].max() or 0)),  # type: ignore[arg-type]
+            "neuron": _range_axis("neuron", int(self.cubes["n_neurons"].max() or 0)),  # type: ignore[arg-type]
+            "text": self.texts.select("text_id", "language"),
+        }
+
+    @property
+    def schema(self) -> pl.Schema:
+        names = {"checkpoint": pl.String(), "site": pl.String(), "layer": pl.Int32(), "neuron": pl.Int32()}
+        return pl.Schema({**names, "text_id": pl.Int64(), "value": pl.Float32(), "language": pl.String()})
+
+    def n_rows(self, region: Region) -> int:
+        places = sum(layers.size * neurons.size for _, _, layers, neurons in _slabs_in(self.cubes, region))
+        return places * region.box["text"].size
+
+    def batches(self, region: Region, columns: Sequence[str]) -> Iterator[Batch]:
+        texts = region.box["text"]
+        for checkpoint, site, layers, neurons in _slabs_in(self.cubes, region) if texts.size else ():
+            cube = self.store.cube(checkpoint, site) if "value" in columns else None
+            for layer in layers.tolist():
+                constants = {"checkpoint": checkpoint, "site": site, "layer": layer}
+                for part in _groups(neurons, max(1, BATCH_ROWS // texts.size), CHUNK_NEURONS):
+                    for rows in _groups(texts, max(1, BATCH_ROWS // part.size), CHUNK_TEXTS):
+                        values = None if cube is None else cube.read(layer=layer, neurons=_span(part), texts=_span(rows))
+                        yield self._batch(part, rows, values, columns, constants)
+
+    def _batch(
+        self,
+        neurons: Positions,
+        texts: Positions,
+        values: NDArray[Any] | None,
+        columns: Sequence[str],
+        constants: Mapping[str, Any],
+    ) -> Batch:
+        numbers: dict[str, NDArray[Any]] = {}
+        if "neuron" in columns:
+            numbers["neuron"] = np.repeat(neurons.astype(np.int32), texts.size)
+        if "text_id" in columns:
+            numbers["text_id"] = np.tile(self._text_ids[texts], neurons.size)
+        if values is not None:
+            numbers["value"] = values.reshape(-1).astype(np.float32, copy=False)
+        coded = {}
+        if "language" in columns:
+            codes, names = self._languages
+            coded["language"] = (np.tile(codes[texts], neurons.size), names)
+        return Batch(neurons.size * texts.size, numbers, coded, constants)
+
+    @cached_property
+    def _text_ids(self) -> NDArray[np.int64]:
+        return self.texts["text_id"].to_numpy().astype(np.int64)
+
+    @cached_property
+    def _languages(self) -> tuple[NDArray[np.int32], pl.Series]:
+        names = self.texts["language"].unique(maintain_order=True)
+        codes = self.texts["language"].replace_strict(names, range(len(names)), return_dtype=pl.Int32)
+        return codes.to_numpy(), names
+
+
+@dataclass(frozen=True)
+class ScoreGrid:
+    """Table `scores`.
+
+    Attributes:
+        store: Where scores are read from.
+        cubes: checkpoint, site, n_layers, n_neurons and stats of every scored cube.
+        languages: Of the store.
+        concepts: Of the store.
+        columns: Statistics and their types.
+    """
+
+    store: Store
+    cubes: pl.DataFrame
+    languages: tuple[str, ...]
+    concepts: tuple[str, ...]
+    columns: Mapping[str, pl.DataType]
+    name: str = "scores"
+
+    @property
+    def axes(self) -> Mapping[str, pl.DataFrame]:
+        return {
+            "cube": self.cubes.select("checkpoint", "site"),
+            "language": pl.DataFrame({"language": self.languages}, schema={"language": pl.String}),
+            "concept": pl.DataFrame({"concept": self.concepts}, schema={"concept": pl.String}),
+            "layer": _range_axis("layer", int(self.cubes["n_layers"].max() or 0)),  # type: ignore[arg-type]
+            "neuron": _range_axis("neuron", int(self.cubes["n_neurons"].max() or 0)),  # type: ignore[arg-type]
+        }
+
+    @property
+    def schema(self) -> pl.Schema:
+        names = ("checkpoint", "language", "concept", "site")
+        labels: dict[str, pl.DataType] = {name: pl.String() for name in names}
+        return pl.Schema({**labels, "layer": pl.Int32(), "neuron": pl.Int32(), **self.columns})
+
+    def n_rows(self, region: Region) -> int:
+        sizes = (layers.size * neurons.size for _, _, layers, neurons in _slabs_in(self.cubes, region))
+        return sum(sizes) * region.box["language"].size * region.box["concept"].size
+
+    def batches(self, region: Region, columns: Sequence[str]) -> Iterator[Batch]:
+        asked = [self.concepts[position] for position in region.box["concept"]]
+        languages = [self.languages[position] for position in region.box["language"]]
+        for checkpoint, site, layers, neurons in _slabs_in(self.cubes, region):
+            scores = self.store.scores(checkpoint, site)
+            concepts = [name for name in asked if name in scores.concepts]
+            per_batch = max(1, BATCH_ROWS // (layers.size * neurons.size))
+            for language in (language for language in languages if language in scores.languages):
+                constants = {"checkpoint": checkpoint, "site": site, "language": language}
+                for start in range(0, len(concepts), per_batch):
+                    yield self._batch(scores, concepts[start : start + per_batch], layers, neurons, columns, constants)
+
+    def _batch(
+        self,
+        scores: ScoreCube,
+        concepts: list[str],
+        layers: Positions,
+        neurons: Positions,
+        columns: Sequence[str],
+        constants: Mapping[str, Any],
+    ) -> Batch:
+        slab = layers.size * neurons.size
+        numbers: dict[str, NDArray[Any]] = {}
+        if "layer" in columns:
+            numbers["layer"] = np.tile(np.repeat(layers.astype(np.int32), neurons.size), len(concepts))
+        if "neuron" in columns:
+            numbers["neuron"] = np.tile(neurons.astype(np.int32), len(concepts) * layers.size)
+        for stat in (name for name in columns if name in scores.stats):
+            read = scores.read(stat, str(constants["language"]), concepts, _span(layers), _span(neurons))
+            numbers[stat] = read.reshape(-1)
+        coded = {}
+        if "concept" in columns:
+            codes = np.repeat(np.arange(len(concepts), dtype=np.int32), slab)
+            coded["concept"] = (codes, pl.Series(concepts, dtype=pl.String))
+        missing = dict.fromkeys(name for name in columns if name in self.columns and name not in scores.stats)
+        return Batch(len(concepts) * slab, numbers, coded, {**constants, **missing})
+
+
+def _slabs_in(cubes: pl.DataFrame, region: Region) -> Iterator[tuple[str, str, Positions, Positions]]:
+    """Cubes inside a region, each with layers that have the same neurons of it, and these."""
+    box = region.box
+    for position, row in zip(box["cube"].tolist(), cubes[box["cube"]].iter_rows(named=True), strict=True):
+        layers, neurons = box["layer"], box["neuron"]
+        layers, neurons = layers[layers < row["n_layers"]], neurons[neurons < row["n_neurons"]]
+        slabs = [(layers, neurons)]
+        if region.cells is not None:
+            here = {layer: region.cells.get((position, layer), _NONE) for layer in layers.tolist()}
+            slabs = [(np.array([layer]), np.intersect1d(some, neurons, assume_unique=True)) for layer, some in here.items()]
+        for some_layers, some_neurons in slabs:
+            if some_layers.size and some_neurons.size:
+                yield row["checkpoint"], row["site"], some_layers, some_neurons
+
+
+_NONE = np.empty(0, dtype=np.int64)

@@ -1,0 +1,153 @@
+"""What a query leaves of a cube is found before it runs: the same rows as without a plan, from the chunks that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from actlas.errors import QueryError
+from actlas.query import Atlas, open_store
+from actlas.query.sql import session
+from actlas.testing.planted import Planting, planted_store
+
+KEYS = pl.DataFrame({"site": "mlp_pre", "layer": [0, 1, 1], "neuron": [5, 300, 301], "weight": [1.0, 2.0, 3.0]})
+WHERE = "checkpoint = 'planted-step0' AND layer = 1"
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """Cubes of 2 x 5 x 3 chunks: layers, groups of 128 neurons, blocks of 64 texts."""
+    planting = Planting(sites={"mlp_pre": (2, 600)}, steps=(0, 1), sharing=(0, 1), token_sites={}, n_groups=64)
+    return open_store(planted_store(tmp_path_factory.mktemp("plan") / "wide.actlas", planting))
+
+
+#: Query and the chunks that hold what it needs.
+QUERIES = [
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron = 5.0", 3),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron::VARCHAR = '5'", 3),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron % 512 = 0", 2 * 3),
+    ("SELECT sum(value) FROM activations WHERE checkpoint = 'planted-step0' AND (layer, neuron) IN ((0, 5), (1, 300))", 2 * 3),
+    ("SELECT sum(value) FROM activations WHERE checkpoint = 'planted-step0' AND neuron = 299 + layer", 2 * 3),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron IN (SELECT neuron FROM mine WHERE layer = 1)", 3),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron = (SELECT max(neuron) FROM mine)", 3),
+    (
+        "SELECT sum(value) FROM activations WHERE neuron = 5 AND layer = 0 "
+        "AND checkpoint = (SELECT arg_max(checkpoint, step) FROM checkpoints)",
+        3,
+    ),
+    (
+        "SELECT sum(value * weight) FROM activations JOIN mine USING (site, layer, neuron) WHERE checkpoint = 'planted-step0'",
+        2 * 3,
+    ),
+    (
+        "SELECT sum(a.value) FROM activations AS a JOIN mine m ON a.neuron = m.neuron AND m.layer = a.layer "
+        "WHERE m.weight > 1 AND a.checkpoint = 'planted-step0'",
+        3,
+    ),
+    (
+        "SELECT sum(value) FROM activations, mine WHERE activations.neuron = mine.neuron AND mine.layer = activations.layer "
+        "AND checkpoint = 'planted-step0'",
+        2 * 3,
+    ),
+    (
+        "WITH best AS (SELECT * FROM mine WHERE layer = 0) SELECT sum(value) FROM activations JOIN best USING (layer, neuron) "
+        "WHERE checkpoint = 'planted-step0'",
+        3,
+    ),
+    (
+        "SELECT sum(value) FROM activations a JOIN texts t ON a.text_id = t.text_id "
+        f"WHERE t.language = 'en' AND {WHERE} AND neuron = 5",
+        1,
+    ),
+    (
+        "SELECT l.concept, sum(value) FROM activations a JOIN labels l ON l.text_id = a.text_id "
+        "JOIN mine m ON m.neuron = a.neuron "
+        f"WHERE l.is_concept AND {WHERE.replace('layer', 'a.layer')} AND m.weight = 2 GROUP BY ALL ORDER BY ALL",
+        3,
+    ),
+    ("SELECT sum(value) FROM (SELECT * FROM activations WHERE layer = 0 AND neuron < 3 * 2 AND checkpoint LIKE '%0')", 3),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron IN (5, NULL)", 3),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron IN (SELECT neuron + 0.5 FROM mine)", 0),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND list_contains([5, 6], neuron)", 3),
+    (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron BETWEEN $low AND $low + 1", 3),
+    (f"SET VARIABLE v = 5; SELECT sum(value) FROM activations WHERE {WHERE} AND neuron = getvariable('v')", 3),
+    # what no plan may touch
+    ("SELECT count(a.value) FROM mine m LEFT JOIN activations a USING (neuron) WHERE a.layer IS NULL OR a.layer = 1", None),
+    (
+        "SELECT count(*) FROM mine LEFT JOIN (SELECT * FROM activations WHERE layer > 4) a USING (neuron) WHERE a.layer IS NULL",
+        None,
+    ),
+    (
+        "SELECT sum(a.value * b.value) FROM activations a JOIN activations b USING (layer, neuron, text_id) "
+        "WHERE a.checkpoint = 'planted-step0' AND b.checkpoint = 'planted-step1' AND a.neuron = 5 AND b.neuron = 5 "
+        "AND layer = 0",
+        6,
+    ),
+    ("WITH activations AS (SELECT 1 AS neuron) SELECT sum(neuron) FROM activations WHERE neuron = 1", 0),
+    ("SELECT count(*) FROM activations AS a(neuron, layer) WHERE layer = 'mlp_pre'", None),
+    (
+        "SELECT neuron, (SELECT max(value) FROM activations a WHERE a.neuron = e.neuron AND a.layer = 0) FROM mine e ORDER BY 1",
+        None,
+    ),
+    ("SELECT count(*) FROM activations WHERE layer = 0 UNION ALL SELECT count(*) FROM mine", None),
+]
+
+
+@pytest.mark.parametrize(("query", "n_chunks"), QUERIES, ids=[query[-60:] for query, _ in QUERIES])
+def test_a_plan_changes_what_is_read_and_not_the_answer(
+    query: str, n_chunks: int | None, wide: Atlas, count_chunks: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"low": 5} if "$low" in query else None
+    wide.sql("SELECT 1 FROM checkpoints, texts, labels LIMIT 1")
+    count_chunks()
+    answer = wide.sql(query, params, tables={"mine": KEYS})
+    if n_chunks is not None:
+        assert count_chunks() == n_chunks
+    monkeypatch.setattr(session, "planned_region", lambda *_: (None, False))
+    assert answer.equals(wide.sql(query, params, tables={"mine": KEYS}))
+
+
+def test_limit_ends_early_whatever_there_is(wide: Atlas, count_chunks: Callable[[], int]) -> None:
+    store = open_store(wide.path)
+    store.max_rows = 1000
+    assert store.sql("SELECT * FROM activations LIMIT 5 OFFSET 2").height == 5
+    assert store.sql("SELECT avg(value) AS m FROM (SELECT * FROM activations WHERE layer = 1 LIMIT 5)").height == 1
+    for query in (
+        "SELECT * FROM activations WHERE value > 100 LIMIT 5",
+        "SELECT max(value) FROM activations LIMIT 5",
+        "SELECT DISTINCT value FROM activations LIMIT 5",
+        "SELECT * FROM activations ORDER BY value LIMIT 5",
+        "SELECT * FROM activations LIMIT 5000000",
+        "SELECT layer FROM activations GROUP BY layer, value LIMIT 1",
+    ):
+        with pytest.raises(QueryError, match="the limit is 1,000"):
+            store.sql(query)
+
+
+def test_random_conditions_are_drawn_for_every_row(wide: Atlas) -> None:
+    kept = wide.sql("SELECT count(DISTINCT neuron) AS n FROM activations WHERE layer = 0 AND neuron + random() * 0 >= 0").item()
+    assert kept == 600
+    half = wide.sql("SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron * random() >= neuron * 0.5").item()
+    assert half > 550
+
+
+def test_a_count_reads_nothing_however_large(wide: Atlas, count_chunks: Callable[[], int], tmp_path: Path) -> None:
+    wide.sql("SELECT 1")
+    count_chunks()
+    assert wide.sql("SELECT count(*) AS n FROM activations WHERE language = 'en'").item() == 2 * 2 * 600 * 64
+    assert count_chunks() == 0
+
+
+def test_scores_of_a_join_are_those_of_the_neurons(scored: Atlas) -> None:
+    keys = pl.DataFrame({"site": ["mlp_pre", "attn_out"], "layer": [1, 0], "neuron": [7, 20]})
+    where = "concept = 'salt' AND checkpoint LIKE '%64'"
+    query = f"SELECT s.* FROM scores s JOIN mine USING (site, layer, neuron) WHERE {where} ORDER BY ALL"
+    answer = scored.sql(query, tables={"mine": keys})
+    place = ["site", "layer", "neuron"]
+    everything = scored.scan("scores").collect().join(keys, on=place, how="semi")
+    wanted = everything.filter(pl.col("concept") == "salt", pl.col("checkpoint") == "planted-step64")
+    assert answer.equals(wanted.select(answer.columns).sort(answer.columns))
+    assert answer.height == 2 * 3
