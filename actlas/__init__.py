@@ -13,6 +13,7 @@ from actlas.names import VERSION as __version__
 _HOMES = {
     "Atlas": "actlas.query",
     "Corpus": "actlas.store",
+    "concept_latents": "actlas.intervene",
     "corpus_from_frames": "actlas.store",
     "expert_overlap": "actlas.query",
     "extract_activations": "actlas.extract",
@@ -26,6 +27,7 @@ _HOMES = {
     "open_store": "actlas.query",
     "overlap_controls": "actlas.query",
     "overlap_tests": "actlas.query",
+    "patch_concepts": "actlas.intervene",
     "prove_sites": "actlas.extract",
     "read_neuron_sets": "actlas.store",
     "score_neurons": "actlas.query",
@@ -33,6 +35,7 @@ _HOMES = {
     "top_experts": "actlas.query",
     "top_texts": "actlas.query",
     "train_probes": "actlas.query",
+    "translation_prompts": "actlas.intervene",
     "verify": "actlas.store",
     "write_report": "actlas.report",
 }
@@ -41,6 +44,7 @@ __all__ = [
     "Atlas",
     "Corpus",
     "__version__",
+    "concept_latents",
     "corpus_from_frames",
     "expert_overlap",
     "extract_activations",
@@ -54,6 +58,7 @@ __all__ = [
     "open_store",
     "overlap_controls",
     "overlap_tests",
+    "patch_concepts",
     "prove_sites",
     "read_neuron_sets",
     "score_neurons",
@@ -61,6 +66,7 @@ __all__ = [
     "top_experts",
     "top_texts",
     "train_probes",
+    "translation_prompts",
     "verify",
     "write_report",
 ]

@@ -21,6 +21,7 @@
     │   └── ReadOnlyStore        (PermissionError)     a write through a store opened with mode "r"
     ├── CorpusError              (ValueError)          texts or labels that cannot be used
     ├── NeuronSetError           (ValueError)          a file of neuron sets that cannot be used
+    ├── WordsError               (ValueError)          a table of words that cannot be used, or is too small
     ├── ExtractionError          (RuntimeError)
     │   ├── OptionError          (ValueError)          an option has no such value, or contradicts another
     │   ├── CapturePointNotFound (LookupError)         no module for that site in this model
@@ -120,6 +121,10 @@ class CorpusError(ActlasError, ValueError):
 
 class NeuronSetError(ActlasError, ValueError):
     """A file of neuron sets that cannot be used as it is."""
+
+
+class WordsError(ActlasError, ValueError):
+    """A table of words that cannot be used as it is, or has too few of them."""
 
 
 class ExtractionError(ActlasError, RuntimeError):

@@ -1,5 +1,9 @@
 """Runs a model with neurons set to what an answer says; the sets that a store holds, and files of them."""
 
+from actlas.intervene.concepts.latents import concept_latents
+from actlas.intervene.concepts.prompts import translation_prompts
+from actlas.intervene.concepts.run import patch_concepts
+from actlas.intervene.concepts.words import WordTable, read_words
 from actlas.intervene.directions import language_direction
 from actlas.intervene.effects.options import EffectOptions
 from actlas.intervene.effects.run import measure_effects
@@ -13,7 +17,9 @@ from actlas.intervene.steering import ablate, steer
 __all__ = [
     "EffectOptions",
     "LiveModel",
+    "WordTable",
     "ablate",
+    "concept_latents",
     "effect_summary",
     "export_direction",
     "export_neurons",
@@ -21,6 +27,9 @@ __all__ = [
     "load_live",
     "measure_effects",
     "patch",
+    "patch_concepts",
     "read_neurons",
+    "read_words",
     "steer",
+    "translation_prompts",
 ]

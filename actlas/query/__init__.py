@@ -6,6 +6,7 @@ Importing this loads no model library; numba and scikit-learn are loaded by the 
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
 from actlas.query.questions.experts import control_experts, top_experts
+from actlas.query.questions.interventions.patching import patching_by_layer, patching_onset
 from actlas.query.questions.interventions.steering import concept_rate, language_shift, steering_languages
 from actlas.query.questions.lape import language_neurons
 from actlas.query.questions.neuron_sets import import_neuron_sets, neuron_set_overlap
@@ -36,6 +37,8 @@ __all__ = [
     "open_store",
     "overlap_controls",
     "overlap_tests",
+    "patching_by_layer",
+    "patching_onset",
     "probe_summary",
     "rank_stability",
     "score_neurons",

@@ -72,6 +72,31 @@ class Plain:
         return sorted(scores, key=lambda neuron: (-round(scores[neuron], 12), neuron))[:k]
 
 
+def planted_patches() -> pl.DataFrame:
+    """Rows of table `patches` of a step at which the source concept wins in the first layer alone."""
+    rows = [
+        {
+            "step": 64,
+            "language_in": "fr",
+            "language_out": "en",
+            "setting": setting,
+            "layer": layer,
+            "pair": pair,
+            "source_concept": "fire",
+            "target_concept": "salt",
+            "language": language,
+            "continuation": None,
+            "p_source": 0.7 + pair / 10 - (layer or 0) / 2,
+            "p_target": 0.4 + pair / 20,
+        }
+        for setting, layers in (("tgt", (0, 1)), ("unpatched", (None,)))
+        for layer in layers
+        for pair in range(3)
+        for language in ("en", "fr")
+    ]
+    return TABLES["patches"].conform(pl.DataFrame(rows).with_columns(pl.lit("planted-step64").alias("checkpoint")))
+
+
 @pytest.fixture(scope="session")
 def planting() -> Planting:
     return Planting()
@@ -187,6 +212,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     top_texts(store, sites=["mlp_pre"], n=5)
     publish_generations(store, planted_generations(planting))
     store.publish_table("neuron_effects", "planted-step64", _effects(), {})
+    store.publish_table("patches", "planted-step64", planted_patches(), {})
     return store
 
 

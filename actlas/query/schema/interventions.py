@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import polars as pl
 
 from actlas.query.schema.table import Basis, Table, table
@@ -49,6 +47,26 @@ INTERVENTIONS: tuple[Table, ...] = (
         ),
         basis=Basis.VALUES,
     ),
+    table(
+        "patches",
+        "how probable words of either concept of a pair are after a prompt into which latents were put, in every language",
+        "actlas patch STORE",
+        {
+            "checkpoint": pl.String(),
+            "step": pl.Int64(),
+            "language_in": pl.String(),
+            "language_out": pl.String(),
+            "setting": pl.String(),
+            "layer": pl.Int32(),
+            "pair": pl.Int32(),
+            "source_concept": pl.String(),
+            "target_concept": pl.String(),
+            "language": pl.String(),
+            "p_source": pl.Float64(),
+            "p_target": pl.Float64(),
+            "continuation": pl.String(),
+        },
+        settings=("settings", "seen", "layers", "n_tokens", "prompts", "compute_dtype"),
+        basis=Basis.VALUES,
+    ),
 )
-#: Commands of tables whose columns are whatever was published.
-FOREIGN_COMMANDS: Mapping[str, str] = {"patches": "actlas patch STORE"}

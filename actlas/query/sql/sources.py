@@ -17,7 +17,7 @@ from actlas.errors import TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
 from actlas.query.keep import KeptPart, check_current, kept_parts
-from actlas.query.schema import FOREIGN_COMMANDS, LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
+from actlas.query.schema import LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
 from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.grids import ActivationGrid, Grid, ScoreGrid
 from actlas.query.sql.scan import scan_grid
@@ -78,7 +78,7 @@ class TableSources:
     def missing(self, name: str) -> TableNotFound:
         """The error for a table that is not there: what is, and which command computes this one."""
         existing = f"{self.label} has {', '.join(self.names)}"
-        command = TABLES[name].command if name in TABLES else FOREIGN_COMMANDS.get(name)
+        command = TABLES[name].command if name in TABLES else None
         if command is None:
             near = get_close_matches(name, self.names, n=1)
             hint = f"did you mean {near[0]}? " if near else ""

@@ -32,6 +32,8 @@ ARGUMENTS = {
     "language_effects": "'planted-step64', 'zero'",
     "set_effects": "'planted-step64'",
     "lape_overlap": "'planted-step0', 'planted-step64'",
+    "patching_by_layer": "",
+    "patching_onset": "",
     "probe_by_checkpoint": "",
     "same_weights": "",
     "steering_languages": "",
