@@ -17,6 +17,7 @@ _HOMES = {
     "corpus_from_frames": "actlas.store",
     "expert_overlap": "actlas.query",
     "extract_activations": "actlas.extract",
+    "generate_steered": "actlas.intervene",
     "import_concept_files": "actlas.store",
     "import_neuron_sets": "actlas.query",
     "import_parallel": "actlas.store",
@@ -48,6 +49,7 @@ __all__ = [
     "corpus_from_frames",
     "expert_overlap",
     "extract_activations",
+    "generate_steered",
     "import_concept_files",
     "import_neuron_sets",
     "import_parallel",
@@ -73,6 +75,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from actlas.extract import extract_activations, prove_sites
+    from actlas.intervene import generate_steered
     from actlas.query import (
         Atlas,
         expert_overlap,

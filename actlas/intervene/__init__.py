@@ -10,19 +10,23 @@ from actlas.intervene.effects.run import measure_effects
 from actlas.intervene.effects.summary import effect_summary
 from actlas.intervene.exports import export_direction, export_neurons
 from actlas.intervene.foreign import read_neurons
+from actlas.intervene.generation import Forcing, Sampling, generate_steered, steering_summary
 from actlas.intervene.live import LiveModel, load_live
 from actlas.intervene.patching import patch
 from actlas.intervene.steering import ablate, steer
 
 __all__ = [
     "EffectOptions",
+    "Forcing",
     "LiveModel",
+    "Sampling",
     "WordTable",
     "ablate",
     "concept_latents",
     "effect_summary",
     "export_direction",
     "export_neurons",
+    "generate_steered",
     "language_direction",
     "load_live",
     "measure_effects",
@@ -31,5 +35,6 @@ __all__ = [
     "read_neurons",
     "read_words",
     "steer",
+    "steering_summary",
     "translation_prompts",
 ]

@@ -1,5 +1,17 @@
 """Texts that a model writes while it is steered, and what can be said of them: language, presence of a concept."""
 
 from actlas.intervene.generation.languages import IDENTIFIER, Identifier, identifiable, identify_languages
+from actlas.intervene.generation.run import generate_steered
+from actlas.intervene.generation.settings import Forcing, Sampling
+from actlas.intervene.generation.summary import steering_summary
 
-__all__ = ["IDENTIFIER", "Identifier", "identifiable", "identify_languages"]
+__all__ = [
+    "IDENTIFIER",
+    "Forcing",
+    "Identifier",
+    "Sampling",
+    "generate_steered",
+    "identifiable",
+    "identify_languages",
+    "steering_summary",
+]

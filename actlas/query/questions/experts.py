@@ -21,6 +21,7 @@ from actlas.query.keep import Keeper, KeptPart, kept_answer
 from actlas.query.neurons import Indices, NeuronAxis, is_rankable, names_at, top_indices
 from actlas.query.rankable import ap_cubes, guess_score, rankable_neurons
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
+from actlas.store.cube import ScoreCube
 from actlas.store.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -296,17 +297,26 @@ def _with_values(store: Store, sets: ExpertSets) -> pl.DataFrame:
         values = np.full((language_of.size, sets.k), np.nan, dtype=np.float32)
         if all(stat in cube.stats for cube in cubes):
             for pair, (language, concept) in enumerate(zip(language_of, concept_of, strict=True)):
-                index = sets.neurons[language, concept]
-                for site, cube in enumerate(cubes):
-                    is_at_site = sets.axis.site_at(index) == site
-                    if is_at_site.any():
-                        # only layers that hold an expert are decoded
-                        layers, row = np.unique(sets.axis.layer_at(index[is_at_site]), return_inverse=True)
-                        slab = cube.read(stat, sets.languages[language], sets.concepts[concept], layers)
-                        values[pair, is_at_site] = slab[row, sets.axis.neuron_at(index[is_at_site])]
+                labels = (sets.languages[language], sets.concepts[concept])
+                values[pair] = stat_of_neurons(cubes, sets.axis, sets.neurons[language, concept], stat, *labels)
         columns[stat] = values.reshape(-1)
     frame = sets.frame().with_columns(pl.Series(stat, values).fill_nan(None) for stat, values in columns.items())
     return TABLES["experts"].conform(frame)
+
+
+def stat_of_neurons(
+    cubes: Sequence[ScoreCube], axis: NeuronAxis, index: Indices, stat: str, language: str, concept: str
+) -> NDArray[np.float32]:
+    """One statistic of some neurons out of the scores of the sites of an axis, all of which have to have it."""
+    values = np.full(index.size, np.nan, dtype=np.float32)
+    for number, cube in enumerate(cubes):
+        is_at_site = axis.site_at(index) == number
+        if is_at_site.any():
+            # only layers that hold one of them are decoded
+            layers, row = np.unique(axis.layer_at(index[is_at_site]), return_inverse=True)
+            slab = cube.read(stat, language, concept, layers)
+            values[is_at_site] = slab[row, axis.neuron_at(index[is_at_site])]
+    return values
 
 
 def control_experts(
