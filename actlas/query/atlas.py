@@ -99,6 +99,29 @@ class Atlas(Store):
         finally:
             session.close()
 
+    def ask(self, question: str, **arguments: Any) -> pl.DataFrame:
+        """The answer to one of the questions that every store knows: the macros of docs/sql.md.
+
+        Args:
+            question: Its name.
+            **arguments: Its arguments, by the names that docs/sql.md gives them.
+
+        Returns:
+            The rows that ``FROM question(...)`` gives in SQL, and ``actlas ask`` on the command line.
+
+        Raises:
+            QueryError: If there is no such question, it has other arguments, or one of them names what is not there.
+            TableNotFound: If it needs a table that was not computed; the message says what computes it.
+            StaleTable: If it needs a table that stands on scores that changed since.
+
+        Example:
+            >>> store.ask("best_experts", checkpoint="planted-step64", language="en", concept="salt", n=2).height
+            2
+        """
+        from actlas.query.sql.macro import macro_call
+
+        return self.sql(macro_call(question, arguments), arguments)
+
     def scan(self, name: str) -> pl.LazyFrame:
         """Any table as a lazy frame; filters reach the chunks of `activations` and `scores`.
 

@@ -1,4 +1,4 @@
-"""`actlas sql`: one query, with what it may take of the machine."""
+"""`actlas sql` and `actlas ask`: one query, or one question by its name, with what it may take of the machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import polars as pl
 
 from actlas.allowed import Positive
 from actlas.cli.arguments import add_output, add_store, gigabytes, named, number
@@ -20,6 +22,9 @@ from actlas.cli.signals import leave
 from actlas.errors import QueryError
 from actlas.query.sql.answer import took_too_long
 
+if TYPE_CHECKING:
+    from actlas.query import Atlas
+
 #: Seconds after the deadline in which a query may still end by itself; some functions do not hear that they should.
 _GRACE = 1.0
 #: Share of the machine's memory that a query may take unless told otherwise.
@@ -27,7 +32,17 @@ _SHARE = 0.5
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verb to the top parser."""
+    """Add the verbs to the top parser."""
+    _add_sql(verbs)
+    ask = verbs.add_parser("ask", help="one of the questions that every store knows, by its name: the macros of docs/sql.md")
+    add_store(ask)
+    ask.add_argument("question", nargs="?", help="its name (default: list all)")
+    ask.add_argument("arguments", nargs="*", type=_pair, metavar="NAME=VALUE", help="its arguments, by name")
+    _add_limits(ask)
+    ask.set_defaults(run=_ask)
+
+
+def _add_sql(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sql = verbs.add_parser("sql", help="one read-only SQL query over the tables of a store")
     add_store(sql)
     sql.add_argument("query", nargs="?", type=str, help="the query, or - to read it from standard input")
@@ -57,11 +72,15 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="NAME=STORE",
         help="another store, whose tables the query calls NAME.table",
     )
-    sql.add_argument("--timeout", type=number(Positive), default=300, metavar="SECONDS", help="the query is ended after them")
-    sql.add_argument("--memory", type=gigabytes, metavar="GB", help="memory that it may take (default: half of the machine's)")
-    sql.add_argument("--max-rows", type=number(Positive), default=10_000_000, metavar="N", help="an answer with more is refused")
-    add_output(sql)
+    _add_limits(sql)
     sql.set_defaults(run=_sql)
+
+
+def _add_limits(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--timeout", type=number(Positive), default=300, metavar="SECONDS", help="the query is ended after them")
+    verb.add_argument("--memory", type=gigabytes, metavar="GB", help="memory that it may take (default: half of the machine's)")
+    verb.add_argument("--max-rows", type=number(Positive), default=10_000_000, metavar="N", help="an answer with more is refused")
+    add_output(verb)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -72,17 +91,36 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _sql(options: argparse.Namespace) -> None:
+    query = _query(options)
+    stores, tables = _once("--with", options.stores), _once("--table", options.table)
+    params = {name: _value(text) for name, text in _once("--param", options.param).items()}
+    _answer(options, lambda store: store.sql(query, params, tables=tables, stores=stores))
+
+
+def _ask(options: argparse.Namespace) -> None:
+    if options.question is None:
+        from actlas.query.sql.macro import macros
+
+        rows = [(macro.call, macro.about, ", ".join(macro.reads)) for macro in macros().values()]
+        _show(pl.DataFrame(rows, schema=["question", "answer", "reads"], orient="row"), options)
+        return
+    given = {name: _value(text) for name, text in _once(options.question, options.arguments).items()}
+    _answer(options, lambda store: store.ask(options.question, **given))
+
+
+def _answer(options: argparse.Namespace, ask: Callable[[Atlas], pl.DataFrame]) -> None:
     from actlas.query import open_store
 
-    query = _query(options)
     store = open_store(options.store)
     store.timeout, store.max_answer = options.timeout, options.max_rows
     memory = options.memory or int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     store.memory_limit = f"{memory // 1_000_000}MB"
-    stores, tables = _once("--with", options.stores), _once("--table", options.table)
-    params = {name: _value(text) for name, text in _once("--param", options.param).items()}
     with _limited(memory, options.timeout):
-        frame = store.sql(query, params, tables=tables, stores=stores)
+        frame = ask(store)
+    _show(frame, options)
+
+
+def _show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
     show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
 
 

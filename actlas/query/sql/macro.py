@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from actlas.errors import QueryError
 from actlas.query.sql.arguments import Parameter, parameters
+from actlas.words import listed, no_such
 
 _HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
 
@@ -46,3 +48,34 @@ def macros() -> Mapping[str, Macro]:
         sql = text[header.end() :]
         by_name[name] = Macro(name, header["call"], header["about"], parameters(header["call"], sql), reads, sql)
     return by_name
+
+
+def macro_call(name: str, given: Collection[str]) -> str:
+    """The SQL that asks a macro with parameters called like its arguments.
+
+    Args:
+        name: Of the macro.
+        given: The arguments that there are values for, as its description calls them.
+
+    Raises:
+        QueryError: If there is no such macro, or it has other arguments.
+
+    Example:
+        >>> macro_call("best_experts", ["checkpoint", "language", "concept", "n"])
+        'FROM best_experts($checkpoint, $language, $concept, n := $n)'
+    """
+    if name not in macros():
+        raise QueryError(no_such("question", [name], list(macros()), "actlas"))
+    macro = macros()[name]
+    words = [each.word for each in macro.parameters]
+    unknown = [word for word in given if word not in words]
+    missing = [each.word for each in macro.parameters if each.default is None and each.word not in given]
+    if unknown or missing:
+        what = f"no argument {listed(unknown)}" if unknown else f"{listed(missing)} has no value"
+        raise QueryError(f"{name}: {what}; it is asked as {macro.call}")
+    values = [
+        f"${each.word}" if each.default is None else f"{each.name} := ${each.word}"
+        for each in macro.parameters
+        if each.word in given
+    ]
+    return f"FROM {name}({', '.join(values)})"

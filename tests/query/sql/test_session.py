@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from actlas.cli import run
 from actlas.errors import QueryError, TableNotFound
 from actlas.query import TABLES, Atlas, open_store, top_experts
 from actlas.query.sql.macro import macros
@@ -24,6 +28,8 @@ ARGUMENTS = {
     "overlap_at": "'planted-step64', 'salt', 4",
     "shared_experts": "'planted-step128', 'salt', m := 2",
     "first_shared": "'salt', m := 2",
+    "first_shared_by_concept": "m := 2",
+    "first_above": "'salt', 0.6, m := 2",
     "shared_by_layer": "'planted-step64', m := 2",
     "neurons_above": "'planted-step64', 'salt', 0.6, m := 2",
     "neuron_scores": "'mlp_pre', 1, 3, 'salt'",
@@ -48,6 +54,43 @@ def test_every_macro_answers(asked: Atlas, name: str) -> None:
     assert frame.columns
     if name not in ("same_weights", "language_experts"):
         assert frame.height > 0
+
+
+@pytest.mark.parametrize("name", sorted(macros()))
+def test_sql_python_and_the_command_line_give_the_same_rows(
+    asked: Atlas, name: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    values = [part.rpartition(":= ")[2].strip() for part in ARGUMENTS[name].split(",") if part.strip()]
+    words = [parameter.word for parameter in macros()[name].parameters]
+    given = {word: ast.literal_eval(value) for word, value in zip(words, values, strict=False)}
+    in_sql = asked.sql(f"FROM {name}({ARGUMENTS[name]})")
+    assert asked.ask(name, **given).equals(in_sql)
+    assert run(["ask", str(asked.path), name, *[f"{word}={value}" for word, value in given.items()], "--format", "arrow"]) == 0
+    assert pl.read_ipc_stream(io.BytesIO(capfdbinary.readouterr().out)).equals(in_sql)
+
+
+def test_first_checkpoints_agree_with_a_loop(asked: Atlas) -> None:
+    for concept in asked.corpus.concepts:
+        one = asked.ask("first_shared", concept=concept, m=2)
+        every = asked.ask("first_shared_by_concept", m=2).filter(concept=concept).drop("concept")
+        assert every.equals(one)
+    first: dict[tuple[object, ...], str] = {}
+    for checkpoint in asked.checkpoints:
+        for row in asked.ask("neurons_above", checkpoint=checkpoint, concept="salt", x=0.5, m=2).iter_rows(named=True):
+            first.setdefault((row["site"], row["layer"], row["neuron"]), checkpoint)
+    found = asked.ask("first_above", concept="salt", x=0.5, m=2)
+    assert {(r["site"], r["layer"], r["neuron"]): r["checkpoint"] for r in found.iter_rows(named=True)} == first
+
+
+def test_a_question_is_asked_as_it_is(asked: Atlas) -> None:
+    for name, given, said in [
+        ("best_expert", {}, "did you mean 'best_experts'"),
+        ("best_experts", {"checkpoint": "x", "language": "en"}, "concept has no value; it is asked as best_experts"),
+        ("best_experts", {"checkpoint": "x", "language": "en", "concept": "salt", "k": 3}, "no argument k"),
+        ("shared_experts", {"checkpoint": "planted-step64", "concept": "pepper"}, "no concept 'pepper'"),
+    ]:
+        with pytest.raises(QueryError, match=re.escape(said)):
+            asked.ask(name, **given)
 
 
 def test_every_stored_table_has_the_columns_of_its_schema(asked: Atlas) -> None:
