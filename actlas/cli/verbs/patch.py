@@ -95,7 +95,7 @@ def _add_seen(verb: argparse.ArgumentParser, unset: str) -> None:
 
 
 def _prompts(options: argparse.Namespace) -> None:
-    from actlas.intervene.concepts import read_words, translation_prompts
+    from actlas.intervene import read_words, translation_prompts
 
     names = options.language_name
     if isinstance(names, str):
@@ -119,7 +119,7 @@ def _prompts(options: argparse.Namespace) -> None:
 
 def _patch(options: argparse.Namespace) -> None:
     from actlas.cli.verbs.questions import opened
-    from actlas.intervene.concepts import patch_concepts
+    from actlas.intervene import patch_concepts
     from actlas.query import patching_by_layer, patching_onset
 
     line = ProgressLine(options.quiet)

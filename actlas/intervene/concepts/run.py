@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from actlas.allowed import Count, Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.intervene.concepts.answers import CONCEPTS, Answers, answers_of
+from actlas.intervene.concepts.greedy import GreedyPrompts, PromptBatch, prompt_batches
 from actlas.intervene.concepts.latents import LatentRows, PromptRows, latent_rows, prompt_rows
 from actlas.intervene.concepts.prompts import Template
 from actlas.intervene.concepts.settings import SETTINGS, UNPATCHED, language_pair
 from actlas.intervene.live import LiveModel, load_live
-from actlas.intervene.patching import patch
 from actlas.names import ComputeDtype
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
@@ -187,48 +187,6 @@ def _asked(
     )
 
 
-@dataclass(frozen=True)
-class PromptBatch:
-    """Prompts that go through the model together, padded on the left.
-
-    Attributes:
-        pairs: Number of the pair of each row.
-        token_ids: ``"rows tokens"``.
-        is_token: Which of these are no padding.
-        position: Which token of its prompt is the last one of the word to translate, padding not counted.
-    """
-
-    pairs: NDArray[np.int64]
-    token_ids: NDArray[np.int64]
-    is_token: NDArray[np.bool_]
-    position: NDArray[np.int64]
-
-
-def prompt_batches(
-    pairs: NDArray[np.int64], tokens: Sequence[NDArray[np.int32]], positions: NDArray[np.int64], rows: int, pad_id: int
-) -> Iterator[PromptBatch]:
-    """Prompts in batches of similar length.
-
-    Args:
-        pairs: Number of the pair of each prompt.
-        tokens: Its token ids.
-        positions: Place in it of the last token of the word to translate.
-        rows: Prompts of a batch.
-        pad_id: Fills a batch.
-    """
-    lengths = np.array([len(own) for own in tokens])
-    order = np.argsort(lengths, kind="stable")
-    for first in range(0, len(order), rows):
-        chosen = order[first : first + rows]
-        width = int(lengths[chosen].max())
-        token_ids = np.full((len(chosen), width), pad_id, dtype=np.int64)
-        is_token = np.zeros((len(chosen), width), dtype=bool)
-        for row, one in enumerate(chosen):
-            token_ids[row, width - lengths[one] :] = tokens[one]
-            is_token[row, width - lengths[one] :] = True
-        yield PromptBatch(pairs[chosen], token_ids, is_token, positions[chosen])
-
-
 class _Run:
     """Everything of one checkpoint."""
 
@@ -268,12 +226,13 @@ class _Run:
             if not set(own) & set(settings):
                 continue
             for batch in self._batches(role, pair):
+                prompts = GreedyPrompts(self.live, batch, self.asked.n_tokens, self.tokenizer.pad_id)
                 for setting in own:
                     for layer in (None,) if setting in UNPATCHED else self.layers:
                         values = None
                         if layer is not None:
                             values = latents[setting][:, chosen[setting].rows_of(batch.pairs)].swapaxes(0, 1)
-                        logits, texts = self._run(batch, values, layer)
+                        logits, texts = prompts.run(values, layer)
                         yield self._frame(batch.pairs, logits, texts, pair, setting, layer)
                         steps.add(len(batch.pairs), f"{checkpoint} {translation} {setting}")
 
@@ -297,35 +256,6 @@ class _Run:
             raise QueryError(f"the tokenizer of {self.live.checkpoint} divides the prompts in other tokens than the store's")
         pairs = rows["pair"].cast(pl.Int64).to_numpy()
         return prompt_batches(pairs, encoded.token_ids, positions, self.rows, self.tokenizer.pad_id)
-
-    def _run(self, batch: PromptBatch, latents: NDArray[np.float32] | None, layer: int | None) -> tuple[Any, list[str] | None]:
-        """Logits of the next token, and the text that greedy tokens make."""
-        import torch
-        from transformers import GenerationConfig
-
-        greedy = GenerationConfig(
-            max_new_tokens=max(1, self.asked.n_tokens),
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            pad_token_id=self.tokenizer.pad_id,
-            eos_token_id=self.live.tokenizer.eos_token_id,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-        inputs = {
-            "input_ids": torch.as_tensor(batch.token_ids, device=self.live.device),
-            "attention_mask": torch.as_tensor(batch.is_token, dtype=torch.int64, device=self.live.device),
-        }
-        if latents is None or layer is None:
-            given = self.live.model.generate(**inputs, generation_config=greedy)
-        else:
-            with patch(self.live, latents, layers=range(layer, self.live.n_layers), position=batch.position.tolist()):
-                given = self.live.model.generate(**inputs, generation_config=greedy)
-        if not self.asked.n_tokens:
-            return given.logits[0], None
-        new = given.sequences[:, batch.token_ids.shape[1] :].tolist()
-        return given.logits[0], [self.live.tokenizer.decode(ids, skip_special_tokens=True) for ids in new]
 
     def _frame(
         self,

@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actlas.errors import QueryError, ReadOnlyStore
 from actlas.extract.backends.hf.tokenizer import HfTokenizer
+from actlas.intervene.concepts.greedy import prompt_batches
 from actlas.intervene.concepts.latents import LatentRows
 from actlas.intervene.concepts.pairs import first_tokens
-from actlas.intervene.concepts.run import patch_concepts, prompt_batches
+from actlas.intervene.concepts.run import patch_concepts
 from actlas.intervene.concepts.settings import source_pairs
 from actlas.query import Atlas, open_store, patching_by_layer, patching_onset
 from tests.intervene.concepts.conftest import LANGUAGES, N_PAIRS
@@ -134,16 +135,6 @@ def test_a_position_next_to_the_word_would_be_seen(
     monkeypatch.setattr("actlas.intervene.concepts.run.prompt_batches", beside)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check(found_by(prompt_store, 64), reference)
-
-
-def test_prompts_are_padded_on_the_left_and_keep_their_pairs_and_positions() -> None:
-    tokens = [np.arange(1, n + 1, dtype=np.int32) for n in (4, 2, 3)]
-    short, long = prompt_batches(np.array([0, 5, 9]), tokens, np.array([3, 0, 1]), 2, 0)
-    assert short.pairs.tolist() == [5, 9]
-    assert short.token_ids.tolist() == [[0, 1, 2], [1, 2, 3]]
-    assert short.is_token.tolist() == [[False, True, True], [True, True, True]]
-    assert short.position.tolist() == [0, 1]
-    assert (long.pairs.tolist(), long.position.tolist()) == ([0], [3])
 
 
 @pytest.fixture(scope="module")
