@@ -47,7 +47,7 @@ HOMES = {
     "vllm": ("extract/backends/vllm/",),
     "triton": ("kernels/gpu/",),
     "torch": ("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "testing/", "store/neuron_sets"),
-    "sklearn": ("query/questions/probe",),
+    "sklearn": ("query/questions/probe", "query/questions/interventions/concept_probe"),
     "duckdb": ("query/sql/",),
     "py3langid": ("intervene/generation/languages",),
     "numba": ("compiled/", "kernels/cpu/"),

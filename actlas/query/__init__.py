@@ -6,6 +6,7 @@ Importing this loads no model library; numba and scikit-learn are loaded by the 
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
 from actlas.query.questions.experts import control_experts, top_experts
+from actlas.query.questions.interventions.concept_probe import ConceptProbe, train_concept_probe
 from actlas.query.questions.interventions.patching import patching_by_layer, patching_onset
 from actlas.query.questions.interventions.steering import concept_rate, language_shift, steering_languages
 from actlas.query.questions.lape import language_neurons
@@ -23,6 +24,7 @@ __all__ = [
     "DEFAULT_STATS",
     "TABLES",
     "Atlas",
+    "ConceptProbe",
     "Table",
     "concept_rate",
     "control_experts",
@@ -46,5 +48,6 @@ __all__ = [
     "steering_languages",
     "top_experts",
     "top_texts",
+    "train_concept_probe",
     "train_probes",
 ]

@@ -1,11 +1,20 @@
-"""Whether a text is about a concept: by the words that the concept has in the text's language."""
+"""Whether a text is about a concept: by the words that the concept has in the text's language, and by a probe."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+from actlas.errors import QueryError
+from actlas.intervene.generation.values import pooled_values
+from actlas.names import Recipe
+from actlas.query.questions.interventions.concept_probe import ConceptProbe
+
+if TYPE_CHECKING:
+    from actlas.intervene.live import LiveModel
 
 #: First words of the Unicode names of characters that are written without spaces between words.
 _WITHOUT_SPACES = frozenset(("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"))
@@ -34,6 +43,32 @@ def has_word(texts: Sequence[str], languages: Sequence[str | None], words: Mappi
         own[None] = _Finder(form for forms in words.values() for form in forms)
     found = [own[language].is_in(text) if language in own else None for text, language in zip(texts, languages, strict=True)]
     return pl.Series("has_word", found, dtype=pl.Boolean)
+
+
+def probe_texts(live: LiveModel, recipe: Recipe, probe: ConceptProbe, texts: Sequence[str]) -> pl.Series:
+    """How probable it is that each text has a concept, by a probe that was trained on a store's values.
+
+    The texts are read by the model as it is: nothing may be forced meanwhile, or the probe would find what was put there.
+
+    Args:
+        live: The checkpoint that the probe was trained on.
+        recipe: Of the store that it was trained on.
+        probe: See `train_concept_probe`.
+        texts: What was written.
+
+    Returns:
+        A probability per text; null for a text without a token of its own, and for all texts where the probe is not above chance.
+
+    Raises:
+        QueryError: If the probe is one of another checkpoint.
+        SiteNotProved: If the model has no such site that was proved.
+    """
+    if probe.checkpoint != live.checkpoint:
+        raise QueryError(f"a probe for values of {probe.checkpoint} says nothing of those of {live.checkpoint}")
+    if not probe.is_above_chance:
+        return pl.Series("probe_p", [None] * len(texts), dtype=pl.Float64)
+    values = pooled_values(live, recipe, texts, probe.site, probe.layer)
+    return pl.Series("probe_p", probe.probabilities(values), dtype=pl.Float64).fill_nan(None)
 
 
 class _Finder:
