@@ -86,6 +86,7 @@ PUBLIC = (
 )
 #: What computes a published measure names where that was published.
 SOURCED = {
+    "concept_latents",
     "concept_scores",
     "control_experts",
     "expert_overlap",
@@ -93,10 +94,12 @@ SOURCED = {
     "language_neurons",
     "overlap_controls",
     "overlap_tests",
+    "patch_concepts",
     "score_neurons",
     "shared_trajectory",
     "top_experts",
     "train_probes",
+    "translation_prompts",
 }
 
 

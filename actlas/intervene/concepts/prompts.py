@@ -126,8 +126,8 @@ def translation_prompts(
         words: A table, or a file as `read_words` takes it; None for the words that come with actlas.
         model: Whose tokenizer decides what a first token is: a folder or hub id.
         translations: Languages of the target prompts, such as ["fr-en"].
-        languages: Those whose words are told apart, and that answers are measured in; a concept has a word in each of them.
-            None for all of the table.
+        languages: Those whose words are told apart, and that answers are measured in, beside those that are translated between; a
+            concept has a word in each of them. None for all of the table.
         seen: Languages that setting `seen` takes the mean over; None for `languages`.
         n_pairs: Pairs of concepts.
         n_shots: Translations that a prompt begins with.
@@ -154,7 +154,8 @@ def translation_prompts(
     """
     table = words if isinstance(words, WordTable) else read_words(words)
     pairs = [language_pair(name) for name in translations]
-    measured = tuple(table.languages if languages is None else languages)
+    translated = [language for pair in pairs for language in pair]
+    measured = tuple(dict.fromkeys(table.languages if languages is None else [*languages, *translated]))
     chosen_seen = tuple(measured if seen is None else seen)
     needed = _needed(pairs, measured, chosen_seen)
     every = tuple(dict.fromkeys((*measured, *(language for pair in needed for language in pair))))

@@ -88,6 +88,8 @@ def patch_concepts(
         QueryError: If the store holds no such prompts, lacks those of a setting, or a name is not known.
         CubeNotFound: If no vectors of block outputs were kept.
         CheckpointNotFound: If a checkpoint is not in the store.
+        WeightsDiffer: If a checkpoint has other weights than those that the store's vectors are of.
+        SiteNotProved: If the block outputs of a model are not what their name says.
         ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: arXiv 2601.22851, after Dumas et al. 2024.
@@ -119,7 +121,13 @@ def patch_concepts(
             ) as live:
                 run = _Run(store, live, prompts, asked, rows_per_batch)
                 answers.append(run.table(name, steps))
-                about = {"device": str(live.device), "rows_per_batch": rows_per_batch, "made_with": prompts.made_with}
+                about = {
+                    "device": str(live.device),
+                    "computed_in": live.compute_dtype,
+                    "rows_per_batch": rows_per_batch,
+                    "weight_hash": live.weight_hash,
+                    "made_with": prompts.made_with,
+                }
                 keeper.put(name, {"patches": answers[-1]}, {**asked.to_json(), **about})
     return pl.concat(answers)
 

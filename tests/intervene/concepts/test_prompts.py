@@ -99,6 +99,13 @@ def test_what_they_were_made_with_stays_with_them(corpus: Corpus, model: Path) -
     assert not other.texts.equals(corpus.texts)
 
 
+def test_languages_that_are_translated_between_are_measured(model: Path) -> None:
+    corpus = translation_prompts(None, model, ["en-fr"], languages=["de", "en", "de"], n_pairs=2, n_shots=1)
+    (made_with,) = map(json.loads, corpus.texts["made_with"].unique())
+    assert made_with["languages"] == made_with["seen"] == ["de", "en", "fr"]
+    assert set(json.loads(corpus.texts["answers"][0])) == {"de", "en", "fr"}
+
+
 def test_too_small_a_table_is_refused_with_what_there_is(model: Path) -> None:
     few = WordTable({name: dict(own) for name, own in list(read_words().words.items())[:7]})
     with pytest.raises(WordsError, match=r"7 of 7 concepts have a word in all of en, fr; 5 translations .* need 12\. Name fewer"):

@@ -147,6 +147,14 @@ def patched(prompt_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Atl
     return store
 
 
+def test_the_table_says_what_it_was_made_with(patched: Atlas) -> None:
+    settings = patched.table_settings("patches", CHECKPOINT)
+    assert settings["made_with"]["seed"] == 42
+    assert settings["settings"] == {"fr-en": ["seen", "tgt", "en_en", "tgt_tgt", "unpatched", "unpatched_source"]}
+    assert (settings["layers"], settings["n_tokens"], settings["computed_in"]) == ([0, 2], 2, "float32")
+    assert settings["weight_hash"] == patched.checkpoint(CHECKPOINT)["weight_hash"]
+
+
 def test_own_latents_change_nothing_and_other_settings_do(patched: Atlas) -> None:
     frame = patched.scan("patches").collect()
     assert frame["setting"].unique().sort().to_list() == ["en_en", "seen", "tgt", "tgt_tgt", "unpatched", "unpatched_source"]
