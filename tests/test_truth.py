@@ -56,8 +56,9 @@ def test_the_whole_path_recovers_what_the_weights_say(model: Path, tmp_path: Pat
         neurons_of_a_language_are_the_planted_ones(store)
         neurons_of_a_language_decide_its_loss(store, STEP)
         for step in PLAN.steps:
-            assert not missteered(store, step)
-            assert not misplaced_patches(prompts, step)
+            assert not missteered(store, step, keep=True)
+            assert not misplaced_patches(prompts, step, keep=True)
+        sql_says_where_steering_and_patching_work(store, prompts)
 
 
 def experts_are_the_planted_neurons(store: Atlas) -> None:
@@ -106,6 +107,20 @@ def neurons_of_a_language_decide_its_loss(store: Atlas, step: int) -> None:
         assert change > 0.5 if language == ablated else abs(change) < 1e-5, (ablated, language)
 
 
+def sql_says_where_steering_and_patching_work(store: Atlas, prompts: Path) -> None:
+    rates = store.sql("FROM concept_rate() WHERE measure = 'words' AND arm IN ('experts', 'other') AND concept IS NOT NULL")
+    assert rates.height == len(PLAN.steps) * 2 * 2
+    assert rates["rate"].to_list() == (rates["arm"] == "experts").cast(pl.Float64).to_list()
+    shifts = store.sql("FROM language_shift() WHERE control = 'none' AND concept IS NOT NULL")
+    for concept, step, low, high in shifts.select("concept", "step", "low", "high").iter_rows():
+        assert low <= 0 <= high if PLAN.is_shared(concept, step) else low > 0.5, (concept, step)
+    with closing(actlas.open_store(prompts)) as patched:
+        onset = patched.sql("FROM patching_onset() WHERE language_in = language_out AND setting = 'tgt'")
+    assert onset["step"].to_list() == list(PLAN.steps)
+    assert onset["first_layer"].unique().to_list() == [0]
+    assert onset["last_layer"].unique().to_list() == [PLAN.patch_layer]
+
+
 def missed_experts(store: Atlas, steps: Sequence[int]) -> pl.DataFrame:
     """Planned experts that are not among the k best, or tell their concept less than perfectly."""
     found = actlas.top_experts(store, k=PLAN.k, keep=False).filter(ap=1)
@@ -113,7 +128,7 @@ def missed_experts(store: Atlas, steps: Sequence[int]) -> pl.DataFrame:
     return pl.concat(planned).select(*_EXPERT).cast({"layer": pl.Int32, "neuron": pl.Int32}).join(found, on=_EXPERT, how="anti")
 
 
-def missteered(store: Atlas, step: int) -> list[str]:
+def missteered(store: Atlas, step: int, *, keep: bool = False) -> list[str]:
     """Where texts that are written from the start token on differ from the plan, without steering and with it."""
     words = {concept: {language: [word] for language, word in own.items()} for concept, own in PLAN.words().items()}
     texts = generate_steered(
@@ -126,7 +141,7 @@ def missteered(store: Atlas, step: int) -> list[str]:
         seeds=32,
         words=words,
         device="cpu",
-        keep=False,
+        keep=keep,
     )
     wrong = []
     for (concept, language), own in texts.group_by("concept", "language"):
@@ -154,9 +169,9 @@ def prompt_store(model: Path, path: Path) -> Path:
     return path
 
 
-def misplaced_patches(prompts: Path, step: int) -> list[str]:
+def misplaced_patches(prompts: Path, step: int, *, keep: bool = False) -> list[str]:
     """Where what the model says of a prompt, patched in layers j to the last, differs from the plan."""
-    patches = patch_concepts(prompts, checkpoints=[PLAN.checkpoint(step)], n_tokens=0, device="cpu", keep=False)
+    patches = patch_concepts(prompts, checkpoints=[PLAN.checkpoint(step)], n_tokens=0, device="cpu", keep=keep)
     wrong = []
     for row in patches.filter(pl.col("language") == pl.col("language_out")).iter_rows(named=True):
         setting, j, first, second = row["setting"], row["layer"], row["language_in"], row["language_out"]
