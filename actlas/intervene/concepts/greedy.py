@@ -105,23 +105,34 @@ class GreedyPrompts:
             chosen = range(layer, self._live.n_layers)
             context = patch(self._live, latents, layers=chosen, position=self._batch.position.tolist())
         with context:
-            given = self._generate(self._ids, self._mask, max(1, self._n_tokens), **copy.deepcopy(self._beginning))
+            given = self._generate(self._ids, self._mask, max(1, self._n_tokens), **self._beginning)
         if not self._n_tokens:
             return given.logits[0], None
         new = given.sequences[:, self._ids.shape[1] :].tolist()
         return given.logits[0], [self._live.tokenizer.decode(ids, skip_special_tokens=True) for ids in new]
 
     def _generate(self, ids: Any, mask: Any, n_tokens: int, **cached: Any) -> Any:
+        """Greedy tokens; nothing that a checkpoint's own generation settings say (penalties, forced tokens) touches them."""
         from transformers import GenerationConfig
 
-        greedy = GenerationConfig(
-            max_new_tokens=n_tokens,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            pad_token_id=self._pad_id,
-            eos_token_id=self._live.tokenizer.eos_token_id,
-            output_logits=True,
-            return_dict_in_generate=True,
+        from actlas.extract.backends.hf.backend import inference
+        from actlas.extract.backends.hf.loading import arithmetic
+
+        model = self._live.model
+        own, model.generation_config = (
+            model.generation_config,
+            GenerationConfig(
+                max_new_tokens=n_tokens,
+                do_sample=False,
+                pad_token_id=self._pad_id,
+                eos_token_id=self._live.tokenizer.eos_token_id,
+                output_logits=True,
+                return_dict_in_generate=True,
+            ),
         )
-        return self._live.model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy, **cached)
+        try:
+            # a dtype that only matrix products are taken in is one of the context
+            with inference(self._live.device, arithmetic(self._live.compute_dtype)[1]):
+                return model.generate(input_ids=ids, attention_mask=mask, **copy.deepcopy(cached))
+        finally:
+            model.generation_config = own

@@ -30,7 +30,7 @@ def some_prompts() -> PromptBatch:
     return batch
 
 
-#: Absolute and rotary positions, alibi, sliding windows of 16 tokens, no cache (mpt).
+#: Absolute and rotary positions, alibi, sliding windows of 16 tokens.
 FAMILIES = ("bloom", "gemma2", "gpt2", "llama", "mpt", "xglm")
 
 
@@ -42,8 +42,7 @@ def test_a_beginning_that_was_cached_changes_nothing(family: str, tmp_path: Path
     latents = np.random.default_rng(1).normal(size=(3, 2, 24)).astype(np.float32)
     with load_live(tmp_path / family, device="cpu") as live:
         cached = GreedyPrompts(live, batch, 3, 0)
-        # a model that keeps no cache is run whole
-        assert bool(cached._beginning) is live.model.config.use_cache
+        assert cached._beginning
         monkeypatch.setattr(GreedyPrompts, "_cached", lambda _: {})
         whole = GreedyPrompts(live, batch, 3, 0)
         plain = whole.run(None, None)[0]
@@ -53,6 +52,30 @@ def test_a_beginning_that_was_cached_changes_nothing(family: str, tmp_path: Path
             assert texts == wanted_texts
             # the last block's output at the word reaches no other token
             assert np.allclose(wanted, plain, atol=1e-3) is (given[1] != 0)
+
+
+def test_the_dtype_of_matrix_products_is_the_one_asked_for(tmp_path: Path) -> None:
+    model_of(tiny_configs()["llama"]()).save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    found = {}
+    for dtype in ("float32", "autocast-bfloat16"):
+        with load_live(tmp_path, device="cpu", compute_dtype=dtype) as live:
+            found[dtype] = GreedyPrompts(live, some_prompts(), 0, 0).run(None, None)[0].float().numpy()
+    difference = np.abs(found["float32"] - found["autocast-bfloat16"]).max() / np.abs(found["float32"]).max()
+    assert 1e-4 < difference < 0.1
+
+
+def test_settings_of_a_checkpoint_touch_no_text(tmp_path: Path) -> None:
+    model_of(tiny_configs()["llama"]()).save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    with load_live(tmp_path, device="cpu") as live:
+        plain = GreedyPrompts(live, some_prompts(), 4, 0).run(None, None)[1]
+        assert plain is not None
+        said = [number for text in plain for number in live.tokenizer(text)["input_ids"]]
+        own = live.model.generation_config
+        own.suppress_tokens = sorted({*said, int(live.tokenizer.unk_token_id)})
+        assert GreedyPrompts(live, some_prompts(), 4, 0).run(None, None)[1] == plain
+        assert live.model.generation_config is own
 
 
 def test_a_prompt_that_begins_with_its_word_has_no_beginning(tmp_path: Path) -> None:
