@@ -49,6 +49,17 @@ def test_left_padding_changes_nothing(live: LiveModel) -> None:
         assert text == live.tokenizer.decode(new[:end], skip_special_tokens=True)
 
 
+def test_matrix_products_are_taken_in_the_dtype_asked_for(live: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    hook = live.model.lm_head.register_forward_hook(lambda _, __, output: found.add(output.dtype))
+    write_texts(live, [TextPlan("the salt", 0)], SHORT)
+    monkeypatch.setattr(live, "compute_dtype", "autocast-bfloat16")
+    assert found == {torch.float32}
+    write_texts(live, [TextPlan("the salt", 0)], SHORT)
+    hook.remove()
+    assert found == {torch.float32, torch.bfloat16}
+
+
 def test_draws_of_a_seed_are_the_same_in_every_arm_and_differ_between_prompts(live: LiveModel, frame: pl.DataFrame) -> None:
     assert TextPlan("a", 3).draws(5).tolist() == TextPlan("a", 3, frame).draws(9)[:5].tolist()
     assert TextPlan("a", 3).draws(5).tolist() != TextPlan("b", 3).draws(5).tolist()
