@@ -90,7 +90,8 @@ class ColumnEdit:
         self._is_there = torch.from_numpy(is_there).to(device)
         self._numbers = torch.from_numpy(numbers).to(device)
         self._rows = None if rows is None else torch.tensor(rows, device=device)
-        self._cast: dict[torch.dtype, torch.Tensor] = {}
+        #: Of the last dtype and number of rows that ran: what is there, and by what.
+        self._ready: tuple[tuple[torch.dtype, int], torch.Tensor, torch.Tensor] | None = None
 
     def __call__(self, values: torch.Tensor, running: Pass) -> torch.Tensor:
         """See `Edit`."""
@@ -101,12 +102,7 @@ class ColumnEdit:
         return torch.cat([values[:, :-1], self._changed(values[:, -1:])], dim=1)
 
     def _changed(self, values: torch.Tensor) -> torch.Tensor:
-        if values.dtype not in self._cast:
-            self._cast[values.dtype] = self._numbers.to(values.dtype)
-        numbers, is_there = self._cast[values.dtype], self._is_there
-        if self._rows is not None:
-            index = self._rows.repeat_interleave(n_beams(len(values), len(self._rows)))
-            numbers, is_there = numbers[index].unsqueeze(1), is_there[index].unsqueeze(1)
+        is_there, numbers = self._tables(values.dtype, len(values))
         if self._how == "add":
             numbers = values + numbers
         elif self._how == "scale":
@@ -114,6 +110,17 @@ class ColumnEdit:
         elif self._how == "blend":
             numbers = values + self._strength * (numbers - values)
         return torch.where(is_there, numbers, values)
+
+    def _tables(self, dtype: torch.dtype, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is there and by what, row by row where rows differ: made in the first pass, and found in those that follow."""
+        key = dtype, n_rows
+        if self._ready is None or self._ready[0] != key:
+            is_there, numbers = self._is_there, self._numbers.to(dtype)
+            if self._rows is not None:
+                index = self._rows.repeat_interleave(n_beams(n_rows, len(self._rows)))
+                is_there, numbers = is_there[index].unsqueeze(1), numbers[index].unsqueeze(1)
+            self._ready = key, is_there, numbers
+        return self._ready[1:]
 
 
 class PositionEdit:
@@ -197,10 +204,11 @@ class Edited:
             return
         model, running = self._live.model, Pass()
         try:
-            base = model.base_model
-            self._handles.append(
-                base.register_forward_pre_hook(lambda _, args, kwargs: running.begin(args, kwargs), with_kwargs=True)
-            )
+            # some models call no base model, but what is inside it; and a base model can be called alone
+            for called in {model: None, model.base_model: None}:
+                self._handles.append(
+                    called.register_forward_pre_hook(lambda _, args, kwargs: running.begin(args, kwargs), with_kwargs=True)
+                )
             for key, edit in self._edits.items():
                 module = module_at(model, key[0], "load it again")
                 self._handles.append(_attach(module, key, edit, running, takes_first=self._live.takes_first(key[0])))

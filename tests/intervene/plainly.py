@@ -80,7 +80,9 @@ def plain(live: LiveModel, frame: pl.DataFrame, how: str, strength: float = 1.0,
             def change(values: Any, column: int = column, value: float = value) -> Any:
                 whole = values[0] if isinstance(values, tuple) else values
                 whole = whole.clone()
-                whole[:, first:, column] = new(whole[:, first:, column], value)
+                # of a module that takes the tokens of all texts one after the other, all are changed
+                part = whole[:, first:, column] if whole.ndim == 3 else whole[:, column]
+                part.copy_(new(part, value))
                 return (whole, *values[1:]) if isinstance(values, tuple) else whole
 
             module = live.model.get_submodule(path)

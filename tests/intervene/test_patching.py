@@ -75,7 +75,7 @@ def test_latents_by_layer_or_as_tensors_and_at_other_sites(live):
         with patch(live, latents, layers=[1], position=POSITION):
             assert torch.equal(logits_of(live, batch), expected)
     with patch(live, {0: np.ones((3, 72))}, position=2, site="attn_qkv"):
-        assert len(hooks_of(live)) == 4  # of the base model, and of three projections
+        assert len(hooks_of(live)) == 5  # of the model, its base model, and of three projections
         assert not torch.equal(logits_of(live, {name: each[:, -3:] for name, each in batch.items()}), expected[:, -3:])
     assert not hooks_of(live)
 

@@ -141,7 +141,7 @@ def test_what_is_ablated(live):
     with ablate(live, frame.drop("value"), "zero"):
         pass
     with ablate(live, [frame, None, frame], "damp"):
-        assert len(hooks_of(live)) == 4  # of the base model, and of three sides of modules
+        assert len(hooks_of(live)) == 5  # of the model, its base model, and of three sides of modules
 
 
 def test_what_cannot_be_done_is_refused(live):
