@@ -14,7 +14,7 @@ VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: venv demo test check coverage bench bench-peers bench-store bench-real docs audit check-install torture test-vllm bench-vllm clean
+.PHONY: venv demo test check coverage bench bench-peers bench-store bench-real docs audit check-install torture test-peers test-vllm bench-vllm clean
 
 venv: $(STAMP)
 
@@ -79,6 +79,16 @@ $(PEERS): .venv-%/.installed: constraints.txt
 	$(@D)/bin/python $(PIP_INSTALL) "$(TORCH)"
 	$(@D)/bin/python $(PIP_INSTALL) "$(TORCH)" "$(PEER)"
 	touch $@
+
+# Recipes of docs/steering.md: each environment gets actlas, and runs the tests of its own library.
+PEERS_WITH_ACTLAS := $(PEERS:.installed=.actlas)
+
+$(PEERS_WITH_ACTLAS): .venv-%/.actlas: .venv-%/.installed pyproject.toml
+	$(@D)/bin/python $(PIP_INSTALL) "$(TORCH)" -e . pytest hypothesis
+	touch $@
+
+test-peers: $(PEERS_WITH_ACTLAS)
+	for each in $(^D); do $$each/bin/python -m pytest -rs -m peers tests/intervene/test_peers.py || exit 1; done
 
 bench-peers: venv $(PEERS)
 	$(BIN)/python -m benchmarks.extract_peers --save $(if $(TEXT),--text $(TEXT))

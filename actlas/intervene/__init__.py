@@ -10,6 +10,7 @@ from actlas.intervene.effects.run import measure_effects
 from actlas.intervene.effects.summary import effect_summary
 from actlas.intervene.exports import export_direction, export_neurons
 from actlas.intervene.foreign import read_neurons
+from actlas.intervene.frames import module_columns
 from actlas.intervene.generation import Forcing, Sampling, generate_steered, steering_summary
 from actlas.intervene.live import LiveModel, load_live
 from actlas.intervene.patching import patch
@@ -30,6 +31,7 @@ __all__ = [
     "language_direction",
     "load_live",
     "measure_effects",
+    "module_columns",
     "patch",
     "patch_concepts",
     "read_neurons",

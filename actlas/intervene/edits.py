@@ -116,6 +116,9 @@ class ColumnEdit:
         key = dtype, n_rows
         if self._ready is None or self._ready[0] != key:
             is_there, numbers = self._is_there, self._numbers.to(dtype)
+            if not bool(numbers.isfinite().all()):
+                largest = float(self._numbers.abs().max())
+                raise InterventionError(f"{largest:g} is more than {dtype} holds, in which the model computes here")
             if self._rows is not None:
                 index = self._rows.repeat_interleave(n_beams(n_rows, len(self._rows)))
                 is_there, numbers = is_there[index].unsqueeze(1), numbers[index].unsqueeze(1)

@@ -15,7 +15,7 @@ from actlas.extract.backends.registry import get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.proofs import refuse_unproved
-from actlas.names import CapturePoint, Checkpoint, ComputeDtype
+from actlas.names import CapturePoint, Checkpoint, ComputeDtype, product_dtype
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.store.store import Store
 from actlas.words import listed
@@ -55,10 +55,12 @@ class ProvedSites:
     Attributes:
         places: Their capture points.
         columns: Site -> by layer, where its neurons are: one entry per module, in the order of the neurons.
+        in_order: Modules and sides of all sites, in the order in which they run.
     """
 
     places: SiteMap
     columns: Mapping[str, Sequence[Sequence[ModuleColumns]]]
+    in_order: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(
@@ -100,7 +102,7 @@ class ProvedSites:
             refuse_unproved(prover.prove(is_full=False), architecture, compute_dtype)
             widths = prover.widths()
         columns = {site: [_columns(point, widths) for point in points] for site, points in prover.places.points.items()}
-        return cls(prover.places, columns)
+        return cls(prover.places, columns, tuple(widths))
 
 
 class LiveModel:
@@ -176,6 +178,11 @@ class LiveModel:
     def sites(self) -> tuple[str, ...]:
         """Sites that were proved."""
         return tuple(self._proved.places.points)
+
+    @property
+    def modules_in_order(self) -> tuple[tuple[str, str], ...]:
+        """Modules and sides of all proved sites, in the order in which they run."""
+        return self._proved.in_order
 
     def points(self, site: str) -> tuple[CapturePoint, ...]:
         """Capture points of a site.
@@ -277,7 +284,7 @@ def load_live(
     Raises:
         WeightsDiffer: If the weights are not those that the store was made of.
         SiteNotProved: If a site of the model is not the tensor of its name, or the model is of no family that says what it is.
-        InterventionError: If no checkpoint of a store is named.
+        InterventionError: If no checkpoint of a store is named, or the dtype is one of autocast.
         CheckpointNotFound: If the store has no such checkpoint.
         ModelNotLoaded: If the model is not there or not in safetensors.
         NotFiniteValues: If the model gives NaN or infinity.
@@ -288,6 +295,10 @@ def load_live(
         ...     live.checkpoint, live.n_layers, live.widths("mlp_pre")
         ('tiny', 2, (40, 40))
     """
+    if compute_dtype != product_dtype(compute_dtype):
+        raise InterventionError(
+            f"a live model has one dtype, and {compute_dtype} means two; load it in float32 and run it under torch.autocast"
+        )
     settings = BackendSettings(
         device=device, compute_dtype=compute_dtype, trust_remote_code=trust_remote_code, tokenizer=tokenizer
     )

@@ -11,7 +11,7 @@ import polars as pl
 
 from actlas.allowed import Number, checks_arguments
 from actlas.errors import InterventionError
-from actlas.intervene.frames import Frames, checked
+from actlas.intervene.frames import Frames, Placed, placed
 from actlas.intervene.live import LiveModel
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 How = Literal["set", "add", "scale"]
 Position = Literal["all", "last"]
-#: Key of a module's side -> columns there, and what belongs to each.
-_Columns = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
 
 @checks_arguments(InterventionError)
@@ -68,7 +66,7 @@ def steer(
         ...     torch.equal(steered, live.model(ids).logits)
         False
     """
-    return _context(live, frame, how, position, strength, "value")
+    return _context(live, frame, how, position, strength)
 
 
 @checks_arguments(InterventionError)
@@ -98,10 +96,10 @@ def ablate(live: LiveModel, frame: Frames, how: Literal["zero", "mean", "damp"] 
         ...     logits = live.model(**live.tokenizer("abc", return_tensors="pt")).logits
     """
     if how == "damp":
-        return _context(live, _each(frame, _damping), "scale", "all", 1.0, "value")
+        return _context(live, _each(frame, _damping), "scale", "all", 1.0)
     if how == "zero":
         frame = _each(frame, lambda one: one.with_columns(pl.lit(0.0).alias("value")))
-    return _context(live, frame, "set", "all", 1.0, "value")
+    return _context(live, frame, "set", "all", 1.0)
 
 
 def _each(frame: Frames, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Frames:
@@ -122,15 +120,13 @@ def _damping(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter((auroc > 0.5) | auroc.is_null()).with_columns((2 * (1 - auroc)).alias("value"))
 
 
-def _context(
-    live: LiveModel, frame: Frames, how: How, position: Position, strength: float, number: str
-) -> AbstractContextManager[None]:
+def _context(live: LiveModel, frame: Frames, how: How, position: Position, strength: float) -> AbstractContextManager[None]:
     from actlas.intervene.edits import Edited
 
     frames = [frame] if isinstance(frame, pl.DataFrame) else list(frame)
     # arms of many seeds are few frames: each is checked and kept once
     distinct = {id(one): one for one in frames if one is not None and one.height}
-    tables = [_columns(checked(one, live, number), live) for one in distinct.values()]
+    tables = [placed(live, one) for one in distinct.values()]
     if not tables or strength == 0:
         return Edited(live, {})
     row_of = {key: row for row, key in enumerate(distinct)}
@@ -138,21 +134,8 @@ def _context(
     return Edited(live, _edits(live, tables, rows, how, position, float(strength)))
 
 
-def _columns(frame: pl.DataFrame, live: LiveModel) -> _Columns:
-    """Where the neurons of a frame stand in what modules take or give."""
-    found: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
-    for (site, layer), part in frame.group_by("site", "layer", maintain_order=True):
-        neurons, values = part["neuron"].to_numpy(), part["value"].to_numpy()
-        for module in live.columns(str(site))[int(str(layer))]:
-            here = (neurons >= module.first) & (neurons < module.first + module.n_neurons)
-            if here.any():
-                columns = neurons[here] - module.first + module.start
-                found.setdefault((module.path, module.side), []).append((columns, values[here]))
-    return {key: (np.concatenate([c for c, _ in parts]), np.concatenate([v for _, v in parts])) for key, parts in found.items()}
-
-
 def _edits(
-    live: LiveModel, tables: list[_Columns], rows: list[int] | None, how: How, position: Position, strength: float
+    live: LiveModel, tables: list[Placed], rows: list[int] | None, how: How, position: Position, strength: float
 ) -> Mapping[tuple[str, str], Edit]:
     """One edit per side of a module that any of the frames is about."""
     from actlas.intervene.edits import ColumnEdit

@@ -39,3 +39,9 @@ def test_rows_that_do_not_divide():
     assert n_beams(4, 4) == 1
     with pytest.raises(InterventionError, match="a pass has 5 rows, and 2 were given"):
         n_beams(5, 2)
+
+
+def test_a_value_that_the_model_s_dtype_cannot_hold():
+    edit = ColumnEdit(np.array([[True]]), np.array([[1e6]]), "set", 1.0, None, torch.device("cpu"), is_last=False)
+    with pytest.raises(InterventionError, match="1e.06 is more than torch.float16 holds"):
+        edit(torch.zeros(1, 1, 1, dtype=torch.float16), running(1, 1))

@@ -18,7 +18,6 @@ def frame(**changes):
 def test_a_good_frame_loses_what_says_nothing(live):
     given = frame(ap=[0.5, 0.6], weight_hash=[live.weight_hash] * 2)
     assert checked(given, live).to_dict(as_series=False) == GOOD
-    assert checked(given.rename({"value": "median"}), live, "median").columns == list(GOOD)
     assert checked(given.clear(), live).height == 0
 
 

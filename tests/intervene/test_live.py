@@ -54,6 +54,8 @@ def test_other_weights_are_refused(store, tmp_path):
 def test_a_checkpoint_has_to_be_named_and_be_there(store):
     with pytest.raises(InterventionError, match="name a checkpoint of .*: it has tiny"):
         load_live(store)
+    with pytest.raises(InterventionError, match="run it under torch.autocast"):
+        load_live(store, "tiny", compute_dtype="autocast-bfloat16")
     with pytest.raises(CheckpointNotFound, match="'huge'"):
         load_live(store, "huge")
 

@@ -124,7 +124,7 @@ class Prover:
         )
 
     def widths(self) -> dict[TapKey, int]:
-        """How wide the values of every module and side are that a site is read from."""
+        """How wide the values of every module and side are that a site is read from, in the order in which they run."""
         keys = dict.fromkeys((path, point.side) for point in self._points() for path in point.modules)
         recorded = self._record(self._texts(), keys)
         return {key: values.shape[-1] for key, values in recorded.values.items()}
