@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from actlas import corpus_from_frames, extract_activations
 from actlas.errors import QueryError, SiteNotProved
-from actlas.intervene import LiveModel, steer
+from actlas.intervene import LiveModel, load_live, steer
 from actlas.intervene.generation.presence import probe_texts
 from actlas.intervene.generation.values import pooled_values
 from actlas.query import Atlas, open_store, train_concept_probe
@@ -29,6 +30,12 @@ def extracted(tiny: Path, folder: Path, **options: Any) -> Atlas:
     settings = {"max_tokens": 32, "dtype": "float32", "device": "cpu", **options}
     extract_activations(tiny, corpus_from_frames(texts, labels), folder / "run.actlas", sites=["mlp_pre", "resid"], **settings)
     return open_store(folder / "run.actlas")
+
+
+@pytest.fixture(scope="module")
+def live(tiny: Path) -> Iterator[LiveModel]:
+    with load_live(tiny, device="cpu") as loaded:
+        yield loaded
 
 
 @pytest.fixture(scope="module")
