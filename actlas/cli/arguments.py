@@ -234,6 +234,19 @@ def gigabytes(text: str) -> int:
     return int(number)
 
 
+def site_layer(text: str) -> tuple[str, int]:
+    """A layer of a site, named ``SITE/LAYER``.
+
+    Example:
+        >>> site_layer("mlp_pre/3")
+        ('mlp_pre', 3)
+    """
+    site, _, layer = text.partition("/")
+    if not (site and layer.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected SITE/LAYER such as mlp_pre/3, got {text!r}")
+    return site, int(layer)
+
+
 def neuron(text: str) -> NeuronId:
     """One neuron, named ``SITE/LAYER/NEURON``.
 

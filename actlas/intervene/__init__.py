@@ -11,7 +11,7 @@ from actlas.intervene.effects.summary import effect_summary
 from actlas.intervene.exports import export_direction, export_neurons
 from actlas.intervene.foreign import read_neurons
 from actlas.intervene.frames import module_columns
-from actlas.intervene.generation import Forcing, Sampling, generate_steered, steering_summary
+from actlas.intervene.generation import Forcing, ProbeAt, Sampling, generate_steered, steering_summary
 from actlas.intervene.live import LiveModel, load_live
 from actlas.intervene.patching import patch
 from actlas.intervene.steering import ablate, steer
@@ -20,6 +20,7 @@ __all__ = [
     "EffectOptions",
     "Forcing",
     "LiveModel",
+    "ProbeAt",
     "Sampling",
     "WordTable",
     "ablate",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from actlas.allowed import Count, Positive, Seed, Share
-from actlas.cli.arguments import add_checkpoints, add_output, add_sites, add_store, named, number, separated
+from actlas.cli.arguments import add_checkpoints, add_output, add_sites, add_store, named, number, separated, site_layer
 from actlas.cli.output import ProgressLine, show_frame, step_progress
 from actlas.errors import QueryError
 from actlas.names import ComputeDtype
@@ -38,6 +38,12 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _add_forcing(steer)
     _add_sampling(steer)
     _add_model(steer)
+    steer.add_argument(
+        "--probe",
+        type=site_layer,
+        metavar="SITE/LAYER",
+        help="where probes of the concepts, trained on the store's values, read the texts, for column probe_p",
+    )
     steer.add_argument("--texts", action="store_true", help="show the texts instead of what they say together")
     steer.add_argument("--no-keep", action="store_true", help="keep no table in the store")
     steer.add_argument("--replace", action="store_true", help="replace kept texts of other settings (default: stand beside them)")
@@ -107,7 +113,7 @@ def _add_model(steer: argparse.ArgumentParser) -> None:
 
 
 def _steer(given: argparse.Namespace) -> None:
-    from actlas.intervene.generation import Forcing, Sampling, generate_steered, steering_summary
+    from actlas.intervene.generation import Forcing, ProbeAt, Sampling, generate_steered, steering_summary
     from actlas.query import open_store
 
     sampling = Sampling(given.temperature, given.top_k, given.top_p, given.max_new_tokens)
@@ -133,6 +139,7 @@ def _steer(given: argparse.Namespace) -> None:
         seeds=given.seeds,
         prompts=None if given.prompts is None else _lines(given.prompts),
         sampling=sampling,
+        probe=None if given.probe is None else ProbeAt(*given.probe),
         model=given.model,
         device=given.device,
         compute_dtype=given.dtype,

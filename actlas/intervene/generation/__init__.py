@@ -2,6 +2,7 @@
 
 from actlas.intervene.generation.languages import IDENTIFIER, Identifier, identifiable, identify_languages
 from actlas.intervene.generation.presence import has_word, probe_texts
+from actlas.intervene.generation.probing import ProbeAt
 from actlas.intervene.generation.run import generate_steered
 from actlas.intervene.generation.settings import Forcing, Sampling
 from actlas.intervene.generation.summary import steering_summary
@@ -10,6 +11,7 @@ __all__ = [
     "IDENTIFIER",
     "Forcing",
     "Identifier",
+    "ProbeAt",
     "Sampling",
     "generate_steered",
     "has_word",

@@ -15,7 +15,8 @@ from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.intervene.generation.arms import ArmMaker, ForcedArm
 from actlas.intervene.generation.languages import IDENTIFIER, identifiable, identify_languages
-from actlas.intervene.generation.presence import has_word
+from actlas.intervene.generation.presence import has_word, probe_texts
+from actlas.intervene.generation.probing import ProbeAt
 from actlas.intervene.generation.settings import ARMS, Arm, Forcing, Sampling, TextPlan
 from actlas.intervene.live import LiveModel, load_live
 from actlas.names import ComputeDtype, fingerprint, installed_version
@@ -23,6 +24,7 @@ from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import chosen_checkpoints, chosen_labels, linear_sites
 from actlas.query.keep import Keeper
+from actlas.query.questions.interventions.concept_probe import ConceptProbe
 from actlas.query.schema import TABLES
 from actlas.words import listed
 
@@ -46,6 +48,7 @@ def generate_steered(
     prompts: Sequence[str] | None = None,
     sampling: Sampling | None = None,
     words: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    probe: ProbeAt | None = None,
     model: str | Path | None = None,
     device: str = "auto",
     compute_dtype: Literal["auto", ComputeDtype] = "auto",
@@ -72,6 +75,8 @@ def generate_steered(
         prompts: What texts go on from; None for the start token alone.
         sampling: How tokens are drawn; None for the usual of `Sampling`.
         words: concept -> language -> its words there, in all their forms, for column has_word; None leaves it as it is.
+        probe: Where probes for the concepts read, for column probe_p; None leaves it as it is. Kept texts are not written
+            again for it.
         model: Folder or hub id of the one checkpoint that is named, if it is not where it was extracted from.
         device: "cpu", "cuda" or "auto".
         compute_dtype: What the model computes in.
@@ -90,6 +95,7 @@ def generate_steered(
         QueryError: If a concept or language is unknown, or has no experts there.
         OptionError: If a text does not fit the model.
         BackendUnavailable: If the languages of texts cannot be identified here.
+        CubeNotFound: If the site of a probe was not extracted.
         ReadOnlyStore: If texts are to be kept in a store that is open with mode "r".
 
     Source: Suau et al. 2022 for forcing; arXiv 2506.01629 for K = 500, texts from the start token, and random and next best
@@ -127,9 +133,11 @@ def generate_steered(
             tasks.append((task, [pair for pair in pairs if pair not in task.done]))
         steps = Steps(progress, sum(task.n_texts(todo) for task, todo in tasks))
         for task, todo in tasks:
-            if not todo:
+            unasked = [] if probe is None else probe.unasked(pairs, task.about.get("probes", {}))
+            if not todo and not unasked:
                 continue
-            maker = task.arm_maker(todo)
+            maker = task.arm_maker(todo) if todo else None
+            probes = {} if probe is None else probe.train(store, task.checkpoint, list(dict.fromkeys(of for of, _ in unasked)))
             with load_live(
                 store,
                 task.checkpoint,
@@ -138,7 +146,9 @@ def generate_steered(
                 compute_dtype=compute_dtype,
                 trust_remote_code=trust_remote_code,
             ) as live:
-                task.write(live, maker, todo, batch, steps)
+                if maker is not None:
+                    task.write(live, maker, todo, batch, steps)
+                task.ask(live, probes, unasked)
     frames = [task.done[pair] for task, _ in tasks for pair in pairs]
     return pl.concat([TABLES[_TABLE].empty(), *frames])
 
@@ -269,6 +279,17 @@ class _Checkpoint:
         finally:
             if n_done:
                 self._keep()
+
+    def ask(self, live: LiveModel, probes: Mapping[str, ConceptProbe], pairs: Sequence[Pair]) -> None:
+        """Ask probes about the texts of some pairs, which nothing is forced in now, and keep the answers."""
+        for concept, language in pairs:
+            rows, probe = self.done[concept, language], probes[concept]
+            found = probe_texts(live, self.plan.store.recipe, probe, rows["text"].to_list())
+            self.done[concept, language] = rows.with_columns(found)
+            records = self.about.get("probes", {})
+            self.about["probes"] = {**records, concept: {**records.get(concept, {}), language: probe.to_json()}}
+        if pairs:
+            self._keep()
 
     def _texts(self, live: LiveModel, arms: Sequence[ForcedArm], batch: int, steps: Steps) -> list[pl.DataFrame]:
         """The texts of each arm, by prompt and seed."""

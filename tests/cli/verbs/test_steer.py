@@ -11,7 +11,7 @@ import pytest
 
 from actlas.cli import run
 from actlas.intervene import generation
-from actlas.intervene.generation import Forcing, Sampling
+from actlas.intervene.generation import Forcing, ProbeAt, Sampling
 from actlas.query import TABLES
 from actlas.testing import planted_store
 
@@ -39,13 +39,14 @@ def test_flags_reach_the_run(tmp_path: Path, asked: list[dict[str, Any]], capsys
         f"--concept water --checkpoint planted-step64 --k 7 --on-value p90 --arms none,experts --skip 9 --other fire "
         f"--control-seed 4 --how add --position last --strength 2 --seeds 3 --prompts {tmp_path / 'prompts.txt'} "
         "--temperature 1 --top-k 10 --top-p 0.9 --max-new-tokens 5 --device cpu --batch 8 --no-keep --format json --texts "
-        "--site mlp_pre"
+        "--site mlp_pre --probe resid/3"
     )
     assert run([*few, *flags.split()]) == 0
     assert [row["text"] for row in json.loads(capsys.readouterr().out)] == ["no salt", "no salt"]
     (call,) = asked
     assert call["forcing"] == Forcing(7, "p90", ("mlp_pre",), 9, "fire", 4, "add", "last", 2.0)
     assert call["sampling"] == Sampling(1.0, 10, 0.9, 5)
+    assert call["probe"] == ProbeAt("resid", 3)
     assert (call["concepts"], call["languages"], call["checkpoints"]) == (["salt", "water"], ["en"], ["planted-step64"])
     assert (call["arms"], call["seeds"], call["prompts"]) == (("none", "experts"), 3, ("The salt", "Wo"))
     assert (call["device"], call["batch"], call["store"].mode) == ("cpu", 8, "r")
@@ -60,6 +61,8 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, asked: list[dict[str, A
     store = str(planted_store(tmp_path / "s.actlas"))
     assert run(["steer", store, "--concept", "salt"]) == 2
     assert "--language" in capsys.readouterr().err
+    assert run(["steer", store, "--concept", "salt", "--language", "en", "--probe", "resid"]) == 2
+    assert "expected SITE/LAYER such as mlp_pre/3, got 'resid'" in capsys.readouterr().err
     few = ["steer", store, "--concept", "salt", "--language", "en"]
     assert run([*few, "--temperature", "-1"]) == 1
     assert "temperature must be at least 0" in capsys.readouterr().err

@@ -11,14 +11,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from actlas.errors import CheckpointNotFound, QueryError, StaleTable
-from actlas.intervene.generation import Forcing, Sampling, generate_steered, identify_languages, run
+from actlas.errors import CheckpointNotFound, CubeNotFound, QueryError, StaleTable
+from actlas.intervene.generation import Forcing, ProbeAt, Sampling, generate_steered, identify_languages, run
 from actlas.intervene.generation.arms import ArmMaker
-from actlas.intervene.generation.presence import has_word
+from actlas.intervene.generation.presence import has_word, probe_texts
 from actlas.intervene.generation.sampling import write_texts
 from actlas.intervene.generation.settings import ARMS, TextPlan
 from actlas.intervene.live import LiveModel
-from actlas.query import TABLES, Atlas, open_store, score_neurons
+from actlas.query import TABLES, Atlas, ConceptProbe, open_store, score_neurons, train_concept_probe
 
 FORCING = Forcing(k=8)
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=10)
@@ -147,6 +147,42 @@ def test_texts_are_told_again_by_other_words(own: Atlas, loads: list[str], monke
     assert steered(own)["text_language"].unique().to_list() == ["de"]
     assert own.table_settings("generations", CHECKPOINT)["identifier"][:2] == ["other", "2"]
     assert loads == [CHECKPOINT]
+
+
+def test_probes_are_asked_about_kept_texts_and_new_ones(
+    own: Atlas, live: LiveModel, loads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a dozen texts are too few to know anything from
+    monkeypatch.setattr(ConceptProbe, "is_above_chance", True)
+    first = steered(own)
+    assert first["probe_p"].null_count() == 20
+    at = ProbeAt("mlp_pre", 1)
+    # salt is only asked about, milk is written, too
+    told = steered(own, ("salt", "milk"), probe=at)
+    assert told.filter(concept="salt").drop("probe_p").equals(first.drop("probe_p"))
+    kept = own.table_settings("generations", CHECKPOINT)["probes"]
+    assert told["probe_p"].count() > 30
+    for concept in ("salt", "milk"):
+        probe = train_concept_probe(own, CHECKPOINT, concept, site="mlp_pre", layer=1)
+        assert kept[concept]["de"] == probe.to_json()
+        rows = told.filter(concept=concept)
+        assert rows["probe_p"].to_list() == probe_texts(live, own.recipe, probe, rows["text"].to_list()).to_list()
+    assert own.sql("SELECT count(probe_p) FROM generations").item() == told["probe_p"].count()
+    assert len(loads) == 2
+    # what was asked is not asked again, and other words or no probe leave it
+    assert steered(own, ("salt", "milk"), probe=at).equals(told)
+    assert steered(own, words={"salt": {"de": ("Salz",)}})["probe_p"].equals(told.filter(concept="salt")["probe_p"])
+    assert len(loads) == 2
+    steered(own, probe=ProbeAt("attn_out", 0))
+    assert own.table_settings("generations", CHECKPOINT)["probes"]["salt"]["de"]["site"] == "attn_out"
+    assert len(loads) == 3
+
+
+def test_a_place_without_values_is_refused_before_anything_is_loaded(own: Atlas, loads: list[str]) -> None:
+    for at, error in ((ProbeAt("resid", 0), CubeNotFound), (ProbeAt("mlp_pre", 7), QueryError)):
+        with pytest.raises(error):
+            steered(own, probe=at)
+    assert not loads
 
 
 def test_texts_outlive_no_scores(own: Atlas, loads: list[str]) -> None:

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from scipy.stats import binomtest, norm
 
+from actlas.cli import run
 from actlas.errors import TableNotFound
 from actlas.query import Atlas, concept_rate, language_shift, open_store, steering_languages
 
@@ -53,9 +54,13 @@ def interval(differences: list[float]) -> tuple[float, float]:
     return max(more.mean() - half, -1), min(more.mean() + half, 1)
 
 
-def test_functions_give_the_rows_of_macros(asked: Atlas) -> None:
+def test_functions_and_the_command_give_the_rows_of_macros(asked: Atlas, tmp_path: Path) -> None:
     for question in (steering_languages, language_shift, concept_rate):
-        assert question(asked.path).equals(asked.sql(f"FROM {question.__name__}()"))
+        rows = asked.sql(f"FROM {question.__name__}()")
+        assert question(asked.path).equals(rows)
+        out = tmp_path / f"{question.__name__}.parquet"
+        assert run(["sql", str(asked.path), f"FROM {question.__name__}()", "--format", "parquet", "--out", str(out)]) == 0
+        assert pl.read_parquet(out).equals(rows)
 
 
 def test_shares_are_those_of_a_plain_count(asked: Atlas, written: Rows) -> None:
