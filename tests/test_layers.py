@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "report": {"query", "store"},
     "testing": {"store", "extract", "kernels", "query"},
     "demo": {"store", "extract", "kernels", "query", "intervene", "report", "testing"},
-    "cli": {"__init__", "store", "extract", "kernels", "query", "intervene", "report", "demo"},
+    "reproduce": {"store", "extract", "kernels", "query", "intervene", "report", "testing", "demo"},
+    "cli": {"__init__", "store", "extract", "kernels", "query", "intervene", "report", "demo", "reproduce"},
     "__init__": {"store", "extract", "query", "intervene", "report"},
     "__main__": {"cli"},
 }

@@ -13,7 +13,7 @@ from typing import NoReturn
 from actlas import __version__
 from actlas.cli.output import PrintableLines, tell
 from actlas.cli.signals import tell_stopped
-from actlas.cli.verbs import effects, export, extract, neuron_sets, patch, questions, score, sql, steer, stores
+from actlas.cli.verbs import effects, export, extract, neuron_sets, patch, questions, reproduce, score, sql, steer, stores
 from actlas.errors import ActlasError
 from actlas.words import printable
 
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     sql.add_verbs(verbs)
     neuron_sets.add_verbs(verbs)
     patch.add_verbs(verbs)
+    reproduce.add_verbs(verbs)
     export.add_verbs(verbs)
     effects.add_verbs(verbs)
     steer.add_verbs(verbs)

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class TrainingSettings:
         checkpoints: Steps at which weights are saved; the last one ends the training.
         seed: Seed of the weights, the documents and the choice of held-out meanings.
         max_tokens: Documents are cut to this length.
+        shares: Kind of document -> how often it is drawn, relative to the others; None for those of the condition.
     """
 
     condition: Condition = "multi"
@@ -58,18 +59,22 @@ class TrainingSettings:
     batch: int = 32
     max_tokens: int = 48
     seed: int = 0
-    shares: Mapping[DocumentKind, float] = field(init=False)
+    shares: Mapping[DocumentKind, float] | None = None
 
     def __post_init__(self) -> None:
         if self.condition not in DOCUMENT_SHARES:
             raise OptionError(f"condition {self.condition!r} is not known; choose one of {', '.join(DOCUMENT_SHARES)}")
         if not self.checkpoints or list(self.checkpoints) != sorted(set(self.checkpoints)):
             raise OptionError(f"checkpoints must be rising steps, not {self.checkpoints}")
-        object.__setattr__(self, "shares", dict(DOCUMENT_SHARES[self.condition]))
+
+    @property
+    def document_shares(self) -> dict[DocumentKind, float]:
+        """`shares`, or those of the condition."""
+        return dict(self.shares or DOCUMENT_SHARES[self.condition])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        return json.loads(json.dumps({**asdict(self), "shares": self.document_shares}))  # type: ignore[no-any-return]
 
 
 def is_trained(folder: Path, settings: TrainingSettings) -> bool:
@@ -128,7 +133,7 @@ class _Batches:
 
     def __init__(self, settings: TrainingSettings, meanings: Sequence[Meaning], tokenizer: PreTrainedTokenizerFast) -> None:
         self._settings = settings
-        self._documents = DocumentSampler(meanings, settings.languages, dict(settings.shares), settings.seed + 1)
+        self._documents = DocumentSampler(meanings, settings.languages, settings.document_shares, settings.seed + 1)
         self._start = [tokenizer.bos_token_id]
         self._end = [tokenizer.eos_token_id]
         self._pad = tokenizer.pad_token_id

@@ -129,7 +129,7 @@ def text(x: float, y: float, content: object, *, anchor: str = "start", size: fl
     return f'<text x="{x:.1f}" y="{y:.1f}"{anchored}{sized}{more}>{html.escape(str(content))}</text>'
 
 
-def line_chart(box: Box, title: str, lines: Sequence[Line], steps: Sequence[str]) -> list[str]:
+def line_chart(box: Box, title: str, lines: Sequence[Line], steps: Sequence[str], highest: float | None = None) -> list[str]:
     """Lines over steps, on an axis that begins at 0.
 
     Args:
@@ -137,12 +137,13 @@ def line_chart(box: Box, title: str, lines: Sequence[Line], steps: Sequence[str]
         title: Stands above it.
         lines: What is drawn, back to front.
         steps: Label of each place on the axis of steps.
+        highest: What the axis reaches to; None for the largest value that is drawn.
 
     Returns:
         Elements of an SVG.
     """
     drawn = (value for line in lines for value in (*line.values, *line.high) if value == value)
-    ticks = even_ticks(max(drawn, default=1.0))
+    ticks = even_ticks(max(drawn, default=1.0) if highest is None else highest)
     last = max(len(steps) - 1, 1)
 
     def x(position: float) -> float:
