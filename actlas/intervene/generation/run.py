@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,7 @@ from actlas.query.questions.interventions.concept_probe import ConceptProbe
 from actlas.query.schema import TABLES
 from actlas.words import listed
 
+_LOG = logging.getLogger(__name__)
 _TABLE = "generations"
 #: Concept and language.
 Pair = tuple[str, str]
@@ -124,6 +126,7 @@ def generate_steered(
         compute_dtype,
         words,
     )
+    _tell_unidentifiable(plan, by_language)
     pairs = [(concept, language) for concept in by_concept for language in by_language]
     tasks = []
     with Keeper(store, keep, replace) as keeper:
@@ -344,6 +347,16 @@ class _Checkpoint:
     def _put(self) -> None:
         settings = {**self.about, **self.settings, **self.plan.told_by}
         self.keeper.put(self.checkpoint, {_TABLE: pl.concat(self.done.values())}, settings)
+
+
+def _tell_unidentifiable(plan: _Plan, languages: Sequence[str]) -> None:
+    """Say which languages no text will be found in: shares of 0 there are no finding."""
+    if lacking := [language for language in languages if language not in (plan.text_languages or ())]:
+        _LOG.warning(
+            "%s does not know %s, or not apart from other languages of the store: column text_language never names it, so its "
+            "shares and shifts say nothing",
+            *(IDENTIFIER.name, listed(lacking)),
+        )
 
 
 def _by_pair(rows: pl.DataFrame) -> dict[Pair, pl.DataFrame]:

@@ -178,6 +178,16 @@ def test_probes_are_asked_about_kept_texts_and_new_ones(
     assert len(loads) == 3
 
 
+def test_a_language_that_no_text_can_be_found_in_is_said(
+    store: Atlas, loads: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steered(store, languages=("de", "fr"), arms=("none",), seeds=1)
+    assert "text_language" not in caplog.text
+    monkeypatch.setattr(run, "identifiable", lambda _: ("de", "en"))
+    steered(store, languages=("de", "fr"), arms=("none",), seeds=1)
+    assert "py3langid does not know fr, or not apart" in caplog.text
+
+
 def test_a_place_without_values_is_refused_before_anything_is_loaded(own: Atlas, loads: list[str]) -> None:
     for at, error in ((ProbeAt("resid", 0), CubeNotFound), (ProbeAt("mlp_pre", 7), QueryError)):
         with pytest.raises(error):
