@@ -20,12 +20,11 @@ class Pass:
     Attributes:
         shape: Rows and columns of what runs: the whole prompt, or what is new since the pass before.
         n_before: Columns that earlier passes left in the cache.
-        mask: bool ``"rows columns"``, also of those before: where there is a token; None where all are tokens.
     """
 
     shape: tuple[int, int] = (0, 0)
     n_before: int = 0
-    mask: torch.Tensor | None = None
+    _mask: Any = None
 
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Take note of how a base model is called."""
@@ -38,8 +37,23 @@ class Pass:
         # which name it has depends on the version of transformers
         cache = next((kwargs[name] for name in ("cache", "past_key_values") if kwargs.get(name) is not None), None)
         self.n_before = 0 if cache is None else int(cache.get_seq_length())
-        mask = kwargs.get("attention_mask")
-        self.mask = mask.bool() if isinstance(mask, torch.Tensor) and mask.ndim == 2 else None
+        self._mask = kwargs.get("attention_mask")
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        """bool ``"rows columns"``, also of columns before the pass: where there is a token; None where all are tokens.
+
+        Raises:
+            InterventionError: If the model was given a mask that does not say so.
+        """
+        if self._mask is None:
+            return None
+        if not isinstance(self._mask, torch.Tensor) or self._mask.ndim != 2:
+            raise InterventionError(
+                "where texts begin and end is not known: the attention mask is not one of rows by tokens (static caches make "
+                "others)"
+            )
+        return self._mask.bool()
 
 
 class Edit(Protocol):
@@ -97,7 +111,8 @@ class ColumnEdit:
         """See `Edit`."""
         if not self._is_last or values.shape[1] == 1:
             return self._changed(values)
-        if running.mask is not None and not bool(running.mask[:, -1].all()):
+        mask = running.mask
+        if mask is not None and not bool(mask[:, -1].all()):
             raise InterventionError("the last position is steered, and some rows of the batch end in padding; pad on the left")
         return torch.cat([values[:, :-1], self._changed(values[:, -1:])], dim=1)
 

@@ -343,7 +343,14 @@ def _load(
     from actlas.extract.backends.hf.identify import load_config
     from actlas.extract.backends.hf.loading import load_weights
 
-    located = backend.locate(checkpoint)
+    try:
+        located = backend.locate(checkpoint)
+    except ModelNotLoaded as error:
+        if not store:
+            raise
+        raise ModelNotLoaded(
+            f"{error} (that is what {store} says of {checkpoint.id}; name where it is now as the model)"
+        ) from error
     if store and located.weight_hash != weight_hash:
         raise WeightsDiffer(
             f"{located.folder} has weights {located.weight_hash[:12]}, and {store} says {str(weight_hash)[:12]} of "

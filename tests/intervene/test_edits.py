@@ -30,9 +30,12 @@ def test_a_pass_knows_how_it_was_called():
         seen.begin((), {})
     seen.begin((), {"inputs_embeds": torch.zeros(2, 5, 8), "attention_mask": torch.ones(2, 5)})
     assert (seen.shape, seen.n_before, seen.mask.dtype) == ((2, 5), 0, torch.bool)
-    # a mask of scores says nothing of padding that could be read
-    seen.begin((torch.zeros(2, 5),), {"attention_mask": torch.zeros(2, 1, 5, 5)})
+    seen.begin((torch.zeros(2, 5),), {})
     assert seen.mask is None
+    # where texts begin is never guessed
+    seen.begin((torch.zeros(2, 5),), {"attention_mask": torch.zeros(2, 1, 5, 5)})
+    with pytest.raises(InterventionError, match="where texts begin and end is not known"):
+        _ = seen.mask
 
 
 def test_rows_that_do_not_divide():

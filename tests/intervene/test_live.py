@@ -45,6 +45,19 @@ def test_it_may_lie_elsewhere_by_now(store, tiny, tmp_path):
         assert live.checkpoint == "tiny"
 
 
+def test_a_checkpoint_that_is_gone_says_what_can_be_done(tmp_path):
+    texts = pl.DataFrame({"text_id": [0, 1], "text": ["a cat", "dogs"], "language": ["en", "en"]})
+    labels = pl.DataFrame({"text_id": [0, 1], "concept": ["cat", "cat"], "is_concept": [True, False]})
+    model, path = random_checkpoint(tmp_path / "tiny"), tmp_path / "run.actlas"
+    extract_activations(model, corpus_from_frames(texts, labels), path, device="cpu", random_twin=True, twin_seed=3)
+    model.rename(tmp_path / "gone")
+    with pytest.raises(ModelNotLoaded, match="says of tiny; name where it is now as the model"):
+        load_live(path, "tiny", device="cpu")
+    # a control is made again out of the files of its model
+    with load_live(path, "tiny-random3", model=tmp_path / "gone", device="cpu") as live:
+        assert live.weight_hash == open_store(path).checkpoint("tiny-random3")["weight_hash"]
+
+
 def test_other_weights_are_refused(store, tmp_path):
     other = random_checkpoint(tmp_path / "tiny", seed=1)
     with pytest.raises(WeightsDiffer, match="of tiny; name the folder"):
