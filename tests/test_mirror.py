@@ -31,6 +31,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "query/schema/interventions.py": ("query/schema/test_table.py",),
     "query/schema/stored.py": ("query/schema/test_table.py",),
     "query/sql/grids.py": ("query/sql/test_scan.py", "query/sql/test_stream.py"),
+    "query/space/distances.py": ("query/space/test_parameters.py",),
     "store/dtypes.py": ("extract/run/test_dtypes.py",),
     "store/verify/groups.py": ("store/verify/test_whole.py",),
     "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),

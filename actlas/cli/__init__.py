@@ -13,7 +13,7 @@ from typing import NoReturn
 from actlas import __version__
 from actlas.cli.output import PrintableLines, tell
 from actlas.cli.signals import tell_stopped
-from actlas.cli.verbs import effects, export, extract, neuron_sets, patch, questions, reproduce, score, sql, steer, stores
+from actlas.cli.verbs import effects, export, extract, neuron_sets, patch, questions, reproduce, score, spaces, sql, steer, stores
 from actlas.errors import ActlasError
 from actlas.words import printable
 
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_verbs(verbs)
     effects.add_verbs(verbs)
     steer.add_verbs(verbs)
+    spaces.add_verbs(verbs)
     return top
 
 

@@ -273,6 +273,13 @@ class ExtractOptions:
             "prove on a few tokens, before anything is written, that every site is the tensor of its name", flags=("--no-proofs",)
         ),
     )
+    describes_weights: bool = field(
+        default=True,
+        metadata=about(
+            "keep norm, spectrum and a sketch of every weight matrix (table weights), computed beside the model's run",
+            flags=("--no-weights",),
+        ),
+    )
     syncs: bool = field(
         default=True, metadata=about("flush every shard to disk before it counts as written", flags=("--no-sync",))
     )
@@ -408,6 +415,7 @@ class ExtractFields(TypedDict, total=False):
     removes_downloads: bool
     checks_disk: bool
     proves_sites: bool
+    describes_weights: bool
     syncs: bool
     n_threads: Positive | None
 

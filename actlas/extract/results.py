@@ -17,7 +17,7 @@ class Progress:
         checkpoint: Id of the checkpoint.
         number: Which one it is, from 1.
         n_checkpoints: How many there are.
-        stage: "locate", "load", "check", "extract" or "done".
+        stage: "locate", "load", "check", "extract", "weights" (waiting until they are described) or "done".
         texts_done: Texts of this checkpoint that the model has read, or that were already there.
         n_texts: Texts per checkpoint.
         texts_per_s: Since this checkpoint's first text.

@@ -19,6 +19,7 @@ from actlas.query.questions.scores import score_neurons
 from actlas.query.questions.top_texts import neuron_texts, top_texts
 from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
 from actlas.query.schema import TABLES, Table
+from actlas.query.space.parameters import parameter_space
 
 __all__ = [
     "DEFAULT_STATS",
@@ -39,6 +40,7 @@ __all__ = [
     "open_store",
     "overlap_controls",
     "overlap_tests",
+    "parameter_space",
     "patching_by_layer",
     "patching_onset",
     "probe_summary",

@@ -57,6 +57,9 @@ LABELS = "corpus/labels.parquet"
 TOKEN_IDS = "corpus/tokens.parquet"
 SAMPLED_TOKENS = "corpus/sampled_tokens.parquet"
 STATE_SETS = "corpus/state_sets.parquet"
+#: Tables of a checkpoint, beside its record.
+HEALTH_FILE = "neuron_health.parquet"
+WEIGHTS_FILE = "weights.parquet"
 
 
 def cube_path(checkpoint: str, site: str, pooling: str) -> str:

@@ -24,8 +24,9 @@ from actlas.store import layout
 from actlas.store.committed import Committed, Logged, Manifests, checkpoint_name, score_name
 from actlas.store.dtypes import SiteDtype
 from actlas.store.files.digests import FileRecord
-from actlas.store.health import SiteHealth
+from actlas.store.layout import HEALTH_FILE, WEIGHTS_FILE
 from actlas.store.log import Log, has_log
+from actlas.store.notes.health import SiteHealth
 
 R = TypeVar("R")
 
@@ -116,6 +117,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         health: site -> what became of its values; empty where it was not noted.
         dtypes: site -> what its values are stored in; empty in records of earlier versions, which have that of the recipe.
         health_digest: SHA-256 of table `neuron_health` of the checkpoint; None where it has none.
+        weights_digest: The same of its table `weights`.
         files: Metadata and coordinates of its groups; none in records of earlier versions.
         provenance: The whole record, with everything that the backend said of itself.
     """
@@ -139,6 +141,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     health: dict[str, SiteHealth] = {}
     dtypes: dict[str, SiteDtype] = {}
     health_digest: str | None = None
+    weights_digest: str | None = None
     files: tuple[FileRecord, ...] = ()
 
     @classmethod
@@ -166,6 +169,12 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         # earlier versions did not say it, and knew one kind of gated MLP
         modules = self.provenance.get("modules", {}).get("mlp_hidden", ())
         return "mlp_pre" if any(module.endswith(".mlp.down_proj:input") for module in modules) else "mlp_hidden"
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Tables of the checkpoint that lie beside its record: name of the file -> its SHA-256."""
+        digests = {HEALTH_FILE: self.health_digest, WEIGHTS_FILE: self.weights_digest}
+        return {file: digest for file, digest in digests.items() if digest is not None}
 
     def dtype_of(self, site: str, recipe: Recipe) -> str:
         """What the values of a site are stored in, in a store with this recipe."""

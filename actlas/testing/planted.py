@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from actlas.extract.checkpoints.weights import weight_record
 from actlas.names import Checkpoint, RandomTwin, Recipe, StateRules, TokenSample
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
-from actlas.store.health import health_of
 from actlas.store.layout import TextBlock
+from actlas.store.notes.health import health_of
 from actlas.store.states import StatePlan
 from actlas.store.values import BlockValues, TokenIds
 from actlas.store.write.writer import StoreWriter
@@ -202,7 +203,32 @@ def _write_checkpoint(
         checkpoint.write_block(block, _block_values(writer, block, values, vectors, tokens, sample, counted, step))
     checkpoint.flush()
     checkpoint.release_claims()
+    checkpoint.write_weights(weight_record(name, "F32", tensor) for name, tensor in planted_weights(planting, step).items())
     checkpoint.finish()
+
+
+def planted_weights(planting: Planting, step: int) -> dict[str, NDArray[np.float32]]:
+    """Weights that move along a line, as far as the steps go: a matrix and a vector for each of two layers.
+
+    Args:
+        planting: Its seed and steps.
+        step: How far they have moved.
+
+    Returns:
+        Name -> tensor.
+
+    Example:
+        >>> first, last = (planted_weights(Planting(), step)["h.0.up.weight"] for step in (0, 128))
+        >>> first.shape, bool((first == last).any())
+        ((96, 64), False)
+    """
+    weights = {}
+    for layer in range(2):
+        rng = np.random.default_rng([planting.seed, layer, 13])
+        start, move = rng.standard_normal((2, 96, 64))
+        weights[f"h.{layer}.up.weight"] = (start + 0.1 * step / max(1, planting.steps[-1]) * move).astype(np.float32)
+        weights[f"h.{layer}.norm.weight"] = np.ones(64, np.float32)
+    return weights
 
 
 def _state_plan(planting: Planting, values: Mapping[str, NDArray[Any]]) -> StatePlan:

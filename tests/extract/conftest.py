@@ -102,7 +102,7 @@ def make_texts(n: int, *, seed: int = 0, longest: int = 12) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=rng.randint(1, longest))) for _ in range(n)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_corpus():
     """44 texts in two languages with one concept."""
     texts = make_texts(44)

@@ -49,6 +49,7 @@ OTHERS = {
     "trust_remote_code": True,
     "checks_disk": False,
     "proves_sites": False,
+    "describes_weights": False,
     "syncs": False,
     "n_threads": 1,
 }

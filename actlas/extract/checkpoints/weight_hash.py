@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from actlas.errors import ModelNotLoaded
 
@@ -133,19 +133,29 @@ def _stamps(folder: Path) -> dict[Path, tuple[int, ...]]:
     return {path: (of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino) for path, of in statuses.items()}
 
 
+def tensor_entries(file: BinaryIO, path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Where the numbers of a safetensors file begin, and what its header says of each tensor.
+
+    Raises:
+        ModelNotLoaded: If it is damaged or quantised.
+    """
+    size = path.stat().st_size
+    n_header = _header_size(file.read(8), path, size)
+    try:
+        entries: dict[str, Any] = json.loads(file.read(n_header))
+    except ValueError as error:
+        raise ModelNotLoaded(f"{path} is damaged: its header is not JSON") from error
+    entries.pop("__metadata__", None)
+    _refuse_eight_bits(path, entries)
+    start = 8 + n_header
+    if any(start + entry["data_offsets"][1] > size for entry in entries.values()):
+        raise ModelNotLoaded(f"{path} is cut short: its header promises more than its {size:,} bytes")
+    return start, entries
+
+
 def _hash_file(path: Path) -> list[tuple[str, str]]:
     with path.open("rb") as file:
-        size = path.stat().st_size
-        n_header = _header_size(file.read(8), path, size)
-        try:
-            entries: dict[str, Any] = json.loads(file.read(n_header))
-        except ValueError as error:
-            raise ModelNotLoaded(f"{path} is damaged: its header is not JSON") from error
-        entries.pop("__metadata__", None)
-        _refuse_eight_bits(path, entries)
-        start = 8 + n_header
-        if any(start + entry["data_offsets"][1] > size for entry in entries.values()):
-            raise ModelNotLoaded(f"{path} is cut short: its header promises more than its {size:,} bytes")
+        start, entries = tensor_entries(file, path)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
 
             def hash_tensor(item: tuple[str, dict[str, Any]]) -> tuple[str, str]:
@@ -163,7 +173,7 @@ def _hash_file(path: Path) -> list[tuple[str, str]]:
 def _refuse_eight_bits(path: Path, entries: Mapping[str, Any]) -> None:
     """Floats of 8 bits and less mean nothing without the scales that a quantisation keeps elsewhere."""
     found = next(
-        ((name, entry["dtype"]) for name, entry in entries.items() if entry["dtype"].startswith(("F8", "F6", "F4"))), None
+        ((name, entry["dtype"]) for name, entry in entries.items() if entry["dtype"].startswith(("F8_", "F6_", "F4"))), None
     )
     if found is not None:
         raise ModelNotLoaded(f"{path} is quantised: tensor {found[0]} is {found[1]}; extract the checkpoint that it was made of")

@@ -6,6 +6,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from actlas.extract.run.health import health_warnings, is_same_trouble, range_wa
 from actlas.extract.run.pipeline import run_blocks
 from actlas.extract.run.profile import Profile
 from actlas.extract.run.states import disk_bytes, memory_warning, state_plan
+from actlas.extract.run.weights import describing
 from actlas.extract.sites.gate import lape_site
 from actlas.extract.sites.proofs import refuse_unproved
 from actlas.names import DTYPES, Recipe
@@ -35,6 +37,7 @@ from actlas.store.states import StatePlan
 from actlas.store.store import Store
 from actlas.store.values import BlockValues, Shapes
 from actlas.store.write.block_claims import BlockClaims
+from actlas.store.write.checkpoint_writer import CheckpointWriter
 from actlas.store.write.writer import StoreWriter
 from actlas.timing import StageTimes
 
@@ -286,16 +289,19 @@ class CheckpointRun:
         work = writer.checkpoint(name, provenance, plan.cubes, plan.token_cubes, plan.counts, states, claims, dtypes)
         progress.begin(run.n_texts - sum(block.n_texts for block in work.pending), plan.text_bytes)
         most_blocks = plan.most_blocks(writer.blocks[0].n_texts)
-        run_blocks(
-            work,
-            self.session,
-            run.texts,
-            progress,
-            self.profile,
-            part=run.options.part,
-            most_blocks=most_blocks,
-            check=self._check_loss,
-        )
+        with self._describing(work) as wait_for_weights:
+            run_blocks(
+                work,
+                self.session,
+                run.texts,
+                progress,
+                self.profile,
+                part=run.options.part,
+                most_blocks=most_blocks,
+                check=self._check_loss,
+            )
+            progress.report("weights", progress.texts_before + progress.texts_read)
+            wait_for_weights()
         # memory may be that of the files
         self.source.check_unchanged()
         if not work.finish({"profile": {"n_texts": progress.texts_read, **self.profile.to_json()}}):
@@ -310,6 +316,12 @@ class CheckpointRun:
         if broken is not None and not any(line.startswith(f"{name.id} does worse") for line in run.warnings):
             run.warn(broken, progress, "extract")
         return loss, True
+
+    def _describing(self, work: CheckpointWriter) -> AbstractContextManager[Callable[[], None]]:
+        """Describe the weights meanwhile, if they are to be; see `describing`."""
+        if not self.run.options.describes_weights or work.is_complete:
+            return nullcontext(lambda: None)
+        return describing(work, self.source.folder, self.profile.busy)
 
     def check(self) -> Agreement | None:
         """Try the checkpoint on a few texts of many lengths: their loss tells a broken one before time is spent on it.

@@ -18,7 +18,7 @@ from actlas.kernels import concept_scores
 from actlas.names import DTYPES
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.dtypes import COARSE, SiteDtype
-from actlas.store.health import SAME_VALUE
+from actlas.store.notes.health import SAME_VALUE
 
 #: Texts that are looked at: this share of all, between these ends.
 _SHARE, _FEWEST, _MOST = 1 / 32, 32, 128

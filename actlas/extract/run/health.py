@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.names import Recipe
-from actlas.store.health import site_health
+from actlas.store.notes.health import site_health
 from actlas.store.records import CheckpointRecord
 
 #: Shares of neurons from which they are told: with one value for all texts; with most texts in one code.

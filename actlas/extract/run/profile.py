@@ -22,6 +22,7 @@ STAGES = {
     "accumulate": "",
     "sync": "written files",
     "commit": "",
+    "weights": "",
 }
 #: What a run is bound by -> the part of its time that says so. These follow one another in the thread that runs the model, and
 #: together they are the whole: a stage that waits there waits for what is named.
@@ -42,7 +43,7 @@ class Profile:
         busy: "load", "check" and "forward" of the model; beside these
             "collect" (from the device), "write" (from a block to its files; in it "transpose" and "encode", each added up over
             all encoding threads, "file", handing bytes to the operating system, and "accumulate", adding to states), "sync" (to
-            the disk) and "commit".
+            the disk) and "commit"; and "weights", describing them, in a thread of its own.
         waits: Of the stages with threads of their own; `STAGES` says for what.
     """
 

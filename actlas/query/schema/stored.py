@@ -6,6 +6,14 @@ import polars as pl
 
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.schema.table import NEURON, score_type, table
+from actlas.store.notes.weights import WEIGHT_COLUMNS
+
+
+def _distances(other: str) -> dict[str, pl.DataType]:
+    """From the checkpoint that stands in the first of these columns."""
+    numbers = {f"{name}_{other}": pl.Float64() for name in ("distance", "change", "cosine")}
+    return {other: pl.String(), **numbers}
+
 
 STORED = (
     table(
@@ -130,6 +138,26 @@ STORED = (
             "n_codes": pl.Int32(),
             "ap_slack": pl.Float32(),
         },
+        stored=False,
+    ),
+    table(
+        "weights",
+        "every weight tensor: its norm and, of matrices, how many directions it uses; written while its checkpoint was extracted",
+        "actlas extract MODEL --corpus CORPUS --store STORE",
+        WEIGHT_COLUMNS,
+        stored=False,
+    ),
+    table(
+        "parameter_space",
+        "every weight tensor beside itself one checkpoint earlier and at the last one: distance, the same relative to the norm "
+        "there, cosine; relative_error is the standard deviation of the distances",
+        "actlas extract MODEL --corpus CORPUS --store STORE",
+        {"checkpoint": pl.String(), "step": pl.Int64(), "layer": pl.Int32(), "kind": pl.String(), "module": pl.String()},
+        {"n_weights": pl.Int64(), "norm": pl.Float64(), "stable_rank": pl.Float64()},
+        {"spectral_entropy": pl.Float64(), "effective_rank": pl.Float64()},
+        _distances("previous"),
+        _distances("last"),
+        {"relative_error": pl.Float64()},
         stored=False,
     ),
     table(

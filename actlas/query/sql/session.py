@@ -28,7 +28,7 @@ from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
 from actlas.query.sql.guard import ReadOnlyQuery, read_only
 from actlas.query.sql.macro import macros
 from actlas.query.sql.planner import Asker, planned_region
-from actlas.query.sql.sources import TableSources
+from actlas.query.sql.sources import RECORD_TABLES, TableSources
 from actlas.query.sql.stream import GridSource
 from actlas.store.files.parquet import read_parquet
 from actlas.store.layout import partition_of
@@ -367,9 +367,9 @@ def _refuse_missing(asked: Collection[str], params: Mapping[str, Any]) -> None:
 def _read_table(sources: TableSources, name: str) -> str:
     paths = tuple(map(sources.checked, sources.files[name]))
     if partition_of(paths[0]) is None:
-        return f"SELECT * FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
-    columns = TABLES[name].columns if name in TABLES else {}
-    return _read_parts(paths, columns)
+        columns = ", ".join(map(_identifier, TABLES[name].columns)) if name in RECORD_TABLES else "*"
+        return f"SELECT {columns} FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
+    return _read_parts(paths, TABLES[name].columns if name in TABLES else {})
 
 
 def _read_by_settings(sources: TableSources, name: str) -> str:

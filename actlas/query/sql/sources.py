@@ -18,15 +18,18 @@ from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
 from actlas.query.keep import KeptPart, check_current, kept_parts
 from actlas.query.schema import LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
+from actlas.query.space.distances import parameter_space_frame
 from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.grids import ActivationGrid, Grid, ScoreGrid
 from actlas.query.sql.scan import scan_grid
 from actlas.store.dtypes import SiteDtype
 from actlas.store.files.parquet import parquet_columns, scan_parquet
-from actlas.store.health import HEALTH_FILE
-from actlas.store.layout import LABELS, SAMPLED_TOKENS, TEXTS, manifest_path, partition_of
+from actlas.store.layout import HEALTH_FILE, LABELS, SAMPLED_TOKENS, TEXTS, WEIGHTS_FILE, manifest_path, partition_of
 from actlas.store.records import Snapshot
 from actlas.store.store import Store
+
+#: Tables that lie beside the records of checkpoints -> their file, which may have more columns.
+RECORD_TABLES = {"neuron_health": HEALTH_FILE, "weights": WEIGHTS_FILE}
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ class TableSources:
         files = tuple(map(self.checked, self.files[name]))
         checkpoints = [partition_of(file) for file in files]
         if None in checkpoints:
-            return pl.concat(map(scan_parquet, files))
+            frame = pl.concat(map(scan_parquet, files))
+            return frame.select(list(TABLES[name].columns)) if name in RECORD_TABLES else frame
         columns = list(TABLES[name].columns) if name in TABLES else []
         labels = [pl.lit(checkpoint).alias("checkpoint") for checkpoint in checkpoints]
         scans = (scan_parquet(file, [one for one in columns if one != "checkpoint"]) for file in files)
@@ -134,17 +138,21 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS) -> TableSources:
             if name in TABLES:
                 beside[name] = tuple(path for variant, paths in parts.items() if variant is not None for path in paths)
     snapshot = store.snapshot()
-    noted = [name for name, record in snapshot.checkpoints.items() if record.health_digest is not None]
-    if noted:
-        files["neuron_health"] = tuple(store.path / manifest_path(name) / HEALTH_FILE for name in noted)
-    frames = {
+    for table, file in RECORD_TABLES.items():
+        noted = [name for name, record in snapshot.checkpoints.items() if file in record.tables]
+        if noted:
+            files[table] = tuple(store.path / manifest_path(name) / file for name in noted)
+    frames: dict[str, Callable[[], pl.DataFrame]] = {
         "settings": partial(_settings_frame, store),
         "checkpoints": partial(_checkpoint_frame, store.recipe, snapshot),
         "languages": partial(_language_frame, store),
         "cubes": partial(_cube_frame, store.recipe, snapshot),
         "site_proofs": partial(_proof_frame, snapshot),
         "site_dtypes": partial(_dtype_frame, store.recipe, snapshot),
+        "parameter_space": partial(parameter_space_frame, store, tuple(snapshot.checkpoints.values())),
     }
+    if "weights" not in files:
+        frames["weights"] = TABLES["weights"].empty
     grids: dict[str, Callable[[], Grid]] = {"activations": lambda: activation_grid(store, snapshot)}
     if any((store.path / "scores").glob("*")):
         frames["score_sources"] = partial(_exactness_frame, snapshot)

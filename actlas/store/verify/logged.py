@@ -14,14 +14,13 @@ import msgspec
 from actlas.store import layout
 from actlas.store.files.digests import FileRecord, digest
 from actlas.store.files.shard_reader import damaged_chunks
-from actlas.store.health import HEALTH_FILE
 from actlas.store.log import FOLDER, LogState
 from actlas.store.records import ShardRecord
 from actlas.store.store import Store
 from actlas.store.verify.groups import KnownMetadata, committed_arrays, group_faults, plain_group_faults
 from actlas.store.verify.manifests import Manifest, read_manifests, uncovered_texts
 from actlas.store.verify.strays import stray_faults
-from actlas.store.verify.tables import corpus_faults, health_faults, table_faults
+from actlas.store.verify.tables import corpus_faults, record_table_faults, table_faults
 
 Progress = Callable[[int, int], None]
 
@@ -87,8 +86,8 @@ def verify_logged(store: Store, state: LogState, progress: Progress | None) -> F
     faults += plain_group_faults(store.path, sorted(groups))
     for manifest in manifests:
         if f"checkpoints/{manifest.checkpoint}" in state.holds and manifest.record is not None:
-            named |= {f"{manifest.path}/{HEALTH_FILE}"} if manifest.record.health_digest is not None else set()
-            faults += [fault for fault in health_faults(store.path, manifest) if fault.partition(":")[0] not in known]
+            named |= {f"{manifest.path}/{file}" for file in manifest.record.tables}
+            faults += [fault for fault in record_table_faults(store.path, manifest) if fault.partition(":")[0] not in known]
     begun = [folder for manifest in manifests for folder in _unfinished(manifest, state)]
     named |= groups | leaves
     faults += stray_faults(store.path, named, [*begun, *(folder for one in contents.unknown for folder in _of_records(one))])

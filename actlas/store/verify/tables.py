@@ -14,7 +14,7 @@ from actlas.store import layout
 from actlas.store.corpus.corpus import is_fingerprint_of
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.parquet import parquet_metadata, read_parquet
-from actlas.store.health import HEALTH_FILE, file_fault
+from actlas.store.notes.health import file_fault
 from actlas.store.store import Store
 from actlas.store.verify.manifests import Manifest
 
@@ -90,11 +90,11 @@ def table_faults(store: Store) -> Iterator[str]:
             yield _line(root, name, error)
 
 
-def health_faults(root: Path, manifest: Manifest) -> Iterator[str]:
-    """Whether table `neuron_health` of a checkpoint is the one that its record names."""
-    digest = None if manifest.record is None else manifest.record.health_digest
-    if (fault := file_fault(root / manifest.path, digest)) is not None:
-        yield f"{manifest.path}/{HEALTH_FILE}: {fault}"
+def record_table_faults(root: Path, manifest: Manifest) -> Iterator[str]:
+    """Whether the tables that lie beside the record of a checkpoint are those that it names."""
+    for file, digest in ({} if manifest.record is None else manifest.record.tables).items():
+        if (fault := file_fault(root / manifest.path / file, digest)) is not None:
+            yield f"{manifest.path}/{file}: {fault}"
 
 
 def _frame_with(root: Path, path: str, columns: dict[str, Any]) -> pl.DataFrame:

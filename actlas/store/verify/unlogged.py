@@ -13,7 +13,6 @@ from itertools import chain
 from actlas.errors import DamagedStore
 from actlas.store import layout
 from actlas.store.files.shard_reader import damaged_chunks
-from actlas.store.health import HEALTH_FILE
 from actlas.store.layout import ArrayPlan
 from actlas.store.log import FOLDER
 from actlas.store.records import ShardRecord
@@ -22,7 +21,7 @@ from actlas.store.verify.groups import KnownMetadata, committed_arrays, group_fa
 from actlas.store.verify.logged import Found, Progress
 from actlas.store.verify.manifests import Manifest, read_manifests, uncovered_texts
 from actlas.store.verify.strays import stray_faults
-from actlas.store.verify.tables import corpus_faults, health_faults, table_faults
+from actlas.store.verify.tables import corpus_faults, record_table_faults, table_faults
 
 
 class Unlogged:
@@ -38,7 +37,7 @@ class Unlogged:
         with suppress(DamagedStore):  # a record that cannot be read, which is named
             self.faults += table_faults(self.store)
         self.faults += chain.from_iterable(map(self._uncovered, self.manifests))
-        self.faults += chain.from_iterable(health_faults(self.store.path, manifest) for manifest in self.manifests)
+        self.faults += chain.from_iterable(record_table_faults(self.store.path, manifest) for manifest in self.manifests)
         n_shards, n_bytes = self._shards(progress)
         named = set(self._named())
         if self.has_corpus:
@@ -83,8 +82,8 @@ class Unlogged:
             if layout.partition_of(part) in checkpoints:
                 yield str(part.relative_to(root))
         for manifest in self.manifests:
-            if manifest.record is not None and manifest.record.health_digest is not None:
-                yield f"{manifest.path}/{HEALTH_FILE}"
+            if manifest.record is not None:
+                yield from (f"{manifest.path}/{file}" for file in manifest.record.tables)
             yield from (str(file.relative_to(root)) for file in (root / manifest.path).rglob("*.json"))
             yield from (shard.path for _, shard in manifest.shards())
             if self.has_corpus:

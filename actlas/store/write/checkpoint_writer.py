@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, replace
+from hashlib import sha256
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,10 @@ from actlas.store.files.group_writer import create_groups, group_files
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import start_shards, write_shards
 from actlas.store.groups import ArrayGroup, count_group, cube_group, token_group
-from actlas.store.health import HEALTH_FILE, SiteHealth, health_frame, merge, site_health
-from actlas.store.layout import ArrayPlan, TextBlock
+from actlas.store.layout import HEALTH_FILE, WEIGHTS_FILE, ArrayPlan, TextBlock
 from actlas.store.log import Change, Log
+from actlas.store.notes.health import SiteHealth, health_frame, merge, site_health
+from actlas.store.notes.weights import WeightRecord, weight_table
 from actlas.store.records import BlockRecord, CheckpointRecord, ShardRecord, block_record, read_record
 from actlas.store.states import StatePlan
 from actlas.store.values import BlockValues, Shapes
@@ -154,6 +155,24 @@ class CheckpointWriter:
 
     def _values_path(self, group: str) -> str:
         return layout.values_path(group, self.context.store_format)
+
+    @property
+    def weights_file(self) -> Path:
+        """Table `weights` of the checkpoint: it counts once the checkpoint does."""
+        return self._folder / WEIGHTS_FILE
+
+    def write_weights(self, records: Iterable[WeightRecord]) -> None:
+        """Write what is known of the weights, to be committed with the checkpoint.
+
+        Args:
+            records: One per tensor.
+
+        Example:
+            >>> checkpoint_writer.write_weights([WeightRecord("h.0.ln.weight", (8,), "F32", norm=2.0)])
+            >>> checkpoint_writer.weights_file.name
+            'weights.parquet'
+        """
+        write_atomically(self.weights_file, [weight_table(self.checkpoint.id, records)], sync=self.context.sync)
 
     @property
     def is_complete(self) -> bool:
@@ -410,6 +429,7 @@ class CheckpointWriter:
             "counts": sorted(self.counts),
             "shards": shards,
             **self._write_health(records),
+            **({"weights_digest": sha256(self.weights_file.read_bytes()).hexdigest()} if self.weights_file.exists() else {}),
         }
         if self.context.log is None:
             write_atomically(self._folder / "checkpoint.json", [to_json(about)], sync=self.context.sync)
@@ -423,7 +443,7 @@ class CheckpointWriter:
         small = (file for group in groups for file in group_files(root, group, self.context.store_format))
         write_atomically(self._folder / "checkpoint.json", [to_json({**about, "files": record_files(root, small)})], sync=sync)
         paths = [self._folder / "checkpoint.json", self._folder / "begun.json", *map(self.claims.record, self.blocks)]
-        paths += [path for path in (self._folder / HEALTH_FILE,) if path.exists()]
+        paths += [path for path in (self._folder / HEALTH_FILE, self.weights_file) if path.exists()]
         files = record_files(root, (path.relative_to(root).as_posix() for path in paths))
         name = checkpoint_name(self.checkpoint.id)
         # locks may not reach to another machine: it may have committed the same a moment ago
@@ -453,7 +473,7 @@ class CheckpointWriter:
             return {"health": short}
         table = parquet_bytes(health_frame(self.checkpoint.id, healths, codes, n_texts))
         write_atomically(self._folder / HEALTH_FILE, [table], sync=self.context.sync)
-        return {"health": short, "health_digest": hashlib.sha256(table).hexdigest()}
+        return {"health": short, "health_digest": sha256(table).hexdigest()}
 
     def _complete_records(self) -> bool:
         """Write the records of blocks whose owner died between committing its states and saying so block by block.

@@ -31,8 +31,8 @@ from actlas.store.files.codecs import Codec, decode
 from actlas.store.files.locks import Claim
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.groups import ArrayGroup, state_group
-from actlas.store.health import CodeHealth
 from actlas.store.layout import TextBlock
+from actlas.store.notes.health import CodeHealth
 from actlas.store.records import BlockRecord, ShardRecord, block_record
 from actlas.store.states import Accumulator, Arrays, Ranges, StateKey, StatePlan
 

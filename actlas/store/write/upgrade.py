@@ -22,7 +22,6 @@ from actlas.store.files.digests import FileRecord, file_record, record_files
 from actlas.store.files.group_writer import create_leaf
 from actlas.store.files.locks import Claim, writers_claim
 from actlas.store.files.shard_reader import shard_faults, told_apart
-from actlas.store.health import HEALTH_FILE
 from actlas.store.layout import ArrayPlan
 from actlas.store.log import FOLDER, Change, Log
 from actlas.store.records import DIGESTS, BlockRecord, DigestRecord, ShardRecord
@@ -219,7 +218,7 @@ class _Upgrade:
             # scores have records of their own, for they may be replaced
             self._write_digests(folder, shards, (group for group in groups if not group.startswith("scores/")))
             names = [f"{folder}/checkpoint.json", f"{folder}/begun.json", *blocks]
-            names += [f"{folder}/{HEALTH_FILE}"] if record.health_digest is not None else []
+            names += [f"{folder}/{file}" for file in record.tables]
             yield checkpoint_name(manifest.checkpoint), self._files(*names, f"{folder}/{DIGESTS}")
         for path, scores in manifest.scores.items():
             layers = {f"{scores.path}/layer-{number:04d}.json": layer for number, layer in sorted(scores.layers.items())}

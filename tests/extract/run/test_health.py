@@ -11,7 +11,7 @@ from actlas.errors import TableNotFound
 from actlas.extract.run.health import is_same_trouble
 from actlas.names import TokenSample
 from actlas.query.atlas import open_store
-from actlas.store.health import HEALTH_FILE
+from actlas.store.layout import HEALTH_FILE
 from actlas.store.store import Store
 from actlas.store.verify import verify
 from tests.extract.runs import extract, scaled

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from actlas.extract.backends.base import Capture
 from actlas.extract.inputs.batches import BlockTexts
 from actlas.names import tuples
-from actlas.store.health import HEALTH_ROWS
 from actlas.store.layout import storage_dtype
+from actlas.store.notes.health import HEALTH_ROWS
 from actlas.store.values import BlockValues
 
 #: Arrays begin at a multiple of this many bytes.

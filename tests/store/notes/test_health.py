@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actlas.store.health import HEALTH_FILE, CodeHealth, file_fault, health_frame, health_of, is_constant, merge, site_health
+from actlas.store.layout import HEALTH_FILE
+from actlas.store.notes.health import CodeHealth, file_fault, health_frame, health_of, is_constant, merge, site_health
 
 
 def noted(values: np.ndarray, n_special: float = 0.0) -> np.ndarray:
@@ -84,8 +85,8 @@ def test_a_table_of_health_that_is_not_what_was_written_is_named(tmp_path: Path)
     manifest.mkdir()
     (manifest / HEALTH_FILE).write_bytes(b"table")
     digest = hashlib.sha256(b"table").hexdigest()
-    assert file_fault(manifest, None) is file_fault(manifest, digest) is None
+    assert file_fault(manifest / HEALTH_FILE, digest) is None
     (manifest / HEALTH_FILE).write_bytes(b"tabel")
-    assert file_fault(manifest, digest) == "is not what its record says"
+    assert file_fault(manifest / HEALTH_FILE, digest) == "is not what its record says"
     (manifest / HEALTH_FILE).unlink()
-    assert file_fault(manifest, digest) == "is missing"
+    assert file_fault(manifest / HEALTH_FILE, digest) == "is missing"

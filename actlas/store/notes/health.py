@@ -19,8 +19,6 @@ from actlas.compiled.bfloat16 import bfloat16_to_float32
 #: 0 and are kept as 0 or with fewer bits than the dtype has; texts whose value is that of a token that the tokenizer added (NaN:
 #: not known).
 HEALTH_ROWS = ("low", "high", "n_zero", "n_lost", "n_special")
-#: The file of a checkpoint, beside its records.
-HEALTH_FILE = "neuron_health.parquet"
 #: Two values that differ by less, relative to the larger one, differ by the rounding of arithmetic.
 SAME_VALUE = 1e-5
 
@@ -63,16 +61,13 @@ class SiteHealth(msgspec.Struct, frozen=True, kw_only=True):
     ap_slack: tuple[float, float] | None = None
 
 
-def file_fault(manifest: Path, digest: str | None) -> str | None:
-    """What is wrong with the table of a checkpoint, in words; None where nothing is.
+def file_fault(file: Path, digest: str) -> str | None:
+    """What is wrong with a table of a checkpoint, in words; None where nothing is.
 
     Args:
-        manifest: Folder of its records.
-        digest: SHA-256 of the file that its record names; None where there is no table.
+        file: The table.
+        digest: SHA-256 of the file that the record of the checkpoint names.
     """
-    file = manifest / HEALTH_FILE
-    if digest is None:
-        return None
     if not file.is_file():
         return "is missing"
     return None if hashlib.sha256(file.read_bytes()).hexdigest() == digest else "is not what its record says"
