@@ -2,7 +2,6 @@
 
 import shutil
 
-import numpy as np
 import polars as pl
 import pytest
 from safetensors.torch import load_file
