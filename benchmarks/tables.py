@@ -182,6 +182,24 @@ def _calibration(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _weights(result: Mapping[str, Any]) -> str:
+    cost, distance = (next(row for row in result["rows"] if row["what"] == what) for what in ("cost", "distance"))
+    rows = [
+        ("weights described", f"{cost['n_weights']:,}"),
+        ("seconds of one core", f"{cost['seconds']:.0f} ({cost['seconds_per_100m']:.1f} per 100 million weights)"),
+        ("as much as reading", f"{round(cost['tokens_of_the_same_cost'], -2):,.0f} tokens with the model, on the same core"),
+        ("bytes of sketches", f"{cost['bytes_per_checkpoint']:,}"),
+        ("distances: stated relative error", f"{distance['stated']:.2%}"),
+        (f"measured over {distance['n']} matrices", f"{distance['sd']:.2%}, at most {distance['largest']:.1%}"),
+    ]
+    rows += [
+        (f"4,096 x 1,024 by {row['road']}", f"{row['seconds']:.2f} s, entropy off by {row['entropy_error']:.0e}")
+        for row in result["rows"]
+        if row["what"] == "spectrum"
+    ]
+    return markdown((result["settings"]["model"], ""), rows)
+
+
 def _rounding(result: Mapping[str, Any]) -> str:
     checks = {"together": "together beside alone", "other": "another way to compute", "known": "the same, float32 known"}
     rows = [
@@ -263,6 +281,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract_peers": _extract_peers,
     "vllm_parity": _vllm_parity,
     "rounding": _rounding,
+    "weights": _weights,
     "site_proofs": _site_proofs,
     **KERNEL_TABLES,
     **REAL_TABLES,

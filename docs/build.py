@@ -43,6 +43,7 @@ TABLED = (
     "docs/decisions/0009-a-group-per-cube.md",
     "docs/decisions/0011-avx512.md",
     "docs/decisions/0021-checks-that-see.md",
+    "docs/decisions/0025-parameter-space.md",
     "docs/decisions/0024-language-identifier.md",
 )
 
