@@ -116,9 +116,11 @@ def sql_says_where_steering_and_patching_work(store: Atlas, prompts: Path) -> No
         assert low <= 0 <= high if PLAN.is_shared(concept, step) else low > 0.5, (concept, step)
     with closing(actlas.open_store(prompts)) as patched:
         onset = patched.sql("FROM patching_onset() WHERE language_in = language_out AND setting = 'tgt'")
+        carried = patched.sql("FROM patching_onset() WHERE language_in <> language_out AND setting = 'seen'")
     assert onset["step"].to_list() == list(PLAN.steps)
     assert onset["first_layer"].unique().to_list() == [0]
     assert onset["last_layer"].unique().to_list() == [PLAN.patch_layer]
+    assert carried["first_step"].unique().to_list() == [STEP], "one concept that is shared before is not enough to show"
 
 
 def missed_experts(store: Atlas, steps: Sequence[int]) -> pl.DataFrame:
