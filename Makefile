@@ -14,7 +14,7 @@ VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: venv demo test check coverage bench bench-peers bench-store bench-real docs audit check-install torture test-peers test-vllm bench-vllm clean
+.PHONY: venv demo test check coverage bench bench-peers bench-store bench-real bench-real-steering docs audit check-install torture test-peers test-vllm bench-vllm clean
 
 venv: $(STAMP)
 
@@ -105,13 +105,17 @@ bench-store: .venv-store/.installed
 # The main job on published models: TEXT=FOLDER names NTREX-128. The environment is one that can also convert them.
 .venv-real/.installed: pyproject.toml constraints.txt
 	test -x .venv-real/bin/python || $(PYTHON) -m venv .venv-real
-	.venv-real/bin/python $(PIP_INSTALL) -c constraints.txt "$(TORCH)" -e ".[hf]" gguf==0.19.0 accelerate==1.15.0
+	.venv-real/bin/python $(PIP_INSTALL) -c constraints.txt "$(TORCH)" -e ".[hf,steer]" gguf==0.19.0 accelerate==1.15.0
 	touch $@
 
 MODELS ?= smollm2-135m
 
 bench-real: .venv-real/.installed
 	.venv-real/bin/python -m benchmarks.real_model --save --text $(TEXT) $(MODELS:%=--model %) $(if $(ACCEPT_TERMS),--accept-terms)
+
+# Steers SmolLM2 out of the store that bench-real left behind.
+bench-real-steering: .venv-real/.installed
+	.venv-real/bin/python -m benchmarks.real_steering --save --text $(TEXT)
 
 docs: venv
 	$(BIN)/python docs/build.py

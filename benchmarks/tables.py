@@ -10,6 +10,7 @@ from benchmarks.harness import RESULTS
 from benchmarks.kernel_tables import KERNEL_TABLES
 from benchmarks.markdown import markdown, spread
 from benchmarks.real_tables import REAL_TABLES
+from benchmarks.steering_tables import STEERING_TABLES
 
 
 def table(name: str) -> str:
@@ -285,4 +286,5 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "site_proofs": _site_proofs,
     **KERNEL_TABLES,
     **REAL_TABLES,
+    **STEERING_TABLES,
 }
