@@ -150,7 +150,7 @@ $(VLLM_STAMP): pyproject.toml constraints.txt
 
 # Engines of vLLM start for every test: minutes, not seconds.
 test-vllm: $(VLLM_STAMP)
-	$(VLLM_BIN)/python -m pytest -m vllm tests/extract
+	$(VLLM_BIN)/python -m pytest -m vllm tests/extract tests/intervene
 
 bench-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/python -m benchmarks.vllm_parity

@@ -8,6 +8,7 @@ from actlas.intervene.directions import language_direction
 from actlas.intervene.effects.options import EffectOptions
 from actlas.intervene.effects.run import measure_effects
 from actlas.intervene.effects.summary import effect_summary
+from actlas.intervene.engines import vllm_columns
 from actlas.intervene.exports import export_direction, export_neurons
 from actlas.intervene.foreign import read_neurons
 from actlas.intervene.frames import module_columns
@@ -40,4 +41,5 @@ __all__ = [
     "steer",
     "steering_summary",
     "translation_prompts",
+    "vllm_columns",
 ]

@@ -17,7 +17,7 @@ _PLACE = ("site", "layer", "neuron")
 #: Module and side -> columns there, and the value of each.
 Placed = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 #: What `module_columns` gives.
-_COLUMNS = {"module": pl.String(), "side": pl.String(), "column": pl.Int64(), "value": pl.Float64()}
+COLUMNS = {"module": pl.String(), "side": pl.String(), "column": pl.Int64(), "value": pl.Float64()}
 #: One frame for all rows of a batch, or one for each of them, of which None leaves its row alone.
 Frames = Annotated[pl.DataFrame | Sequence[pl.DataFrame | None], Range(0)]
 
@@ -94,7 +94,7 @@ def module_columns(live: LiveModel, frame: pl.DataFrame) -> pl.DataFrame:
         if key in found
         for column, value in zip(*found[key], strict=True)
     ]
-    return pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+    return pl.DataFrame(rows, schema=COLUMNS, orient="row")
 
 
 def placed(live: LiveModel, frame: pl.DataFrame) -> Placed:

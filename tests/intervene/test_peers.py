@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 import pytest
 import torch
 
 from actlas.intervene import LiveModel, load_live, module_columns, steer
+from tests.intervene.recipes import recipe
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "steering.md"
 TOKENS = torch.tensor([[5, 9, 70, 8], [41, 3, 77, 12]])
 FRAME = pl.DataFrame(
     [
@@ -31,20 +28,6 @@ FRAME = pl.DataFrame(
     schema=["site", "layer", "neuron", "value"],
     orient="row",
 )
-
-
-def recipe(library: str, folder: Path) -> ModuleType:
-    """The block of the page that imports a library, as a module: nnsight reads the source of what it traces."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (code,) = [block for block in blocks if f"def steered_by_{library}(" in block]
-    path = folder / f"{library}_recipe.py"
-    path.write_text(code)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def expected(live: LiveModel) -> torch.Tensor:
