@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -75,8 +75,14 @@ class ModelPlan:
         steps: One checkpoint each.
         shared_from: concept -> the step from which its first detector is shared; a concept that is not there never shares.
         shares: language -> its share of texts that are begun without anything that speaks for a language.
-        n_groups: Texts per language.
+        n_groups: Texts per language; with few, other neurons tell a concept apart by chance.
         seed: Of the sentences, of the places of neurons, and of all weights that are not planned.
+        k: Neurons per concept and language: as many experts recover the plan.
+        lape_share: Share of the neurons that are those of languages, for `language_neurons`.
+        patch_layer: The last block whose output at a noun decides which concept is said later.
+
+    Raises:
+        ValueError: If a concept or language is not one of the model's, or if at some step a single concept is not shared.
     """
 
     steps: tuple[int, ...] = (0, 64, 128)
@@ -84,6 +90,9 @@ class ModelPlan:
     shares: Mapping[str, float] = field(default_factory=lambda: {"de": 0.1, "en": 0.7, "es": 0.1, "fr": 0.1})
     n_groups: int = 48
     seed: int = 0
+    k: ClassVar[int] = 2
+    lape_share: ClassVar[float] = 2 * _N_LANGUAGES / (N_LAYERS * N_HIDDEN)
+    patch_layer: ClassVar[int] = CARRY - 1
 
     def __post_init__(self) -> None:
         unknown = set(self.shared_from) - set(NOUNS)
@@ -96,13 +105,6 @@ class ModelPlan:
                     f"at step {step} {own[0]} alone has detectors of its own in every language, and what they write of the "
                     "language would detect it too; share all concepts, or leave two of them"
                 )
-
-    #: Neurons per concept and language: as many experts recover the plan.
-    k = 2
-    #: Share of the neurons that are those of languages, for `language_neurons`.
-    lape_share = 2 * _N_LANGUAGES / (N_LAYERS * N_HIDDEN)
-    #: The last block whose output at a noun decides which concept is said later.
-    patch_layer = CARRY - 1
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -451,7 +453,7 @@ def _mlp(layer: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     for part in ("shade", "noise"):
         into[_AT[part]] = rng.standard_normal((_PARTS[part], N_HIDDEN)) / 4
     out[:, _AT["noise"]] = rng.standard_normal((N_HIDDEN, _PARTS["noise"])) / 10
-    bias = rng.standard_normal(N_HIDDEN) / 10 - 0.5
+    bias = rng.standard_normal(N_HIDDEN) / 10 - 1
     return {"c_fc.weight": into, "c_fc.bias": bias, "c_proj.weight": _balanced(out), "c_proj.bias": np.zeros(WIDTH)}
 
 
