@@ -16,6 +16,7 @@ _HOMES = {
     "ablate": "actlas.intervene",
     "concept_latents": "actlas.intervene",
     "corpus_from_frames": "actlas.store",
+    "effective_rank": "actlas.query",
     "expert_overlap": "actlas.query",
     "extract_activations": "actlas.extract",
     "generate_steered": "actlas.intervene",
@@ -53,6 +54,7 @@ __all__ = [
     "ablate",
     "concept_latents",
     "corpus_from_frames",
+    "effective_rank",
     "expert_overlap",
     "extract_activations",
     "generate_steered",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     )
     from actlas.query import (
         Atlas,
+        effective_rank,
         expert_overlap,
         import_neuron_sets,
         language_neurons,

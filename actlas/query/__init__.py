@@ -19,6 +19,7 @@ from actlas.query.questions.scores import score_neurons
 from actlas.query.questions.top_texts import neuron_texts, top_texts
 from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
 from actlas.query.schema import TABLES, Table
+from actlas.query.space.effective_rank import effective_rank
 from actlas.query.space.parameters import parameter_space
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Table",
     "concept_rate",
     "control_experts",
+    "effective_rank",
     "expert_overlap",
     "first_shared",
     "import_neuron_sets",

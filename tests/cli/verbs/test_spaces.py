@@ -3,7 +3,7 @@
 import json
 
 from actlas.cli import run
-from actlas.query import parameter_space
+from actlas.query import effective_rank, open_store, parameter_space
 from actlas.testing.planted import planted_store
 
 
@@ -11,3 +11,14 @@ def test_weights_shows_the_parameter_space(tmp_path, capsys):
     store = planted_store(tmp_path / "s")
     assert run(["weights", str(store), "--checkpoint", "planted-step64", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == parameter_space(store, checkpoints=["planted-step64"]).to_dicts()
+
+
+def test_measure_shows_the_effective_rank_and_keeps_it_where_that_is_wanted(tmp_path, capsys):
+    store = planted_store(tmp_path / "s")
+    flags = ["--site", "resid", "--vectors", "30", "--splits", "2", "--seed", "3", "--format", "json"]
+    assert run(["--quiet", "measure", "effective-rank", str(store), *flags, "--no-keep"]) == 0
+    expected = effective_rank(store, sites=["resid"], n_vectors=30, n_splits=2, seed=3)
+    assert json.loads(capsys.readouterr().out) == expected.to_dicts()
+    assert "effective_rank" not in open_store(store).table_parts()
+    assert run(["--quiet", "measure", "effective-rank", str(store), *flags]) == 0
+    assert open_store(store).sql("FROM effective_rank").equals(expected)
