@@ -120,10 +120,27 @@ class KeptPart:
         """The command line that makes this part, with its settings."""
         words = [(TABLES[self.name].command or "").removesuffix(" --site SITE").replace("STORE", shlex.quote(str(store.path)))]
         known = {**self.settings, "seeds": len(self.settings.get("seeds", ()))}
-        for name in ("k", "n", "sites", "site", "seed", "n_repeats", "share", "bar_quantile", "threshold", "label", "seeds", "c", "n_vectors", "n_splits"):
+        for name in (
+            "k",
+            "n",
+            "sites",
+            "site",
+            "seed",
+            "n_repeats",
+            "share",
+            "bar_quantile",
+            "threshold",
+            "label",
+            "seeds",
+            "c",
+            "n_vectors",
+            "n_splits",
+        ):
             values = known.get(name) or known.get(name) == 0
             if name in self.settings and values:
-                flag = "--" + {"sites": "site", "n_repeats": "repeats", "n_vectors": "vectors", "n_splits": "splits"}.get(name, name).replace("_", "-")
+                flag = "--" + {"sites": "site", "n_repeats": "repeats", "n_vectors": "vectors", "n_splits": "splits"}.get(
+                    name, name
+                ).replace("_", "-")
                 words += [f"{flag} {shlex.quote(str(one))}" for one in (known[name] if name == "sites" else [known[name]])]
         return " ".join([*words, *["--no-halves"] * (self.settings.get("halves") is False)])
 

@@ -20,6 +20,7 @@ from actlas.errors import QueryError, ReadOnlyStore, StaleTable
 from actlas.query import (
     Atlas,
     control_experts,
+    effective_rank,
     expert_overlap,
     language_neurons,
     neuron_set_overlap,
@@ -52,6 +53,7 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "language_neurons": lambda store, **kept: language_neurons(store, share=0.1, **kept),
     "neuron_set_overlap": lambda store: neuron_set_overlap(store, share=0.1),
     "train_probes": lambda store, **kept: train_probes(store, seeds=(0,), **kept),
+    "effective_rank": lambda store, **kept: effective_rank(store, n_splits=1, **kept),
     "top_texts": lambda store, **kept: top_texts(store, sites=["attn_out"], n=3, **kept),
     "control_experts": lambda store: control_experts(store, CHECKPOINT, k=4),
     "neuron_texts": lambda store: neuron_texts(store, CHECKPOINT, "mlp_pre", 0, 4, n=3),
@@ -59,8 +61,9 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
 }
 #: Public functions that take a store and are no question: they say by their name what they write, or open it.
 NOT_QUESTIONS = {"score_neurons", "open_store", "import_neuron_sets"}
-#: Questions that keep nothing and stand on no score: about texts that steered models wrote, and a probe to judge such texts by.
-OF_TEXTS = {"concept_rate", "language_shift", "steering_languages", "train_concept_probe"}
+#: Questions that keep nothing and stand on no score: about texts that steered models wrote, a probe to judge
+#: such texts by, and weights.
+OF_TEXTS = {"concept_rate", "language_shift", "parameter_space", "steering_languages", "train_concept_probe"}
 KEEPING = sorted(name for name in QUESTIONS if "keep" in inspect.signature(getattr(actlas.query, name)).parameters)
 
 

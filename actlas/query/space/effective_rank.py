@@ -149,9 +149,8 @@ def drawn_vectors(languages: pl.Series, n_vectors: int | None, seed: int) -> dic
             f"{shuffled[fewest].size}; take fewer, or extract more tokens per text"
         )
     drawn: dict[str | None, NDArray[np.int64]] = {name: np.sort(rows[:n]) for name, rows in shuffled.items()}
-    # the first rows of the languages in turn: n in all, of no language more than one above another's
-    turns = [rows[turn] for turn in range(n) for rows in shuffled.values()]
-    drawn[None] = np.sort(np.array(turns[:n], dtype=np.int64))
+    # first rows of all languages, then second ones: of none more than one above another's
+    drawn[None] = np.sort(np.stack([rows[:n] for rows in shuffled.values()], axis=1).ravel()[:n])
     return drawn
 
 
