@@ -29,6 +29,13 @@ from actlas.store.store import Store, table_settings
 from actlas.store.tables import Part
 
 _LOG = logging.getLogger(__name__)
+#: Setting -> the flag that gives it.
+_FLAGS = {
+    **{name: name for name in ("k", "n", "site", "seed", "share", "threshold", "label", "seeds", "c")},
+    "sites": "site",
+    "bar_quantile": "bar-quantile",
+    **{f"n_{flag}": flag for flag in ("repeats", "vectors", "splits")},
+}
 _PART_OF_CHOICE = "an answer for some of the languages or concepts does not stand for the whole table"
 
 
@@ -120,27 +127,10 @@ class KeptPart:
         """The command line that makes this part, with its settings."""
         words = [(TABLES[self.name].command or "").removesuffix(" --site SITE").replace("STORE", shlex.quote(str(store.path)))]
         known = {**self.settings, "seeds": len(self.settings.get("seeds", ()))}
-        for name in (
-            "k",
-            "n",
-            "sites",
-            "site",
-            "seed",
-            "n_repeats",
-            "share",
-            "bar_quantile",
-            "threshold",
-            "label",
-            "seeds",
-            "c",
-            "n_vectors",
-            "n_splits",
-        ):
+        for name in _FLAGS:
             values = known.get(name) or known.get(name) == 0
             if name in self.settings and values:
-                flag = "--" + {"sites": "site", "n_repeats": "repeats", "n_vectors": "vectors", "n_splits": "splits"}.get(
-                    name, name
-                ).replace("_", "-")
+                flag = f"--{_FLAGS[name]}"
                 words += [f"{flag} {shlex.quote(str(one))}" for one in (known[name] if name == "sites" else [known[name]])]
         return " ".join([*words, *["--no-halves"] * (self.settings.get("halves") is False)])
 

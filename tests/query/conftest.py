@@ -185,6 +185,7 @@ def _effects() -> pl.DataFrame:
 def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
     from actlas.query import (
+        effective_rank,
         expert_overlap,
         import_neuron_sets,
         language_neurons,
@@ -209,6 +210,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     torch.save([[torch.tensor([16]), torch.tensor([3])]], store.path.parent / "fr.neuron.pth")
     import_neuron_sets(store, store.path.parent / "fr.neuron.pth", name="published", languages=["fr"])
     train_probes(store, seeds=(0, 1))
+    effective_rank(store, n_splits=1)
     top_texts(store, sites=["mlp_pre"], n=5)
     publish_generations(store, planted_generations(planting))
     store.publish_table("neuron_effects", "planted-step64", _effects(), {})
