@@ -29,12 +29,22 @@ from actlas.store.store import Store, table_settings
 from actlas.store.tables import Part
 
 _LOG = logging.getLogger(__name__)
-#: Setting -> the flag that gives it.
+#: Setting -> the flag that gives it, in the order of a command line.
 _FLAGS = {
-    **{name: name for name in ("k", "n", "site", "seed", "share", "threshold", "label", "seeds", "c")},
+    "k": "k",
+    "n": "n",
     "sites": "site",
+    "site": "site",
+    "seed": "seed",
+    "n_repeats": "repeats",
+    "share": "share",
     "bar_quantile": "bar-quantile",
-    **{f"n_{flag}": flag for flag in ("repeats", "vectors", "splits")},
+    "threshold": "threshold",
+    "label": "label",
+    "seeds": "seeds",
+    "c": "c",
+    "n_vectors": "vectors",
+    "n_splits": "splits",
 }
 _PART_OF_CHOICE = "an answer for some of the languages or concepts does not stand for the whole table"
 

@@ -57,7 +57,7 @@ def effective_rank(
 
     Returns:
         Columns of table `effective_rank`: checkpoint, step, site, layer, language, n_vectors, n_channels, effective_rank (exp of
-        the entropy of the eigenvalues of the covariance over their sum), low and high (its 95 % interval, from how much the halves
+        the entropy of the eigenvalues of the covariance over their sum), low and high (its 95 % interval, from how much halves
         of the texts differ), participation_ratio, is_bounded (no more vectors than channels: their number bounds the rank).
         Ranks are null where all vectors are the same.
 
