@@ -17,6 +17,7 @@ _HOMES = {
     "concept_latents": "actlas.intervene",
     "corpus_from_frames": "actlas.store",
     "effective_rank": "actlas.query",
+    "estimate_extraction": "actlas.extract",
     "expert_overlap": "actlas.query",
     "extract_activations": "actlas.extract",
     "generate_steered": "actlas.intervene",
@@ -55,6 +56,7 @@ __all__ = [
     "concept_latents",
     "corpus_from_frames",
     "effective_rank",
+    "estimate_extraction",
     "expert_overlap",
     "extract_activations",
     "generate_steered",
@@ -86,7 +88,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from actlas.extract import extract_activations, prove_sites
+    from actlas.extract import estimate_extraction, extract_activations, prove_sites
     from actlas.intervene import (
         ablate,
         concept_latents,

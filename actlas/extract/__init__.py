@@ -13,15 +13,25 @@ _HOMES = {
     "ExtractOptions": "actlas.extract.options",
     "ExtractSummary": "actlas.extract.results",
     "Progress": "actlas.extract.results",
+    "estimate_extraction": "actlas.extract.estimate",
     "extract_activations": "actlas.extract.api",
     "prove_sites": "actlas.extract.check",
 }
 
-__all__ = ["CheckpointResult", "ExtractOptions", "ExtractSummary", "Progress", "extract_activations", "prove_sites"]
+__all__ = [
+    "CheckpointResult",
+    "ExtractOptions",
+    "ExtractSummary",
+    "Progress",
+    "estimate_extraction",
+    "extract_activations",
+    "prove_sites",
+]
 
 if TYPE_CHECKING:
     from actlas.extract.api import extract_activations
     from actlas.extract.check import prove_sites
+    from actlas.extract.estimate import estimate_extraction
     from actlas.extract.options import ExtractOptions
     from actlas.extract.results import CheckpointResult, ExtractSummary, Progress
 

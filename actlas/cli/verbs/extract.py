@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, get_args
 import polars as pl
 
 from actlas.cli.arguments import add_declared, add_output, add_sites, declared_values
-from actlas.cli.output import ProgressLine, duration, n_bytes, say, show_frame, tell
+from actlas.cli.output import ProgressLine, duration, n_bytes, say, say_table, show_frame, tell
+from actlas.errors import OptionError
 from actlas.extract.options import ExtractOptions
 from actlas.names import ComputeDtype
 
@@ -28,7 +29,13 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     extract.add_argument("models", nargs="+", metavar="MODEL", help="local folder, folder of step folders, or hub id[@revision]")
     extract.add_argument("--corpus", type=Path, required=True, help="folder made by actlas corpus")
-    extract.add_argument("--store", type=Path, required=True, help="folder of the store, made if it is not there")
+    extract.add_argument("--store", type=Path, help="folder of the store, made if it is not there")
+    extract.add_argument("--estimate", action="store_true", help="only say what it would take: download, disk, operations, hours")
+    extract.add_argument("--device-name", default="H100", help="with --estimate: H100, A100 or L4, by data sheet")
+    extract.add_argument("--device-flops", type=float, metavar="X", help="with --estimate: another one's operations per second")
+    extract.add_argument(
+        "--efficiency", type=float, default=0.3, metavar="X", help="with --estimate: share of them that is reached"
+    )
     add_declared(extract, ExtractOptions)
     extract.add_argument(
         "--profile", action="store_true", help="say at the end which stage took how long, and what bounds the run"
@@ -77,6 +84,11 @@ def _check(given: argparse.Namespace) -> None:
 def _extract(given: argparse.Namespace) -> None:
     from actlas.extract import extract_activations
 
+    if given.estimate:
+        _estimate(given)
+        return
+    if given.store is None:
+        raise OptionError("no store to write to; name one by --store STORE, or ask with --estimate what it would take")
     line = ProgressLine(given.quiet)
     values = declared_values(given, ExtractOptions)
     summary = extract_activations(given.models, given.corpus, given.store, progress=_shown_on(line, given.quiet), **values)
@@ -88,6 +100,31 @@ def _extract(given: argparse.Namespace) -> None:
                 say(stage)
     over_long = f"; {summary.n_over_long:,} over-long ({ExtractOptions(**values).over_long})" if summary.n_over_long else ""
     say(f"{summary.n_texts:,} texts{over_long} in {summary.store}")
+
+
+def _estimate(given: argparse.Namespace) -> None:
+    from actlas.extract import estimate_extraction
+
+    plan = estimate_extraction(
+        given.models,
+        given.corpus,
+        device_name=given.device_name,
+        device_flops=given.device_flops,
+        efficiency=given.efficiency,
+        **declared_values(given, ExtractOptions),
+    )
+    n_rows = plan.height
+    shown = plan.select(
+        *("checkpoint", "parameters", "download_from", "n_tokens", "tokens_from"),
+        *(pl.col(name).map_elements(n_bytes, return_dtype=pl.String) for name in plan.columns if name.endswith("_bytes")),
+        pl.col("flops").map_elements("{:.2e}".format, return_dtype=pl.String),
+        pl.col("hours").map_elements("{:.3g}".format, return_dtype=pl.String),
+    )
+    say_table(shown)
+    download, disk, hours = plan.select(pl.col("download_bytes", "disk_bytes", "hours").sum()).row(0)
+    say(f"{n_rows} checkpoints: {n_bytes(download)} to download, {n_bytes(disk)} on disk before compression, {hours:.3g} hours")
+    device, speed, share = plan.select("device", "device_flops", "efficiency").row(0)
+    say(f"Hours are predicted for {device}: {speed:.3g} operations per second, of which {share:.0%} are taken to be reached")
 
 
 def _shown_on(line: ProgressLine, is_quiet: bool) -> Callable[[Progress], None]:

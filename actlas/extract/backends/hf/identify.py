@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,20 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
     before = snapshots(checkpoint.model)
     folder = fetch(checkpoint.model, checkpoint.revision, with_code=settings.trust_remote_code)
     is_snapshot = folder.parent.name == "snapshots" and not Path(checkpoint.model).is_dir()
+    weight_files(folder)  # raises where there are none
+    located = located_in(checkpoint, folder, settings, compute_dtype)
+    return replace(located, commit=folder.name if is_snapshot else None, is_download=is_snapshot and folder not in before)
+
+
+def located_in(checkpoint: Checkpoint, folder: Path, settings: BackendSettings, compute_dtype: str) -> LocatedCheckpoint:
+    """What a checkpoint is by the files in a folder, weights aside.
+
+    Raises:
+        ModelNotLoaded: If there is no configuration.
+        ModelNotSupported: If it is a mixture of experts, or quantised.
+    """
     config = load_config(folder, trust_remote_code=settings.trust_remote_code)
     refuse_experts(config)
-    weight_files(folder)  # raises where there are none
     if compute_dtype == "auto":
         compute_dtype = str(config.dtype or "float32").removeprefix("torch.")
     text = config.get_text_config()
@@ -126,8 +138,6 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
         architecture=_architecture(config),
         max_positions=max_positions(config),
         compute_dtype=compute_dtype,
-        commit=folder.name if is_snapshot else None,
-        is_download=is_snapshot and folder not in before,
         vocabulary=getattr(text, "vocab_size", None),
         activation=_activation(_architecture(config), text),
     )
