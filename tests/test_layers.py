@@ -43,11 +43,14 @@ BOTTOM = {"allowed", "words", "names", "errors", "timing"}
 HOMES = {
     "zarr": ("store/", "testing/"),
     "numcodecs": ("store/",),
-    "transformers": ("extract/backends/hf/", "intervene/", "demo/", "testing/"),
+    "transformers": ("extract/backends/hf/", "intervene/", "demo/", "reproduce/", "testing/"),
     "tokenizers": ("extract/backends/hf/", "demo/", "testing/"),
     "vllm": ("extract/backends/vllm/",),
     "triton": ("kernels/gpu/",),
-    "torch": ("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "testing/", "store/neuron_sets"),
+    "torch": (
+        *("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "reproduce/", "testing/"),
+        "store/neuron_sets",
+    ),
     "sklearn": ("query/questions/probe", "query/questions/interventions/concept_probe"),
     "duckdb": ("query/sql/",),
     "py3langid": ("intervene/generation/languages",),

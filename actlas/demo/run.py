@@ -89,7 +89,7 @@ def run_demo(out: Path | str = "demo-out", progress: Progress = lambda line: Non
     out = Path(out)
     (out / "models").mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    _run_conditions(out, progress, seed)
+    run_conditions(out, progress, seed)
     built = time.perf_counter()
     stores = {LABELS[condition]: open_store(out / STORES[condition]) for condition in CONDITIONS}
     sections = demo_sections(stores)
@@ -152,10 +152,20 @@ def _probe_table(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("position", "place_order").pivot("place", index="axis", values="accuracy").rename({"axis": "step"})
 
 
-def _run_conditions(out: Path, progress: Progress, seed: int) -> None:
-    """Runs both conditions as processes of one thread each and passes their lines on as they come."""
+def run_conditions(out: Path, progress: Progress, seed: int, verb: Sequence[str] = ("demo",)) -> None:
+    """Runs both conditions as processes of one thread each and passes their lines on as they come.
+
+    Args:
+        out: Folder of the demo; its folder `models` has to be there.
+        progress: Called with each line of the two.
+        seed: Seed of weights, documents and held-out sentences.
+        verb: What of the command line takes --condition, --out and --seed.
+
+    Raises:
+        ExtractionError: If one of the two fails; its last line is in the message.
+    """
     lines: queue.Queue[str] = queue.Queue()
-    with _processes(out, seed) as processes:
+    with _processes(out, seed, verb) as processes:
         readers = [threading.Thread(target=_read, args=(process, lines), daemon=True) for process in processes.values()]
         for reader in readers:
             reader.start()
@@ -170,14 +180,14 @@ def _run_conditions(out: Path, progress: Progress, seed: int) -> None:
 
 
 @contextmanager
-def _processes(out: Path, seed: int) -> Iterator[dict[Condition, subprocess.Popen[str]]]:
+def _processes(out: Path, seed: int, verb: Sequence[str]) -> Iterator[dict[Condition, subprocess.Popen[str]]]:
     """A process of the command line per condition; none of them outlives the block."""
     processes: dict[Condition, subprocess.Popen[str]] = {}
     try:
         for condition in CONDITIONS:
             with error_file(out, condition).open("w") as errors:
                 processes[condition] = subprocess.Popen(
-                    [sys.executable, "-m", "actlas", "demo", "--condition", condition, "--out", str(out), "--seed", str(seed)],
+                    [sys.executable, "-m", "actlas", *verb, "--condition", condition, "--out", str(out), "--seed", str(seed)],
                     env={**os.environ, **_ONE_THREAD},
                     stdout=subprocess.PIPE,
                     stderr=errors,
@@ -212,6 +222,4 @@ def _pass_on(lines: queue.Queue[str], progress: Progress) -> None:
 def _failure(condition: Condition, process: subprocess.Popen[str], errors: Path) -> ExtractionError:
     lines = errors.read_text(errors="replace").strip().splitlines()
     reason = lines[-1].removeprefix("actlas: ") if lines else "it wrote no message"
-    return ExtractionError(
-        f"the demo's {LABELS[condition]} stopped with status {process.returncode}: {reason} (more in {errors})"
-    )
+    return ExtractionError(f"the {LABELS[condition]} stopped with status {process.returncode}: {reason} (more in {errors})")

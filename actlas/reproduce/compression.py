@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actlas.reproduce import compressed, forced
 from actlas.reproduce.figures import COURSE, Claim, Figure, mean_with_interval
 
 TITLE = "Cross-lingual generalization and compression (arXiv 2506.01629)"
@@ -230,4 +231,14 @@ FROM (SELECT b.ap - a.ap AS rise FROM best AS a JOIN best AS b USING (concept) W
     ),
 )
 
-FIGURES = (PROBING, OVERLAP, LAYERS, PAIRS, TRAJECTORIES)
+FIGURES = (
+    PROBING,
+    OVERLAP,
+    LAYERS,
+    PAIRS,
+    TRAJECTORIES,
+    forced.LANGUAGES,
+    forced.CONCEPTS,
+    compressed.PARAMETERS,
+    compressed.REPRESENTATIONS,
+)

@@ -12,6 +12,7 @@ import polars as pl
 from actlas.errors import ActlasError, QueryError, TableNotFound
 from actlas.query import (
     Atlas,
+    effective_rank,
     overlap_controls,
     overlap_tests,
     shared_trajectory,
@@ -33,6 +34,7 @@ QUESTIONS: Mapping[str, Callable[[Atlas, int], object]] = {
     "overlap_controls": lambda store, k: overlap_controls(store, k=k),
     "overlap_controls_by_layer": lambda store, k: overlap_controls(store, k=k, by_layer=True),
     "overlap_tests": lambda store, k: overlap_tests(store, k=k),
+    "effective_rank": lambda store, k: effective_rank(store),
     "trajectory": lambda store, k: shared_trajectory(store, k=k),
 }
 

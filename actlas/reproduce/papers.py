@@ -9,7 +9,7 @@ from pathlib import Path
 from actlas.allowed import Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query import Atlas, open_store
-from actlas.reproduce import compression
+from actlas.reproduce import compression, spaces
 from actlas.reproduce.figures import Figure
 from actlas.reproduce.gather import Answer, ask_missing, gather
 from actlas.reproduce.pages import write_pages
@@ -70,6 +70,41 @@ def reproduce_compression(
     return _reproduce(
         "compression", compression.TITLE, compression.FIGURES, stores, Path(out), controls or (), k if ask else None, progress
     )
+
+
+@checks_arguments(QueryError)
+def reproduce_concept_spaces(
+    stores: Sequence[Path | str],
+    out: Path | str,
+    *,
+    controls: Sequence[Path | str] | None = None,
+    progress: Progress = lambda line: None,
+) -> Reproduction:
+    """Draw and judge the figures of "When Meanings Meet" (arXiv 2601.22851): six settings of patching, by layer and step.
+
+    Everything is read from table `patches`, in SQL that the pages show.
+
+    Args:
+        stores: Translation prompts of one run each that were patched; several are runs that differ by their seed.
+        out: Folder for the pages.
+        controls: A store per run, in the same order: what the findings should not appear in. None to judge without.
+        progress: Called with lines.
+
+    Returns:
+        The page and the figures.
+
+    Raises:
+        QueryError: If no store is named, or not one control per store.
+        StoreNotFound: If there is no store at a path.
+
+    Source: arXiv 2601.22851.
+
+    Example:
+        >>> done = reproduce_concept_spaces([store.path], folder / "spaces")
+        >>> done.answers[0].missing.startswith("model: table patches was not computed")
+        True
+    """
+    return _reproduce("concept-spaces", spaces.TITLE, spaces.FIGURES, stores, Path(out), controls or (), None, progress)
 
 
 def _reproduce(

@@ -53,7 +53,7 @@ def planted_conditions(monkeypatch, planted):
             seconds_file(out, condition).write_text('{"train": 1.5}')
             progress(f"{condition}: planted with seed {seed}")
 
-    monkeypatch.setattr(run_module, "_run_conditions", plant)
+    monkeypatch.setattr(run_module, "run_conditions", plant)
 
 
 def test_the_command_shows_both_conditions_and_writes_a_report(planted_conditions, tmp_path, capsys):
@@ -116,14 +116,14 @@ def fake_python(monkeypatch, tmp_path):
 def test_lines_of_both_conditions_are_passed_on(fake_python):
     out = fake_python('echo "$condition: hello"; echo "$condition: threads $OMP_NUM_THREADS"')
     lines = []
-    run_module._run_conditions(out, lines.append, 0)
+    run_module.run_conditions(out, lines.append, 0)
     assert sorted(lines) == ["mono: hello", "mono: threads 1", "multi: hello", "multi: threads 1"]
 
 
 def test_a_condition_that_fails_stops_the_other_and_says_why(fake_python):
     out = fake_python('[ "$condition" = multi ] && { echo "no room" >&2; exit 3; }; echo $$ > "$7/pid"; exec sleep 60')
-    with pytest.raises(ExtractionError, match=r"the demo's model stopped with status 3: no room \(more in .*multi.stderr\)"):
-        run_module._run_conditions(out, lambda line: None, 0)
+    with pytest.raises(ExtractionError, match=r"the model stopped with status 3: no room \(more in .*multi.stderr\)"):
+        run_module.run_conditions(out, lambda line: None, 0)
     if (out / "pid").exists():
         with pytest.raises(ProcessLookupError):
             os.kill(int((out / "pid").read_text()), 0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import polars as pl
 import pytest
 
@@ -8,6 +10,7 @@ from actlas.reproduce.compression import FIGURES, OVERLAP, PROBING, TRAJECTORIES
 from actlas.reproduce.figures import COLUMNS, Claim, Figure
 from actlas.reproduce.gather import ask_missing, gather, over_runs
 from actlas.testing.planted import Planting, planted_store
+from tests.reproduce.made import with_generations
 
 
 def test_the_points_of_one_store_are_its_own_numbers(runs):
@@ -85,8 +88,9 @@ def test_a_question_that_cannot_be_answered_is_passed_over(tmp_path, caplog):
     assert "table probe cannot be made" in caplog.text
 
 
-def test_every_figure_is_whole_for_a_store_with_every_answer(runs):
-    store = open_store(runs["model"])
+def test_every_figure_is_whole_for_a_store_with_every_answer(runs, tmp_path):
+    store = open_store(shutil.copytree(runs["model"], tmp_path / "model"), "a")
+    with_generations(store)
     for figure in FIGURES:
         answer = gather(figure, [store], [])
         assert not answer.missing

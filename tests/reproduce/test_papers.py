@@ -24,7 +24,10 @@ def test_what_is_missing_is_made_unless_one_says_no(runs, tmp_path):
     assert open_store(path).table_names() == []
     assert any("actlas overlap" in answer.missing for answer in before.answers)
     after = reproduce_compression([path], tmp_path / "b", k=6)
-    assert not any(answer.missing for answer in after.answers)
+    # what only a model can make is named with its command
+    missing = {answer.figure.name: answer.missing for answer in after.answers if answer.missing}
+    assert set(missing) == {"steering-languages", "steering-concepts"}
+    assert all("actlas steer" in text for text in missing.values())
 
 
 def test_controls_stand_beside_stores_one_by_one(runs, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from actlas.allowed import Names, Positive, Seed, checks_arguments
+from actlas.allowed import Count, Names, Positive, Seed, checks_arguments
 from actlas.errors import WordsError
 from actlas.extract.backends.base import BackendSettings, TextTokenizer
 from actlas.intervene.concepts.pairs import ConceptPair, choose_pairs, compatible, first_tokens
@@ -110,7 +110,7 @@ def translation_prompts(
     languages: Names | None = None,
     seen: Names | None = None,
     n_pairs: Positive = 256,
-    n_shots: Positive = 5,
+    n_shots: Count = 5,
     seed: Seed = 42,
     template: str = TEMPLATE,
     language_names: Mapping[str, str] | None = None,
