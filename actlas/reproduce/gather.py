@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from actlas.errors import ActlasError, QueryError, TableNotFound
+from actlas.errors import ActlasError, QueryError, StaleTable, TableNotFound
 from actlas.query import (
     Atlas,
     effective_rank,
@@ -57,15 +57,17 @@ class Answer:
 
 
 def ask_missing(store: Atlas, figures: Sequence[Figure], k: int) -> None:
-    """Ask a store, open for writing, the questions whose answers the figures read and that it does not keep yet.
+    """Ask a store, open for writing, the questions whose answers the figures read and that it does not keep of every checkpoint.
 
-    A question that this store cannot answer is passed over with a warning: its figure says so too.
+    What is kept of some checkpoints is asked of the others with the same number of experts. A question that this store cannot
+    answer is passed over with a warning: its figure says so too.
     """
     for name in dict.fromkeys(name for figure in figures for name in figure.needs if name in QUESTIONS):
-        if store.table_files(name):
+        kept = [checkpoint for checkpoint in store.checkpoints if store.table_file(name, checkpoint) is not None]
+        if len(kept) == len(store.checkpoints):
             continue
         try:
-            QUESTIONS[name](store, k)
+            QUESTIONS[name](store, store.table_settings(name, kept[0]).get("k", k) if kept else k)
         except ActlasError as error:
             _LOG.warning("%s: table %s cannot be made: %s", store.path, name, error)
 
@@ -82,7 +84,7 @@ def gather(figure: Figure, models: Sequence[Atlas], controls: Sequence[Atlas]) -
     for side, stores in ((MODEL, models), (CONTROL, controls)):
         try:
             frames = [_points(store, figure) for store in stores]
-        except (TableNotFound, QueryError) as error:
+        except (TableNotFound, StaleTable, QueryError) as error:
             missing = missing or f"{side}: {error}"
             continue
         if frames and not any(frame.is_empty() for frame in frames):
@@ -135,7 +137,7 @@ def _effect(store: Atlas, sql: str) -> Effect:
     """One number of a store; none where it has no table for it, or nothing in it."""
     try:
         rows = store.sql(sql)
-    except (TableNotFound, QueryError):
+    except (TableNotFound, StaleTable, QueryError):
         return Effect()
     if rows.is_empty():
         return Effect()

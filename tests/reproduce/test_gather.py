@@ -5,7 +5,7 @@ import shutil
 import polars as pl
 import pytest
 
-from actlas.query import open_store, score_neurons
+from actlas.query import open_store, score_neurons, top_experts
 from actlas.reproduce.compression import FIGURES, OVERLAP, PROBING, TRAJECTORIES
 from actlas.reproduce.figures import COLUMNS, Claim, Figure
 from actlas.reproduce.gather import ask_missing, gather, over_runs
@@ -79,6 +79,29 @@ def test_only_what_is_missing_is_asked(runs, tmp_path):
     assert {"expert_mask", "trajectory"} <= made.keys()
     ask_missing(store, (TRAJECTORIES,), 7)
     assert {name: store.table_files(name) for name in store.table_names()} == made
+
+
+def test_what_is_kept_of_some_checkpoints_is_asked_of_the_others_alike(tmp_path):
+    planting = Planting(sites={"mlp_pre": (3, 40)}, steps=(0, 64), sharing=(0.0, 0.5))
+    store = open_store(planted_store(tmp_path / "run.actlas", planting), "a")
+    score_neurons(store, stats=("ap", "median", "p90"))
+    top_experts(store, k=5, checkpoints=["planted-step64"])
+    ask_missing(store, (Figure("masks", "", "", "", ("expert_mask",), ""),), 6)
+    assert store.sql("SELECT checkpoint, max(rank) AS k FROM experts GROUP BY checkpoint ORDER BY checkpoint").rows() == [
+        ("planted-step0", 5),
+        ("planted-step64", 5),
+    ]
+
+
+def test_a_table_whose_scores_changed_since_is_missing(tmp_path):
+    store = open_store(planted_store(tmp_path / "run.actlas", Planting(steps=(0,), sharing=(0.0,))), "a")
+    score_neurons(store, stats=("ap", "median", "p90"))
+    top_experts(store, k=6)
+    score_neurons(store, sites=("mlp_pre",), stats=("ap", "median"), overwrite=True)
+    claim = Claim("It is.", "it", "SELECT avg(ap) AS effect FROM experts")
+    answer = gather(Figure("experts", "", "", "", (), "SELECT * FROM experts", (claim,)), [store], [])
+    assert "make it again" in answer.missing
+    assert [verdict.word for verdict in answer.verdicts] == ["not shown"]
 
 
 def test_a_question_that_cannot_be_answered_is_passed_over(tmp_path, caplog):
