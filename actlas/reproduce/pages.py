@@ -12,7 +12,7 @@ import polars as pl
 
 from actlas.report.html import bullets, code, disclosure, document, figure, paragraph, section, table
 from actlas.reproduce.drawing import draw, standalone
-from actlas.reproduce.gather import MODEL, Answer
+from actlas.reproduce.gather import Answer
 from actlas.reproduce.verdicts import CRITERION
 
 #: Rows of a table that a page shows; its file has all.
@@ -139,9 +139,6 @@ def _as_json(heading: str, answer: Answer) -> dict[str, Any]:
             for verdict in answer.verdicts
         ],
         "sql": answer.figure.sql,
-        "sides": {
-            side: frame.drop("position").to_dicts() for side, frame in answer.sides.items() if side == MODEL or frame.height
-        },
     }
 
 

@@ -79,7 +79,7 @@ ORDER BY layer, series, position""",
 
 MEAN = Figure(
     name="patching-mean",
-    title="Is a mean over languages as good as the languages at hand?",
+    title="Is a mean over languages better than the languages at hand?",
     text=(
         "Probability of the source concept's word, patched from the first layer on, of every setting. Bands: 95% interval over "
         "concepts, or over runs."
@@ -95,7 +95,7 @@ FROM (
 ORDER BY setting IN ('tgt_tgt', 'unpatched'), series, position""",
     claims=(
         Claim(
-            "The mean over other languages gives the concept at least as well as the same two languages do.",
+            "The mean over other languages gives the concept better than the same two languages do.",
             "probability of the source concept's word under seen less that under tgt, patched from the first layer on, "
             "last checkpoint",
             f"""{_MEANS}

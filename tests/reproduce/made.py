@@ -37,7 +37,7 @@ def with_generations(store: Atlas, rates: Mapping[str, tuple[int, int, int]] = R
 
 
 def with_patches(store: Atlas, rise: float) -> None:
-    """Patches of every checkpoint: at the last one, latents put from layer 0 on raise the source concept's probability by `rise`."""
+    """Patches of every checkpoint; at the last, latents from layer 0 on raise the source concept by `rise`."""
     names = store.corpus.concepts
     for step, checkpoint in enumerate(store.checkpoints):
         rows = []
