@@ -80,7 +80,8 @@ class TableSources:
 
     def missing(self, name: str) -> TableNotFound:
         """The error for a table that is not there: what is, and which command computes this one."""
-        existing = f"{self.label} has {', '.join(self.names)}"
+        # every kept table has another view with all its settings, which says nothing new here
+        existing = f"{self.label} has {', '.join(one for one in self.names if one not in self.by_settings)}"
         command = TABLES[name].command if name in TABLES else None
         if command is None:
             near = get_close_matches(name, self.names, n=1)
