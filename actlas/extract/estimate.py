@@ -62,10 +62,11 @@ def estimate_extraction(
         **options: Fields of `ExtractOptions`.
 
     Returns:
-        One row per checkpoint: parameters; download_bytes, and download_from (hub, parameters where the hub is not reached, here
-        for a local folder); n_tokens, and tokens_from (tokenizer, or characters / 4 where none is on this machine); bytes on
-        disk before compression of cubes, token vectors and counts, and disk_bytes of all; flops (2 x parameters x tokens);
-        device, device_flops and efficiency; hours. Sites whose dtype is "auto" are taken to be stored in 2 bytes.
+        One row per checkpoint: parameters; download_bytes, and download_from (hub; here for a folder with weights; parameters
+        where the hub is not reached or a folder has a configuration alone); n_tokens, and tokens_from (tokenizer, or
+        characters / 4 where none is on this machine); bytes on disk before compression of cubes, token vectors and counts, and
+        disk_bytes of all; flops (2 x parameters x tokens); device, device_flops and efficiency; hours. Sites whose dtype is
+        "auto" are taken to be stored in 2 bytes.
 
     Raises:
         CapturePointNotFound: If a site is not known for an architecture.

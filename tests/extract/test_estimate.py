@@ -40,6 +40,18 @@ def test_without_a_tokenizer_tokens_are_told_from_characters_and_that_is_said(mo
     assert (plan["device"], plan["device_flops"]) == ("as given", 1e9)
 
 
+def test_a_configuration_alone_is_enough(tmp_path, small_corpus):
+    from transformers import ApertusConfig
+
+    # a family that the table of sites does not know
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 50}
+    ApertusConfig(**shape, dtype="bfloat16", architectures=["ApertusForCausalLM"]).save_pretrained(tmp_path / "planned")
+    site = "mlp_hidden=model.layers.{layer}.mlp.down_proj:input"
+    (plan,) = estimate_extraction(tmp_path / "planned", small_corpus, sites=[site], compute_dtype="bfloat16").to_dicts()
+    assert (plan["download_bytes"], plan["download_from"]) == (2 * plan["parameters"], "parameters")
+    assert plan["cube_bytes"] == 3 * 48 * small_corpus.n_texts * 2
+
+
 def test_what_can_not_be_told_is_refused(model, small_corpus):
     with pytest.raises(OptionError, match="device 'TPU' is not known; choose H100, A100, L4"):
         estimate_extraction(model, small_corpus, device_name="TPU")

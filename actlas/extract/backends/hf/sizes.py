@@ -16,7 +16,6 @@ from actlas.extract.backends.base import BackendSettings, LocatedCheckpoint
 from actlas.extract.backends.hf.hooks import present
 from actlas.extract.backends.hf.identify import load_config, located_in
 from actlas.extract.backends.hf.loading import arithmetic, auto_class, class_settings
-from actlas.extract.checkpoints.weight_hash import weight_files
 from actlas.extract.sites.resolve import site_map, site_shape
 from actlas.names import Checkpoint
 
@@ -90,13 +89,14 @@ def _width(module: torch.nn.Module, path: str, side: str) -> int:
 
 
 def bytes_of_weights(located: LocatedCheckpoint, n_parameters: int) -> tuple[int, str]:
-    """Bytes to download, and who says so: "hub", "parameters" where it is not reached, "here" of a local folder."""
+    """Bytes to download, and who says so: "hub"; "here" of a folder with weights; else "parameters", of the compute dtype."""
     checkpoint = located.checkpoint
-    if Path(checkpoint.model).is_dir():
-        weight_files(located.folder)
+    is_local = Path(checkpoint.model).is_dir()
+    if is_local and any(located.folder.glob("*.safetensors")):
         return 0, "here"
     try:
-        files = model_info(checkpoint.model, revision=checkpoint.revision, files_metadata=True).siblings or []
+        info = None if is_local else model_info(checkpoint.model, revision=checkpoint.revision, files_metadata=True)
+        files = [] if info is None else info.siblings or []
         n_bytes = sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors"))
         if n_bytes:
             return n_bytes, "hub"
