@@ -68,3 +68,6 @@ def test_the_command_line_shows_it_and_writes_nothing(model, corpus_folder, caps
     assert "L4: 1.21e+14 operations per second, of which 30%" in out
     assert run(["extract", str(model), "--corpus", str(corpus_folder)]) == 1
     assert "--store" in capsys.readouterr().err
+    assert run(["extract", str(model), "--corpus", str(corpus_folder), "--store", str(tmp_path / "s"), "--efficiency", "1"]) == 1
+    assert "--efficiency is about what --estimate says" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()

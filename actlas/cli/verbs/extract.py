@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import polars as pl
 
@@ -31,10 +31,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     extract.add_argument("--corpus", type=Path, required=True, help="folder made by actlas corpus")
     extract.add_argument("--store", type=Path, help="folder of the store, made if it is not there")
     extract.add_argument("--estimate", action="store_true", help="only say what it would take: download, disk, operations, hours")
-    extract.add_argument("--device-name", default="H100", help="with --estimate: H100, A100 or L4, by data sheet")
+    extract.add_argument("--device-name", metavar="NAME", help="with --estimate: H100, A100 or L4, by data sheet (default: H100)")
     extract.add_argument("--device-flops", type=float, metavar="X", help="with --estimate: another one's operations per second")
     extract.add_argument(
-        "--efficiency", type=float, default=0.3, metavar="X", help="with --estimate: share of them that is reached"
+        "--efficiency", type=float, metavar="X", help="with --estimate: share of them that is reached (default: 0.3)"
     )
     add_declared(extract, ExtractOptions)
     extract.add_argument(
@@ -84,9 +84,15 @@ def _check(given: argparse.Namespace) -> None:
 def _extract(given: argparse.Namespace) -> None:
     from actlas.extract import extract_activations
 
+    named = ("device_name", "device_flops", "efficiency")
+    device = {name: getattr(given, name) for name in named if getattr(given, name) is not None}
     if given.estimate:
-        _estimate(given)
+        _estimate(given, device)
         return
+    if device:
+        raise OptionError(
+            f"--{next(iter(device)).replace('_', '-')} is about what --estimate says; add --estimate, or leave it out"
+        )
     if given.store is None:
         raise OptionError("no store to write to; name one by --store STORE, or ask with --estimate what it would take")
     line = ProgressLine(given.quiet)
@@ -102,17 +108,10 @@ def _extract(given: argparse.Namespace) -> None:
     say(f"{summary.n_texts:,} texts{over_long} in {summary.store}")
 
 
-def _estimate(given: argparse.Namespace) -> None:
+def _estimate(given: argparse.Namespace, device: dict[str, Any]) -> None:
     from actlas.extract import estimate_extraction
 
-    plan = estimate_extraction(
-        given.models,
-        given.corpus,
-        device_name=given.device_name,
-        device_flops=given.device_flops,
-        efficiency=given.efficiency,
-        **declared_values(given, ExtractOptions),
-    )
+    plan = estimate_extraction(given.models, given.corpus, **device, **declared_values(given, ExtractOptions))
     n_rows = plan.height
     shown = plan.select(
         *("checkpoint", "parameters", "download_from", "n_tokens", "tokens_from"),
@@ -123,8 +122,8 @@ def _estimate(given: argparse.Namespace) -> None:
     say_table(shown)
     download, disk, hours = plan.select(pl.col("download_bytes", "disk_bytes", "hours").sum()).row(0)
     say(f"{n_rows} checkpoints: {n_bytes(download)} to download, {n_bytes(disk)} on disk before compression, {hours:.3g} hours")
-    device, speed, share = plan.select("device", "device_flops", "efficiency").row(0)
-    say(f"Hours are predicted for {device}: {speed:.3g} operations per second, of which {share:.0%} are taken to be reached")
+    name, speed, share = plan.select("device", "device_flops", "efficiency").row(0)
+    say(f"Hours are predicted for {name}: {speed:.3g} operations per second, of which {share:.0%} are taken to be reached")
 
 
 def _shown_on(line: ProgressLine, is_quiet: bool) -> Callable[[Progress], None]:

@@ -6,6 +6,7 @@ import pytest
 
 from actlas.errors import QueryError
 from actlas.query import TABLES, effective_rank, open_store
+from actlas.query.keep import kept_parts
 from actlas.query.space.effective_rank import drawn_vectors, rank_of
 from actlas.testing.planted import Planting, planted_store
 
@@ -90,6 +91,8 @@ def test_a_store_is_measured_kept_and_found_again(tmp_path):
         assert (row["n_vectors"], row["n_channels"], row["is_bounded"]) == (40, 6, False)
         assert (row["effective_rank"], row["participation_ratio"]) == pytest.approx((rank, ratio))
         assert row["low"] <= row["effective_rank"] <= row["high"]
+    again = next(kept_parts(store, "effective_rank")).command(store)
+    assert again == f"actlas measure effective-rank {store.path} --seed 7 --vectors 40 --splits 2"
     layers.clear()
     assert effective_rank(store, n_vectors=40, n_splits=2, seed=7, progress=lambda *args: layers.append(args)).equals(frame)
     assert not layers, "what is kept is not computed again"
