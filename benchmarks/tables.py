@@ -268,6 +268,54 @@ def _language_id(result: Mapping[str, Any]) -> str:
     return f"Languages: {', '.join(of['languages'])}; {dense}; texts: {n_texts}.\n\n{markdown(head, rows)}"
 
 
+def _estimates(result: Mapping[str, Any]) -> str:
+    of, rows = result["settings"], []
+    for row in result["rows"]:
+        n_named, n_runs, hours = row["n_checkpoints"], row["n_runs"], row["hours"]
+        twin = "" if n_named == n_runs else " + twin"
+        whole = ("", "", "")
+        if n_runs is not None:
+            whole = (
+                _gigabytes(n_named * row["download_bytes"]),
+                _gigabytes(n_runs * row["disk_bytes"]),
+                " / ".join(f"{n_runs * each:.2g}" for each in hours.values()),
+            )
+        rows.append(
+            (
+                f"`{row['model']}`",
+                ", ".join(f"`{site}`" for site in row["sites"]),
+                _gigabytes(row["download_bytes"]),
+                f"{_gigabytes(row['disk_bytes'])} ({_gigabytes(row['cube_bytes'])})",
+                " / ".join(f"{each:.2g}" for each in hours.values()),
+                "as on the hub" if n_named is None else f"{n_named}{twin}",
+                *whole,
+            )
+        )
+    first = result["rows"][0]
+    devices = " / ".join(first["hours"])
+    about = (
+        f"A corpus of {of['languages']} languages, {of['texts_per_language']:,} texts in each, {of['characters_per_text']} "
+        f"characters a text: {first['n_tokens']:,} tokens ({first['tokens_from']}). "
+        f"Efficiency {first['efficiency']}; GB are 10^9 bytes."
+    )
+    head = (
+        "model",
+        "sites",
+        "download, GB",
+        "disk, GB (cubes)",
+        f"hours, {devices}",
+        "checkpoints",
+        "all: download",
+        "disk",
+        "hours",
+    )
+    return f"{about}\n\n{markdown(head, rows)}"
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f}"
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_brief": _kernels_brief,
     "store": _store,
@@ -283,6 +331,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "vllm_parity": _vllm_parity,
     "rounding": _rounding,
     "weights": _weights,
+    "estimates": _estimates,
     "site_proofs": _site_proofs,
     **KERNEL_TABLES,
     **REAL_TABLES,

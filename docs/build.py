@@ -40,6 +40,7 @@ TABLED = (
     "docs/results/real-models.md",
     "docs/overlap.md",
     "docs/steering.md",
+    "docs/recipes.md",
     "docs/decisions/0009-a-group-per-cube.md",
     "docs/decisions/0011-avx512.md",
     "docs/decisions/0021-checks-that-see.md",
