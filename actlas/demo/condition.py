@@ -16,10 +16,20 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from actlas.demo.corpus import demo_corpus
-from actlas.demo.settings import STORES, Condition, K, model_folder, seconds_file
+from actlas.demo.corpus import CONCEPTS, concept_words, demo_corpus
+from actlas.demo.settings import (
+    STEERED_LANGUAGE,
+    STEERED_SEEDS,
+    STEERED_TOKENS,
+    STORES,
+    Condition,
+    K,
+    model_folder,
+    seconds_file,
+)
 from actlas.demo.train import TrainingSettings, is_trained, train
 from actlas.extract import extract_activations
+from actlas.intervene import Forcing, Sampling, generate_steered
 from actlas.names import LINEAR_SITES, TokenSample
 from actlas.query import (
     expert_overlap,
@@ -60,7 +70,9 @@ def build_in_this_process(condition: Condition, out: Path | str, progress: Progr
     torch.set_num_threads(1)
     disable_progress_bar()  # a bar per written file would hide the lines of progress
     with _kernel_lines(condition, progress):
-        return build_condition(condition, out, progress, TrainingSettings(condition=condition, seed=seed))
+        store = build_condition(condition, out, progress, TrainingSettings(condition=condition, seed=seed))
+        steer_condition(condition, out, progress)
+        return store
 
 
 @contextmanager
@@ -138,6 +150,34 @@ def _ask(condition: Condition, store: Path, seconds: dict[str, float], progress:
     with _timed(seconds, "probe"):
         progress(f"{condition}: probing for the language")
         train_probes(atlas)
+
+
+def steer_condition(condition: Condition, out: Path | str, progress: Progress = lambda line: None) -> None:
+    """Lets the last checkpoint write texts with experts forced, beside its controls; the time it took is noted with the others.
+
+    Args:
+        condition: "multi" for the model, "mono" for the control.
+        out: Folder of the demo, in which the condition was built.
+        progress: Called with each line of progress.
+    """
+    file = seconds_file(Path(out), condition)
+    seconds: dict[str, float] = json.loads(file.read_text())
+    atlas = open_store(Path(out) / STORES[condition], mode="a")
+    with _timed(seconds, "steer"):
+        progress(f"{condition}: writing texts with experts forced, and controls")
+        generate_steered(
+            atlas,
+            # every other one: half of each category
+            concepts=CONCEPTS[::2],
+            languages=[STEERED_LANGUAGE],
+            checkpoints=atlas.checkpoints[-1:],
+            forcing=Forcing(k=K),
+            seeds=STEERED_SEEDS,
+            sampling=Sampling(max_new_tokens=STEERED_TOKENS),
+            words={concept: concept_words(concept, atlas.corpus.languages) for concept in CONCEPTS},
+            device="cpu",
+        )
+    file.write_text(json.dumps({phase: round(spent, 1) for phase, spent in seconds.items()}))
 
 
 @contextmanager

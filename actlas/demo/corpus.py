@@ -71,6 +71,16 @@ def noun_pattern(concept: str, language: str) -> re.Pattern[str]:
     return re.compile(r"(?<!\w)" + re.escape(nouns(language)[concept].bare) + r"(?!\w)", re.IGNORECASE)
 
 
+def concept_words(concept: str, languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The noun of `concept` in some languages; it has one form in each.
+
+    Example:
+        >>> concept_words("cow", ["en", "fr"])
+        {'en': ('cow',), 'fr': ('vache',)}
+    """
+    return {language: (nouns(language)[concept].bare,) for language in languages}
+
+
 @dataclass(frozen=True, order=True)
 class Meaning:
     """What one sentence says, apart from the language it says it in.

@@ -16,10 +16,21 @@ from pathlib import Path
 
 import polars as pl
 
-from actlas.demo.settings import CONDITIONS, LABELS, REPORT, STORES, Condition, K, error_file, seconds_file
+from actlas.demo.settings import (
+    CONDITIONS,
+    LABELS,
+    REPORT,
+    STEERED_LANGUAGE,
+    STORES,
+    Condition,
+    K,
+    error_file,
+    seconds_file,
+)
 from actlas.errors import ExtractionError
 from actlas.query import Atlas, open_store
 from actlas.report import QUESTIONS, findings, measures, write_report
+from actlas.report.steering import steering_findings, steering_rates
 
 Progress = Callable[[str], None]
 
@@ -30,6 +41,8 @@ _ABOUT = (
     "model reads, and the question is whether it is found. Everything below was measured on sentences that neither saw in "
     "training; one seed was trained of each.",
 )
+#: What is shown of the frame of `steering_rates`.
+_STEERING = ("arm", "n_texts", "rate", "low", "high", "rate_elsewhere", "low_elsewhere", "high_elsewhere", "in_language")
 _ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
@@ -118,6 +131,7 @@ def demo_sections(stores: Mapping[str, Atlas]) -> list[Section]:
     twins = [(source.label, measures.overlap_of_twins(source)) for source in sources]
     probes = [(source.label, measures.probe_accuracy(source)) for source in sources]
     ap = [(source.label, measures.expert_ap(source)) for source in sources]
+    steering = [(source.label, steering_rates(source)) for source in sources]
     model = next(iter(stores.values()))
     return [
         Section(
@@ -130,6 +144,11 @@ def demo_sections(stores: Mapping[str, Atlas]) -> list[Section]:
             for label, frame in probes
         ),
         Section("What the probes say", sentences=tuple(findings.probe_findings(probes))),
+        Section(
+            f"Do experts steer what a model writes? ({K} of {STEERED_LANGUAGE} forced)",
+            pl.concat([rates.select(pl.lit(label).alias("store"), *_STEERING) for label, rates in steering]),
+            tuple(steering_findings(steering)),
+        ),
         *(Section(question.text, model.sql(question.sql)) for question in QUESTIONS),
     ]
 

@@ -15,6 +15,10 @@ STORES: dict[Condition, str] = {"multi": "store.actlas", "mono": "control.actlas
 REPORT = "report.html"
 #: Experts per concept and language.
 K = 50
+#: Whose experts are forced when the demo steers, how many texts of each arm, and their tokens: about a sentence.
+STEERED_LANGUAGE = "es"
+STEERED_SEEDS = 36
+STEERED_TOKENS = 14
 
 
 def model_folder(out: Path, condition: Condition) -> Path:

@@ -18,6 +18,7 @@ from actlas.report.figures import overlap_figure, places_figure, probe_figure
 from actlas.report.html import bullets, code, disclosure, document, escape, figure, paragraph, section, table
 from actlas.report.measures import Labelled
 from actlas.report.questions import QUESTIONS, Question
+from actlas.report.steering import steering_findings, steering_rates
 
 #: What a report takes: one store, or several under the names that the report gives them.
 Stores = Atlas | str | Path | Mapping[str, Atlas | str | Path]
@@ -69,6 +70,7 @@ def write_report(
         _overlap_section(sources),
         _probe_section(sources),
         _places_section(sources),
+        _steering_section(sources),
         _question_section(sources[0], questions),
         _provenance_section(sources),
     ]
@@ -182,6 +184,23 @@ def _places_section(sources: Sequence[Labelled]) -> str:
         bullets(sentences),
         figure(places_figure(places, " ".join(sentences)), "Share of all experts in each layer of each site, by step."),
         disclosure("Numbers of this figure", *numbers),
+    )
+
+
+def _steering_section(sources: Sequence[Labelled]) -> str:
+    heading = "Do experts steer what a model writes?"
+    try:
+        rates = _measure(sources, steering_rates)
+    except TableNotFound as missing:
+        return section(heading, paragraph(f"Not shown: {missing}."))
+    text = (
+        "The experts of a concept in one language are set to what they do on texts of that concept and language, at every token, "
+        "while the model writes. A seed draws the same numbers with the experts forced and under every control, so differences "
+        "are taken within seeds."
+    )
+    numbers = [table(frame.rename({"axis": "step"}), caption=label) for label, frame in rates]
+    return section(
+        heading, paragraph(text), bullets(steering_findings(rates)), disclosure("Numbers of these sentences", *numbers)
     )
 
 

@@ -11,7 +11,7 @@ from transformers import logging
 from actlas.cli import run
 from actlas.demo import condition as condition_module
 from actlas.demo import train as train_module
-from actlas.demo.condition import SITES, build_condition
+from actlas.demo.condition import SITES, build_condition, steer_condition
 from actlas.demo.corpus import CONCEPTS
 from actlas.demo.settings import K, model_folder, seconds_file
 from actlas.demo.train import TrainingSettings
@@ -68,6 +68,19 @@ def test_phases_are_timed(built):
     assert list(json.loads(seconds_file(out, "multi").read_text())) == ["train", "extract", "score", "experts", "probe"]
 
 
+def test_the_last_checkpoint_writes_with_experts_forced_and_under_controls(built, monkeypatch):
+    out, _ = built
+    monkeypatch.setattr(condition_module, "STEERED_SEEDS", 2)
+    lines = []
+    steer_condition("multi", out, lines.append)
+    assert lines == ["multi: writing texts with experts forced, and controls"]
+    texts = open_store(out / "store.actlas").scan("generations").collect()
+    assert set(texts["checkpoint"]) == {"multi-step2"}
+    assert set(texts["arm"]) == {"none", "experts", "random", "next", "other"}
+    assert texts["has_word"].null_count() < texts.height
+    assert list(json.loads(seconds_file(out, "multi").read_text()))[-1] == "steer"
+
+
 def test_a_second_call_reuses_the_model_and_the_store(built):
     out, _ = built
     cube = next((out / "store.actlas" / "cubes").rglob("c/0/0/0"))
@@ -105,6 +118,7 @@ def test_the_command_builds_the_condition_that_was_asked_for(monkeypatch, tmp_pa
         progress(f"built with {torch.get_num_threads()} thread")
 
     monkeypatch.setattr(condition_module, "build_condition", build)
+    monkeypatch.setattr(condition_module, "steer_condition", lambda condition, out, progress: progress("steered"))
     threads = torch.get_num_threads()
     try:
         assert run(["demo", "--condition", "mono", "--out", str(tmp_path), "--seed", "3"]) == 0
@@ -112,13 +126,14 @@ def test_the_command_builds_the_condition_that_was_asked_for(monkeypatch, tmp_pa
         torch.set_num_threads(threads)
         logging.enable_progress_bar()
     assert asked == {"condition": "mono", "out": tmp_path, "settings": TrainingSettings(condition="mono", seed=3)}
-    assert capsys.readouterr().out == "built with 1 thread\n"
+    assert capsys.readouterr().out == "built with 1 thread\nsteered\n"
 
 
 def test_what_the_kernels_log_is_a_line_of_progress(monkeypatch, tmp_path):
     kernels = python_logging.getLogger("actlas.kernels")
     monkeypatch.setattr(kernels, "level", python_logging.INFO)
     monkeypatch.setattr(condition_module, "build_condition", lambda *_: kernels.info("compiling kernels, once"))
+    monkeypatch.setattr(condition_module, "steer_condition", lambda *_: None)
     n_threads, lines = torch.get_num_threads(), []
     try:
         condition_module.build_in_this_process("mono", tmp_path, lines.append)

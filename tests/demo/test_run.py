@@ -21,6 +21,7 @@ from actlas.query import (
     train_probes,
 )
 from actlas.testing.planted import Planting, planted_store
+from tests.reproduce.made import with_generations
 
 SITES = ("attn_out", "mlp_pre")
 
@@ -33,6 +34,7 @@ def answered(path, planting):
     overlap_controls(store, k=6)
     overlap_tests(store, k=6, by="concept", checkpoints=["planted-step128"], n_repeats=99)
     train_probes(store, seeds=(0,), c=0.1)
+    with_generations(store)
 
 
 @pytest.fixture(scope="module")

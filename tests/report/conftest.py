@@ -11,6 +11,7 @@ from actlas.query.questions.overlap_tests import overlap_tests
 from actlas.query.questions.scores import score_neurons
 from actlas.report.measures import Labelled
 from actlas.testing.planted import Planting, planted_store
+from tests.reproduce.made import with_generations
 
 K = 6
 SITES = ("attn_out", "mlp_pre")
@@ -52,7 +53,9 @@ def answered(path, planting):
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory):
     """Languages share more and more experts from step to step."""
-    return answered(tmp_path_factory.mktemp("report") / "shared.actlas", Planting())
+    store = answered(tmp_path_factory.mktemp("report") / "shared.actlas", Planting())
+    with_generations(store)
+    return store
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +73,9 @@ def twinned_store(tmp_path_factory):
 @pytest.fixture(scope="session")
 def apart_store(tmp_path_factory):
     """Languages share no expert beyond chance."""
-    return answered(tmp_path_factory.mktemp("report") / "apart.actlas", Planting(sharing=(0.0, 0.0, 0.0)))
+    store = answered(tmp_path_factory.mktemp("report") / "apart.actlas", Planting(sharing=(0.0, 0.0, 0.0)))
+    with_generations(store)
+    return store
 
 
 @pytest.fixture(scope="session")

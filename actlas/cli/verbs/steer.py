@@ -91,6 +91,13 @@ def _add_sampling(steer: argparse.ArgumentParser) -> None:
         "--prompts", type=Path, metavar="FILE", help="what texts go on from, one a line (default: the start token alone)"
     )
     steer.add_argument(
+        "--words",
+        type=Path,
+        metavar="FILE",
+        help="words of concepts, for column has_word: CSV with columns concept, language and word, or any that "
+        "actlas patch-prompts reads",
+    )
+    steer.add_argument(
         "--temperature", type=float, default=0.8, metavar="X", help="of the draws; 0 takes the likeliest token (default: 0.8)"
     )
     steer.add_argument("--top-k", type=number(Count), default=0, metavar="N", help="draw among the likeliest N (default: all)")
@@ -113,6 +120,7 @@ def _add_model(steer: argparse.ArgumentParser) -> None:
 
 
 def _steer(given: argparse.Namespace) -> None:
+    from actlas.intervene.concepts.words import read_words
     from actlas.intervene.generation import Forcing, ProbeAt, Sampling, generate_steered, steering_summary
     from actlas.query import open_store
 
@@ -140,6 +148,7 @@ def _steer(given: argparse.Namespace) -> None:
         prompts=None if given.prompts is None else _lines(given.prompts),
         sampling=sampling,
         probe=None if given.probe is None else ProbeAt(*given.probe),
+        words=None if given.words is None else read_words(given.words).words,
         model=given.model,
         device=given.device,
         compute_dtype=given.dtype,
