@@ -72,7 +72,8 @@ class Edit(Protocol):
 class ColumnEdit:
     """Sets, adds to or multiplies some columns, in every row by its own frame.
 
-    All columns are computed at once and those that are meant are chosen: one or two operations, however many neurons there are.
+    Of one token per row, as most passes of a generation are, only what is changed is computed and put in place. Of several
+    tokens, all columns are computed and those that are meant are chosen. Both give the same bits.
 
     Args:
         is_there: bool ``"frames columns"``, what is changed.
@@ -104,8 +105,8 @@ class ColumnEdit:
         self._is_there = torch.from_numpy(is_there).to(device)
         self._numbers = torch.from_numpy(numbers).to(device)
         self._rows = None if rows is None else torch.tensor(rows, device=device)
-        #: Of the last dtype and number of rows that ran: what is there, and by what.
-        self._ready: tuple[tuple[torch.dtype, int], torch.Tensor, torch.Tensor] | None = None
+        #: Of the last dtype, number of rows and kind of pass that ran: where something is changed, and by what.
+        self._ready: tuple[tuple[torch.dtype, int, bool], torch.Tensor, torch.Tensor] | None = None
 
     def __call__(self, values: torch.Tensor, running: Pass) -> torch.Tensor:
         """See `Edit`."""
@@ -117,27 +118,43 @@ class ColumnEdit:
         return torch.cat([values[:, :-1], self._changed(values[:, -1:])], dim=1)
 
     def _changed(self, values: torch.Tensor) -> torch.Tensor:
-        is_there, numbers = self._tables(values.dtype, len(values))
-        if self._how == "add":
-            numbers = values + numbers
-        elif self._how == "scale":
-            numbers = values * numbers
-        elif self._how == "blend":
-            numbers = values + self._strength * (numbers - values)
-        return torch.where(is_there, numbers, values)
+        is_one = values.shape[1] == 1
+        where, numbers = self._tables(values.dtype, len(values), is_one)
+        if not is_one:
+            return torch.where(where, self._numbers_instead(values, numbers), values)
+        cells = values.reshape(-1)
+        if self._how != "set":
+            numbers = self._numbers_instead(cells[where], numbers)
+        return cells.scatter(0, where, numbers).view(values.shape)
 
-    def _tables(self, dtype: torch.dtype, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is there and by what, row by row where rows differ: made in the first pass, and found in those that follow."""
-        key = dtype, n_rows
+    def _numbers_instead(self, values: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        if self._how == "add":
+            return values + numbers
+        if self._how == "scale":
+            return values * numbers
+        if self._how == "blend":
+            return values + self._strength * (numbers - values)
+        return numbers
+
+    def _tables(self, dtype: torch.dtype, n_rows: int, is_one: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where and by what, row by row where rows differ: made in the first pass, and found in those that follow.
+
+        Where is a mask; of one token per row, the places of its cells one after the other.
+        """
+        key = dtype, n_rows, is_one
         if self._ready is None or self._ready[0] != key:
-            is_there, numbers = self._is_there, self._numbers.to(dtype)
+            where, numbers = self._is_there, self._numbers.to(dtype)
             if not bool(numbers.isfinite().all()):
                 largest = float(self._numbers.abs().max())
                 raise InterventionError(f"{largest:g} is more than {dtype} holds, in which the model computes here")
             if self._rows is not None:
                 index = self._rows.repeat_interleave(n_beams(n_rows, len(self._rows)))
-                is_there, numbers = is_there[index].unsqueeze(1), numbers[index].unsqueeze(1)
-            self._ready = key, is_there, numbers
+                where, numbers = where[index].unsqueeze(1), numbers[index].unsqueeze(1)
+            if is_one:
+                shape = n_rows, where.shape[-1]
+                where = where.view(-1, shape[1]).expand(shape).reshape(-1).nonzero().squeeze(1)
+                numbers = numbers.view(-1, shape[1]).expand(shape).reshape(-1)[where]
+            self._ready = key, where, numbers
         return self._ready[1:]
 
 
