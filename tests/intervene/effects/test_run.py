@@ -63,6 +63,13 @@ def test_the_planned_neurons_decide_the_loss_of_their_language_alone(store: Atla
                 assert row["random_mean"] > 0.01
 
 
+def test_the_loss_without_an_intervention_is_that_of_the_extraction(store: Atlas, plan: Path) -> None:
+    chosen = EffectOptions(sources=[str(plan)], any_weights=True, n_texts=100, n_random=0)
+    rows = measure_effects(store, chosen, keep=False).filter(set_language="one").select("n_tokens", "loss_base")
+    mean = (rows["loss_base"] * rows["n_tokens"]).sum() / rows["n_tokens"].sum()
+    assert mean == pytest.approx(store.checkpoint("tiny")["sanity_loss"], rel=1e-5)
+
+
 def test_every_intervention_does_what_it_says(store: Atlas, plan: Path) -> None:
     every = ("mean", "difference", "amplify", "only", "damp")
     rows = measured(store, plan, interventions=every, n_random=0, factor=3.0, shift=10.0)
