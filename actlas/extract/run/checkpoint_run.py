@@ -300,7 +300,8 @@ class CheckpointRun:
                 most_blocks=most_blocks,
                 check=self._check_loss,
             )
-            progress.report("weights", progress.texts_before + progress.texts_read)
+            if run.options.describes_weights:
+                progress.report("weights", progress.texts_before + progress.texts_read)
             wait_for_weights()
         # memory may be that of the files
         self.source.check_unchanged()

@@ -26,7 +26,7 @@ def test_several_checkpoints_in_order_of_step_and_again_loads_nothing(model_writ
     extract(tmp_path / "run", small_corpus, tmp_path / "s", progress=seen.append)
     assert Store(tmp_path / "s").checkpoints == ["run-step64", "run-step1000"]
     stages = [report.stage for report in seen if report.checkpoint == "run-step1000"]
-    assert list(dict.fromkeys(stages)) == ["locate", "load", "check", "extract", "done"]
+    assert list(dict.fromkeys(stages)) == ["locate", "load", "check", "extract", "weights", "done"]
     assert [r.texts_done for r in seen if r.stage == "extract"][-1] == 44
     assert all(r.seconds_left is not None and r.bytes_per_s > 0 for r in seen if r.stage == "extract" and r.texts_done)
     before = cube_files(tmp_path / "s")

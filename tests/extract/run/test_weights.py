@@ -90,7 +90,9 @@ def test_a_run_that_fails_shows_nothing_and_the_next_one_has_it_all(extracted, s
 
 
 def test_without_them_the_table_is_empty_and_the_question_says_why(extracted, small_corpus, tmp_path):
-    extract(str(extracted[0]), small_corpus, tmp_path / "s", describes_weights=False, **FEW)
+    seen = []
+    extract(str(extracted[0]), small_corpus, tmp_path / "s", describes_weights=False, progress=seen.append, **FEW)
+    assert "weights" not in {report.stage for report in seen}
     store = actlas.open_store(tmp_path / "s")
     assert store.sql("SELECT * FROM weights").height == store.sql("SELECT * FROM parameter_space").height == 0
     assert store.scan("weights").collect().height == 0
