@@ -68,8 +68,8 @@ def test_phases_are_timed(built):
     assert list(json.loads(seconds_file(out, "multi").read_text())) == ["train", "extract", "score", "experts", "probe"]
 
 
-def test_the_last_checkpoint_writes_with_experts_forced_and_under_controls(built, monkeypatch):
-    out, _ = built
+def test_the_last_checkpoint_writes_with_experts_forced_and_under_controls(built, monkeypatch, tmp_path):
+    out = shutil.copytree(built[0], tmp_path / "own")
     monkeypatch.setattr(condition_module, "STEERED_SEEDS", 2)
     lines = []
     steer_condition("multi", out, lines.append)

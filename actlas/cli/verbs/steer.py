@@ -72,6 +72,11 @@ def _add_forcing(steer: argparse.ArgumentParser) -> None:
         "--skip", type=number(Count), metavar="N", help="of arm next: how many of the best are left out (default: k)"
     )
     steer.add_argument("--other", type=named, metavar="CONCEPT", help="of arm other (default: the next of the corpus)")
+    steer.add_argument(
+        "--neurons", type=Path, metavar="FILE", help="force the neurons of a file too, in an arm called file (see actlas export)"
+    )
+    steer.add_argument("--any-weights", action="store_true", help="take a file that names no weights, or others")
+    steer.add_argument("--value", type=named, metavar="COLUMN", help="of the file: what neurons are set to (default: value)")
     steer.add_argument("--control-seed", type=number(Seed), default=0, metavar="N", help="of arm random (default: 0)")
     steer.add_argument("--how", choices=("set", "add", "scale"), default="set", help="what is done with the value (default: set)")
     steer.add_argument(
@@ -121,7 +126,7 @@ def _add_model(steer: argparse.ArgumentParser) -> None:
 
 def _steer(given: argparse.Namespace) -> None:
     from actlas.intervene.concepts.words import read_words
-    from actlas.intervene.generation import Forcing, ProbeAt, Sampling, generate_steered, steering_summary
+    from actlas.intervene.generation import Forcing, ForeignNeurons, ProbeAt, Sampling, generate_steered, steering_summary
     from actlas.query import open_store
 
     sampling = Sampling(given.temperature, given.top_k, given.top_p, given.max_new_tokens)
@@ -136,6 +141,8 @@ def _steer(given: argparse.Namespace) -> None:
         position=given.position,
         strength=given.strength,
     )
+    if given.neurons is None and (given.any_weights or given.value):
+        raise QueryError("--any-weights and --value are about the file of --neurons; name it, or leave them out")
     line = ProgressLine(given.quiet)
     texts = generate_steered(
         open_store(given.store, "r" if given.no_keep else "a"),
@@ -148,6 +155,7 @@ def _steer(given: argparse.Namespace) -> None:
         prompts=None if given.prompts is None else _lines(given.prompts),
         sampling=sampling,
         probe=None if given.probe is None else ProbeAt(*given.probe),
+        neurons=None if given.neurons is None else ForeignNeurons(given.neurons, given.any_weights, given.value),
         words=None if given.words is None else read_words(given.words).words,
         model=given.model,
         device=given.device,

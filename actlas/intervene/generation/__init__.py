@@ -4,12 +4,13 @@ from actlas.intervene.generation.languages import IDENTIFIER, Identifier, identi
 from actlas.intervene.generation.presence import has_word, probe_texts
 from actlas.intervene.generation.probing import ProbeAt
 from actlas.intervene.generation.run import generate_steered
-from actlas.intervene.generation.settings import Forcing, Sampling
+from actlas.intervene.generation.settings import Forcing, ForeignNeurons, Sampling
 from actlas.intervene.generation.summary import steering_summary
 
 __all__ = [
     "IDENTIFIER",
     "Forcing",
+    "ForeignNeurons",
     "Identifier",
     "ProbeAt",
     "Sampling",

@@ -74,6 +74,8 @@ class ArmMaker:
         self._scores = ap_cubes(store, checkpoint, self._axis)
         self._weight_hash = store.checkpoint(checkpoint)["weight_hash"]
         self._ranked: dict[tuple[bool, int], ExpertSets] = {}
+        #: What arm `file` forces, once a model is there to read it for.
+        self.foreign: pl.DataFrame | None = None
 
     def make(self, concept: str, language: str, names: Sequence[str] = ARMS) -> list[ForcedArm]:
         """The arms of one concept and language, in the order of their names.
@@ -86,6 +88,8 @@ class ArmMaker:
     def _arm(self, name: str, concept: str, language: str) -> ForcedArm:
         if name == "none":
             return ForcedArm(name)
+        if name == "file":
+            return ForcedArm(name, None, self._foreign(concept, language))
         of, forcing = concept, self._forcing
         if name == "other":
             of = other_concept(self._store, language, concept, forcing.other)
@@ -96,6 +100,16 @@ class ArmMaker:
         frame = pl.DataFrame({**self._axis.columns(index), "value": self._values(index, of, language)})
         frame = frame.with_columns(pl.lit(self._weight_hash).alias("weight_hash"))
         return ForcedArm(name, of if name in ("experts", "other") else None, frame)
+
+    def _foreign(self, concept: str, language: str) -> pl.DataFrame:
+        """Neurons of the file: those of this concept and language, where it tells them apart."""
+        assert self.foreign is not None, "a file is read for a model"
+        asked = {"concept": concept, "language": language}
+        named = {name: value for name, value in asked.items() if name in self.foreign.columns}
+        frame = self.foreign.filter(**named) if named else self.foreign
+        if frame.is_empty():
+            raise QueryError(f"the file names no neurons of {' and '.join(named.values())}")
+        return frame
 
     def _best(self, concept: str, language: str, skip: int = 0) -> Indices:
         """Neurons that follow the `skip` best ones."""

@@ -14,11 +14,12 @@ import polars as pl
 
 from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
+from actlas.intervene.foreign import read_neurons
 from actlas.intervene.generation.arms import ArmMaker, ForcedArm
 from actlas.intervene.generation.languages import IDENTIFIER, identifiable, identify_languages
 from actlas.intervene.generation.presence import has_word, probe_texts
 from actlas.intervene.generation.probing import ProbeAt
-from actlas.intervene.generation.settings import ARMS, Arm, Forcing, Sampling, TextPlan
+from actlas.intervene.generation.settings import ARMS, Arm, Forcing, ForeignNeurons, Sampling, TextPlan
 from actlas.intervene.live import LiveModel, load_live
 from actlas.names import ComputeDtype, fingerprint, installed_version
 from actlas.query.atlas import Atlas, as_atlas
@@ -51,6 +52,7 @@ def generate_steered(
     sampling: Sampling | None = None,
     words: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     probe: ProbeAt | None = None,
+    neurons: ForeignNeurons | None = None,
     model: str | Path | None = None,
     device: str = "auto",
     compute_dtype: Literal["auto", ComputeDtype] = "auto",
@@ -72,13 +74,14 @@ def generate_steered(
         languages: Whose experts are forced, each with each concept.
         checkpoints: None for all.
         forcing: Which neurons are forced, to what and how; None for 500 experts set to the median over positives.
-        arms: What is done beside: "none", "experts", "random", "next" and "other", see `Forcing`.
+        arms: What is done beside: "none", "experts", "random", "next" and "other", see `Forcing`; and "file" with `neurons`.
         seeds: Texts of each arm and prompt, from seed 0 on.
         prompts: What texts go on from; None for the start token alone.
         sampling: How tokens are drawn; None for the usual of `Sampling`.
         words: concept -> language -> its words there, in all their forms, for column has_word; None leaves it as it is.
         probe: Where probes for the concepts read, for column probe_p; None leaves it as it is. Kept texts are not written
             again for it.
+        neurons: Neurons of a file, forced in a further arm called "file".
         model: Folder or hub id of the one checkpoint that is named, if it is not where it was extracted from.
         device: "cpu", "cuda" or "auto".
         compute_dtype: What the model computes in.
@@ -116,15 +119,18 @@ def generate_steered(
     for concept in by_concept:
         if lacking := [language for language in by_language if not store.corpus.has_answer(language, concept)]:
             raise QueryError(f"concept {concept} has no positive or no negative texts in {listed(lacking)}: no experts there")
+    if ("file" in arms) and neurons is None:
+        raise QueryError("arm file forces the neurons of a file, and none is named")
     plan = _Plan(
         store,
         forcing or Forcing(),
-        tuple(arms),
+        (*arms, "file") if neurons is not None and "file" not in arms else tuple(arms),
         tuple(range(seeds)),
         (None,) if prompts is None else tuple(prompts),
         sampling or Sampling(),
         compute_dtype,
         words,
+        neurons,
     )
     _tell_unidentifiable(plan, by_language)
     pairs = [(concept, language) for concept in by_concept for language in by_language]
@@ -168,6 +174,7 @@ class _Plan:
     sampling: Sampling
     compute_dtype: str
     words: Mapping[str, Mapping[str, Sequence[str]]] | None
+    neurons: ForeignNeurons | None
 
     @property
     def n_of_arm(self) -> int:
@@ -192,6 +199,7 @@ class _Plan:
             "prompts": list(self.prompts),
             "sampling": asdict(self.sampling),
             "compute_dtype": self.compute_dtype,
+            "neurons": None if self.neurons is None else self.neurons.to_json(),
         }
 
     @cached_property
@@ -250,7 +258,7 @@ class _Checkpoint:
         """Of some pairs; what cannot be forced for the first of them is refused."""
         concepts, languages = (list(dict.fromkeys(pair[place] for pair in pairs)) for place in (0, 1))
         maker = ArmMaker(self.plan.store, self.checkpoint, languages, concepts, self.plan.forcing)
-        maker.make(*pairs[0], self.plan.arms)
+        maker.make(*pairs[0], [arm for arm in self.plan.arms if arm != "file"])
         return maker
 
     def write(self, live: LiveModel, maker: ArmMaker, pairs: Sequence[Pair], batch: int | None, steps: Steps) -> None:
@@ -259,6 +267,8 @@ class _Checkpoint:
 
         self.about |= _about(self.plan.store, live)
         forced = [name for name in self.plan.arms if name != "none"]
+        if (file := self.plan.neurons) is not None:
+            maker.foreign = read_neurons(file.path, live, any_weights=file.any_weights, value=file.value)
         size = batch or usual_batch(live)
         # pairs whose texts are one batch together
         n_pairs = max(1, size // max(1, len(forced) * self.plan.n_of_arm))
@@ -316,7 +326,11 @@ class _Checkpoint:
         )
         return [
             of_arm.hstack(texts.slice(number * of_arm.height, of_arm.height)).with_columns(
-                pl.lit(arm.name).alias("arm"), pl.lit(arm.experts_of, pl.String).alias("experts_of")
+                pl.lit(arm.name).alias("arm"),
+                pl.lit(arm.experts_of, pl.String).alias("experts_of"),
+                # a file says itself how many neurons it has, and what they are set to
+                pl.lit(arm.frame.height if arm.name == "file" and arm.frame is not None else plan.forcing.k).alias("k"),
+                pl.lit(None if arm.name == "file" else plan.forcing.on_value, pl.String).alias("on_value"),
             )
             for number, arm in enumerate(arms)
         ]
@@ -328,8 +342,6 @@ class _Checkpoint:
             "step": self.plan.store.checkpoint(self.checkpoint)["step"],
             "concept": concept,
             "language": language,
-            "k": self.plan.forcing.k,
-            "on_value": self.plan.forcing.on_value,
         }
         own = pl.concat(texts)
         order = {arm: number for number, arm in enumerate(self.plan.arms)}

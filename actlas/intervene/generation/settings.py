@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import numpy as np
@@ -10,13 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.allowed import Count, Number, Positive, Range, Seed, Share, why_not
-from actlas.errors import OptionError
+from actlas.errors import NeuronSetError, OptionError
 from actlas.intervene.steering import How, Position
 
 #: none: nothing is forced; experts: those of the concept; random: as many neurons of each site and layer, drawn among the others;
-#: next: the neurons that come after the experts; other: the experts of another concept.
-Arm = Literal["none", "experts", "random", "next", "other"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
+#: next: the neurons that come after the experts; other: the experts of another concept; file: those of `ForeignNeurons`.
+Arm = Literal["none", "experts", "random", "next", "other", "file"]
+#: Those of a run that names none.
+ARMS: tuple[Arm, ...] = ("none", "experts", "random", "next", "other")
 #: What a neuron is set to: a statistic of its values over the positives of a concept.
 OnValue = Literal["median", "p90", "mean", "max"]
 ON_VALUES: tuple[OnValue, ...] = get_args(OnValue)
@@ -68,6 +71,38 @@ class Forcing:
 
     def __post_init__(self) -> None:
         _check_fields(self)
+
+
+@dataclass(frozen=True)
+class ForeignNeurons:
+    """A file of neurons and values that are forced in arm `file`.
+
+    Attributes:
+        path: A file that `read_neurons` takes. Where it has columns language or concept, those rows are forced that are of what
+            is steered; otherwise all of it.
+        any_weights: Take a file that names no weights, or others.
+        value: The column that holds the values; None for the usual one.
+
+    Example:
+        >>> ForeignNeurons(Path("mine.csv"), any_weights=True).value is None
+        True
+    """
+
+    path: Path
+    any_weights: bool = False
+    value: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides texts: the bytes of the file, not where it is.
+
+        Raises:
+            NeuronSetError: If it cannot be read.
+        """
+        try:
+            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise NeuronSetError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        return {"digest": digest, "any_weights": self.any_weights, "value": self.value}
 
 
 @dataclass(frozen=True)

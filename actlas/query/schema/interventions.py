@@ -15,7 +15,7 @@ INTERVENTIONS: tuple[Table, ...] = (
         {"arm": pl.String(), "experts_of": pl.String(), "k": pl.Int32(), "on_value": pl.String()},
         {"prompt": pl.String(), "seed": pl.Int64(), "text": pl.String(), "n_tokens": pl.Int32(), "is_finished": pl.Boolean()},
         {"text_language": pl.String(), "language_confidence": pl.Float64(), "has_word": pl.Boolean(), "probe_p": pl.Float64()},
-        settings=("k", "sites", "forcing", "arms", "seeds", "prompts", "sampling", "compute_dtype"),
+        settings=("k", "sites", "forcing", "arms", "seeds", "prompts", "sampling", "compute_dtype", "neurons"),
     ),
     table(
         "neuron_effects",

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from actlas.errors import CheckpointNotFound, CubeNotFound, QueryError, StaleTable
-from actlas.intervene.generation import Forcing, ProbeAt, Sampling, generate_steered, identify_languages, run
+from actlas.errors import CheckpointNotFound, CubeNotFound, NeuronSetError, QueryError, StaleTable
+from actlas.intervene.generation import Forcing, ForeignNeurons, ProbeAt, Sampling, generate_steered, identify_languages, run
 from actlas.intervene.generation.arms import ArmMaker
 from actlas.intervene.generation.presence import has_word, probe_texts
 from actlas.intervene.generation.sampling import write_texts
@@ -225,3 +225,25 @@ def test_what_cannot_be_steered_is_refused_before_anything_is_loaded(
         with pytest.raises(error, match=match):
             steered(store, **wrong)
     assert not loads
+
+
+def test_neurons_of_a_file_are_an_arm_of_their_own(own: Atlas, live: LiveModel, tmp_path: Path) -> None:
+    experts = ArmMaker(own, CHECKPOINT, ["de"], ["salt"], FORCING).make("salt", "de", ["experts"])[0].frame
+    assert experts is not None
+    experts.drop("weight_hash").head(3).with_columns(language=pl.lit("de")).write_csv(tmp_path / "mine.csv")
+    mine = ForeignNeurons(tmp_path / "mine.csv", any_weights=True)
+    texts = steered(own, neurons=mine, checkpoints=[CHECKPOINT], arms=("none", "experts"), keep=True)
+    assert texts.select("arm", "k", "on_value").unique(maintain_order=True).rows() == [
+        ("none", 8, "median"),
+        ("experts", 8, "median"),
+        ("file", 3, None),
+    ]
+    plan = [TextPlan(None, seed, experts.head(3)) for seed in range(4)]
+    assert texts.filter(arm="file")["text"].to_list() == write_texts(live, plan, SAMPLING)["text"].to_list()
+    assert own.table_settings("generations", CHECKPOINT)["neurons"] == mine.to_json()
+    with pytest.raises(QueryError, match="the file names no neurons of salt and|the file names no neurons of"):
+        steered(own, languages=("en",), neurons=mine, checkpoints=[CHECKPOINT], arms=("none",))
+    with pytest.raises(NeuronSetError, match="does not say which weights"):
+        steered(own, neurons=ForeignNeurons(tmp_path / "mine.csv"), checkpoints=[CHECKPOINT], arms=("none",))
+    with pytest.raises(QueryError, match="none is named"):
+        steered(own, arms=("file",))
