@@ -87,7 +87,7 @@ def reproduce_miniature(
     Example:
         >>> reproduce_miniature(seeds=0)
         Traceback (most recent call last):
-        actlas.errors.QueryError: seeds must be 1 or more, not 0
+        actlas.errors.QueryError: seeds must be at least 1, not 0
     """
     run = Miniature(Path(folder), seeds)
     for seed in range(seeds):

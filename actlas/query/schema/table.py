@@ -89,8 +89,8 @@ class Table:
             A frame of its columns.
 
         Example:
-            >>> TABLES["experts"].empty().columns[:4]
-            ['checkpoint', 'language', 'concept', 'rank']
+            >>> Table("sizes", {"language": pl.String(), "n_texts": pl.Int64()}, "Texts per language.").empty().columns
+            ['language', 'n_texts']
         """
         return pl.DataFrame(schema=dict(self.columns))
 

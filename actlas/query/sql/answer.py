@@ -31,6 +31,8 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+#: How DuckDB's messages begin where they come through Arrow -> the error that they are.
+_KINDS = (("INTERRUPT", duckdb.InterruptException), ("Out of Memory", duckdb.OutOfMemoryException))
 _TOO_LARGE = "the query needs more memory than is allowed; narrow it down, or allow more (--memory, store.memory_limit)"
 
 
@@ -49,7 +51,7 @@ def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
     # as a stream, so that an answer that is refused for its size is never whole
     reader = relation.to_arrow_reader(_BATCH)
     batches, n_rows = [], 0
-    for batch in reader:
+    for batch in _told_by_duckdb(reader):
         n_rows += batch.num_rows
         if limits.rows is not None and n_rows > limits.rows:
             raise QueryError(
@@ -61,6 +63,17 @@ def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return _with_plain_numbers(frame)
+
+
+def _told_by_duckdb(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same batches; what goes wrong in DuckDB between two of them comes as its own kind of error, not as one of Arrow."""
+    import pyarrow as pa
+
+    try:
+        yield from batches
+    except (OSError, pa.ArrowException) as error:
+        kind = next((one for one in _KINDS if one[0] in str(error)), ("", duckdb.Error))[1]
+        raise kind(str(error)) from error
 
 
 def _with_plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:

@@ -114,8 +114,8 @@ def identify(checkpoint: Checkpoint, settings: BackendSettings, compute_dtype: s
     before = snapshots(checkpoint.model)
     folder = fetch(checkpoint.model, checkpoint.revision, with_code=settings.trust_remote_code)
     is_snapshot = folder.parent.name == "snapshots" and not Path(checkpoint.model).is_dir()
-    weight_files(folder)  # raises where there are none
     located = located_in(checkpoint, folder, settings, compute_dtype)
+    weight_files(folder)  # raises where there are none
     return replace(located, commit=folder.name if is_snapshot else None, is_download=is_snapshot and folder not in before)
 
 
