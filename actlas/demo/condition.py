@@ -163,6 +163,7 @@ def steer_condition(condition: Condition, out: Path | str, progress: Progress = 
     file = seconds_file(Path(out), condition)
     seconds: dict[str, float] = json.loads(file.read_text())
     atlas = open_store(Path(out) / STORES[condition], mode="a")
+    last = atlas.checkpoints[-1]
     with _timed(seconds, "steer"):
         progress(f"{condition}: writing texts with experts forced, and controls")
         generate_steered(
@@ -170,11 +171,13 @@ def steer_condition(condition: Condition, out: Path | str, progress: Progress = 
             # every other one: half of each category
             concepts=CONCEPTS[::2],
             languages=[STEERED_LANGUAGE],
-            checkpoints=atlas.checkpoints[-1:],
+            checkpoints=[last],
             forcing=Forcing(k=K),
             seeds=STEERED_SEEDS,
             sampling=Sampling(max_new_tokens=STEERED_TOKENS),
             words={concept: concept_words(concept, atlas.corpus.languages) for concept in CONCEPTS},
+            # the folder may have been moved since it was extracted
+            model=model_folder(Path(out), condition) / f"step{atlas.checkpoint(last)['step']}",
             device="cpu",
         )
     file.write_text(json.dumps({phase: round(spent, 1) for phase, spent in seconds.items()}))
