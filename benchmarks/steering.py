@@ -157,9 +157,10 @@ def _timings(methods: Mapping[Any, Callable[[], None]], rounds: int) -> tuple[di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--models", type=int, default=len(SIZES), help="how many of the models, from the smallest on")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = run(rounds=given.rounds)
+    rows = run(SIZES[: given.models], rounds=given.rounds)
     path = save(RESULT, {"tokens": 64, "rounds": given.rounds, "arms": N_ARMS, "sites": list(SITES)}, rows, threads=1)
     print(path)
 

@@ -201,6 +201,24 @@ def _weights(result: Mapping[str, Any]) -> str:
     return markdown((result["settings"]["model"], ""), rows)
 
 
+def _steering(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{row['model']}, width {row['d_model']}, {row['num_layers']} layers",
+            row["texts"],
+            row["k"],
+            row["frames"],
+            f"{row['tokens_per_second']:,.0f}",
+            spread(row["process_time_over_none"]),
+        )
+        for row in result["rows"]
+    ]
+    settings = result["settings"]
+    about = f"{settings['tokens']} new tokens per text, {settings['rounds']} rounds, process time of one thread."
+    header = ("model", "texts", "neurons", "frames", "tokens per second", "time / the same without steering")
+    return f"{about}\n\n{markdown(header, rows)}"
+
+
 def _rounding(result: Mapping[str, Any]) -> str:
     checks = {"together": "together beside alone", "other": "another way to compute", "known": "the same, float32 known"}
     rows = [
@@ -331,6 +349,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "vllm_parity": _vllm_parity,
     "rounding": _rounding,
     "weights": _weights,
+    "steering": _steering,
     "estimates": _estimates,
     "site_proofs": _site_proofs,
     **KERNEL_TABLES,
