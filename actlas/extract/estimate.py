@@ -11,9 +11,9 @@ import polars as pl
 from actlas.allowed import PositiveNumber, Share, checks_arguments
 from actlas.errors import OptionError
 from actlas.extract.backends.base import LocatedCheckpoint
-from actlas.extract.inputs.tokens import TokenRules, tokenise
+from actlas.extract.inputs.tokens import tokenise
 from actlas.extract.options import ExtractFields, ExtractOptions
-from actlas.extract.run.prepare import Models, asked_checkpoints, engine_settings, recipe_of
+from actlas.extract.run.prepare import Models, asked_checkpoints, engine_settings, recipe_of, token_rules
 from actlas.names import Recipe
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.layout import estimate_bytes
@@ -127,15 +127,7 @@ class _Tokens:
 def _tokens(corpus: Corpus, backend: Any, located: LocatedCheckpoint, recipe: Recipe, options: ExtractOptions) -> _Tokens:
     named = options.tokenizer
     if Path(named).is_dir() if named is not None else bool(located.tokenizer_hashes):
-        rules = TokenRules(
-            recipe.max_tokens,
-            recipe.over_long,
-            recipe.special_tokens,
-            recipe.tokens,
-            options.loss_texts,
-            options.drops_languages,
-        )
-        texts = tokenise(corpus, backend.tokenizer(located), rules)
+        texts = tokenise(corpus, backend.tokenizer(located), token_rules(recipe, options))
         n_sampled = 0 if texts.sample is None else texts.sample.height
         return _Tokens(int(texts.tokens.ids.size), "tokenizer", n_sampled, texts.corpus.n_texts)
     lengths = (corpus.texts["text"].str.len_chars() / _CHARACTERS_PER_TOKEN).ceil().clip(1, recipe.max_tokens)

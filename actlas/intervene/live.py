@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -173,6 +174,22 @@ class LiveModel:
         if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
+
+    def inference(self) -> AbstractContextManager[None]:
+        """A context in which the model runs for its outputs alone, in the arithmetic that it was loaded for.
+
+        Returns:
+            The context.
+
+        Example:
+            >>> with live.inference():
+            ...     live.model(**live.tokenizer("abc", return_tensors="pt")).logits.requires_grad
+            False
+        """
+        from actlas.extract.backends.hf.backend import inference
+        from actlas.extract.backends.hf.loading import arithmetic
+
+        return inference(self.device, arithmetic(self.compute_dtype)[1])
 
     @property
     def sites(self) -> tuple[str, ...]:

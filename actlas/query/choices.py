@@ -10,6 +10,7 @@ from typing import Any
 from actlas.errors import CheckpointNotFound, QueryError, ScoresNotFound
 from actlas.names import LINEAR_SITES
 from actlas.query.neurons import NeuronAxis
+from actlas.store.cube import TokenCube
 from actlas.store.store import Store
 from actlas.words import listed, no_such
 
@@ -148,3 +149,20 @@ def check_k(k: int, axis: NeuronAxis, skip: int = 0) -> None:
         raise QueryError(
             f"k = {k} (after {skip}) does not fit {axis.n_neurons:,} neurons of {sites}; choose 1 to {axis.n_neurons - skip:,}"
         )
+
+
+def chosen_token_cubes(store: Store, checkpoint: str, sites: Sequence[str] | None) -> list[TokenCube]:
+    """Sampled token vectors of some sites of a checkpoint; None for all that it has, which may be none.
+
+    Raises:
+        CubeNotFound: If a site has no vectors.
+    """
+    chosen = store.checkpoint(checkpoint)["token_cubes"] if sites is None else sites
+    return [store.token_cube(checkpoint, site) for site in chosen]
+
+
+def no_token_vectors(store: Store) -> QueryError:
+    """The error for a store that has none anywhere: what to extract with."""
+    return QueryError(
+        f"{store.path} has no sampled token vectors; extract with a token_sample, on the command line --tokens-per-text 4"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from actlas.demo.condition import build_condition
-from actlas.demo.corpus import CONCEPTS, DocumentKind, nouns
+from actlas.demo.corpus import CONCEPTS, DocumentKind, concept_words
 from actlas.demo.settings import Condition, K, model_folder
 from actlas.demo.train import TrainingSettings
 from actlas.extract import extract_activations
@@ -101,9 +102,6 @@ def build(condition: Condition, out: Path, progress: Progress, settings: Trainin
 
 def _force(condition: Condition, store: Path, progress: Progress, settings: TrainingSettings, amounts: Amounts) -> None:
     progress(f"{condition}: texts under forced experts")
-    words = {
-        concept: {language: [nouns(language)[concept].bare] for language in settings.languages} for concept in amounts.concepts
-    }
     generate_steered(
         open_store(store, "a"),
         concepts=amounts.concepts,
@@ -112,20 +110,21 @@ def _force(condition: Condition, store: Path, progress: Progress, settings: Trai
         forcing=Forcing(k=K),
         seeds=amounts.texts,
         sampling=Sampling(temperature=1.0, max_new_tokens=16),
-        words=words,
+        words=_words(amounts.concepts, settings),
         device="cpu",
     )
+
+
+def _words(concepts: Sequence[str], settings: TrainingSettings) -> dict[str, dict[str, tuple[str, ...]]]:
+    return {concept: concept_words(concept, settings.languages) for concept in concepts}
 
 
 def _patch(condition: Condition, out: Path, progress: Progress, settings: TrainingSettings, amounts: Amounts) -> None:
     progress(f"{condition}: latents of one concept in sentences about another")
     models, store = model_folder(out, condition), out / PROMPT_STORES[condition]
     steps = [models / f"step{step}" for step in amounts.patched]
-    words = WordTable(
-        {concept: {language: (nouns(language)[concept].bare,) for language in settings.languages} for concept in CONCEPTS}
-    )
     prompts = translation_prompts(
-        words,
+        WordTable(_words(CONCEPTS, settings)),
         steps[-1],
         amounts.translations,
         languages=settings.languages,

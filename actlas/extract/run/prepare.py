@@ -104,17 +104,9 @@ def prepare(
     imported = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
     recipe = replace(recipe, corpus=imported.fingerprint)
     check_length(first, recipe)
-    rules = TokenRules(
-        recipe.max_tokens,
-        recipe.over_long,
-        recipe.special_tokens,
-        recipe.tokens,
-        options.loss_texts,
-        options.drops_languages,
-    )
     with ThreadPoolExecutor(1, thread_name_prefix="actlas-hash") as pool:
         hashed = pool.submit(lambda: first.weight_hash)
-        texts = tokenise(imported, tokenizer, rules)
+        texts = tokenise(imported, tokenizer, token_rules(recipe, options))
         hashed.result()
     if recipe.states is not None and not any(sets.n_sets for sets in texts.corpus.text_sets):
         raise CorpusError(
@@ -222,3 +214,15 @@ def _count_sites(
     if options.state_kinds:
         return tuple(sites)  # of an architecture that is not known, which is refused when it is opened
     return ("mlp_hidden",) if "mlp_hidden" in by_hand else ()
+
+
+def token_rules(recipe: Recipe, options: ExtractOptions) -> TokenRules:
+    """How texts become tokens in a run."""
+    return TokenRules(
+        recipe.max_tokens,
+        recipe.over_long,
+        recipe.special_tokens,
+        recipe.tokens,
+        options.loss_texts,
+        options.drops_languages,
+    )

@@ -115,9 +115,6 @@ class GreedyPrompts:
         """Greedy tokens; nothing that a checkpoint's own generation settings say (penalties, forced tokens) touches them."""
         from transformers import GenerationConfig
 
-        from actlas.extract.backends.hf.backend import inference
-        from actlas.extract.backends.hf.loading import arithmetic
-
         model = self._live.model
         own, model.generation_config = (
             model.generation_config,
@@ -131,8 +128,7 @@ class GreedyPrompts:
             ),
         )
         try:
-            # a dtype that only matrix products are taken in is one of the context
-            with inference(self._live.device, arithmetic(self._live.compute_dtype)[1]):
+            with self._live.inference():
                 return model.generate(input_ids=ids, attention_mask=mask, **copy.deepcopy(cached))
         finally:
             model.generation_config = own

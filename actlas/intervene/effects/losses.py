@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actlas.extract.backends.hf.backend import inference
 from actlas.extract.backends.hf.hooks import part_of
-from actlas.extract.backends.hf.loading import arithmetic
 from actlas.extract.backends.taps import TapKey, Taps, tensor_of
 from actlas.intervene.effects.texts import LossTexts, PaddedTexts
 
@@ -66,7 +63,7 @@ def tokens_per_batch(live: LiveModel) -> int:
 def text_losses(live: LiveModel, batches: Iterable[PaddedTexts]) -> Losses:
     """Losses of texts, in the order of the batches."""
     sums, n_tokens = [], []
-    with _inference(live):
+    with live.inference():
         for batch in batches:
             logits = _run(live, batch).logits[:, :-1]
             targets = torch.from_numpy(batch.token_ids[:, 1:]).to(live.device)
@@ -81,11 +78,6 @@ def text_losses(live: LiveModel, batches: Iterable[PaddedTexts]) -> Losses:
             sums.append(losses.cpu().numpy())
             n_tokens.append(batch.is_token[:, 1:].sum(axis=1))
     return Losses(np.concatenate(sums), np.concatenate(n_tokens))
-
-
-def _inference(live: LiveModel) -> AbstractContextManager[None]:
-    """The arithmetic that the model was loaded for."""
-    return inference(live.device, arithmetic(live.compute_dtype)[1])
 
 
 def _run(live: LiveModel, batch: PaddedTexts) -> Any:
@@ -115,7 +107,7 @@ def token_means(live: LiveModel, texts: LossTexts, sites: Sequence[str]) -> dict
             sums: dict[tuple[str, int], torch.Tensor | float] = {}
             for batch in batches:
                 is_token = torch.from_numpy(batch.is_token).to(live.device)
-                with _inference(live):
+                with live.inference():
                     taps.begin_pass()
                     _run(live, batch)
                     taps.check_pass()

@@ -18,8 +18,6 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from actlas.errors import OptionError
-from actlas.extract.backends.hf.backend import inference
-from actlas.extract.backends.hf.loading import arithmetic
 from actlas.intervene.generation.settings import Sampling, TextPlan
 from actlas.intervene.steering import How, Position, steer
 
@@ -107,7 +105,7 @@ def write_texts(
     # prompts of a length together: less padding
     order = sorted(range(len(plans)), key=lambda number: len(prompts[plans[number].prompt]))
     rows: list[tuple[str, int, bool]] = [("", 0, False)] * len(plans)
-    with inference(live.device, arithmetic(live.compute_dtype)[1]), _plain_generation(live.model, start):
+    with live.inference(), _plain_generation(live.model, start):
         for first in range(0, len(order), size):
             numbers = order[first : first + size]
             own = [plans[number] for number in numbers]

@@ -82,9 +82,8 @@ def _run(live: LiveModel, recipe: Recipe, block: BlockTexts, places: SiteMap) ->
     """Values of a block, ``"layers neurons texts"`` by site."""
     import torch
 
-    from actlas.extract.backends.hf.backend import inference, pad_id_of
+    from actlas.extract.backends.hf.backend import pad_id_of
     from actlas.extract.backends.hf.hooks import Hooks
-    from actlas.extract.backends.hf.loading import arithmetic
     from actlas.extract.pooling.transfer import to_device
 
     pad_id, base = pad_id_of(live.model), live.model.base_model
@@ -92,7 +91,7 @@ def _run(live: LiveModel, recipe: Recipe, block: BlockTexts, places: SiteMap) ->
     capture = Capture(tuple(places.points), pooling=recipe.pooling, dtype="float32", pad_to=pad_to, max_tokens=recipe.max_tokens)
     hooks = Hooks(live.model, places, capture, live.device)
     try:
-        with inference(live.device, arithmetic(live.compute_dtype)[1]):
+        with live.inference():
             few = torch.full((2, 3), pad_id, device=live.device)
             hooks.measure(lambda: base(input_ids=few, use_cache=False), (2, 3))
             stage = hooks.begin_block(block, None)

@@ -19,12 +19,11 @@ from actlas.allowed import Names, Positive, PositiveNumber, Seed, Share, checks_
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
-from actlas.query.choices import chosen_checkpoints
+from actlas.query.choices import chosen_checkpoints, chosen_token_cubes, no_token_vectors
 from actlas.query.keep import Keeper
 from actlas.query.schema import TABLES
 from actlas.query.splits import text_groups
 from actlas.store.cube import TokenCube
-from actlas.store.store import Store
 
 #: Inverse strengths of the penalty that a probe chooses from where none is named.
 C_GRID = (0.01, 0.1, 1.0, 10.0)
@@ -101,11 +100,9 @@ def train_probes(
     )
     with Keeper(store, keep, replace) as keeper:
         parts = {name: keeper.find("probe", name, settings.to_json()) for name in names}
-        cubes = {name: _cubes(store, name, sites) for name in names if parts[name] is None}
+        cubes = {name: chosen_token_cubes(store, name, sites) for name in names if parts[name] is None}
         if not any(cubes.values()) and not any(parts.values()):
-            raise QueryError(
-                f"{store.path} has no sampled token vectors; extract with a token_sample, on the command line --tokens-per-text 4"
-            )
+            raise no_token_vectors(store)
         steps = Steps(progress, sum(cube.shape[0] for own in cubes.values() for cube in own) * len(settings.seeds))
         groups = store.corpus.texts.select("text_id", pl.Series("group", text_groups(store.corpus.texts)))
         answers = [TABLES["probe"].empty()]
@@ -136,11 +133,6 @@ class ProbeSettings:
     def to_json(self) -> dict[str, Any]:
         """As it is kept with the table."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-
-def _cubes(store: Store, checkpoint: str, sites: Sequence[str] | None) -> list[TokenCube]:
-    chosen = store.checkpoint(checkpoint)["token_cubes"] if sites is None else sites
-    return [store.token_cube(checkpoint, site) for site in chosen]
 
 
 def _probes(cube: TokenCube, groups: pl.DataFrame, settings: ProbeSettings, steps: Steps) -> Iterator[tuple[Any, ...]]:

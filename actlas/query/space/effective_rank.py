@@ -15,12 +15,11 @@ from actlas.errors import QueryError
 from actlas.kernels import spectra
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
-from actlas.query.choices import chosen_checkpoints
+from actlas.query.choices import chosen_checkpoints, chosen_token_cubes, no_token_vectors
 from actlas.query.keep import Keeper
 from actlas.query.schema import TABLES
 from actlas.query.splits import text_groups
 from actlas.store.cube import TokenCube
-from actlas.store.store import Store
 
 #: Of a normal distribution, 95 % lies as many standard deviations around the mean.
 _NORMAL_95 = 1.96
@@ -80,11 +79,9 @@ def effective_rank(
     settings = {"sites": chosen, "n_vectors": n_vectors, "n_splits": n_splits, "seed": seed}
     with Keeper(store, keep, replace) as keeper:
         parts = {name: keeper.find("effective_rank", name, settings) for name in names}
-        cubes = {name: _cubes(store, name, sites) for name in names if parts[name] is None}
+        cubes = {name: chosen_token_cubes(store, name, sites) for name in names if parts[name] is None}
         if not any(cubes.values()) and not any(parts.values()):
-            raise QueryError(
-                f"{store.path} has no sampled token vectors; extract with a token_sample, on the command line --tokens-per-text 4"
-            )
+            raise no_token_vectors(store)
         steps = Steps(progress, sum(cube.shape[0] for own in cubes.values() for cube in own))
         groups = store.corpus.texts.select("text_id", pl.Series("group", text_groups(store.corpus.texts)))
         answers = [TABLES["effective_rank"].empty()]
@@ -102,11 +99,6 @@ def effective_rank(
             if rows:
                 keeper.put(name, {"effective_rank": answers[-1]}, settings)
     return pl.concat(answers)
-
-
-def _cubes(store: Store, checkpoint: str, sites: Sequence[str] | None) -> list[TokenCube]:
-    chosen = store.checkpoint(checkpoint)["token_cubes"] if sites is None else sites
-    return [store.token_cube(checkpoint, site) for site in chosen]
 
 
 def _ranks(

@@ -119,7 +119,7 @@ def _inspect(select: str, serialize: Callable[[str], str], macros: Collection[st
         raise QueryError(f"refused: {_shown(select)}{reason}; {_ALLOWED}")
     if len(tree["statements"]) != 1:
         raise QueryError(f"refused: {len(tree['statements'])} statements in {_shown(select)}; {_ALLOWED}")
-    nodes = list(_walk(tree))
+    nodes = list(walk(tree))
     for node in nodes:
         _inspect_node(node, macros, parts)
     called = [node["function"] for node in nodes if node.get("type") == "TABLE_FUNCTION"]
@@ -178,7 +178,8 @@ def _add_table(parts: ReadOnlyQuery, name: str, schema: str) -> None:
         parts.catalog.add(name)
 
 
-def _walk(tree: Any) -> Iterator[dict[str, Any]]:
+def walk(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a syntax tree."""
     stack = [tree]
     while stack:
         node = stack.pop()
@@ -187,6 +188,11 @@ def _walk(tree: Any) -> Iterator[dict[str, Any]]:
             stack.extend(node.values())
         elif isinstance(node, list):
             stack.extend(node)
+
+
+def identifier(name: str) -> str:
+    """A name as SQL writes it where it may be anything."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _shown(text: str) -> str:

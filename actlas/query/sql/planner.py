@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from actlas.query.sql.grids import Grid, Region
+from actlas.query.sql.guard import identifier, walk
 from actlas.query.sql.scan import axis_of, narrowed
 
 Node = dict[str, Any]
@@ -174,7 +175,7 @@ class _Plan:
 
     def _passing(self, labels: pl.DataFrame, condition: Node) -> pl.DataFrame | None:
         """Rows of labels that pass a condition; None where DuckDB cannot tell from labels alone."""
-        tree = self.ask.parse(f"SELECT * FROM {_LABELS} AS {_quoted(self.place.leaf.alias)}")
+        tree = self.ask.parse(f"SELECT * FROM {_LABELS} AS {identifier(self.place.leaf.alias)}")
         select = tree["statements"][0]["node"]
         select["where_clause"], select["cte_map"] = condition, self.place.ctes
         return self._answer(tree, {_LABELS: labels})
@@ -244,12 +245,9 @@ class _Plan:
 
     def _keep_places(self, places: pl.DataFrame) -> None:
         """Keep these neurons: rows of positions of a layer, and of a cube and a neuron where they have those columns."""
-        if "cube" not in places.columns:
-            places = places.join(pl.DataFrame({"cube": self.region.box["cube"]}), how="cross")
-        if "layer" not in places.columns:
-            places = places.join(pl.DataFrame({"layer": self.region.box["layer"]}), how="cross")
-        if "neuron" not in places.columns:
-            places = places.join(pl.DataFrame({"neuron": self.region.box["neuron"]}), how="cross")
+        for axis in _PLACE:
+            if axis not in places.columns:
+                places = places.join(pl.DataFrame({axis: self.region.box[axis]}), how="cross")
         grouped = places.unique().sort("neuron").group_by("cube", "layer", maintain_order=True).agg("neuron")
         cells = {
             (int(cube), int(layer)): neurons.to_numpy().astype(np.int64)
@@ -262,14 +260,11 @@ _VOLATILE = frozenset({"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", 
 _COLUMN: Node = {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "query_location_length": 0}
 
 
-def _is_volatile(expression: Any) -> bool:
+def _is_volatile(expression: Node) -> bool:
     """Whether it may be something else each time it is asked."""
-    if isinstance(expression, list):
-        return any(map(_is_volatile, expression))
-    if isinstance(expression, dict):
-        is_own = expression.get("class") == "FUNCTION" and str(expression.get("function_name")).lower() in _VOLATILE
-        return is_own or any(map(_is_volatile, expression.values()))
-    return False
+    return any(
+        str(node.get("function_name")).lower() in _VOLATILE for node in walk(expression) if node.get("class") == "FUNCTION"
+    )
 
 
 def _as_labels(keys: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
@@ -282,10 +277,6 @@ def _and(conditions: list[Node], ask: Asker) -> Node | None:
         return conditions[0] if conditions else None
     both: Node = ask.parse("SELECT 1 WHERE true AND true")["statements"][0]["node"]["where_clause"]
     return {**both, "children": conditions}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _places(tree: Any, name: str, ctes: Node | None = None) -> Iterator[Place]:
@@ -363,13 +354,9 @@ def _is_limited(select: Node) -> bool:
     return not has_groups and all(text.isdigit() and int(text) <= _MOST_LIMIT for text in texts)
 
 
-def _calls(expressions: Any) -> bool:
+def _calls(expressions: Sequence[Node]) -> bool:
     """Whether any function is called at all: which of them gather rows is not seen in a syntax tree."""
-    if isinstance(expressions, list):
-        return any(map(_calls, expressions))
-    if isinstance(expressions, dict):
-        return expressions.get("class") in ("FUNCTION", "WINDOW", "SUBQUERY") or any(map(_calls, expressions.values()))
-    return False
+    return any(node.get("class") in ("FUNCTION", "WINDOW", "SUBQUERY") for node in walk(expressions))
 
 
 def _conjuncts(expression: Node | None) -> Iterator[Node]:

@@ -25,7 +25,7 @@ import polars as pl
 from actlas.errors import ActlasError, DamagedStore, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
-from actlas.query.sql.guard import ReadOnlyQuery, read_only
+from actlas.query.sql.guard import ReadOnlyQuery, identifier, read_only
 from actlas.query.sql.macro import macros
 from actlas.query.sql.planner import Asker, planned_region
 from actlas.query.sql.sources import RECORD_TABLES, TableSources
@@ -99,7 +99,7 @@ class Session:
         for step in steps:
             self._connection.execute(step)
         for label in self.others:
-            self._connection.execute(f"CREATE SCHEMA {_identifier(label)}")
+            self._connection.execute(f"CREATE SCHEMA {identifier(label)}")
 
     def close(self) -> None:
         """Free the connection; the session cannot be used again."""
@@ -217,7 +217,7 @@ class Session:
         if (label, name) in self._made:
             return
         sources = self.others.get(label, self.sources)
-        called, frame_name = f"{_identifier(label)}.{_identifier(name)}", f"source_{label}_{name}"
+        called, frame_name = f"{identifier(label)}.{identifier(name)}", f"source_{label}_{name}"
         if name in sources.files:
             self._connection.execute(f"CREATE VIEW {called} AS {_read_table(sources, name)}")
         elif name in sources.by_settings:
@@ -230,14 +230,14 @@ class Session:
             self._connection.execute(f"CREATE VIEW {called} AS {select}")
         elif name in sources.frames:
             self._connection.register(frame_name, sources.frames[name]())
-            self._connection.execute(f"CREATE TABLE {called} AS SELECT * FROM {_identifier(frame_name)}")
+            self._connection.execute(f"CREATE TABLE {called} AS SELECT * FROM {identifier(frame_name)}")
             self._connection.unregister(frame_name)
         elif name in sources.grids and label == "main":
             # the source itself, because a filter does not reach it through a view
             self._connection.register(name, self._source(sources, name))
         elif name in sources.grids:
             self._connection.register(frame_name, self._source(sources, name))
-            self._connection.execute(f"CREATE VIEW {called} AS FROM {_identifier(frame_name)}")
+            self._connection.execute(f"CREATE VIEW {called} AS FROM {identifier(frame_name)}")
         else:
             raise sources.missing(name)
         self._made.add((label, name))
@@ -367,7 +367,7 @@ def _refuse_missing(asked: Collection[str], params: Mapping[str, Any]) -> None:
 def _read_table(sources: TableSources, name: str) -> str:
     paths = tuple(map(sources.checked, sources.files[name]))
     if partition_of(paths[0]) is None:
-        columns = ", ".join(map(_identifier, TABLES[name].columns)) if name in RECORD_TABLES else "*"
+        columns = ", ".join(map(identifier, TABLES[name].columns)) if name in RECORD_TABLES else "*"
         return f"SELECT {columns} FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
     return _read_parts(paths, TABLES[name].columns if name in TABLES else {})
 
@@ -399,15 +399,11 @@ def _read_parts(paths: Sequence[Path], columns: Collection[str]) -> str:
         f"SELECT *, ([{checkpoints}])[file_index::BIGINT + 1] AS checkpoint "
         f"FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
     )
-    return f"SELECT {', '.join(map(_identifier, columns)) or '*'} FROM ({source})"
+    return f"SELECT {', '.join(map(identifier, columns)) or '*'} FROM ({source})"
 
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _first_lines(error: Exception) -> str:

@@ -20,7 +20,8 @@ from .conftest import planned_model
 def live() -> SimpleNamespace:
     model = planned_model().eval()
     places = site_map("LlamaForCausalLM", 2, ["mlp_hidden", "attn_qkv", "resid"])
-    return SimpleNamespace(model=model, compute_dtype="float32", device=torch.device("cpu"), points=places.points.__getitem__)
+    device = torch.device("cpu")
+    return SimpleNamespace(model=model, device=device, inference=torch.inference_mode, points=places.points.__getitem__)
 
 
 def alone(batches) -> list[torch.Tensor]:
