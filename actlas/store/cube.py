@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import zarr
 from numpy.typing import NDArray
 
 from actlas.compiled.bfloat16 import bfloat16_to_float32
@@ -21,6 +20,7 @@ from actlas.store.records import ShardRecord
 
 if TYPE_CHECKING:
     import xarray
+    import zarr
 
 Rows = slice | Sequence[int] | NDArray[np.integer[Any]] | None
 

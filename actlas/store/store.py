@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
-import zarr
 
 from actlas.errors import (
     CheckpointNotFound,
@@ -48,6 +47,9 @@ from actlas.store.records import (
 )
 from actlas.store.tables import Part, Tables
 from actlas.store.write.score_writer import ScoreTarget, ScoreWriter
+
+if TYPE_CHECKING:
+    import zarr
 
 
 class Store:

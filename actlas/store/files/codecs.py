@@ -13,7 +13,6 @@ import google_crc32c
 import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from actlas.errors import DamagedStore
 
@@ -46,6 +45,8 @@ class Codec:
 
     def zarr_codecs(self, itemsize: int) -> list[Any]:
         """The same codec as zarr metadata, for values of `itemsize` bytes."""
+        from zarr.codecs import BloscCodec, Crc32cCodec
+
         kind: Any = self.compressor
         blosc_codec = BloscCodec(
             cname=kind, clevel=self.level, shuffle="bitshuffle", typesize=itemsize, blocksize=self.block_bytes

@@ -13,9 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec
-from zarr.core.buffer import default_buffer_prototype
 
 from actlas.store.files.atomic import create_once, to_json
 from actlas.store.files.codecs import Codec
@@ -84,6 +81,9 @@ def create_array(
 
 def array_metadata(plan: ArrayPlan, codec: Codec, attributes: Mapping[str, Any]) -> bytes:
     """What zarr.json says of an array."""
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+
     array = zarr.create_array(
         zarr.storage.MemoryStore(),
         shape=plan.shape,
@@ -114,6 +114,9 @@ def _encoded_once(name: str, dim: str, dtype: str, values: bytes, chunk: int, co
 
 
 def _encoded(coordinate: Coordinate, codec: Codec) -> dict[str, bytes]:
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
     files: dict[str, Any] = {}
     n_values, chunk = len(coordinate.values), coordinate.chunk
     shard = -(-n_values // chunk) * chunk

@@ -17,19 +17,21 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import google_crc32c
 import msgspec
 import numpy as np
 import xxhash
-import zarr
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
 from actlas.store.files.codecs import CRC_BYTES, chunk_is_whole, crc_bytes, decode
 from actlas.store.layout import ABSENT, ABSENT_SUM, ArrayPlan
 from actlas.store.records import ShardRecord
+
+if TYPE_CHECKING:
+    import zarr
 
 Selector = slice | NDArray[np.int64]
 Index = tuple[slice | NDArray[np.int64], ...]
@@ -96,6 +98,9 @@ def open_array(folder: Path) -> zarr.Array[Any]:
     Raises:
         DamagedStore: If its zarr.json is missing, or says nothing that this version of actlas wrote.
     """
+    # here: a query over tables opens no array, and importing zarr takes as long as answering it
+    import zarr
+
     try:
         array = zarr.open_array(folder, mode="r", zarr_format=3)
         plan = plan_of(array)

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
@@ -129,6 +128,8 @@ class KnownMetadata:
 
     def coordinate(self, folder: Path) -> NDArray[Any] | str:
         """Values of a coordinate, which are one file; what is wrong, where they cannot be read."""
+        import zarr
+
         if not (folder / "c" / "0").is_file():
             return "its values are missing"
         try:
