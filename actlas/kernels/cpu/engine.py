@@ -29,6 +29,8 @@ MAX_TEXTS_16 = 65535
 CACHE_LINE, PAGE = 64, 4096
 #: Bytes of values and scores that a thread has in hand.
 PORTION_BYTES = 1 << 22
+#: Texts, of all its neurons together, that a thread has in hand at least.
+PORTION_TEXTS = 1 << 17
 
 #: Per dtype: first magnitude that is not finite, shift to float32's mantissa, scale that puts the exponent right.
 _FORMS: dict[str, tuple[Any, Any, Any]] = {
@@ -135,9 +137,10 @@ def score_values(host: HostValues, plan: Plan, scores: dict[str, Floats], *, wid
     form = _FORMS[host.dtype]
     n_slots = neuron.N_SLOTS + plan.call.request.quantiles.size
     n_threads = threads or n_cores()
-    # few calls, because each costs as much as ranking some ten thousand texts; enough of them that threads end together
+    # enough calls that threads end together, but few where neurons have few texts: each costs as much as ranking ten thousand texts
     fair = -(-n_neurons // (n_threads if n_threads == 1 else 32 * n_threads))
-    step = max(1, min(fair, PORTION_BYTES // (n_texts * host.bits.itemsize + 8 * n_slots * n_concepts)))
+    worthwhile = min(PORTION_TEXTS // n_texts, -(-n_neurons // (2 * n_threads)))
+    step = max(1, min(max(fair, worthwhile), PORTION_BYTES // (n_texts * host.bits.itemsize + 8 * n_slots * n_concepts)))
     starts = iter(range(0, n_neurons, step))
 
     def score(_: int) -> int | None:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 #: Random bytes in the name of a temporary file, and what such names look like.
 _TOKEN_BYTES = 6
+#: What is collected before it goes to a file: chunks of scores are small.
+_BUFFER_BYTES = 1 << 20
 _TEMPORARY = f"*.{'[0-9a-f]' * 2 * _TOKEN_BYTES}.tmp"
 
 
@@ -83,7 +85,7 @@ def write_temporary(path: Path, parts: Iterable[bytes | bytearray | memoryview])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(_TOKEN_BYTES)}.tmp")
     try:
-        with naming(path), open(temporary, "xb") as file:
+        with naming(path), open(temporary, "xb", _BUFFER_BYTES) as file:
             for part in parts:
                 file.write(part)
     except BaseException:

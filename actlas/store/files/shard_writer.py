@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from math import ceil, prod
@@ -28,8 +28,10 @@ from actlas.store.layout import ABSENT, ABSENT_SUM, ArrayPlan
 from actlas.store.records import ShardRecord
 from actlas.timing import StageTimes
 
-#: Chunks that are encoded ahead of the one that is written.
+#: Tasks that encode chunks ahead of the one that is written.
 _AHEAD = 2 * (os.cpu_count() or 1) + 2
+#: What a task encodes: one large chunk, or so many small ones that handing it over costs little beside.
+_TASK_BYTES = 1 << 18
 _TILE = 64
 
 
@@ -151,6 +153,8 @@ def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, thre
     A few are encoded ahead, over the borders of shards, so that no thread waits for a file to be written.
     """
     grid = [range(n) for n in plan.chunks_per_shard]
+    pieces = (_window(shard, index, plan.chunk) for shard in shards for index in itertools.product(*grid))
+    per_task = max(1, _TASK_BYTES // (prod(plan.chunk) * np.dtype(plan.dtype).itemsize))
 
     def encode(piece: NDArray[Any]) -> bytes:
         if not piece.size:
@@ -160,15 +164,17 @@ def _encoded(shards: Iterable[NDArray[Any]], plan: ArrayPlan, codec: Codec, thre
         with threads.times.during("encode"):
             return codec.encode(chunk)
 
-    ahead: deque[Future[bytes]] = deque()
+    def encode_all(some: Sequence[NDArray[Any]]) -> list[bytes]:
+        return [encode(piece) for piece in some]
+
+    ahead: deque[Future[list[bytes]]] = deque()
     try:
-        for shard in shards:
-            for index in itertools.product(*grid):
-                ahead.append(threads.pool.submit(encode, _window(shard, index, plan.chunk)))
-                if len(ahead) > _AHEAD:
-                    yield ahead.popleft().result()
+        while some := list(itertools.islice(pieces, per_task)):
+            ahead.append(threads.pool.submit(encode_all, some))
+            if len(ahead) > _AHEAD:
+                yield from ahead.popleft().result()
         while ahead:
-            yield ahead.popleft().result()
+            yield from ahead.popleft().result()
     finally:
         # nothing may still read `values` when an error leaves here
         for encoding in ahead:
