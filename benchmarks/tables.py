@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from statistics import median
 from typing import Any
 
 from benchmarks.harness import RESULTS
@@ -99,6 +100,20 @@ def _extract_peers(result: Mapping[str, Any]) -> str:
         for row in result["rows"]
     ]
     return f"{_job(result)}\n\n" + markdown(("what", "batches", "environment", "time / plain hooks', batches by length"), rows)
+
+
+def _score_few(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["n_texts"],
+            "ap" if row["n_stats"] == 1 else f"{row['n_stats']}, the default ones",
+            f"{median(row['microseconds_per_score']):.3f}",
+            spread(row["run_over_kernels"]),
+        )
+        for row in result["rows"]
+    ]
+    head = ("texts per language", "statistics", "microseconds per score value", "whole run / kernels alone")
+    return markdown(head, rows)
 
 
 def _vllm_parity(result: Mapping[str, Any]) -> str:
@@ -346,6 +361,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract": _extract,
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,
+    "score_few": _score_few,
     "vllm_parity": _vllm_parity,
     "rounding": _rounding,
     "weights": _weights,
