@@ -137,7 +137,7 @@ def score_values(host: HostValues, plan: Plan, scores: dict[str, Floats], *, wid
     form = _FORMS[host.dtype]
     n_slots = neuron.N_SLOTS + plan.call.request.quantiles.size
     n_threads = threads or n_cores()
-    # enough calls that threads end together, but few where neurons have few texts: each costs as much as ranking ten thousand texts
+    # enough calls that threads end together; each costs as much as ranking ten thousand texts, so few where neurons have few
     fair = -(-n_neurons // (n_threads if n_threads == 1 else 32 * n_threads))
     worthwhile = min(PORTION_TEXTS // n_texts, -(-n_neurons // (2 * n_threads)))
     step = max(1, min(max(fair, worthwhile), PORTION_BYTES // (n_texts * host.bits.itemsize + 8 * n_slots * n_concepts)))
