@@ -29,6 +29,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "kernels/gpu/rank_kernels.py": ("kernels/gpu/test_ranks.py", "kernels/gpu/test_compile.py"),
     "query/schema/answers.py": ("query/schema/test_table.py",),
     "query/schema/interventions.py": ("query/schema/test_table.py",),
+    "query/sql/places.py": ("query/sql/test_planner.py",),
     "query/schema/stored.py": ("query/schema/test_table.py",),
     "query/sql/grids.py": ("query/sql/test_scan.py", "query/sql/test_stream.py"),
     "query/space/distances.py": ("query/space/test_parameters.py",),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from actlas.errors import QueryError
-from actlas.query.schema import MAX_ROWS, TABLES
+from actlas.query.schema import MAX_ANSWER, TABLES
 from actlas.store.store import Store
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ class Atlas(Store):
         StoreNotFound: If there is no store at `path`.
 
     Attributes:
-        max_rows: Rows that one query may read out of `activations` or `scores`.
         threads: Threads of DuckDB; None for one per core.
         memory_limit: Memory of DuckDB, as it writes it ("4GB"); None for its own default.
         timeout: Seconds that one query may take; None for as long as it takes.
@@ -38,11 +37,10 @@ class Atlas(Store):
 
     def __init__(self, path: Path | str, mode: str = "r") -> None:
         super().__init__(path, mode)
-        self.max_rows = MAX_ROWS
         self.threads: int | None = None
         self.memory_limit: str | None = None
         self.timeout: float | None = None
-        self.max_answer: int | None = None
+        self.max_answer: int | None = MAX_ANSWER
         self._session: Session | None = None
         self._state: object = None
         self._opening = threading.Lock()
@@ -141,7 +139,7 @@ class Atlas(Store):
         """
         from actlas.query.sql.sources import table_sources
 
-        return table_sources(self, max_rows=self.max_rows).scan(name)
+        return table_sources(self).scan(name)
 
     def close(self) -> None:
         """Free what `sql` opened.
@@ -204,11 +202,11 @@ class Atlas(Store):
         from actlas.query.sql.sources import table_sources
 
         with self._opening:
-            sources = table_sources(self, max_rows=self.max_rows)
+            sources = table_sources(self)
             state = (
                 sources.snapshot,
                 tuple((path, _written(path)) for path in map(str, sources.paths)),
-                (self.max_rows, self.threads, self.memory_limit),
+                (self.threads, self.memory_limit),
             )
             if self._session is None or self._session.is_interrupted or state != self._state:
                 self._session = Session(sources, threads=self.threads, memory_limit=self.memory_limit)
@@ -220,7 +218,7 @@ class Atlas(Store):
         from actlas.query.sql.session import Session
         from actlas.query.sql.sources import table_sources
 
-        sources, *beside = (table_sources(each, max_rows=self.max_rows) for each in (self, *others.values()))
+        sources, *beside = (table_sources(each) for each in (self, *others.values()))
         named = dict(zip(others, beside, strict=True))
         return Session(sources, others=named, threads=self.threads, memory_limit=self.memory_limit)
 

@@ -20,6 +20,7 @@ from actlas.cli.arguments import add_output, add_store, gigabytes, named, number
 from actlas.cli.output import show_frame, tell
 from actlas.cli.signals import leave
 from actlas.errors import QueryError
+from actlas.query.schema import MAX_ANSWER
 from actlas.query.sql.answer import took_too_long
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _add_sql(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _add_limits(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--timeout", type=number(Positive), default=300, metavar="SECONDS", help="the query is ended after them")
     verb.add_argument("--memory", type=gigabytes, metavar="GB", help="memory that it may take (default: half of the machine's)")
-    verb.add_argument("--max-rows", type=number(Positive), default=10_000_000, metavar="N", help="an answer with more is refused")
+    verb.add_argument("--max-rows", type=number(Positive), default=MAX_ANSWER, metavar="N", help="an answer with more is refused")
     add_output(verb)
 
 

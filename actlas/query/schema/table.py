@@ -12,8 +12,8 @@ import polars as pl
 from actlas.errors import QueryError
 from actlas.store.layout import score_dtype
 
-#: Rows that one query may read out of the cubes, unless told otherwise.
-MAX_ROWS = 20_000_000
+#: Rows that the answer to a query may have, unless told otherwise.
+MAX_ANSWER = 20_000_000
 #: A set of languages is kept as bits of words of this many languages.
 LANGUAGES_PER_WORD = 64
 

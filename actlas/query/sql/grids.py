@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.store.cube import ScoreCube
+from actlas.store.cube import Cube, ScoreCube
 from actlas.store.layout import CHUNK_NEURONS, CHUNK_TEXTS
 from actlas.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from actlas.query.sql.values import Keep
 
 #: Rows of one batch: enough that a batch costs little, few enough that a query holds little and LIMIT ends early.
 BATCH_ROWS = 1_000_000
@@ -43,15 +45,23 @@ class Batch:
 
     Attributes:
         height: How many.
+        n_read: Rows of the grid that they were chosen from.
         numbers: Column -> one number per row; NaN stands for null.
         coded: Column of strings -> one position per row, and the strings.
         constants: Column -> what all rows have.
     """
 
     height: int
+    n_read: int
     numbers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     coded: Mapping[str, tuple[NDArray[np.int32], pl.Series]] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def taken(self, at: Positions) -> Batch:
+        """Those of its rows that are at some places."""
+        numbers = {name: values[at] for name, values in self.numbers.items()}
+        coded = {name: (codes[at], names) for name, (codes, names) in self.coded.items()}
+        return Batch(at.size, self.n_read, numbers, coded, self.constants)
 
     def frame(self, schema: Mapping[str, pl.DataType], columns: Sequence[str]) -> pl.DataFrame:
         """The rows as polars, with these columns."""
@@ -111,8 +121,11 @@ class Grid(Protocol):
         """Rows of a region."""
         ...
 
-    def batches(self, region: Region, columns: Sequence[str]) -> Iterator[Batch]:
-        """Rows of a region, at least with these columns, reading nothing outside it."""
+    def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
+        """Rows of a region, at least with these columns, reading nothing outside it; of every batch those that `keep` keeps.
+
+        Parts in which no value is within `keep.bounds` need not be read.
+        """
         ...
 
 
@@ -152,8 +165,9 @@ class ActivationGrid:
     cubes: pl.DataFrame
     texts: pl.DataFrame
     name: str = "activations"
+    _cubes: dict[tuple[str, str], Cube] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
+    @cached_property
     def axes(self) -> Mapping[str, pl.DataFrame]:
         return {
             "cube": self.cubes.select("checkpoint", "site"),
@@ -162,7 +176,7 @@ class ActivationGrid:
             "text": self.texts.select("text_id", "language"),
         }
 
-    @property
+    @cached_property
     def schema(self) -> pl.Schema:
         names = {"checkpoint": pl.String(), "site": pl.String(), "layer": pl.Int32(), "neuron": pl.Int32()}
         return pl.Schema({**names, "text_id": pl.Int64(), "value": pl.Float32(), "language": pl.String()})
@@ -171,37 +185,28 @@ class ActivationGrid:
         places = sum(layers.size * neurons.size for _, _, layers, neurons in _slabs_in(self.cubes, region))
         return places * region.box["text"].size
 
-    def batches(self, region: Region, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         texts = region.box["text"]
+        columns_of = _Columns(self._text_ids, *self._languages, frozenset(columns))
         for checkpoint, site, layers, neurons in _slabs_in(self.cubes, region) if texts.size else ():
-            cube = self.store.cube(checkpoint, site) if "value" in columns else None
+            cube = self._cube(checkpoint, site) if "value" in columns or keep is not None else None
             for layer in layers.tolist():
                 constants = {"checkpoint": checkpoint, "site": site, "layer": layer}
                 for part in _groups(neurons, max(1, BATCH_ROWS // texts.size), CHUNK_NEURONS):
                     for rows in _groups(texts, max(1, BATCH_ROWS // part.size), CHUNK_TEXTS):
-                        values = None if cube is None else cube.read(layer=layer, neurons=_span(part), texts=_span(rows))
-                        yield self._batch(part, rows, values, columns, constants)
+                        if cube is None:
+                            yield columns_of.batch(part, rows, None, None, constants)
+                            continue
+                        read = cube.read(layer=layer, neurons=_span(part), texts=_span(rows))
+                        values = read.reshape(-1).astype(np.float32, copy=False)
+                        at = None if keep is None else np.flatnonzero(keep.rows({"value": values}))
+                        yield columns_of.batch(part, rows, values, at, constants)
 
-    def _batch(
-        self,
-        neurons: Positions,
-        texts: Positions,
-        values: NDArray[Any] | None,
-        columns: Sequence[str],
-        constants: Mapping[str, Any],
-    ) -> Batch:
-        numbers: dict[str, NDArray[Any]] = {}
-        if "neuron" in columns:
-            numbers["neuron"] = np.repeat(neurons.astype(np.int32), texts.size)
-        if "text_id" in columns:
-            numbers["text_id"] = np.tile(self._text_ids[texts], neurons.size)
-        if values is not None:
-            numbers["value"] = values.reshape(-1).astype(np.float32, copy=False)
-        coded = {}
-        if "language" in columns:
-            codes, names = self._languages
-            coded["language"] = (np.tile(codes[texts], neurons.size), names)
-        return Batch(neurons.size * texts.size, numbers, coded, constants)
+    def _cube(self, checkpoint: str, site: str) -> Cube:
+        # to open one takes as long as to read a neuron of it
+        if (checkpoint, site) not in self._cubes:
+            self._cubes[checkpoint, site] = self.store.cube(checkpoint, site)
+        return self._cubes[checkpoint, site]
 
     @cached_property
     def _text_ids(self) -> NDArray[np.int64]:
@@ -212,6 +217,47 @@ class ActivationGrid:
         names = self.texts["language"].unique(maintain_order=True)
         codes = self.texts["language"].replace_strict(names, range(len(names)), return_dtype=pl.Int32)
         return codes.to_numpy(), names
+
+
+class _Columns:
+    """Columns of batches of `activations`; those of a part of the texts are made once for parts that follow each other."""
+
+    def __init__(self, text_ids: Positions, codes: NDArray[np.int32], languages: pl.Series, columns: frozenset[str]) -> None:
+        self._of_text: dict[str, NDArray[Any]] = {"text_id": text_ids, "language": codes}
+        self._languages, self._columns = languages, columns
+        self._tiled: dict[tuple[str, int, int, int], NDArray[Any]] = {}
+
+    def batch(
+        self,
+        neurons: Positions,
+        texts: Positions,
+        values: NDArray[np.float32] | None,
+        at: Positions | None,
+        constants: Mapping[str, Any],
+    ) -> Batch:
+        """Neurons by texts, or of these, counted row by row, those at some places."""
+        n_read = neurons.size * texts.size
+        numbers: dict[str, NDArray[Any]] = {}
+        if "neuron" in self._columns:
+            own = neurons.astype(np.int32)
+            numbers["neuron"] = np.repeat(own, texts.size) if at is None else own[at // texts.size]
+        if "value" in self._columns and values is not None:
+            numbers["value"] = values if at is None else values[at]
+        of_text = {
+            name: self._tile(name, neurons.size, texts) if at is None else labels[texts[at % texts.size]]
+            for name, labels in self._of_text.items()
+            if name in self._columns
+        }
+        coded = {"language": (of_text.pop("language"), self._languages)} if "language" in of_text else {}
+        return Batch(n_read if at is None else at.size, n_read, numbers | of_text, coded, constants)
+
+    def _tile(self, name: str, times: int, texts: Positions) -> NDArray[Any]:
+        key = (name, times, int(texts[0]), texts.size)
+        if key not in self._tiled:
+            # of one part of the texts, and no more
+            self._tiled = {old: tiled for old, tiled in self._tiled.items() if old[1:] == key[1:]}
+            self._tiled[key] = np.tile(self._of_text[name][texts], times)
+        return self._tiled[key]
 
 
 @dataclass(frozen=True)
@@ -233,7 +279,7 @@ class ScoreGrid:
     columns: Mapping[str, pl.DataType]
     name: str = "scores"
 
-    @property
+    @cached_property
     def axes(self) -> Mapping[str, pl.DataFrame]:
         return {
             "cube": self.cubes.select("checkpoint", "site"),
@@ -243,7 +289,7 @@ class ScoreGrid:
             "neuron": _range_axis("neuron", int(self.cubes["n_neurons"].max() or 0)),  # type: ignore[arg-type]
         }
 
-    @property
+    @cached_property
     def schema(self) -> pl.Schema:
         names = ("checkpoint", "language", "concept", "site")
         labels: dict[str, pl.DataType] = {name: pl.String() for name in names}
@@ -253,7 +299,7 @@ class ScoreGrid:
         sizes = (layers.size * neurons.size for _, _, layers, neurons in _slabs_in(self.cubes, region))
         return sum(sizes) * region.box["language"].size * region.box["concept"].size
 
-    def batches(self, region: Region, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         asked = [self.concepts[position] for position in region.box["concept"]]
         languages = [self.languages[position] for position in region.box["language"]]
         for checkpoint, site, layers, neurons in _slabs_in(self.cubes, region):
@@ -263,7 +309,8 @@ class ScoreGrid:
             for language in (language for language in languages if language in scores.languages):
                 constants = {"checkpoint": checkpoint, "site": site, "language": language}
                 for start in range(0, len(concepts), per_batch):
-                    yield self._batch(scores, concepts[start : start + per_batch], layers, neurons, columns, constants)
+                    part = concepts[start : start + per_batch]
+                    yield self._batch(scores, part, layers, neurons, columns, constants, keep)
 
     def _batch(
         self,
@@ -273,6 +320,7 @@ class ScoreGrid:
         neurons: Positions,
         columns: Sequence[str],
         constants: Mapping[str, Any],
+        keep: Keep | None,
     ) -> Batch:
         slab = layers.size * neurons.size
         numbers: dict[str, NDArray[Any]] = {}
@@ -280,7 +328,8 @@ class ScoreGrid:
             numbers["layer"] = np.tile(np.repeat(layers.astype(np.int32), neurons.size), len(concepts))
         if "neuron" in columns:
             numbers["neuron"] = np.tile(neurons.astype(np.int32), len(concepts) * layers.size)
-        for stat in (name for name in columns if name in scores.stats):
+        needed = {*columns, *(keep.columns if keep is not None else ())}
+        for stat in (name for name in scores.stats if name in needed):
             read = scores.read(stat, str(constants["language"]), concepts, _span(layers), _span(neurons))
             numbers[stat] = read.reshape(-1)
         coded = {}
@@ -288,7 +337,11 @@ class ScoreGrid:
             codes = np.repeat(np.arange(len(concepts), dtype=np.int32), slab)
             coded["concept"] = (codes, pl.Series(concepts, dtype=pl.String))
         missing = dict.fromkeys(name for name in columns if name in self.columns and name not in scores.stats)
-        return Batch(len(concepts) * slab, numbers, coded, {**constants, **missing})
+        whole = Batch(len(concepts) * slab, len(concepts) * slab, numbers, coded, {**constants, **missing})
+        if keep is None:
+            return whole
+        nothing = np.full(whole.height, np.nan)
+        return whole.taken(np.flatnonzero(keep.rows({name: numbers.get(name, nothing) for name in keep.columns})))
 
 
 def _slabs_in(cubes: pl.DataFrame, region: Region) -> Iterator[tuple[str, str, Positions, Positions]]:

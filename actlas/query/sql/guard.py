@@ -50,6 +50,7 @@ class ReadOnlyQuery:
         variables: (name, expression) to set first, in order.
         query: The statement to run.
         tree: Its syntax tree.
+        n_bytes: Length of the SELECT at the end of it, which the tree is of.
         tables: Names of tables that the SQL mentions.
         elsewhere: (Name of another store, table) for those that it mentions with a name before them.
         parameters: Names of its ``$name``.
@@ -64,6 +65,7 @@ class ReadOnlyQuery:
     variables: list[tuple[str, str]] = field(default_factory=list)
     query: str = ""
     tree: dict[str, Any] = field(default_factory=dict)
+    n_bytes: int = 0
     tables: set[str] = field(default_factory=set)
     elsewhere: set[tuple[str, str]] = field(default_factory=set)
     parameters: set[str] = field(default_factory=set)
@@ -105,8 +107,9 @@ def read_only(
             parts.variables.append((name, expression))
             continue
         explained = _EXPLAIN.fullmatch(text)
-        parts.tree = _inspect(explained[1] if explained else text, serialize, macros, parts)
-        parts.query, parts.is_explain = text, explained is not None
+        select = explained[1] if explained else text
+        parts.tree = _inspect(select, serialize, macros, parts)
+        parts.query, parts.n_bytes, parts.is_explain = text, len(select.encode()), explained is not None
     if not parts.query:
         raise QueryError(f"there is no query; {_ALLOWED}")
     return parts

@@ -16,9 +16,8 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from actlas.errors import ActlasError, QueryError
-from actlas.query.schema import MAX_ROWS
-from actlas.query.sql.grids import Batch, Grid, Region
+from actlas.errors import ActlasError
+from actlas.query.sql.grids import Batch, Grid, Positions, Region
 
 #: Column of positions beside labels, the last one: filters may count columns from the first.
 _AT = "_at"
@@ -59,13 +58,29 @@ def narrowed(grid: Grid, region: Region | None, filters: Iterable[tuple[str, pl.
         region: Where to start from.
         filters: Axis and a filter of the frame of its labels.
     """
-    frames = {axis: labels.with_columns(pl.row_index(_AT)) for axis, labels in grid.axes.items()}
-    if region is not None:
-        frames = {axis: frame[region.box[axis]] for axis, frame in frames.items()}
+    box = dict(whole(grid) if region is None else region.box)
+    by_axis: dict[str, list[pl.Expr]] = {}
     for axis, expression in filters:
-        frames[axis] = frames[axis].filter(expression)
-    box = {axis: frame[_AT].to_numpy().astype(np.int64) for axis, frame in frames.items()}
+        by_axis.setdefault(axis, []).append(expression)
+    for axis, expressions in by_axis.items():
+        labels = grid.axes[axis]
+        here = labels if box[axis].size == labels.height else labels[box[axis]]
+        box[axis] = here.with_columns(pl.Series(_AT, box[axis])).filter(*expressions)[_AT].to_numpy()
     return Region(box, None if region is None else region.cells)
+
+
+def whole(grid: Grid) -> dict[str, Positions]:
+    """Every position of every axis."""
+    return {axis: np.arange(labels.height, dtype=np.int64) for axis, labels in grid.axes.items()}
+
+
+def once_each(grid: Grid, region: Region, columns: Collection[str]) -> Region:
+    """A part of a region that has the same combinations of the labels in some columns, each as few times as is plain to see."""
+    if region.cells is not None:
+        return region
+    # every cube has the first layer and neuron of those that any of them has
+    spare = [axis for axis in ("layer", "neuron", "text") if axis in grid.axes and not {*grid.axes[axis].columns} & {*columns}]
+    return Region({axis: where[:1] if axis in spare else where for axis, where in region.box.items()})
 
 
 def plan_box(grid: Grid, predicate: pl.Expr | None) -> tuple[Region, list[pl.Expr]]:
@@ -85,12 +100,11 @@ def axis_of(grid: Grid, columns: Collection[str]) -> str | None:
     return next((axis for axis, labels in grid.axes.items() if columns and {*columns} <= {*labels.columns}), None)
 
 
-def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasError] | None = None) -> pl.LazyFrame:
+def scan_grid(grid: Grid, *, refusals: list[ActlasError] | None = None) -> pl.LazyFrame:
     """A lazy frame over a grid.
 
     Args:
         grid: The table.
-        max_rows: A scan that would read more rows raises `QueryError`.
         refusals: Takes the errors raised while polars runs the scan, which wraps them in its own.
     """
 
@@ -101,12 +115,6 @@ def scan_grid(grid: Grid, *, max_rows: int = MAX_ROWS, refusals: list[ActlasErro
         columns = list(grid.schema) if with_columns is None else with_columns
         if n_rows == 0:
             return
-        n_wanted = grid.n_rows(region)
-        if n_wanted > max_rows and (n_rows is None or n_rows > max_rows):
-            error = QueryError(too_many(grid, n_wanted, max_rows))
-            if refusals is not None:
-                refusals.append(error)
-            raise error
         needed = {*columns, *(name for part in left for name in part.meta.root_names())}
         remaining = n_rows
         asked = [name for name in grid.schema if name in needed]
@@ -131,14 +139,3 @@ def _telling(batches: Iterator[Batch], refusals: list[ActlasError] | None) -> It
         if refusals is not None:
             refusals.append(error)
         raise
-
-
-def too_many(grid: Grid, n_wanted: int, max_rows: int) -> str:
-    """What is said of a query that would read too much."""
-    bounds = "checkpoint = '...' AND site = '...' AND layer = 7 AND neuron IN (1, 2, 3)"
-    if grid.name == "scores":
-        bounds = "checkpoint = '...' AND concept = '...' AND language = '...'"
-    return (
-        f"this query would read {n_wanted:,} rows of {grid.name}, the limit is {max_rows:,}; bound it by constants, by keys of a "
-        f"JOIN or by IN (SELECT ...): {bounds}"
-    )

@@ -22,14 +22,15 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from actlas.errors import ActlasError, DamagedStore, QueryError
+from actlas.errors import DamagedStore, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, read_only
 from actlas.query.sql.macro import macros
-from actlas.query.sql.planner import Asker, planned_region
+from actlas.query.sql.places import Leaf
+from actlas.query.sql.planner import Asker, planned_places
 from actlas.query.sql.sources import RECORD_TABLES, TableSources
-from actlas.query.sql.stream import GridSource
+from actlas.query.sql.stream import GridSource, Progress, Reading
 from actlas.store.files.parquet import read_parquet
 from actlas.store.layout import partition_of
 
@@ -67,8 +68,8 @@ class Session:
     ) -> None:
         self.sources = sources
         self.others = dict(others or {})
-        #: Errors that a table raised while it was read inside a query; DuckDB would bury them in its own.
-        self._refusals: list[ActlasError] = []
+        #: What the query that runs reads out of cubes, and the errors on the way, which DuckDB would bury in its own.
+        self._reading = Reading()
         self._lock = threading.Lock()
         self._made: set[tuple[str, str]] = set()
         self._checked: set[tuple[str, str]] = set()
@@ -115,6 +116,7 @@ class Session:
         *,
         tables: Mapping[str, pl.DataFrame] | None = None,
         limits: Limits = NO_LIMITS,
+        progress: Progress | None = None,
     ) -> pl.DataFrame:
         """The answer to one query.
 
@@ -123,6 +125,7 @@ class Session:
             params: Values of its ``$name``.
             tables: Frames that this query can name beside the tables of the store.
             limits: What it may take.
+            progress: Is told of the rows that were read out of cubes.
 
         Raises:
             QueryError: If it is refused, or DuckDB does not understand it.
@@ -130,6 +133,7 @@ class Session:
             DamagedStore: If a file that it needs is not what was written.
         """
         with self._lock:
+            self._reading.progress, self._reading.n_read, self._reading.n_rows = progress, 0, 0
             try:
                 parsed = self._read_only(query)
                 _refuse_missing(parsed.parameters, params or {})
@@ -138,12 +142,12 @@ class Session:
                     with deadline(self._connection, limits.seconds):
                         return self._execute(parsed, params or {}, limits)
             except duckdb.Error as error:
-                if self._refusals:
-                    raise self._refusals[-1] from error
+                if self._reading.refusals:
+                    raise self._reading.refusals[-1] from error
                 self._refuse_damaged(error)
                 raise QueryError(_first_lines(error)) from error
             finally:
-                self._refusals.clear()
+                self._reading.refusals.clear()
 
     def _refuse_damaged(self, error: duckdb.Error) -> None:
         """Raise if it is not the query that is wrong, but a file that cannot be read."""
@@ -234,16 +238,13 @@ class Session:
             self._connection.unregister(frame_name)
         elif name in sources.grids and label == "main":
             # the source itself, because a filter does not reach it through a view
-            self._connection.register(name, self._source(sources, name))
+            self._connection.register(name, GridSource(sources.grids[name](), self._reading))
         elif name in sources.grids:
-            self._connection.register(frame_name, self._source(sources, name))
+            self._connection.register(frame_name, GridSource(sources.grids[name](), self._reading))
             self._connection.execute(f"CREATE VIEW {called} AS FROM {identifier(frame_name)}")
         else:
             raise sources.missing(name)
         self._made.add((label, name))
-
-    def _source(self, sources: TableSources, name: str) -> GridSource:
-        return GridSource(sources.grids[name](), None, sources.max_rows, self._refusals)
 
     def _check_calls(self, calls: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> None:
         """Refuse calls of macros whose arguments name what is not there."""
@@ -274,32 +275,33 @@ class Session:
                 self._connection.execute(f"SET VARIABLE {variable} = {expression}", _used(expression, params))
             self._check_calls(parsed.calls[-1], params)
             values = _used(parsed.query, params)
-            with self._planned(parsed, params):
+            with self._planned(parsed, params) as query:
                 if parsed.is_explain:
-                    rows = self._connection.execute(parsed.query, values).fetchall()
+                    rows = self._connection.execute(query, values).fetchall()
                     return pl.DataFrame({"plan": [self._unplaced(str(row[-1])) for row in rows]}, schema={"plan": pl.String})
-                return self._interruptible(lambda: read_answer(self._connection.sql(parsed.query, params=values), limits))
+                answer = self._interruptible(lambda: read_answer(self._connection.sql(query, params=values), limits))
+                if query != parsed.query and any("SELECT" in name for name in answer.columns):
+                    # a column without a name is called by its text, in which tables have other names now
+                    answer.columns = self._connection.sql(parsed.query, params=values).columns
+                return answer
         finally:
             for variable, _ in parsed.variables if not self.is_interrupted else ():
                 self._connection.execute(f"RESET VARIABLE {variable}")
 
     @contextmanager
-    def _planned(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[None]:
-        """Within it, a grid that the query names once is the part of it that the query can need."""
-        in_macros = {table for name in parsed.functions & macros().keys() for table in macros()[name].reads}
-        planned = []
-        for name in sorted(parsed.tables & self.sources.grids.keys() - in_macros - parsed.defined):
-            grid = self.sources.grids[name]()
-            region, is_limited = planned_region(grid, parsed.tree, self._asker(params))
-            if region is not None or is_limited:
-                most = None if is_limited else self.sources.max_rows
-                self._connection.register(name, GridSource(grid, region, most, self._refusals))
-                planned.append(name)
+    def _planned(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[str]:
+        """Within it, the query with every place that names a grid reading the part of it that the place can need."""
+        grids = {name: grid for name, grid in self.sources.grids.items() if name in parsed.tables}
+        places = planned_places(grids, parsed.tree, self._asker(params)) if grids else []
+        names = {f"{place.name} {number}": place for number, place in enumerate(places)}
         try:
-            yield
+            for name, place in names.items():
+                source = GridSource(grids[place.name](), self._reading, place.region, top=place.top, is_set=place.is_set)
+                self._connection.register(name, source)
+            yield _with_names(parsed, {name: place.leaf for name, place in names.items()})
         finally:
-            for name in planned if not self.is_interrupted else ():
-                self._connection.register(name, self._source(self.sources, name))
+            for name in names if not self.is_interrupted else ():
+                self._connection.unregister(name)
 
     def _asker(self, params: Mapping[str, Any]) -> Asker:
         def run(sql: str, frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -309,11 +311,11 @@ class Session:
                 return read_answer(self._connection.sql(sql, params=_used(sql, params)))
             finally:
                 # what a part of a query cannot do is no error of the query
-                self._refusals.clear()
+                self._reading.refusals.clear()
                 for name in frames:
                     self._connection.unregister(name)
 
-        return Asker(run, lambda select: json.loads(self._serialize(select)), self._written)
+        return Asker(run, lambda select: json.loads(self._serialize(select)), self._written, params)
 
     def _written(self, tree: Mapping[str, Any]) -> str:
         ((select,),) = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()
@@ -347,6 +349,17 @@ class Session:
             self._connection.interrupt()
             thread.join(_SECONDS_TO_STOP)
             raise
+
+
+def _with_names(parsed: ReadOnlyQuery, leaves: Mapping[str, Leaf]) -> str:
+    """A query in which tables are called otherwise, at the places where it names them."""
+    text = parsed.query.encode()
+    # places are counted from where the SELECT begins
+    before = len(text) - parsed.n_bytes
+    for name, leaf in sorted(leaves.items(), key=lambda one: -one[1].start):
+        start = before + leaf.start
+        text = text[:start] + f"{identifier(name)} AS {identifier(leaf.written)}".encode() + text[start + leaf.length :]
+    return text.decode()
 
 
 def _used(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from actlas.errors import TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
 from actlas.query.keep import KeptPart, check_current, kept_parts
-from actlas.query.schema import LANGUAGES_PER_WORD, MAX_ROWS, TABLES, score_type
+from actlas.query.schema import LANGUAGES_PER_WORD, TABLES, score_type
 from actlas.query.space.distances import parameter_space_frame
 from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.grids import ActivationGrid, Grid, ScoreGrid
@@ -45,7 +45,6 @@ class TableSources:
         joined: name -> SELECT over tables of `files`, and the same as a frame.
         frames: name -> a small frame.
         grids: name -> a table that is read from the cubes when a query asks for it.
-        max_rows: Rows that one query may read out of such a table.
         checked: Compares a file with its record before it is read.
         label: How messages call the store.
         snapshot: The records that all of it was made of.
@@ -59,7 +58,6 @@ class TableSources:
     joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
     frames: Mapping[str, Callable[[], pl.DataFrame]]
     grids: Mapping[str, Callable[[], Grid]]
-    max_rows: int
     checked: Callable[[Path], Path]
     label: str
     snapshot: Snapshot
@@ -96,7 +94,7 @@ class TableSources:
             TableNotFound: If it is not there.
         """
         if name in self.grids:
-            return scan_grid(self.grids[name](), max_rows=self.max_rows)
+            return scan_grid(self.grids[name]())
         if name in self.frames:
             return self.frames[name]().lazy()
         if name in self.joined:
@@ -120,12 +118,11 @@ class TableSources:
         return frame.select(columns) if columns else frame
 
 
-def table_sources(store: Store, *, max_rows: int = MAX_ROWS) -> TableSources:
+def table_sources(store: Store) -> TableSources:
     """Where the tables of a store come from, as it is now.
 
     Args:
         store: The store.
-        max_rows: Rows that one query may read out of `activations` or `scores`.
     """
     files: dict[str, tuple[Path, ...]] = {"texts": (store.path / TEXTS,), "labels": (store.path / LABELS,)}
     joined = {}
@@ -154,10 +151,10 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS) -> TableSources:
     }
     if "weights" not in files:
         frames["weights"] = TABLES["weights"].empty
-    grids: dict[str, Callable[[], Grid]] = {"activations": lambda: activation_grid(store, snapshot)}
+    grids: dict[str, Callable[[], Grid]] = {"activations": cache(lambda: activation_grid(store, snapshot))}
     if any((store.path / "scores").glob("*")):
         frames["score_sources"] = partial(_exactness_frame, snapshot)
-        grids["scores"] = lambda: score_grid(store, snapshot)
+        grids["scores"] = cache(lambda: score_grid(store, snapshot))
 
     def check(name: str) -> None:
         table = name.removesuffix("_by_settings")
@@ -173,7 +170,6 @@ def table_sources(store: Store, *, max_rows: int = MAX_ROWS) -> TableSources:
         joined,
         frames,
         grids,
-        max_rows,
         store.checked,
         str(store.path),
         snapshot,

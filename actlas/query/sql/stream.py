@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
 from duckdb._sources import ArrowScanSource
-from duckdb._sources.nodes import Col, Node, Untranslatable
+from duckdb._sources.nodes import Node, Untranslatable
 from duckdb._sources.to_polars import to_polars
 
-from actlas.errors import ActlasError, QueryError
+from actlas.errors import ActlasError
 from actlas.query.sql.grids import BATCH_ROWS, Grid, Region
-from actlas.query.sql.scan import axis_of, narrowed, too_many
+from actlas.query.sql.scan import axis_of, narrowed, once_each
+from actlas.query.sql.values import Keep, Top, columns_of, is_exact
 
 if TYPE_CHECKING:
     from actlas.query.sql.grids import Batch
+
+#: Rows read, of how many, and of what.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Reading:
+    """What one query reads out of grids, and how far it is.
+
+    Attributes:
+        progress: Called with the rows read so far, those of all tables begun, and what they are.
+        refusals: Errors raised while DuckDB runs, which wraps them in its own.
+    """
+
+    progress: Progress | None = None
+    refusals: list[ActlasError] = field(default_factory=list)
+    n_read: int = 0
+    n_rows: int = 0
+
+    def counted(self, batches: Iterator[Batch], n_rows: int) -> Iterator[Batch]:
+        """The same batches, of so many rows in all."""
+        self.n_rows += n_rows
+        try:
+            for batch in batches:
+                yield batch
+                self.n_read += batch.n_read
+                if self.progress is not None:
+                    self.progress(self.n_read, self.n_rows, "rows")
+        except ActlasError as error:
+            self.refusals.append(error)
+            raise
 
 
 class GridSource(ArrowScanSource):
@@ -24,18 +58,25 @@ class GridSource(ArrowScanSource):
 
     Args:
         grid: The table.
+        reading: Counts what is read.
         region: Rows outside it are not there; None for all.
-        max_rows: A scan that would read more of them is refused; None for any number.
-        refusals: Takes the errors raised while DuckDB runs, which wraps them in its own.
+        top: Rows that are not among the first of an order need not be there, see `Keep`.
+        is_set: Whether rows with the same labels may be there once.
     """
 
     # what is in a store does not change under a connection to it
     schema_is_stable = True
 
-    def __init__(self, grid: Grid, region: Region | None, max_rows: int | None, refusals: list[ActlasError]) -> None:
+    def __init__(
+        self, grid: Grid, reading: Reading, region: Region | None = None, *, top: Top | None = None, is_set: bool = False
+    ) -> None:
         super().__init__(grid)
-        self._grid, self._region, self._max_rows, self._refusals = grid, region, max_rows, refusals
+        self.grid, self._reading, self._top, self._is_set = grid, reading, top, is_set
+        self._region = narrowed(grid, region, ())
+        self._labels = frozenset(column for labels in grid.axes.values() for column in labels.columns)
         self._schema = pa.schema([(name, _arrow_type(dtype)) for name, dtype in grid.schema.items()])
+        #: Filters that are applied here, by how DuckDB shows them in a plan: the axis, if it is of one, and the same for polars.
+        self.accepted: dict[str, tuple[Node, str | None, pl.Expr | None]] = {}
 
     def __arrow_c_schema__(self) -> object:
         """Columns and their types."""
@@ -47,49 +88,57 @@ class GridSource(ArrowScanSource):
 
     def rows(self) -> int:
         """How many there are without a filter, by which DuckDB orders its joins."""
-        return self._grid.n_rows(narrowed(self._grid, self._region, ()))
+        return self._n_rows
+
+    @cached_property
+    def _n_rows(self) -> int:
+        return self.grid.n_rows(self._region)
 
     def accepts(self, predicate: Node) -> bool:
-        """Whether a filter is applied here: one that speaks of a single axis, whose labels are few."""
-        axis = axis_of(self._grid, _columns(predicate))
-        if axis is None:
+        """Whether a filter is applied here: one of a single axis, whose labels are few, or of values alone."""
+        columns = columns_of(predicate)
+        axis = axis_of(self.grid, columns)
+        if axis is None and (columns & self._labels or not is_exact(predicate, self.grid.schema)):
             return False
         try:
-            to_polars(predicate, self._grid.axes[axis].schema)
+            expression = None if axis is None else to_polars(predicate, self.grid.axes[axis].schema)
         except Untranslatable:
             return False
+        self.accepted[predicate.fragment()] = (predicate, axis, expression)
         return True
+
+    def part(self, columns: Sequence[str], filters: Iterable[str]) -> tuple[Region, Keep | None]:
+        """Where these columns are read for rows that pass accepted filters, and which of the rows there do."""
+        by_axis, by_value = [], []
+        for node, axis, expression in map(self.accepted.__getitem__, filters):
+            if axis is None or expression is None:
+                by_value.append(node)
+            else:
+                by_axis.append((axis, expression))
+        region = narrowed(self.grid, self._region, by_axis)
+        keep = Keep(by_value, self._top) if by_value or self._top is not None else None
+        if self._is_set and keep is None and self._labels.issuperset(columns):
+            region = once_each(self.grid, region, columns)
+        return region, keep
 
     def stream(self, columns: Sequence[int] | None, filters: Sequence[Node]) -> tuple[object, bool]:
         """Batches with these columns, of the rows that pass the filters."""
-        by_axis = [(str(axis_of(self._grid, _columns(node))), node) for node in filters]
-        region = narrowed(
-            self._grid, self._region, [(axis, to_polars(node, self._grid.axes[axis].schema)) for axis, node in by_axis]
-        )
-        n_rows = self._grid.n_rows(region)
-        if self._max_rows is not None and n_rows > self._max_rows:
-            error = QueryError(too_many(self._grid, n_rows, self._max_rows))
-            self._refusals.append(error)
-            raise error
-        if columns is not None and not len(columns):
-            # a count: rows without values, made once
-            return _reader(self._schema, self._empty(n_rows)), False
-        schema = self._schema if columns is None else pa.schema([self._schema.field(at) for at in columns])
-        batches = self._telling(self._grid.batches(region, schema.names))
-        return _reader(schema, (batch.record(schema) for batch in batches)), columns is not None
+        asked = self._schema if columns is None else pa.schema([self._schema.field(at) for at in columns])
+        region, keep = self.part(asked.names, [node.fragment() for node in filters])
+        n_rows = self.grid.n_rows(region)
+        # what is only counted has no columns, and comes as rows without values
+        is_narrow = bool(asked.names) and columns is not None
+        schema = asked if asked.names else self._schema
+        if not asked.names and keep is None:
+            return _reader(schema, self._empty(n_rows)), is_narrow
+        batches = self._reading.counted(self.grid.batches(region, asked.names, keep), n_rows)
+        return _reader(schema, (batch.record(schema) for batch in batches if batch.height)), is_narrow
 
     def _empty(self, n_rows: int) -> Iterator[pa.RecordBatch]:
         size = min(n_rows, BATCH_ROWS)
         nothing = pa.RecordBatch.from_arrays([pa.nulls(size, column.type) for column in self._schema], schema=self._schema)
         for start in range(0, n_rows, max(size, 1)):
             yield nothing.slice(0, min(size, n_rows - start))
-
-    def _telling(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        try:
-            yield from batches
-        except ActlasError as error:
-            self._refusals.append(error)
-            raise
 
 
 def _reader(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> object:
@@ -102,15 +151,3 @@ def _arrow_type(dtype: pl.DataType) -> pa.DataType:
         return pa.dictionary(pa.int32(), pa.string())
     arrow: pa.DataType = pl.Series([], dtype=dtype).to_arrow().type
     return arrow
-
-
-def _columns(predicate: Node) -> set[str]:
-    """Columns that a filter speaks of."""
-    stack: list[Any] = [predicate]
-    names = set()
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Col):
-            names.add(node.parts[0])
-        stack.extend(node._children())
-    return names

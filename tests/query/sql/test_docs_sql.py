@@ -30,7 +30,7 @@ def test_every_table_and_macro_stands_there(page: str) -> None:
 
 
 def test_the_limit_and_the_functions_are_those_of_the_code(page: str, asked: Atlas) -> None:
-    assert f"{asked.max_rows:,} rows" in page
+    assert f"| {asked.max_answer:,} |" in page
     assert set(re.findall(r"`(\w+)`", page.split("Table functions are")[1].split("Behind that check")[0])) == TABLE_FUNCTIONS
 
 

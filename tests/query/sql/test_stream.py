@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import duckdb
 import polars as pl
-import pytest
 
-from actlas.errors import ActlasError
 from actlas.query import Atlas
 from actlas.query.sql.grids import Region
 from actlas.query.sql.scan import narrowed
 from actlas.query.sql.sources import activation_grid
-from actlas.query.sql.stream import GridSource
+from actlas.query.sql.stream import GridSource, Reading
 
 
-def registered(store: Atlas, region: Region | None = None, max_rows: int | None = None) -> duckdb.DuckDBPyConnection:
+def registered(store: Atlas, region: Region | None = None) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    refusals: list[ActlasError] = []
-    connection.register("grid", GridSource(activation_grid(store, store.snapshot()), region, max_rows, refusals))
+    connection.register("grid", GridSource(activation_grid(store, store.snapshot()), Reading(), region))
     return connection
 
 
@@ -54,8 +51,3 @@ def test_filters_on_values_stay_with_duckdb(scored: Atlas) -> None:
     answer = connection.sql("SELECT count(*) FROM grid WHERE value > 1 AND neuron = 3").fetchall()[0][0]
     frame = scored.scan("activations").filter(pl.col("value") > 1, pl.col("neuron") == 3).collect()
     assert answer == frame.height
-
-
-def test_too_much_is_refused_when_it_is_asked_for(scored: Atlas) -> None:
-    with pytest.raises(duckdb.Error, match="would read"):
-        registered(scored, max_rows=10).sql("SELECT avg(value) FROM grid").fetchall()
