@@ -95,6 +95,8 @@ SOURCED = {
     "overlap_controls",
     "overlap_tests",
     "patch_concepts",
+    "probe_controls",
+    "probe_transfer",
     "score_neurons",
     "shared_trajectory",
     "top_experts",

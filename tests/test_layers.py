@@ -51,7 +51,7 @@ HOMES = {
         *("extract/backends/", "extract/pooling/", "intervene/", "kernels/gpu/", "demo/", "reproduce/", "testing/"),
         "store/neuron_sets",
     ),
-    "sklearn": ("query/questions/probe", "query/questions/interventions/concept_probe"),
+    "sklearn": ("query/probing/", "query/questions/interventions/concept_probe"),
     "duckdb": ("query/sql/",),
     "py3langid": ("intervene/generation/languages",),
     "numba": ("compiled/", "kernels/cpu/"),

@@ -27,6 +27,8 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "kernels/states/texts.py": ("kernels/test_states.py",),
     "kernels/gpu/moments_kernels.py": ("kernels/gpu/test_moments.py", "kernels/gpu/test_compile.py"),
     "kernels/gpu/rank_kernels.py": ("kernels/gpu/test_ranks.py", "kernels/gpu/test_compile.py"),
+    "query/probing/run.py": ("query/probing/test_probes.py", "query/probing/test_controls.py"),
+    "query/probing/settings.py": ("query/probing/test_probes.py", "query/probing/test_solvers.py"),
     "query/schema/answers.py": ("query/schema/test_table.py",),
     "query/schema/interventions.py": ("query/schema/test_table.py",),
     "query/sql/places.py": ("query/sql/test_planner.py",),

@@ -13,7 +13,21 @@ from typing import NoReturn
 from actlas import __version__
 from actlas.cli.output import PrintableLines, tell
 from actlas.cli.signals import tell_stopped
-from actlas.cli.verbs import effects, export, extract, neuron_sets, patch, questions, reproduce, score, spaces, sql, steer, stores
+from actlas.cli.verbs import (
+    effects,
+    export,
+    extract,
+    neuron_sets,
+    patch,
+    probe,
+    questions,
+    reproduce,
+    score,
+    spaces,
+    sql,
+    steer,
+    stores,
+)
 from actlas.errors import ActlasError
 from actlas.words import printable
 
@@ -38,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     extract.add_verbs(verbs)
     score.add_verbs(verbs)
     questions.add_verbs(verbs)
+    probe.add_verbs(verbs)
     sql.add_verbs(verbs)
     neuron_sets.add_verbs(verbs)
     patch.add_verbs(verbs)

@@ -5,6 +5,10 @@ Importing this loads no model library; numba and scikit-learn are loaded by the 
 
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
+from actlas.query.probing.controls import probe_controls
+from actlas.query.probing.probes import probe_classes, train_probes
+from actlas.query.probing.summary import probe_summary
+from actlas.query.probing.transfer import probe_transfer
 from actlas.query.questions.experts import control_experts, top_experts
 from actlas.query.questions.interventions.concept_probe import ConceptProbe, train_concept_probe
 from actlas.query.questions.interventions.patching import patching_by_layer, patching_onset
@@ -14,7 +18,6 @@ from actlas.query.questions.neuron_sets import import_neuron_sets, neuron_set_ov
 from actlas.query.questions.overlap import expert_overlap
 from actlas.query.questions.overlap_controls import overlap_controls
 from actlas.query.questions.overlap_tests import overlap_tests
-from actlas.query.questions.probe import probe_summary, train_probes
 from actlas.query.questions.scores import score_neurons
 from actlas.query.questions.top_texts import neuron_texts, top_texts
 from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
@@ -45,7 +48,10 @@ __all__ = [
     "parameter_space",
     "patching_by_layer",
     "patching_onset",
+    "probe_classes",
+    "probe_controls",
     "probe_summary",
+    "probe_transfer",
     "rank_stability",
     "score_neurons",
     "shared_trajectory",

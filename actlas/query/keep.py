@@ -41,6 +41,8 @@ _FLAGS = {
     "bar_quantile": "bar-quantile",
     "threshold": "threshold",
     "label": "label",
+    "values": "values",
+    "solver": "solver",
     "seeds": "seeds",
     "c": "c",
     "n_vectors": "vectors",

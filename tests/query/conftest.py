@@ -191,6 +191,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
         language_neurons,
         overlap_controls,
         overlap_tests,
+        probe_controls,
+        probe_transfer,
         rank_stability,
         shared_trajectory,
         top_experts,
@@ -210,6 +212,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     torch.save([[torch.tensor([16]), torch.tensor([3])]], store.path.parent / "fr.neuron.pth")
     import_neuron_sets(store, store.path.parent / "fr.neuron.pth", name="published", languages=["fr"])
     train_probes(store, seeds=(0, 1))
+    probe_controls(store, sites=["embed"], seeds=(0,), c=1.0)
+    probe_transfer(store, "concept:salt", sites=["embed"], seeds=(0,), c=1.0)
     effective_rank(store, n_splits=1)
     top_texts(store, sites=["mlp_pre"], n=5)
     publish_generations(store, planted_generations(planting))

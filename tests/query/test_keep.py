@@ -29,6 +29,9 @@ from actlas.query import (
     open_store,
     overlap_controls,
     overlap_tests,
+    probe_classes,
+    probe_controls,
+    probe_transfer,
     rank_stability,
     score_neurons,
     shared_trajectory,
@@ -53,6 +56,9 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "language_neurons": lambda store, **kept: language_neurons(store, share=0.1, **kept),
     "neuron_set_overlap": lambda store: neuron_set_overlap(store, share=0.1),
     "train_probes": lambda store, **kept: train_probes(store, seeds=(0,), **kept),
+    "probe_classes": lambda store, **kept: probe_classes(store, sites=["embed"], seeds=(0,), **kept),
+    "probe_controls": lambda store, **kept: probe_controls(store, sites=["embed"], seeds=(0,), **kept),
+    "probe_transfer": lambda store, **kept: probe_transfer(store, "concept:salt", sites=["embed"], seeds=(0,), c=1.0, **kept),
     "effective_rank": lambda store, **kept: effective_rank(store, n_splits=1, **kept),
     "top_texts": lambda store, **kept: top_texts(store, sites=["attn_out"], n=3, **kept),
     "control_experts": lambda store: control_experts(store, CHECKPOINT, k=4),
@@ -126,7 +132,7 @@ def test_a_question_is_answered_from_what_it_kept(name: str, own: Path, monkeypa
     before = digest(own)
     for module in ("controls", "top_texts"):
         monkeypatch.setattr(f"actlas.query.questions.{module}.neuron_blocks", None)
-    monkeypatch.setattr("actlas.query.questions.probe._probe", None)
+    monkeypatch.setattr("actlas.query.probing.solvers.SklearnSolver.__call__", None)
     monkeypatch.setattr("actlas.store.store.Store.token_counts", None)
     monkeypatch.setattr(ScoreCube, "read", None)
     for store, kept in ((own, {}), (open_store(own), {}), (open_store(own, "a"), {}), (own, {"keep": True})):

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from actlas.errors import TableNotFound
-from actlas.query.questions.probe import train_probes
+from actlas.query.probing.probes import train_probes
 from actlas.report.measures import (
     OVERLAP,
     Labelled,

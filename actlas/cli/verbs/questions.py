@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from actlas.allowed import Positive
-from actlas.cli.arguments import add_checkpoints, add_choice, add_lape, add_output, add_sites, add_store, named, neuron, number
+from actlas.cli.arguments import add_checkpoints, add_choice, add_lape, add_output, add_store, named, neuron, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
 from actlas.errors import QueryError
 
@@ -22,18 +22,26 @@ _LOG = logging.getLogger(__name__)
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the top parser."""
-    computing = [add(verbs) for add in (_add_experts, _add_overlap, _add_lape, _add_trajectory, _add_probe)]
+    computing = [add(verbs) for add in (_add_experts, _add_overlap, _add_lape, _add_trajectory)]
     texts = _add_top_texts(verbs)
-    for verb in (*computing, texts):
-        add_output(verb)
-        verb.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
+    add_output(texts)
+    _add_no_keep(texts)
     for verb in computing:
-        verb.add_argument(
-            "--replace", action="store_true", help="replace a kept table of other settings (default: stand beside it)"
-        )
+        add_kept_output(verb)
 
 
-def _refuse(options: argparse.Namespace, where: str, *flags: str) -> None:
+def _add_no_keep(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
+
+
+def add_kept_output(verb: argparse.ArgumentParser) -> None:
+    """Options of a verb whose answer is kept as a table."""
+    add_output(verb)
+    _add_no_keep(verb)
+    verb.add_argument("--replace", action="store_true", help="replace a kept table of other settings (default: stand beside it)")
+
+
+def refuse(options: argparse.Namespace, where: str, *flags: str) -> None:
     """Refuse flags that a verb has, but not together with another of its flags: they would be passed over."""
     for flag in flags:
         dest = {"checkpoint": "checkpoints", "language": "languages", "concept": "concepts", "site": "sites", "stat": "stats"}
@@ -104,23 +112,6 @@ def _add_trajectory(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
     return trajectory
 
 
-def _add_probe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    probe = verbs.add_parser("probe", help="how well each layer's token vectors tell languages apart")
-    add_store(probe)
-    add_checkpoints(probe)
-    add_sites(probe)
-    probe.add_argument("--label", type=named, default="language")
-    probe.add_argument("--seeds", type=number(Positive), default=3, metavar="N", help="probes per layer")
-    probe.add_argument(
-        "--c",
-        type=float,
-        help="inverse strength of the L2 penalty (default: of 0.01, 0.1, 1 and 10 the best one on held-out training texts)",
-    )
-    probe.add_argument("--summary", action="store_true", help="mean and spread over layers instead of every probe")
-    probe.set_defaults(run=_probe)
-    return probe
-
-
 def _add_top_texts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     texts = verbs.add_parser("top-texts", help="texts with the highest values of a neuron, or of all of a site")
     add_store(texts)
@@ -157,7 +148,7 @@ def _experts(options: argparse.Namespace) -> None:
     from actlas.query import top_experts
 
     frame = top_experts(opened(options), **_choice(options), replace=options.replace)
-    _show(frame, options)
+    show(frame, options)
 
 
 def _overlap(options: argparse.Namespace) -> None:
@@ -169,21 +160,21 @@ def _overlap(options: argparse.Namespace) -> None:
     if options.repeats is not None:
         settings["n_repeats"] = options.repeats
     if options.controls:
-        _refuse(options, "with --controls", "no-halves", "tests")
+        refuse(options, "with --controls", "no-halves", "tests")
         if options.by not in (None, "layer"):
             raise QueryError(f"--controls has a row per checkpoint, or --by layer; rows by {options.by} are those of --tests")
         frame = overlap_controls(store, **settings, by_layer=options.by == "layer")
     elif options.tests:
-        _refuse(options, "with --tests", "no-halves")
+        refuse(options, "with --tests", "no-halves")
         frame = overlap_tests(store, **settings, by=options.by or "pair")
     else:
-        _refuse(options, "without --controls or --tests", "by", "repeats")
+        refuse(options, "without --controls or --tests", "by", "repeats")
         frame = expert_overlap(store, **settings, halves=not options.no_halves)
     line.end()
-    _show(frame, options)
+    show(frame, options)
 
 
-def _show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
+def show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
     show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
 
 
@@ -201,7 +192,7 @@ def _lape(options: argparse.Namespace) -> None:
     )
     for site in frame["site"].unique(maintain_order=True):
         tell(f"active tokens of {site}{', the gate before the product' if site == 'mlp_pre' else ''}")
-    _show(frame, options)
+    show(frame, options)
 
 
 def _trajectory(options: argparse.Namespace) -> None:
@@ -210,43 +201,25 @@ def _trajectory(options: argparse.Namespace) -> None:
     choice = _choice(options)
     if options.neuron is not None:
         place = options.neuron
-        _refuse(options, "with --neuron", "stability", "first", "min-languages", "k", "site", "replace")
+        refuse(options, "with --neuron", "stability", "first", "min-languages", "k", "site", "replace")
         chosen = {name: choice[name] for name in ("checkpoints", "languages", "concepts")}
         store = open_store(options.store)
         frame = neuron_trajectory(store, place.site, place.layer, place.neuron, stats=options.stats or ("ap",), **chosen)
-        _show(frame, options)
+        show(frame, options)
         return
-    _refuse(options, "without --neuron", "stat")
+    refuse(options, "without --neuron", "stat")
     if options.stability:
-        _refuse(options, "with --stability", "first", "min-languages", "checkpoint")
+        refuse(options, "with --stability", "first", "min-languages", "checkpoint")
         chosen = {name: value for name, value in choice.items() if name != "checkpoints"}
         frame = rank_stability(opened(options), **chosen, replace=options.replace)
     else:
-        _refuse(options, "without --neuron or --stability", "language")
+        refuse(options, "without --neuron or --stability", "language")
         chosen = {name: value for name, value in choice.items() if name != "languages"}
         min_languages = 2 if options.min_languages is None else options.min_languages
         frame = shared_trajectory(opened(options), min_languages=min_languages, **chosen, replace=options.replace)
         if options.first:
             frame = first_shared(frame, min_languages)
-    _show(frame, options)
-
-
-def _probe(options: argparse.Namespace) -> None:
-    from actlas.query import probe_summary, train_probes
-
-    line = ProgressLine(options.quiet)
-    frame = train_probes(
-        opened(options),
-        checkpoints=options.checkpoints,
-        sites=options.sites,
-        label=options.label,
-        seeds=range(options.seeds),
-        c=options.c,
-        progress=step_progress(line, "probes"),
-        replace=options.replace,
-    )
-    line.end()
-    _show(probe_summary(frame) if options.summary else frame, options)
+    show(frame, options)
 
 
 def _top_texts(options: argparse.Namespace) -> None:
@@ -254,7 +227,7 @@ def _top_texts(options: argparse.Namespace) -> None:
     from actlas.query.choices import followed_checkpoints
 
     if options.neuron is not None:
-        _refuse(options, "with --neuron", "site")
+        refuse(options, "with --neuron", "site")
         store, place = open_store(options.store), options.neuron
         names = options.checkpoints or followed_checkpoints(store, None)[-1:]
         if not names:
@@ -265,7 +238,7 @@ def _top_texts(options: argparse.Namespace) -> None:
             )
             for name in names
         ]
-        _show(pl.concat(frames), options)
+        show(pl.concat(frames), options)
         return
     if not options.sites:
         raise QueryError("name one neuron (--neuron mlp_pre/3/117), or the sites to make a table of (--site mlp_pre)")
@@ -278,4 +251,4 @@ def _top_texts(options: argparse.Namespace) -> None:
         progress=step_progress(line, "neurons"),
     )
     line.end()
-    _show(frame, options)
+    show(frame, options)

@@ -230,18 +230,62 @@ ANSWERS = (
         settings=("k", "sites"),
         basis=Basis.ALL_SCORES,
     ),
-    table(
-        "probe",
-        "accuracy of a linear classifier on token vectors",
-        "actlas probe STORE",
-        {"checkpoint": pl.String(), "site": pl.String(), "layer": pl.Int32(), "label": pl.String(), "seed": pl.Int32()},
-        {"accuracy": pl.Float64(), "n_train": pl.Int32(), "n_test": pl.Int32(), "c": pl.Float64()},
-        {"chance": pl.Float64(), "n_iterations": pl.Int32()},
-        settings={
-            **dict.fromkeys(("label", "seeds", "sites", "c", "c_grid", "test_share", "max_train")),
-            "max_iterations": 1000,
-        },
-        basis=Basis.VALUES,
+    *(
+        table(
+            name,
+            about,
+            command,
+            {"checkpoint": pl.String(), "site": pl.String(), "layer": pl.Int32(), "label": pl.String(), "seed": pl.Int32()},
+            columns,
+            settings={
+                **dict.fromkeys(("label", "seeds", "sites", "c", "c_grid", "test_share", "max_train")),
+                "max_iterations": 1000,
+                "values": "tokens",
+                "solver": "sklearn",
+            },
+            basis=Basis.VALUES,
+        )
+        for name, about, command, columns in (
+            (
+                "probe",
+                "accuracy of a linear classifier on vectors of tokens, or on pooled values",
+                "actlas probe STORE",
+                {
+                    "accuracy": pl.Float64(),
+                    "n_train": pl.Int32(),
+                    "n_test": pl.Int32(),
+                    "c": pl.Float64(),
+                    "chance": pl.Float64(),
+                    "n_iterations": pl.Int32(),
+                },
+            ),
+            (
+                "probe_classes",
+                "how many vectors of a label each probe took for which; pairs without any are left out",
+                "actlas probe STORE --of classes",
+                {"truth": pl.String(), "predicted": pl.String(), "n": pl.Int32()},
+            ),
+            (
+                "probe_controls",
+                "accuracy of a probe beside that for labels drawn per kind of token, and their difference",
+                "actlas probe STORE --of controls",
+                {"accuracy": pl.Float64(), "control": pl.Float64(), "selectivity": pl.Float64(), "c": pl.Float64()},
+            ),
+            (
+                "probe_transfer",
+                "accuracy of a probe that was trained on texts of one language, on texts of each language",
+                "actlas probe STORE --of transfer",
+                {
+                    "language_train": pl.String(),
+                    "language_test": pl.String(),
+                    "accuracy": pl.Float64(),
+                    "chance": pl.Float64(),
+                    "n_train": pl.Int32(),
+                    "n_test": pl.Int32(),
+                    "c": pl.Float64(),
+                },
+            ),
+        )
     ),
     table(
         "effective_rank",

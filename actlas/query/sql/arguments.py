@@ -25,6 +25,7 @@ _TYPES = {
     "k": Positive,
     "n": Positive,
     "m": Positive,
+    "percent": Positive,
     "layer": Count,
     "neuron": Count,
     "x": Quantile,

@@ -19,6 +19,9 @@ RELIED_ON = {
     "overlap_by_layer": "checkpoint concept language_a language_b layer k shared overlap jaccard chance ceiling",
     "lape": "checkpoint site layer neuron language p_active entropy",
     "probe": "checkpoint site layer label seed accuracy n_train n_test c",
+    "probe_classes": "checkpoint site layer label seed truth predicted n",
+    "probe_controls": "checkpoint site layer label seed accuracy control selectivity c",
+    "probe_transfer": "checkpoint site layer label seed language_train language_test accuracy chance n_train n_test c",
     "top_texts": "checkpoint site layer neuron rank text_id value",
 }
 

@@ -75,7 +75,7 @@ def test_a_call_for_what_is_there_answers(store: Atlas) -> None:
 
 def test_every_macro_says_what_its_parameters_are() -> None:
     known = {"checkpoint", "checkpoint_a", "checkpoint_b", "language", "concept", "site", "layer", "neuron", "n", "k", "m", "x"}
-    known.add("intervention")
+    known |= {"intervention", "percent"}
     assert {each.word for macro in macros().values() for each in macro.parameters} == known
     assert parameters("f()", "CREATE MACRO f() AS TABLE SELECT 1") == ()
     assert parameters("f(n := 2)", "CREATE MACRO f(n := 2) AS TABLE SELECT 1") == (Parameter("n", "n", 2),)

@@ -15,7 +15,7 @@ from actlas.allowed import Count, PositiveNumber, Seed, Share, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_labels
-from actlas.query.questions.probe import C_GRID
+from actlas.query.probing.settings import C_GRID
 from actlas.query.splits import text_groups
 from actlas.store.cube import Cube
 from actlas.store.store import Store
