@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class Atlas(Store):
         *,
         tables: Mapping[str, pl.DataFrame | Path | str] | None = None,
         stores: Mapping[str, Store | Path | str] | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
     ) -> pl.DataFrame:
         """The answer to one query over the tables of the store.
 
@@ -64,6 +66,8 @@ class Atlas(Store):
             params: Values of the ``$name`` in the query.
             tables: Name -> a frame, or a Parquet, CSV or JSONL file, that the query can name like a table of the store.
             stores: Name -> another store, whose tables the query can name as ``name.table``.
+            progress: Called with the number of rows of `activations` and `scores` that were read, how many there are to read, and
+                the word "reading".
 
         Returns:
             The rows, in the columns of the query.
@@ -87,15 +91,43 @@ class Atlas(Store):
 
         frames = {name: as_frame(table) for name, table in (tables or {}).items()}
         limits = Limits(self.timeout, self.max_answer)
-        if not stores:
-            return self._open_session().run(query, params, tables=frames, limits=limits)
-        session = self._session_with(
-            {name: store if isinstance(store, Store) else Store(store) for name, store in stores.items()}
-        )
-        try:
-            return session.run(query, params, tables=frames, limits=limits)
-        finally:
-            session.close()
+        with self._asking(stores) as session:
+            return session.run(query, params, tables=frames, limits=limits, progress=progress)
+
+    def explain(
+        self,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        tables: Mapping[str, pl.DataFrame | Path | str] | None = None,
+        stores: Mapping[str, Store | Path | str] | None = None,
+    ) -> pl.DataFrame:
+        """What a query would read of this store, without reading it.
+
+        Args:
+            query: As in `sql`.
+            params: Likewise.
+            tables: Likewise.
+            stores: Likewise.
+
+        Returns:
+            One row for every place of the query that reads `activations` or `scores`: table, alias, the checkpoints, sites and
+            layers, the numbers of neurons, texts, languages and concepts, then rows, chunks and bytes, each beside how many the
+            whole table has, and whether reading ends early, when there are enough rows. One more row for every other table that
+            lies in files, with their bytes.
+
+        Raises:
+            QueryError: If the query is refused or wrong.
+            TableNotFound: If it names a table that was not computed.
+            StaleTable: If it names a table that stands on scores that changed since.
+
+        Example:
+            >>> query = "SELECT value FROM activations WHERE layer = 1 AND neuron = 5 AND site = 'mlp_pre' AND language = 'en'"
+            >>> store.explain(query).select("layers", "neurons", "texts", "rows", "of_rows").rows()
+            [('1', 1, 48, 144, 89856)]
+        """
+        with self._asking(stores) as session:
+            return session.explain(query, params, tables={name: as_frame(table) for name, table in (tables or {}).items()})
 
     def ask(self, question: str, **arguments: Any) -> pl.DataFrame:
         """The answer to one of the questions that every store knows: the macros of docs/sql.md.
@@ -212,6 +244,19 @@ class Atlas(Store):
                 self._session = Session(sources, threads=self.threads, memory_limit=self.memory_limit)
                 self._state = state
             return self._session
+
+    @contextmanager
+    def _asking(self, stores: Mapping[str, Store | Path | str] | None) -> Iterator[Session]:
+        """The connection to this store, or one to it and others for as long as it takes."""
+        if not stores:
+            yield self._open_session()
+            return
+        others = {name: store if isinstance(store, Store) else Store(store) for name, store in stores.items()}
+        session = self._session_with(others)
+        try:
+            yield session
+        finally:
+            session.close()
 
     def _session_with(self, others: Mapping[str, Store]) -> Session:
         """A connection to this store and others, for one query."""

@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ import polars as pl
 
 from actlas.allowed import Positive
 from actlas.cli.arguments import add_output, add_store, gigabytes, named, number
-from actlas.cli.output import show_frame, tell
+from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
 from actlas.cli.signals import leave
 from actlas.errors import QueryError
 from actlas.query.schema import MAX_ANSWER
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds after the deadline in which a query may still end by itself; some functions do not hear that they should.
 _GRACE = 1.0
+#: Seconds without a line of progress.
+_SECONDS_SILENT = 1.0
 #: Share of the machine's memory that a query may take unless told otherwise.
 _SHARE = 0.5
 
@@ -73,6 +76,11 @@ def _add_sql(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="NAME=STORE",
         help="another store, whose tables the query calls NAME.table",
     )
+    sql.add_argument(
+        "--explain",
+        action="store_true",
+        help="say what the query would read of activations and scores, in rows, chunks and bytes, and read nothing",
+    )
     _add_limits(sql)
     sql.set_defaults(run=_sql)
 
@@ -95,7 +103,15 @@ def _sql(options: argparse.Namespace) -> None:
     query = _query(options)
     stores, tables = _once("--with", options.stores), _once("--table", options.table)
     params = {name: _value(text) for name, text in _once("--param", options.param).items()}
-    _answer(options, lambda store: store.sql(query, params, tables=tables, stores=stores))
+
+    def ask(store: Atlas, progress: Callable[[int, int, str], None]) -> pl.DataFrame:
+        if not options.explain:
+            return store.sql(query, params, tables=tables, stores=stores, progress=progress)
+        frame = store.explain(query, params, tables=tables, stores=stores)
+        # what is said of no place takes no room on a screen
+        return frame if options.format != "table" else frame[[column.name for column in frame if not column.is_null().all()]]
+
+    _answer(options, ask)
 
 
 def _ask(options: argparse.Namespace) -> None:
@@ -106,10 +122,10 @@ def _ask(options: argparse.Namespace) -> None:
         _show(pl.DataFrame(rows, schema=["question", "answer", "reads"], orient="row"), options)
         return
     given = {name: _value(text) for name, text in _once(options.question, options.arguments).items()}
-    _answer(options, lambda store: store.ask(options.question, **given))
+    _answer(options, lambda store, _: store.ask(options.question, **given))
 
 
-def _answer(options: argparse.Namespace, ask: Callable[[Atlas], pl.DataFrame]) -> None:
+def _answer(options: argparse.Namespace, ask: Callable[[Atlas, Callable[[int, int, str], None]], pl.DataFrame]) -> None:
     from actlas.query import open_store
 
     store = open_store(options.store)
@@ -117,8 +133,21 @@ def _answer(options: argparse.Namespace, ask: Callable[[Atlas], pl.DataFrame]) -
     memory = options.memory or int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     store.memory_limit = f"{memory // 1_000_000}MB"
     with _limited(memory, options.timeout):
-        frame = ask(store)
+        line = ProgressLine(options.quiet or not sys.stderr.isatty())
+        frame = ask(store, _once_it_takes_long(step_progress(line, "rows")))
+        line.end()
     _show(frame, options)
+
+
+def _once_it_takes_long(show: Callable[[int, int, str], None]) -> Callable[[int, int, str], None]:
+    """The same, silent at first: most answers are there before a line could be read."""
+    begun = time.monotonic()
+
+    def show_later(done: int, total: int, what: str) -> None:
+        if time.monotonic() - begun > _SECONDS_SILENT:
+            show(done, total, what)
+
+    return show_later
 
 
 def _show(frame: pl.DataFrame, options: argparse.Namespace) -> None:

@@ -110,6 +110,11 @@ class Grid(Protocol):
     def name(self) -> str: ...
 
     @property
+    def cubes(self) -> pl.DataFrame:
+        """checkpoint, site, n_layers, n_neurons, one row per position of the axis "cube"."""
+        ...
+
+    @property
     def axes(self) -> Mapping[str, pl.DataFrame]:
         """axis -> its labels, one row per position; the columns of all axes and the values make the table."""
         ...
@@ -182,13 +187,13 @@ class ActivationGrid:
         return pl.Schema({**names, "text_id": pl.Int64(), "value": pl.Float32(), "language": pl.String()})
 
     def n_rows(self, region: Region) -> int:
-        places = sum(layers.size * neurons.size for _, _, layers, neurons in _slabs_in(self.cubes, region))
+        places = sum(layers.size * neurons.size for _, _, layers, neurons in slabs_in(self.cubes, region))
         return places * region.box["text"].size
 
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         texts = region.box["text"]
         columns_of = _Columns(self._text_ids, *self._languages, frozenset(columns))
-        for checkpoint, site, layers, neurons in _slabs_in(self.cubes, region) if texts.size else ():
+        for checkpoint, site, layers, neurons in slabs_in(self.cubes, region) if texts.size else ():
             cube = self._cube(checkpoint, site) if "value" in columns or keep is not None else None
             for layer in layers.tolist():
                 constants = {"checkpoint": checkpoint, "site": site, "layer": layer}
@@ -296,13 +301,13 @@ class ScoreGrid:
         return pl.Schema({**labels, "layer": pl.Int32(), "neuron": pl.Int32(), **self.columns})
 
     def n_rows(self, region: Region) -> int:
-        sizes = (layers.size * neurons.size for _, _, layers, neurons in _slabs_in(self.cubes, region))
+        sizes = (layers.size * neurons.size for _, _, layers, neurons in slabs_in(self.cubes, region))
         return sum(sizes) * region.box["language"].size * region.box["concept"].size
 
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         asked = [self.concepts[position] for position in region.box["concept"]]
         languages = [self.languages[position] for position in region.box["language"]]
-        for checkpoint, site, layers, neurons in _slabs_in(self.cubes, region):
+        for checkpoint, site, layers, neurons in slabs_in(self.cubes, region):
             scores = self.store.scores(checkpoint, site)
             concepts = [name for name in asked if name in scores.concepts]
             per_batch = max(1, BATCH_ROWS // (layers.size * neurons.size))
@@ -344,7 +349,7 @@ class ScoreGrid:
         return whole.taken(np.flatnonzero(keep.rows({name: numbers.get(name, nothing) for name in keep.columns})))
 
 
-def _slabs_in(cubes: pl.DataFrame, region: Region) -> Iterator[tuple[str, str, Positions, Positions]]:
+def slabs_in(cubes: pl.DataFrame, region: Region) -> Iterator[tuple[str, str, Positions, Positions]]:
     """Cubes inside a region, each with layers that have the same neurons of it, and these."""
     box = region.box
     for position, row in zip(box["cube"].tolist(), cubes[box["cube"]].iter_rows(named=True), strict=True):

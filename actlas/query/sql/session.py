@@ -25,6 +25,8 @@ import polars as pl
 from actlas.errors import DamagedStore, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
+from actlas.query.sql.explain import SCHEMA, explained
+from actlas.query.sql.grids import Grid
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, read_only
 from actlas.query.sql.macro import macros
 from actlas.query.sql.places import Leaf
@@ -70,6 +72,8 @@ class Session:
         self.others = dict(others or {})
         #: What the query that runs reads out of cubes, and the errors on the way, which DuckDB would bury in its own.
         self._reading = Reading()
+        #: What a query calls a grid -> what it reads there, unless a place of its own was found for it.
+        self._grids: dict[str, GridSource] = {}
         self._lock = threading.Lock()
         self._made: set[tuple[str, str]] = set()
         self._checked: set[tuple[str, str]] = set()
@@ -132,15 +136,49 @@ class Session:
             TableNotFound: If it names a table that is not there.
             DamagedStore: If a file that it needs is not what was written.
         """
+        with self._asked(query, params or {}, tables or {}) as parsed, deadline(self._connection, limits.seconds):
+            self._reading.progress = progress
+            return self._execute(parsed, params or {}, limits)
+
+    def explain(
+        self, query: str, params: Mapping[str, Any] | None = None, *, tables: Mapping[str, pl.DataFrame] | None = None
+    ) -> pl.DataFrame:
+        """What a query would read; see `run`. Nothing is read of cubes, and of other tables what bounds them.
+
+        Returns:
+            One row per place that reads a cube, and one per other table.
+        """
+        with self._asked(query, params or {}, tables or {}) as parsed, self._with_variables(parsed, params or {}):
+            if parsed.is_explain:
+                raise QueryError("an EXPLAIN reads nothing; explain the query itself")
+            with self._planned(parsed, params or {}) as (planned, places):
+                sources = [
+                    *((source.grid.name, leaf.alias, source) for leaf, source in places),
+                    *((name, name, source) for name, source in self._grids.items()),
+                ]
+                select = f"EXPLAIN (FORMAT JSON) {planned}"
+                ((_, plan),) = self._connection.execute(select, _used(select, params or {})).fetchall()
+                rows = explained(sources, plan)
+        named = parsed.tables | {table for name in parsed.functions & macros().keys() for table in macros()[name].reads}
+        others = [(name, self.sources) for name in named] + [(name, self.others[label]) for label, name in parsed.elsewhere]
+        rows += [
+            {"table": name, "of_bytes": sum(path.stat().st_size for path in sources.files[name])}
+            for name, sources in sorted(others, key=lambda one: one[0])
+            if name in sources.files
+        ]
+        return pl.DataFrame(rows, schema=SCHEMA)
+
+    @contextmanager
+    def _asked(self, query: str, params: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> Iterator[ReadOnlyQuery]:
+        """Within it, everything that a query names is there; what goes wrong is told as errors of this library."""
         with self._lock:
-            self._reading.progress, self._reading.n_read, self._reading.n_rows = progress, 0, 0
+            self._reading.progress, self._reading.n_read, self._reading.n_rows = None, 0, 0
             try:
                 parsed = self._read_only(query)
-                _refuse_missing(parsed.parameters, params or {})
-                with self._beside(tables or {}):
-                    self._make_for(parsed, frozenset(tables or ()))
-                    with deadline(self._connection, limits.seconds):
-                        return self._execute(parsed, params or {}, limits)
+                _refuse_missing(parsed.parameters, params)
+                with self._beside(tables):
+                    self._make_for(parsed, frozenset(tables))
+                    yield parsed
             except duckdb.Error as error:
                 if self._reading.refusals:
                     raise self._reading.refusals[-1] from error
@@ -238,13 +276,17 @@ class Session:
             self._connection.unregister(frame_name)
         elif name in sources.grids and label == "main":
             # the source itself, because a filter does not reach it through a view
-            self._connection.register(name, GridSource(sources.grids[name](), self._reading))
+            self._register_grid(name, sources.grids[name](), name)
         elif name in sources.grids:
-            self._connection.register(frame_name, GridSource(sources.grids[name](), self._reading))
+            self._register_grid(frame_name, sources.grids[name](), f"{label}.{name}")
             self._connection.execute(f"CREATE VIEW {called} AS FROM {identifier(frame_name)}")
         else:
             raise sources.missing(name)
         self._made.add((label, name))
+
+    def _register_grid(self, registered_as: str, grid: Grid, called: str) -> None:
+        self._grids[called] = GridSource(grid, self._reading)
+        self._connection.register(registered_as, self._grids[called])
 
     def _check_calls(self, calls: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> None:
         """Refuse calls of macros whose arguments name what is not there."""
@@ -268,37 +310,47 @@ class Session:
         ((value,),) = self._connection.execute(select, _used(select, params)).fetchall()
         return value
 
-    def _execute(self, parsed: ReadOnlyQuery, params: Mapping[str, Any], limits: Limits) -> pl.DataFrame:
+    @contextmanager
+    def _with_variables(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[None]:
+        """Within it, the variables that a query sets are set, and its macros are asked for what there is."""
         try:
             for (variable, expression), calls in zip(parsed.variables, parsed.calls, strict=False):
                 self._check_calls(calls, params)
                 self._connection.execute(f"SET VARIABLE {variable} = {expression}", _used(expression, params))
             self._check_calls(parsed.calls[-1], params)
-            values = _used(parsed.query, params)
-            with self._planned(parsed, params) as query:
-                if parsed.is_explain:
-                    rows = self._connection.execute(query, values).fetchall()
-                    return pl.DataFrame({"plan": [self._unplaced(str(row[-1])) for row in rows]}, schema={"plan": pl.String})
-                answer = self._interruptible(lambda: read_answer(self._connection.sql(query, params=values), limits))
-                if query != parsed.query and any("SELECT" in name for name in answer.columns):
-                    # a column without a name is called by its text, in which tables have other names now
-                    answer.columns = self._connection.sql(parsed.query, params=values).columns
-                return answer
+            yield
         finally:
             for variable, _ in parsed.variables if not self.is_interrupted else ():
                 self._connection.execute(f"RESET VARIABLE {variable}")
 
+    def _execute(self, parsed: ReadOnlyQuery, params: Mapping[str, Any], limits: Limits) -> pl.DataFrame:
+        values = _used(parsed.query, params)
+        with self._with_variables(parsed, params), self._planned(parsed, params) as (query, _):
+            if parsed.is_explain:
+                rows = self._connection.execute(query, values).fetchall()
+                return pl.DataFrame({"plan": [self._unplaced(str(row[-1])) for row in rows]}, schema={"plan": pl.String})
+            answer = self._interruptible(lambda: read_answer(self._connection.sql(query, params=values), limits))
+            if query != parsed.query and any("SELECT" in name for name in answer.columns):
+                # a column without a name is called by its text, in which tables have other names now
+                answer.columns = self._connection.sql(parsed.query, params=values).columns
+            return answer
+
     @contextmanager
-    def _planned(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[str]:
-        """Within it, the query with every place that names a grid reading the part of it that the place can need."""
+    def _planned(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[Leaf, GridSource]]]]:
+        """Within it, every place of the query that names a grid reads the part of it that the place can need.
+
+        Gives the query in which they do, and the places with what each is read from.
+        """
         grids = {name: grid for name, grid in self.sources.grids.items() if name in parsed.tables}
         places = planned_places(grids, parsed.tree, self._asker(params)) if grids else []
         names = {f"{place.name} {number}": place for number, place in enumerate(places)}
+        read = []
         try:
             for name, place in names.items():
                 source = GridSource(grids[place.name](), self._reading, place.region, top=place.top, is_set=place.is_set)
                 self._connection.register(name, source)
-            yield _with_names(parsed, {name: place.leaf for name, place in names.items()})
+                read.append((place.leaf, source))
+            yield _with_names(parsed, {name: place.leaf for name, place in names.items()}), read
         finally:
             for name in names if not self.is_interrupted else ():
                 self._connection.unregister(name)

@@ -47,7 +47,7 @@ class Reading:
                 yield batch
                 self.n_read += batch.n_read
                 if self.progress is not None:
-                    self.progress(self.n_read, self.n_rows, "rows")
+                    self.progress(self.n_read, self.n_rows, "reading")
         except ActlasError as error:
             self.refusals.append(error)
             raise
@@ -73,7 +73,7 @@ class GridSource(ArrowScanSource):
         super().__init__(grid)
         self.grid, self._reading, self._top, self._is_set = grid, reading, top, is_set
         self._region = narrowed(grid, region, ())
-        self._labels = frozenset(column for labels in grid.axes.values() for column in labels.columns)
+        self.labels = frozenset(column for labels in grid.axes.values() for column in labels.columns)
         self._schema = pa.schema([(name, _arrow_type(dtype)) for name, dtype in grid.schema.items()])
         #: Filters that are applied here, by how DuckDB shows them in a plan: the axis, if it is of one, and the same for polars.
         self.accepted: dict[str, tuple[Node, str | None, pl.Expr | None]] = {}
@@ -98,7 +98,7 @@ class GridSource(ArrowScanSource):
         """Whether a filter is applied here: one of a single axis, whose labels are few, or of values alone."""
         columns = columns_of(predicate)
         axis = axis_of(self.grid, columns)
-        if axis is None and (columns & self._labels or not is_exact(predicate, self.grid.schema)):
+        if axis is None and (columns & self.labels or not is_exact(predicate, self.grid.schema)):
             return False
         try:
             expression = None if axis is None else to_polars(predicate, self.grid.axes[axis].schema)
@@ -117,7 +117,7 @@ class GridSource(ArrowScanSource):
                 by_axis.append((axis, expression))
         region = narrowed(self.grid, self._region, by_axis)
         keep = Keep(by_value, self._top) if by_value or self._top is not None else None
-        if self._is_set and keep is None and self._labels.issuperset(columns):
+        if self._is_set and keep is None and self.labels.issuperset(columns):
             region = once_each(self.grid, region, columns)
         return region, keep
 

@@ -13,6 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -70,6 +72,28 @@ def _n_cores() -> int:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_n_cores(), thread_name_prefix="actlas-decode")
+
+
+@dataclass
+class Reads:
+    """What would be read of arrays: chunks, and their bytes on disk."""
+
+    n_chunks: int = 0
+    n_bytes: int = 0
+
+
+_counted: ContextVar[Reads | None] = ContextVar("counted", default=None)
+
+
+@contextmanager
+def counting() -> Iterator[Reads]:
+    """Within it `read_part` counts what it would read, and gives zeros: of shards only their indexes are read."""
+    reads = Reads()
+    token = _counted.set(reads)
+    try:
+        yield reads
+    finally:
+        _counted.reset(token)
 
 
 @dataclass(frozen=True)
@@ -148,6 +172,12 @@ def read_part(
         job = _Job(tuple(piece.chunk for piece in pieces), inside, target, is_view)
         shards.setdefault(tuple(piece.shard for piece in pieces), []).append(job)
 
+    reads = _counted.get()
+    if reads is not None:
+        for shard, jobs in shards.items():
+            _count(folder / "c" / "/".join(map(str, shard)), plan, jobs, reads)
+        return np.zeros(shape, dtype=plan.dtype)
+
     def read_shard(shard: tuple[int, ...], order: _Order) -> None:
         index = "/".join(map(str, shard))
         path, record = folder / "c" / index, None
@@ -187,6 +217,18 @@ def _read_shard(
         raise DamagedStore(f"{path}: {error}") from error
     finally:
         os.close(fd)
+
+
+def _count(path: Path, plan: ArrayPlan, jobs: list[_Job], reads: Reads) -> None:
+    """Add what jobs read of a shard; nothing where it was never written."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(-index_bytes(plan), os.SEEK_END)
+        index = read_index(file.read(), plan)
+    sizes = [size for offset, size in (index[job.chunk].tolist() for job in jobs) if offset != ABSENT]
+    reads.n_chunks += len(sizes)
+    reads.n_bytes += sum(sizes)
 
 
 class _Order(Protocol):

@@ -174,3 +174,23 @@ def test_a_store_may_stand_beside_a_copy_of_itself(store: str, tmp_path: Path) -
     query = "SELECT count(*) AS n FROM {} WHERE checkpoint = 'planted-step0' AND site = 'mlp_pre' AND layer = 0 AND neuron = 1"
     own, others = (opened.sql(query.format(name), stores={"b": copy}).item() for name in ("activations", "b.activations"))
     assert own == others == 144
+
+
+def test_what_a_query_would_read_is_said(store: str, capfd: pytest.CaptureFixture[str]) -> None:
+    query = "SELECT max(value) FROM activations WHERE layer = 1 AND neuron = 3 AND site = 'mlp_pre'"
+    (said,) = answer(capfd, store, query, "--explain")
+    assert (said["layers"], said["neurons"], said["texts"], said["rows"]) == ("1", 1, 144, 144)
+    assert run(["sql", store, query, "--explain"]) == 0
+    shown = capfd.readouterr().out
+    assert "chunks" in shown
+    assert "concepts" not in shown
+
+
+def test_a_long_query_says_how_far_it_is(store: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    query = "SELECT avg(value) AS m FROM activations"
+    answer(capfd, store, query)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("actlas.cli.verbs.sql._SECONDS_SILENT", -1.0)
+    assert run(["sql", store, query]) == 0
+    assert "reading: 29,952 of 29,952 rows" in capfd.readouterr().err
