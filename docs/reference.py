@@ -12,6 +12,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+import asking
+
 #: Page of a public module -> the module.
 MODULES = {
     "docs/api/kernels.md": "actlas.kernels",
@@ -23,7 +25,7 @@ MODULES = {
     "docs/api/testing.md": "actlas.testing",
 }
 CLI = "docs/cli.md"
-PAGES = (CLI, *MODULES)
+PAGES = (CLI, asking.PAGE, *MODULES)
 
 _MADE = "<!-- made by python docs/build.py; changes belong into the {} -->\n"
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source|Example):(.*)$")
@@ -31,6 +33,8 @@ _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source|Example):(.*)$")
 
 def page(name: str) -> str:
     """The text of one reference page."""
+    if name == asking.PAGE:
+        return asking.page()
     return cli_page() if name == CLI else api_page(MODULES[name])
 
 

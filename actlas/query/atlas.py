@@ -62,7 +62,7 @@ class Atlas(Store):
         constants or parameters.
 
         Args:
-            query: DuckDB SQL. Tables and macros are listed in docs/sql.md.
+            query: DuckDB SQL. Tables and macros are listed in docs/questions.md.
             params: Values of the ``$name`` in the query.
             tables: Name -> a frame, or a Parquet, CSV or JSONL file, that the query can name like a table of the store.
             stores: Name -> another store, whose tables the query can name as ``name.table``.
@@ -130,11 +130,11 @@ class Atlas(Store):
             return session.explain(query, params, tables={name: as_frame(table) for name, table in (tables or {}).items()})
 
     def ask(self, question: str, **arguments: Any) -> pl.DataFrame:
-        """The answer to one of the questions that every store knows: the macros of docs/sql.md.
+        """The answer to one of the questions that every store knows: the macros of docs/questions.md.
 
         Args:
             question: Its name.
-            **arguments: Its arguments, by the names that docs/sql.md gives them.
+            **arguments: Its arguments, by the names that docs/questions.md gives them.
 
         Returns:
             The rows that ``FROM question(...)`` gives in SQL, and ``actlas ask`` on the command line.
@@ -156,7 +156,7 @@ class Atlas(Store):
         """Any table as a lazy frame; filters reach the chunks of `activations` and `scores`.
 
         Args:
-            name: A table of docs/sql.md, or any that was published.
+            name: A table of docs/questions.md, or any that was published.
 
         Returns:
             The table; nothing of it is read before ``collect``.
@@ -196,7 +196,7 @@ class Atlas(Store):
             checkpoint: Id, as in `checkpoints`.
 
         Returns:
-            Its rows, in the columns of docs/sql.md.
+            Its rows, in the columns of docs/questions.md.
 
         Raises:
             TableNotFound: If it was not computed for this checkpoint.

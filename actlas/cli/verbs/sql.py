@@ -38,7 +38,7 @@ _SHARE = 0.5
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the top parser."""
     _add_sql(verbs)
-    ask = verbs.add_parser("ask", help="one of the questions that every store knows, by its name: the macros of docs/sql.md")
+    ask = verbs.add_parser("ask", help="one of the questions of docs/questions.md that SQL asks with arguments, by its name")
     add_store(ask)
     ask.add_argument("question", nargs="?", help="its name (default: list all)")
     ask.add_argument("arguments", nargs="*", type=_pair, metavar="NAME=VALUE", help="its arguments, by name")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from actlas.allowed import Count, Positive, Quantile, why_not
+from actlas.allowed import Count, Number, Positive, PositiveNumber, Quantile, Seed, why_not
 from actlas.errors import QueryError
 from actlas.names import Intervention
 from actlas.query.choices import check_min_languages, chosen_checkpoints, chosen_labels, chosen_n, linear_sites
@@ -28,6 +28,10 @@ _TYPES = {
     "percent": Positive,
     "layer": Count,
     "neuron": Count,
+    "skip": Count,
+    "seed": Seed,
+    "threshold": Number,
+    "rise": PositiveNumber,
     "x": Quantile,
     "intervention": Intervention,
 }
@@ -41,12 +45,14 @@ class Parameter:
     Attributes:
         name: What SQL calls it.
         word: What it stands for: the word in the macro's description, such as "checkpoint" or "n".
-        default: A number; None where it has to be given.
+        is_optional: Whether it can be left out.
+        default: What it is then: a number, or None for NULL.
     """
 
     name: str
     word: str
-    default: int | None
+    is_optional: bool = False
+    default: int | None = None
 
 
 def parameters(call: str, sql: str) -> tuple[Parameter, ...]:
@@ -58,7 +64,7 @@ def parameters(call: str, sql: str) -> tuple[Parameter, ...]:
 
     Example:
         >>> parameters("best(language, n := 10)", "CREATE MACRO best(lang, n := 10) AS TABLE SELECT 1")[1]
-        Parameter(name='n', word='n', default=10)
+        Parameter(name='n', word='n', is_optional=True, default=10)
     """
     words = call.partition("(")[2].removesuffix(")").split(",")
     found = _PARAMETERS.search(sql)
@@ -66,10 +72,14 @@ def parameters(call: str, sql: str) -> tuple[Parameter, ...]:
     own = [part.partition(":=") for part in found[1].split(",")]
     assert len(own) == len(words), f"{call} is described with other parameters than it has"
     return tuple(
-        Parameter(name.strip(), word.partition(":=")[0].strip(), int(default) if default else None)
-        for (name, _, default), word in zip(own, words, strict=True)
+        Parameter(name.strip(), word.partition(":=")[0].strip(), bool(equals), _number(default))
+        for (name, equals, default), word in zip(own, words, strict=True)
         if name.strip()
     )
+
+
+def _number(default: str) -> int | None:
+    return int(default) if default.strip() not in ("", "NULL") else None
 
 
 def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[str], given: Mapping[str, Any]) -> None:
@@ -85,7 +95,11 @@ def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[
         QueryError: Naming what was asked and what is there.
         CheckpointNotFound: For a checkpoint, likewise.
     """
-    known = {each.word: given[each.name] for each in macro if each.name in given}
+    known = {
+        each.word: given[each.name]
+        for each in macro
+        if each.name in given and not (given[each.name] is None and each.is_optional and each.default is None)
+    }
     for word, value in known.items():
         number = float(value) if isinstance(value, Decimal) else value
         reason = why_not(word, number, _TYPES.get(word, str))
@@ -105,9 +119,11 @@ def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[
     if "site" in known:
         _check_place(store, reads, known)
     limit = next((each for each in macro if each.word in ("n", "k")), None)
-    if limit is not None and "experts" in tables and "checkpoint" in known:
-        _check_reach(store, known["checkpoint"], given.get(limit.name, limit.default))
-    elif "n" in known:
+    if limit is not None and "experts" in tables:
+        most = known.get(limit.word, limit.default)
+        names = [known["checkpoint"]] if "checkpoint" in known else store.checkpoints
+        _check_reach(store, names, None if most is None else most + known.get("skip", 0))
+    elif "n" in known and "texts" in reads and "scores" not in reads:
         chosen_n(store, known["n"], known["n"])
 
 
@@ -127,20 +143,28 @@ def _check_place(store: Store, reads: Collection[str], known: Mapping[str, Any])
     """Refuse a site, or a neuron of it, that no checkpoint (or the one that is named) has."""
     site = known["site"]
     names = [known["checkpoint"]] if "checkpoint" in known else store.checkpoints
-    sites = {name: store.sites(name) if "activations" in reads else store.scored_sites(name) for name in names}
+    sites = {name: _sites(store, reads, name) for name in names}
     having = [name for name in names if site in sites[name]]
     if not having:
         there = sorted({one for own in sites.values() for one in own})
         raise QueryError(no_such("site", [site], there, known.get("checkpoint", store.path)))
-    check_neuron(store, having[0], site, known.get("layer", 0), known.get("neuron", 0))
+    if site in store.sites(having[0]):
+        check_neuron(store, having[0], site, known.get("layer", 0), known.get("neuron", 0))
 
 
-def _check_reach(store: Store, checkpoint: str, n: int | None) -> None:
+def _sites(store: Store, reads: Collection[str], checkpoint: str) -> Collection[str]:
+    """The sites of a checkpoint that a macro can be asked about."""
+    if "activations" in reads:
+        return store.sites(checkpoint)
+    return store.snapshot().checkpoints[checkpoint].counts if "token_activity" in reads else store.scored_sites(checkpoint)
+
+
+def _check_reach(store: Store, checkpoints: Collection[str], n: int | None) -> None:
     """Refuse more experts than are kept."""
     for part in kept_parts(store, "experts"):
         k = part.settings.get("k")
-        if part.is_shown and part.checkpoint == checkpoint and n is not None and k is not None and n > k:
+        if part.is_shown and part.checkpoint in checkpoints and n is not None and k is not None and n > k:
             raise QueryError(
-                f"table experts holds the {k} best neurons of {checkpoint}, not {n}: ask for fewer, "
+                f"table experts holds the {k} best neurons of {part.checkpoint}, not {n}: ask for fewer, "
                 f"or rank more with actlas experts {store.path} --k {n}"
             )

@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from actlas.errors import QueryError
 from actlas.query.sql.arguments import Parameter, parameters
@@ -69,13 +72,30 @@ def macro_call(name: str, given: Collection[str]) -> str:
     macro = macros()[name]
     words = [each.word for each in macro.parameters]
     unknown = [word for word in given if word not in words]
-    missing = [each.word for each in macro.parameters if each.default is None and each.word not in given]
+    missing = [each.word for each in macro.parameters if not each.is_optional and each.word not in given]
     if unknown or missing:
         what = f"no argument {listed(unknown)}" if unknown else f"{listed(missing)} has no value"
         raise QueryError(f"{name}: {what}; it is asked as {macro.call}")
     values = [
-        f"${each.word}" if each.default is None else f"{each.name} := ${each.word}"
-        for each in macro.parameters
-        if each.word in given
+        f"{each.name} := ${each.word}" if each.is_optional else f"${each.word}" for each in macro.parameters if each.word in given
     ]
     return f"FROM {name}({', '.join(values)})"
+
+
+def asked_over(question: str, arguments: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The answer of a macro over frames in place of the tables that it reads.
+
+    Args:
+        question: The macro.
+        arguments: Its arguments, by the names in its description.
+        tables: A frame for every table that it reads.
+    """
+    import duckdb
+
+    from actlas.query.sql.answer import read_answer
+
+    with duckdb.connect(":memory:") as connection:
+        for name in macros()[question].reads:
+            connection.register(name, tables[name])
+        connection.execute(macros()[question].sql)
+        return read_answer(connection.sql(macro_call(question, arguments), params=dict(arguments)))

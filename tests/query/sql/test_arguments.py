@@ -49,6 +49,14 @@ def store(scored_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Atlas:
         (f"neuron_texts({CK}, 'mlp_pre', 0, 0, n := 145)", "n = 145, but the corpus of .* has 144 texts"),
         (f"neurons_above({CK}, 'water', 1.5)", "x must be at least 0 and at most 1, not 1.5"),
         (f"neurons_above({CK}, 'water', 'half')", "x must be a number, not 'half'"),
+        (f"experts_by_layer({CK}, k := 21)", "holds the 20 best neurons of planted-step64, not 21"),
+        (f"next_experts({CK}, 'en', 'water', 11, 10)", "holds the 20 best neurons of planted-step64, not 21"),
+        ("stability_at(21)", "holds the 20 best neurons of planted-step0, not 21"),
+        (f"random_experts({CK}, 'en', 'water', 3, seed := -1)", "seed must be at least 0, not -1"),
+        ("checkpoint_flags(rise := 0)", "rise must be above 0, not 0"),
+        ("neuron_activity('mlp_pre', 0, 0)", "no site 'mlp_pre' in .*; it has mlp_hidden"),
+        (f"text_activity({CK}, 'mlp_pre', 0, 'low')", "threshold must be a number, not 'low'"),
+        (f"language_mask({CK}, 'ens')", "no language 'ens' in .*; did you mean 'e[ns]'"),
         (f"lape_overlap({CK}, 'nope')", "no checkpoint 'nope'"),
         ("language_experts('nope')", "no checkpoint 'nope'"),
     ],
@@ -75,10 +83,11 @@ def test_a_call_for_what_is_there_answers(store: Atlas) -> None:
 
 def test_every_macro_says_what_its_parameters_are() -> None:
     known = {"checkpoint", "checkpoint_a", "checkpoint_b", "language", "concept", "site", "layer", "neuron", "n", "k", "m", "x"}
-    known |= {"intervention", "percent"}
+    known |= {"intervention", "percent", "rise", "seed", "skip", "threshold"}
     assert {each.word for macro in macros().values() for each in macro.parameters} == known
     assert parameters("f()", "CREATE MACRO f() AS TABLE SELECT 1") == ()
-    assert parameters("f(n := 2)", "CREATE MACRO f(n := 2) AS TABLE SELECT 1") == (Parameter("n", "n", 2),)
+    assert parameters("f(k := NULL)", "CREATE MACRO f(k := NULL) AS TABLE SELECT 1") == (Parameter("k", "k", True, None),)
+    assert parameters("f(n := 2)", "CREATE MACRO f(n := 2) AS TABLE SELECT 1") == (Parameter("n", "n", True, 2),)
 
 
 def test_what_a_macro_reads_has_to_be_computed(store: Atlas, tmp_path: Path) -> None:

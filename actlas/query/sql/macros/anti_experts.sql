@@ -1,0 +1,15 @@
+-- anti_experts(checkpoint, language, concept, n := 10): the n neurons of the linear sites with the lowest average precision, of those below a guess (the share of positives): high where the concept is not
+-- reads: scores, labels, texts
+CREATE MACRO anti_experts(ck, lang, con, n := 10) AS TABLE
+WITH guessed AS (
+    SELECT avg(is_concept::INTEGER) AS guess FROM labels JOIN texts USING (text_id) WHERE language = lang AND concept = con
+), ranked AS (
+    SELECT site, layer, neuron, ap, guess, row_number() OVER (ORDER BY round(ap, 12), site, layer, neuron)::INTEGER AS rank
+    FROM scores, guessed
+    WHERE checkpoint = ck AND language = lang AND concept = con AND guess - ap > guess / 4194304
+        AND site IN ('attn_out', 'attn_qkv', 'mlp_out', 'mlp_pre', 'mlp_up')
+)
+SELECT ck AS checkpoint, lang AS language, con AS concept, rank, site, layer, neuron, ap, guess
+FROM ranked
+WHERE rank <= n
+ORDER BY rank;
