@@ -21,7 +21,8 @@ whose table is not kept, or does not reach, computes the answer where it takes w
 _TABLES = """## Tables
 
 A table that was not computed yet is refused with the command that computes it. Further tables appear as they are published, with
-a `checkpoint` column like the others. More columns may follow those named here.
+a `checkpoint` column like the others. More columns may follow those named here. `DESCRIBE overlap` shows what the columns of a
+table mean, and `SHOW TABLES` what each table holds.
 """
 
 
@@ -55,11 +56,14 @@ def _sentence(text: str) -> str:
 
 def _tables() -> list[str]:
     from actlas.query.schema import TABLES
+    from actlas.query.schema.meanings import meaning
 
     lines = [_TABLES]
     for table in TABLES.values():
         made_by = f"Made by `{table.command}`." if table.command else "Every store has it."
-        lines += [f"### {table.name}\n", f"{_sentence(table.about)}. {made_by}\n", "| column | type |", "|---|---|"]
-        lines += [f"| `{name}` | {dtype() if inspect.isclass(dtype) else dtype} |" for name, dtype in table.columns.items()]
+        lines += [f"### {table.name}\n", f"{_sentence(table.about)}. {made_by}\n", "| column | type | meaning |", "|---|---|---|"]
+        for name, dtype in table.columns.items():
+            kind = dtype() if inspect.isclass(dtype) else dtype
+            lines.append(f"| `{name}` | {kind} | {meaning(table.name, name)} |")
         lines.append("")
     return lines

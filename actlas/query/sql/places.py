@@ -72,10 +72,13 @@ class Clause:
     shared: list[tuple[list[str], list[Leaf], list[Leaf]]] = field(default_factory=list)
 
     def named(self, names: Collection[str]) -> list[tuple[Leaf, str]]:
-        """Those of its tables that are called so, and are no common table expressions."""
+        """Those of its tables that are called so, and are no common table expressions, where the query has a place for them.
+
+        DESCRIBE and SUMMARIZE of a name have none.
+        """
         defined = {str(entry["key"]).lower() for entry in self.ctes["map"]}
         found = [(leaf, table_name(leaf.node)) for leaf in self.leaves]
-        return [(leaf, name) for leaf, name in found if name in names and name not in defined]
+        return [(leaf, name) for leaf, name in found if name in names and name not in defined and leaf.length]
 
     @property
     def takes_sets(self) -> bool:

@@ -24,6 +24,7 @@ import polars as pl
 
 from actlas.errors import DamagedStore, QueryError
 from actlas.query.schema import TABLES
+from actlas.query.schema.comments import table_comments, with_comments
 from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
 from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
@@ -77,6 +78,7 @@ class Session:
         self._lock = threading.Lock()
         self._made: set[tuple[str, str]] = set()
         self._checked: set[tuple[str, str]] = set()
+        self._commented: set[tuple[str, str]] = set()
         self.is_interrupted = False
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
         _OPEN.add(self)
@@ -233,6 +235,7 @@ class Session:
         if parsed.shows_all:
             for name in self.sources.names:
                 self._make(name)
+            self._comment()
         for label, name in sorted(parsed.elsewhere):
             self._make_of(label, name)
         for name in sorted(parsed.tables - parsed.catalog - {one.lower() for one in given}):
@@ -244,9 +247,26 @@ class Session:
             for table in macros()[name].reads:
                 self._check(table)
                 self._make(table)
-            if ("macro", name) not in self._made:
-                self._connection.execute(macros()[name].sql)
-                self._made.add(("macro", name))
+            self._make_macro(name)
+        if "duckdb_functions" in parsed.functions:
+            for name in macros():
+                self._make_macro(name)
+                self._connection.execute(f"COMMENT ON MACRO TABLE {identifier(name)} IS {_quoted(macros()[name].about)}")
+
+    def _make_macro(self, name: str) -> None:
+        if ("macro", name) not in self._made:
+            self._connection.execute(macros()[name].sql)
+            self._made.add(("macro", name))
+
+    def _comment(self) -> None:
+        """Let every table say what it and its columns mean; only where tables are listed, because that takes a while."""
+        for label, name in sorted(self._made - self._commented):
+            if label != "macro":
+                kind = "TABLE" if name in self.sources.frames else "VIEW"
+                called = identifier(name) if name in self.sources.grids else f"{identifier(label)}.{identifier(name)}"
+                for statement in table_comments(kind, called, name):
+                    self._connection.execute(statement)
+                self._commented.add((label, name))
 
     def _check(self, name: str) -> None:
         """Refuse a table that outlived its scores. Once: a session is of one state of the store."""
@@ -333,7 +353,7 @@ class Session:
             if query != parsed.query and any("SELECT" in name for name in answer.columns):
                 # a column without a name is called by its text, in which tables have other names now
                 answer.columns = self._connection.sql(parsed.query, params=values).columns
-            return answer
+            return with_comments(parsed.tree, answer)
 
     @contextmanager
     def _planned(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[Leaf, GridSource]]]]:
