@@ -37,7 +37,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         type=float,
         help="inverse strength of the L2 penalty (default: of 0.01, 0.1, 1 and 10 the best one on held-out training texts)",
     )
-    probe.add_argument("--solver", choices=("sklearn",), default="sklearn", help="what trains the probes")
+    probe.add_argument("--solver", choices=("sklearn", "batched"), default="sklearn", help="what trains the probes")
     probe.add_argument(
         "--of",
         choices=("accuracy", "classes", "controls", "transfer"),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 C_GRID = (0.01, 0.1, 1.0, 10.0)
 #: What a vector is: one sampled token, or one text with its pooled values.
 Values = Literal["tokens", "pooled"]
-SolverName = Literal["sklearn"]
+SolverName = Literal["sklearn", "batched"]
 
 
 @dataclass(frozen=True)

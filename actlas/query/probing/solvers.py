@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.query.probing.batched import Objective, Regressions, bundles, train
 from actlas.query.probing.draws import Draw
-from actlas.query.probing.settings import ProbeSettings
+from actlas.query.probing.settings import ProbeSettings, SolverName
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,11 @@ class SklearnSolver:
 
     Attributes:
         max_iterations: Of one training.
+        tolerance: It stops where no entry of the gradient is larger.
     """
 
     max_iterations: int
+    tolerance: float = 1e-4
 
     def __call__(self, vectors: NDArray[np.float32], draws: Sequence[Draw]) -> list[Fitted]:
         from sklearn.exceptions import ConvergenceWarning
@@ -81,7 +84,7 @@ class SklearnSolver:
     def _classifier(self, seed: int, **settings: Any) -> Any:
         from sklearn.linear_model import LogisticRegression
 
-        return LogisticRegression(max_iter=self.max_iterations, random_state=seed, **settings)
+        return LogisticRegression(max_iter=self.max_iterations, tol=self.tolerance, random_state=seed, **settings)
 
 
 def standardised(vectors: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -90,6 +93,76 @@ def standardised(vectors: NDArray[np.float32], train: NDArray[np.int64]) -> NDAr
     return np.asarray((vectors - mean) / np.where(std > 0, std, 1))
 
 
+@dataclass(frozen=True)
+class BatchedSolver:
+    """All probes of a layer together, in single precision; see `actlas.query.probing.batched`.
+
+    Attributes:
+        max_iterations: Of one training.
+    """
+
+    max_iterations: int
+
+    def __call__(self, vectors: NDArray[np.float32], draws: Sequence[Draw]) -> list[Fitted]:
+        from threadpoolctl import threadpool_limits
+
+        answers: dict[int, Fitted] = {}
+        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-probe") as pool:
+            for members in bundles([draw.train for draw in draws]):
+                own = [draws[number] for number in members]
+                answers |= zip(members, self._fitted(vectors, own, pool), strict=True)
+        return [answers[number] for number in range(len(draws))]
+
+    def _fitted(self, vectors: NDArray[np.float32], draws: Sequence[Draw], pool: ThreadPoolExecutor) -> list[Fitted]:
+        rows = np.unique(np.concatenate([draw.train for draw in draws]))
+        mean, scale = vectors[rows].mean(axis=0), vectors[rows].std(axis=0)
+        scale = np.where(scale > 0, scale, 1)
+        scaled = (vectors[rows] - mean) / scale
+        codes = np.stack([draw.codes[rows] for draw in draws])
+        n_labels = int(max(draw.codes.max() for draw in draws)) + 1
+
+        def regressions(parts: Sequence[NDArray[np.int64]]) -> Regressions:
+            return Regressions.of(scaled, codes, np.stack([np.isin(rows, part) for part in parts]), n_labels)
+
+        weights = np.zeros((len(draws), n_labels, scaled.shape[1] + 1), np.float32)
+        chosen = np.array([draw.grid[0] for draw in draws])
+        if len(draws[0].grid) > 1:
+            chosen, weights = self._chosen(regressions([draw.fit for draw in draws]), rows, draws, weights, pool)
+        final = regressions([draw.train for draw in draws])
+        weights, n_steps = train(Objective(final, _penalties(final, chosen), pool), weights, self.max_iterations)
+        return [
+            Fitted(final.predicted((vectors[draw.test] - mean) / scale, weights, own), float(chosen[own]), int(n_steps[own]))
+            for own, draw in enumerate(draws)
+        ]
+
+    def _chosen(
+        self,
+        of: Regressions,
+        rows: NDArray[np.int64],
+        draws: Sequence[Draw],
+        weights: NDArray[np.float32],
+        pool: ThreadPoolExecutor,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """The penalty that is best on the judging part of each draw, and the weights that were found with it."""
+        judged = [np.searchsorted(rows, draw.judge) for draw in draws]
+        best, chosen, kept = np.full(len(draws), -1), np.zeros(len(draws)), weights.copy()
+        # from the strongest penalty on, each begins where the one before ended
+        for c in draws[0].grid:
+            weights, _ = train(Objective(of, _penalties(of, np.full(of.n, c)), pool), weights, self.max_iterations)
+            for own, judge in enumerate(judged):
+                right = int((of.predicted(of.vectors[judge], weights, own) == of.codes[own, judge]).sum())
+                if right > best[own]:
+                    best[own], chosen[own], kept[own] = right, c, weights[own]
+        return chosen, kept
+
+
+def _penalties(of: Regressions, c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As scikit-learn has them; of two labels it trains one vector of weights, which is penalised once for both."""
+    n_present = [np.unique(of.codes[own, of.is_trained[own]]).size for own in range(of.n)]
+    return np.asarray(np.where(np.array(n_present) == 2, 2, 1) / (c * of.is_trained.sum(axis=1)))
+
+
 def solver_of(settings: ProbeSettings) -> Solver:
     """The solver that settings name."""
-    return SklearnSolver(settings.max_iterations)
+    solvers: dict[SolverName, type[SklearnSolver | BatchedSolver]] = {"sklearn": SklearnSolver, "batched": BatchedSolver}
+    return solvers[settings.solver](settings.max_iterations)
