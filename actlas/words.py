@@ -6,7 +6,7 @@ Standard library only: every layer may import this.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 
 #: C0 and C1 controls; line and paragraph separators; what turns the direction of writing; what is not seen at all.
@@ -59,6 +59,15 @@ def no_such(what: str, names: Sequence[str], existing: Sequence[str], where: obj
         >>> no_such("concept", ["watr"], ["cow", "water"], "run.actlas")
         "no concept 'watr' in run.actlas; did you mean 'water'? it has cow, water"
     """
-    nearest = [near for name in names for near in get_close_matches(name, existing, n=1)]
-    hint = f"did you mean {', '.join(map(repr, dict.fromkeys(nearest)))}? " if nearest else ""
-    return f"no {what} {', '.join(map(repr, names))} in {where}; {hint}it has {listed(existing)}"
+    return f"no {what} {', '.join(map(repr, names))} in {where}; {did_you_mean(names, existing)}it has {listed(existing)}"
+
+
+def did_you_mean(names: Sequence[str], existing: Collection[str]) -> str:
+    """The part of a message that asks for the nearest of what is there, with a space behind it; empty if nothing is near.
+
+    Example:
+        >>> did_you_mean(["watr", "x"], ["cow", "water"]), did_you_mean(["x"], ["cow"])
+        ("did you mean 'water'? ", '')
+    """
+    nearest = [near for name in names for near in get_close_matches(name, list(existing), n=1)]
+    return f"did you mean {', '.join(map(repr, dict.fromkeys(nearest)))}? " if nearest else ""

@@ -17,6 +17,7 @@ from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.files.shard_reader import plan_of, read_part
 from actlas.store.layout import STATE_ARRAYS
 from actlas.store.records import ShardRecord
+from actlas.words import did_you_mean
 
 if TYPE_CHECKING:
     import xarray
@@ -312,7 +313,8 @@ class ScoreCube:
             (40,)
         """
         if stat not in self.arrays:
-            raise NameNotFound(f"statistic {stat!r} was not computed; there are {', '.join(self.stats)}")
+            near = did_you_mean([stat], self.stats)
+            raise NameNotFound(f"statistic {stat!r} was not computed; {near}there are {', '.join(self.stats)}")
         at_language = _positions(language, self.languages, "language")
         at_concept = _positions(concept, self.concepts, "concept")
         return read_array(self.arrays[stat], (at_language, at_concept, layer, neurons), self.committed.get(stat))

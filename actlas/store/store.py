@@ -47,6 +47,7 @@ from actlas.store.records import (
 )
 from actlas.store.tables import Part, Tables
 from actlas.store.write.score_writer import ScoreTarget, ScoreWriter
+from actlas.words import did_you_mean
 
 if TYPE_CHECKING:
     import zarr
@@ -356,10 +357,11 @@ class Store:
         known = self.checkpoints
         asked = f"no cube of {checkpoint}, site {site}" + (f", pooling {pooling}" if pooling else "")
         if checkpoint not in known:
-            existing = f"the store has checkpoints {', '.join(known) or 'none yet'}"
+            existing = f"{did_you_mean([checkpoint], known)}the store has checkpoints {', '.join(known) or 'none yet'}"
         else:
             cubes = ", ".join(self.sites(checkpoint)) or "none"
-            existing = f"at this checkpoint the store has {cubes}, pooled with {self.recipe.pooling}"
+            near = did_you_mean([site], self.sites(checkpoint))
+            existing = f"{near}at this checkpoint the store has {cubes}, pooled with {self.recipe.pooling}"
             if states := self.state_sites(checkpoint):
                 existing += f", and states alone, without the values of single texts, of {', '.join(states)}"
         return CubeNotFound(f"{asked}; {existing} (list: actlas info {self.path})")
@@ -384,7 +386,8 @@ class Store:
         record = self._checkpoint(checkpoint)
         sites = record.token_cubes
         if site not in sites:
-            raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; kept are {', '.join(sites) or 'none'}")
+            near = did_you_mean([site], sites)
+            raise CubeNotFound(f"no token vectors of {checkpoint} at site {site}; {near}kept are {', '.join(sites) or 'none'}")
         array, committed = self._values(record, layout.token_path(checkpoint, site))
         return TokenCube(checkpoint, site, array, self.sampled_tokens, committed)
 
@@ -454,7 +457,8 @@ class Store:
         record, site = self._checkpoint(checkpoint), site or self.lape_site(checkpoint)
         if site not in record.counts:
             raise CubeNotFound(
-                f"active tokens of {checkpoint} were not counted at {site}; counted are {', '.join(record.counts) or 'none'}"
+                f"active tokens of {checkpoint} were not counted at {site}; {did_you_mean([site], record.counts)}"
+                f"counted are {', '.join(record.counts) or 'none'}"
             )
         thresholds = self.recipe.count_thresholds
         chosen = thresholds[0] if threshold is None else threshold

@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from actlas.errors import QueryError
+from actlas.words import did_you_mean
 
 #: Query nodes that only read. INSERT_QUERY_NODE, COPY_QUERY_NODE and the like are what this list keeps out.
 READING_NODES = frozenset(
@@ -159,8 +159,7 @@ def _known_function(name: str, macros: Collection[str]) -> str:
     """The name of a table function that may be called."""
     if name in TABLE_FUNCTIONS or name in macros:
         return name
-    near = get_close_matches(name, sorted(macros), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean([name], sorted(macros))
     known = ", ".join(sorted(macros)) or "none"
     raise QueryError(f"refused: table function {name} may reach outside the store; {hint}macros of this store: {known}")
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from actlas.errors import QueryError
 from actlas.query.sql.arguments import Parameter, parameters
-from actlas.words import listed, no_such
+from actlas.words import did_you_mean, listed, no_such
 
 _HEADER = re.compile(r"^-- (?P<call>\w+\(.*?\)): (?P<about>.+)\n-- reads: (?P<reads>[\w, ]+)\n", re.M)
 
@@ -70,16 +70,37 @@ def macro_call(name: str, given: Collection[str]) -> str:
     if name not in macros():
         raise QueryError(no_such("question", [name], list(macros()), "actlas"))
     macro = macros()[name]
-    words = [each.word for each in macro.parameters]
-    unknown = [word for word in given if word not in words]
-    missing = [each.word for each in macro.parameters if not each.is_optional and each.word not in given]
-    if unknown or missing:
-        what = f"no argument {listed(unknown)}" if unknown else f"{listed(missing)} has no value"
-        raise QueryError(f"{name}: {what}; it is asked as {macro.call}")
+    _refuse_others(macro, {each.word: each for each in macro.parameters}, given)
     values = [
         f"{each.name} := ${each.word}" if each.is_optional else f"${each.word}" for each in macro.parameters if each.word in given
     ]
     return f"FROM {name}({', '.join(values)})"
+
+
+def check_call(macro: Macro, n_by_place: int, by_name: Collection[str]) -> None:
+    """Refuse a call of a macro with other arguments than it has.
+
+    Args:
+        macro: What is called.
+        n_by_place: How many arguments are given by their place.
+        by_name: The names of the others.
+
+    Raises:
+        QueryError: Saying how it is called.
+    """
+    names = {each.name: each for each in macro.parameters}
+    if n_by_place > len(names):
+        raise QueryError(f"{macro.name} takes {len(names)} arguments, not {n_by_place}; it is asked as {macro.call}")
+    _refuse_others(macro, names, [*list(names)[:n_by_place], *by_name])
+
+
+def _refuse_others(macro: Macro, names: Mapping[str, Parameter], given: Collection[str]) -> None:
+    """Refuse arguments that a macro does not have, and a call without those that it needs."""
+    unknown = [name for name in given if name not in names]
+    missing = [each.word for name, each in names.items() if not each.is_optional and name not in given]
+    if unknown or missing:
+        what = f"no argument {listed(unknown)}" if unknown else f"{listed(missing)} has no value"
+        raise QueryError(f"{macro.name}: {what}; {did_you_mean(unknown, names)}it is asked as {macro.call}")
 
 
 def asked_over(question: str, arguments: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -29,13 +29,14 @@ from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
 from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, read_only
-from actlas.query.sql.macro import macros
+from actlas.query.sql.macro import check_call, macros
 from actlas.query.sql.places import Leaf
 from actlas.query.sql.planner import Asker, planned_places
 from actlas.query.sql.sources import RECORD_TABLES, TableSources
 from actlas.query.sql.stream import GridSource, Progress, Reading
 from actlas.store.files.parquet import read_parquet
 from actlas.store.layout import partition_of
+from actlas.words import did_you_mean
 
 #: What an interrupted query has to end, before it is left to itself.
 _SECONDS_TO_STOP = 0.5
@@ -180,6 +181,8 @@ class Session:
                 _refuse_missing(parsed.parameters, params)
                 with self._beside(tables):
                     self._make_for(parsed, frozenset(tables))
+                    if not tables and not parsed.elsewhere:
+                        self.sources.tell_unknown(parsed, params)
                     yield parsed
             except duckdb.Error as error:
                 if self._reading.refusals:
@@ -312,7 +315,8 @@ class Session:
         """Refuse calls of macros whose arguments name what is not there."""
         for call in calls:
             macro = macros()[str(call["function_name"]).lower()]
-            values = {}
+            values, names = {}, [str(argument["name"]).lower() for argument in call["arguments"]]
+            check_call(macro, names.count(""), [name for name in names if name])
             for position, argument in enumerate(call["arguments"]):
                 name, expression = argument["name"].lower(), argument["expression"]
                 if not name and position < len(macro.parameters):
@@ -494,4 +498,8 @@ def _quoted(text: str) -> str:
 def _first_lines(error: Exception) -> str:
     lines: Iterator[str] = (line.strip() for line in str(error).splitlines())
     telling = [line for line in lines if line and not line.startswith(("^", "LINE"))]
-    return re.sub(r"^[\w ]+ Error: ", "", " ".join(telling[:2]))
+    said = re.sub(r"^[\w ]+ Error: ", "", " ".join(telling[:2]))
+    # where a column is qualified, DuckDB names none of those that are there
+    missing = re.search(r'does not have a column named "(\w+)"', said)
+    columns = {column for table in TABLES.values() for column in table.columns}
+    return f"{said}; {did_you_mean([missing[1]], columns)}".rstrip("; ") if missing else said

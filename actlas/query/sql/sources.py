@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,20 @@ import polars as pl
 from actlas.errors import TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.names import Recipe
+from actlas.query.compared import tell_unknown_names
 from actlas.query.keep import KeptPart, check_current, kept_parts
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES, score_type
 from actlas.query.space.distances import parameter_space_frame
 from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.grids import ActivationGrid, Grid, ScoreGrid
+from actlas.query.sql.guard import ReadOnlyQuery
 from actlas.query.sql.scan import scan_grid
 from actlas.store.dtypes import SiteDtype
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import HEALTH_FILE, LABELS, SAMPLED_TOKENS, TEXTS, WEIGHTS_FILE, manifest_path, partition_of
 from actlas.store.records import Snapshot
 from actlas.store.store import Store
+from actlas.words import did_you_mean
 
 #: Tables that lie beside the records of checkpoints -> their file, which may have more columns.
 RECORD_TABLES = {"neuron_health": HEALTH_FILE, "weights": WEIGHTS_FILE}
@@ -41,6 +43,7 @@ class TableSources:
         beside: name of a table -> Parquet files of its parts that were made with other settings.
         parts: name of a table -> all its parts with their settings: what ``<name>_by_settings`` shows.
         check_macro: Refuses a call of a macro that asks for what the store does not have; see `check_arguments`.
+        tell_unknown: Warns of constants in a query that name nothing; see `tell_unknown_names`.
         check: Refuses a table, by its name, in which an answer outlived its scores.
         joined: name -> SELECT over tables of `files`, and the same as a frame.
         frames: name -> a small frame.
@@ -54,6 +57,7 @@ class TableSources:
     beside: Mapping[str, tuple[Path, ...]]
     parts: Callable[[str], Iterable[KeptPart]]
     check_macro: Callable[[Sequence[Parameter], Collection[str], Mapping[str, Any]], None]
+    tell_unknown: Callable[[ReadOnlyQuery, Mapping[str, Any]], None]
     check: Callable[[str], None]
     joined: Mapping[str, tuple[str, Callable[[], pl.DataFrame]]]
     frames: Mapping[str, Callable[[], pl.DataFrame]]
@@ -82,9 +86,7 @@ class TableSources:
         existing = f"{self.label} has {', '.join(one for one in self.names if one not in self.by_settings)}"
         command = TABLES[name].command if name in TABLES else None
         if command is None:
-            near = get_close_matches(name, self.names, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            return TableNotFound(f"no table {name}; {hint}{existing}")
+            return TableNotFound(f"no table {name}; {did_you_mean([name], {*self.names, *TABLES})}{existing}")
         return TableNotFound(f"table {name} was not computed yet: {command.replace('STORE', self.label)}; {existing}")
 
     def scan(self, name: str) -> pl.LazyFrame:
@@ -166,6 +168,7 @@ def table_sources(store: Store) -> TableSources:
         beside,
         partial(kept_parts, store),
         partial(check_arguments, store),
+        partial(tell_unknown_names, store),
         check,
         joined,
         frames,
