@@ -53,6 +53,8 @@ QUOTINGS: tuple[str, ...] = get_args(Quoting)
 #: What becomes of a checkpoint whose weights are there already under another step, or that does worse than guessing.
 Policy = Literal["flag", "skip", "refuse"]
 
+#: Scores that agree to this many decimals are equal when neurons are ranked: sums taken in another order must not decide.
+RANK_DECIMALS = 12
 #: A span of a text is marked by two columns of its corpus, ``NAME_start`` and ``NAME_end``, in characters; the end is exclusive.
 SPAN_ENDS = ("_start", "_end")
 

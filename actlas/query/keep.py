@@ -219,6 +219,7 @@ class Keeper:
     keep: bool | None = None
     replace: bool = False
     _kept: dict[str, set[str]] = field(default_factory=dict)
+    _used: dict[str, set[str]] = field(default_factory=dict)
     _ids: dict[tuple[Path, int], str] = field(default_factory=dict)
     _set_aside: dict[tuple[str, str], Part] = field(default_factory=dict)
 
@@ -251,24 +252,35 @@ class Keeper:
             along: Tables that are kept together with this one.
         """
         part = kept_answer(self.store, name, checkpoint, settings)
+        if part is not None:
+            self.used(name, checkpoint)
         if part is not None and self.is_on and self.replace:
             self._guarded(lambda: self._show_found((name, *along), checkpoint, settings))
             part = part_with(self.store, name, checkpoint, settings)
         return part
 
+    def used(self, name: str, checkpoint: str) -> None:
+        """A kept table was what the question, or a part of it, was answered from."""
+        self._used.setdefault(name, set()).add(checkpoint)
+
     def _show_found(self, names: Sequence[str], checkpoint: str, settings: Mapping[str, Any]) -> None:
         for name in names:
             part = part_with(self.store, name, checkpoint, settings)
             if part is not None and (not part.is_shown or (name, checkpoint) in self._set_aside):
-                self._keep_part(name, checkpoint, part.scan().collect(), part.settings)
+                self._keep_part(name, checkpoint, part.scan().collect(), part.settings, replace=True)
 
     def largest(self, limit: str, name: str, checkpoint: str, settings: Mapping[str, Any]) -> int:
         """What to compute so that a kept table does not shrink: the limit asked for, or that of what is about to be replaced."""
         part = part_with(self.store, name, checkpoint, settings) if self.is_on else None
         return max(settings[limit], part.settings[limit]) if part is not None else int(settings[limit])
 
-    def put(self, checkpoint: str, tables: Mapping[str, pl.DataFrame], settings: Mapping[str, Any]) -> None:
+    def put(
+        self, checkpoint: str, tables: Mapping[str, pl.DataFrame], settings: Mapping[str, Any], *, is_answer: bool = True
+    ) -> None:
         """Keep tables of one checkpoint, all made with the same settings.
+
+        What was computed on the way to an answer (not `is_answer`) is kept where a table shows it: it takes no other table's
+        place, and does not stand beside one, where it was not asked for.
 
         Where keeping was not asked for by name and fails (a full disk, a folder that cannot be written to), the question still
         answers, and a warning says why nothing was kept.
@@ -277,7 +289,8 @@ class Keeper:
         def keep_all() -> None:
             for name, frame in tables.items():
                 basis = basis_of(self.store, name, checkpoint, settings)
-                self._keep_part(name, checkpoint, frame, {**settings, "basis": basis, "actlas": VERSION})
+                part = {**settings, "basis": basis, "actlas": VERSION}
+                self._keep_part(name, checkpoint, frame, part, replace=self.replace and is_answer, is_answer=is_answer)
 
         if self.is_on:
             self._guarded(keep_all)
@@ -291,17 +304,28 @@ class Keeper:
             self.is_on = False
             _LOG.warning("nothing is kept in %s: %s", self.store.path, error.strerror or error)
 
-    def _keep_part(self, name: str, checkpoint: str, frame: pl.DataFrame, settings: Mapping[str, Any]) -> None:
+    def _keep_part(
+        self,
+        name: str,
+        checkpoint: str,
+        frame: pl.DataFrame,
+        settings: Mapping[str, Any],
+        *,
+        replace: bool,
+        is_answer: bool = True,
+    ) -> None:
         own_id = settings_id(name, settings)
         own = (name, checkpoint, own_id)
         set_aside = self._set_aside.pop((name, checkpoint), None)
         drops = [own] if set_aside is None else [own, set_aside]
-        if self.replace:
+        if replace:
             moves = self._moves(name, own_id, checkpoint)
             self.store.publish_table(name, checkpoint, frame, settings, moves=moves, drops=drops)
         elif not self.store.publish_table(
             name, checkpoint, frame, settings, drops=drops, only_if=lambda: self._may_show(name, own_id, checkpoint)
         ):
+            if not is_answer and part_with(self.store, name, checkpoint, settings) is None:
+                return
             self.store.publish_table(name, checkpoint, frame, settings, variant=own_id)
             self._kept.setdefault(f"{name} (settings {own_id}, beside those that SQL shows as {name})", set()).add(checkpoint)
             return
@@ -342,6 +366,8 @@ class Keeper:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for name, checkpoints in self._used.items():
+            _LOG.info("answered from what is kept in %s: table %s of %d checkpoints", self.store.path, name, len(checkpoints))
         for what, checkpoints in self._kept.items():
             _LOG.info("kept in %s: table %s of %d checkpoints", self.store.path, what, len(checkpoints))
 

@@ -1,4 +1,4 @@
-"""All neurons of a checkpoint in one row, and the best of a row: every ranking of neurons or texts, with its rule for ties."""
+"""All neurons of a checkpoint in one row, which of them can be ranked, and the largest columns of rows of values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from actlas.errors import QueryError
 from actlas.store.store import Store
 
 Indices = NDArray[np.int64]
-
-#: Scores that agree to this many decimals are equal when neurons are ranked: sums taken in another order must not decide.
-RANK_DECIMALS = 12
 
 
 @dataclass(frozen=True)
@@ -106,28 +103,6 @@ def names_at(names: Sequence[str], positions: Indices) -> pl.Series:
     return pl.Series(names, dtype=pl.String).gather(positions.astype(np.uint32))
 
 
-def top_indices(values: NDArray[Any], k: int) -> Indices:
-    """Indices of the k largest values, largest first; among equal values the smaller index comes first.
-
-    Values that agree to `RANK_DECIMALS` decimals are equal. NaN is never among the largest.
-
-    Returns:
-        Fewer than k where fewer are not NaN.
-
-    Example:
-        >>> top_indices(np.array([0.5, 0.9, 0.5, np.nan, 0.5]), 3).tolist()
-        [1, 0, 2]
-    """
-    candidates = np.flatnonzero(~np.isnan(values))
-    rounded = np.round(values, RANK_DECIMALS)
-    if candidates.size > k:
-        ranked = rounded[candidates]
-        bar = np.partition(ranked, candidates.size - k)[candidates.size - k]
-        above, equal = candidates[ranked > bar], candidates[ranked == bar]
-        candidates = np.sort(np.concatenate([above, equal[: k - above.size]]))
-    return np.asarray(candidates[np.argsort(-rounded[candidates], kind="stable")])
-
-
 def top_columns(values: NDArray[Any], n: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Columns with the n largest values of every row, largest first, ties by column; and those values.
 
@@ -153,7 +128,7 @@ def top_columns(values: NDArray[Any], n: int) -> tuple[NDArray[np.int64], NDArra
 
 
 #: Scores closer to a guess, relative to it, are a guess: those of a GPU are float32.
-_GUESS_TOLERANCE = 2.0**-22
+GUESS_TOLERANCE = 2.0**-22
 
 
 def is_rankable(ap: NDArray[Any], guess: Any) -> NDArray[np.bool_]:
@@ -168,67 +143,4 @@ def is_rankable(ap: NDArray[Any], guess: Any) -> NDArray[np.bool_]:
         [True, False, True, False]
     """
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs(ap - guess) > _GUESS_TOLERANCE * np.asarray(guess))
-
-
-#: Neurons that one ranking can take: a key of 64 bits holds a score of `RANK_DECIMALS` decimals, up to 1, and which neuron it is.
-_INDEX_BITS = 24
-_MOST_NEURONS = 1 << _INDEX_BITS
-_SCALE = 10.0**RANK_DECIMALS
-_KEY_BYTES = 2 << 20
-
-
-class RunningBest:
-    """The k best neurons of several questions, out of scores from 0 to 1 that come block by block, in any order.
-
-    Score and neuron are one key: the larger score first, and among equal ones the neuron that comes first. No two keys are equal,
-    so that a partition finds the k best, whatever it does with ties.
-
-    Args:
-        guesses: For every question the score of a neuron that gives all texts one value; who has it is not ranked.
-        k: How many.
-        n_neurons: How many will come.
-
-    Raises:
-        QueryError: If there are more neurons than a key can tell apart.
-    """
-
-    def __init__(self, guesses: NDArray[np.float64], k: int, n_neurons: int) -> None:
-        if n_neurons > _MOST_NEURONS:
-            raise QueryError(f"{n_neurons:,} neurons cannot be ranked together, only {_MOST_NEURONS:,}; choose fewer sites")
-        self.k = k
-        self._guesses = guesses[:, np.newaxis]
-        self._keys = np.zeros((guesses.size, k), dtype=np.uint64)
-
-    def add(self, first: int, scores: NDArray[Any]) -> None:
-        """Take in neurons `first` and following with scores ``"neurons questions"``; NaN is never among the best."""
-        n_neurons = len(scores)
-        places = np.uint64(_MOST_NEURONS - 1) - np.arange(first, first + n_neurons, dtype=np.uint64)
-        # some questions at a time: what stays in the cache takes a fraction of the time
-        step = max(1, _KEY_BYTES // (8 * (self.k + n_neurons)))
-        for start in range(0, len(self._keys), step):
-            part = slice(start, start + step)
-            own = scores[:, part].T
-            # a score of 0 keeps a bit, for a key of 0 says that there is no neuron
-            scaled = np.where(is_rankable(own, self._guesses[part]), np.rint(own * _SCALE) + 1.0, 0.0)
-            keys = np.concatenate([self._keys[part], scaled.astype(np.uint64) << np.uint64(_INDEX_BITS)], axis=1)
-            new = keys[:, self.k :]
-            np.bitwise_or(new, places, out=new, where=new > 0)
-            keys.partition(n_neurons, axis=1)
-            self._keys[part] = keys[:, n_neurons:]
-
-    @property
-    def index(self) -> Indices:
-        """The best neurons, best first, ``"questions k"``; -1 where there are no more."""
-        keys = self._sorted()
-        found = (_MOST_NEURONS - 1) - (keys & np.uint64(_MOST_NEURONS - 1)).astype(np.int64)
-        return np.where(keys > 0, found, -1)
-
-    @property
-    def score(self) -> NDArray[np.float64]:
-        """Their scores; -inf where there are no more."""
-        keys = self._sorted()
-        return np.where(keys > 0, ((keys >> np.uint64(_INDEX_BITS)).astype(np.float64) - 1) / _SCALE, -np.inf)
-
-    def _sorted(self) -> NDArray[np.uint64]:
-        return np.sort(self._keys, axis=1)[:, ::-1]
+        return np.asarray(np.abs(ap - guess) > GUESS_TOLERANCE * np.asarray(guess))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -109,25 +109,21 @@ class Rankable:
         return cls(by_place)
 
 
-def rankable_by_place(is_ranked: NDArray[np.bool_], axis: NeuronAxis) -> NDArray[np.int64]:
-    """Neurons of each layer of each site that are ranked in both of two languages, ``"sites layers languages languages"``, of
-    one concept.
+def rankable_pairs(ap: NDArray[Any], guesses: NDArray[np.float64], n_fit: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Neurons of one layer that can be experts in both of two languages, ``"concepts languages languages"``.
 
     Args:
-        is_ranked: ``"languages neurons"`` along the axis.
-        axis: The neurons.
+        ap: Their scores, ``"languages concepts neurons"``.
+        guesses: The score of a guess, ``"languages concepts"``.
+        n_fit: How many can in each language, same shape; only where it is neither all nor none is a score looked at again.
     """
-    n_languages = len(is_ranked)
-    counts = np.zeros((len(axis.sites), axis.n_layers, n_languages, n_languages), dtype=np.int64)
-    for site, (start, (n_layers, n_neurons)) in enumerate(zip(axis.starts[:-1], axis.shapes, strict=True)):
-        for layer, (first, last) in enumerate(pairwise(range(start, start + n_layers * n_neurons + 1, n_neurons))):
-            part = is_ranked[:, first:last]
-            if part.all():
-                counts[site, layer] = n_neurons
-            else:
-                numbers = part.astype(np.float32)
-                counts[site, layer] = np.rint(numbers @ numbers.T).astype(np.int64)
-    return counts
+    n_neurons = ap.shape[2]
+    can = (n_fit > 0).T.astype(np.int64)
+    counts = n_neurons * can[:, :, np.newaxis] * can[:, np.newaxis, :]
+    for concept in np.flatnonzero(((n_fit > 0) & (n_fit < n_neurons)).any(axis=0)):
+        numbers = is_rankable(ap[:, concept], guesses[:, concept, np.newaxis]).astype(np.float32)
+        counts[concept] = np.rint(numbers @ numbers.T)
+    return np.asarray(counts)
 
 
 def ap_cubes(store: Store, checkpoint: str, axis: NeuronAxis) -> list[ScoreCube]:
@@ -145,19 +141,10 @@ def ap_cubes(store: Store, checkpoint: str, axis: NeuronAxis) -> list[ScoreCube]
     return cubes
 
 
-def rankable_neurons(
+def kept_rankable(
     store: Store, checkpoint: str, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str]
-) -> Rankable:
-    """How many neurons can be experts in each language, and in both of each two, concept by concept: out of the kept table where
-    there is one, otherwise out of the scores."""
+) -> Rankable | None:
+    """How many neurons can be experts in each language, and in both of each two, concept by concept: out of the kept table, if
+    there is one."""
     part = kept_answer(store, "rankable", checkpoint, {"sites": list(axis.sites)})
-    if part is not None:
-        return Rankable.of_rows(part.scan().collect(), axis, languages, concepts)
-    shape = (len(concepts), len(axis.sites), axis.n_layers, len(languages), len(languages))
-    by_place = np.zeros(shape, dtype=np.int64)
-    guesses = guess_score(store, languages, concepts)
-    cubes = ap_cubes(store, checkpoint, axis)
-    for column, concept in enumerate(concepts):
-        ap = np.concatenate([cube.read("ap", list(languages), concept).reshape(len(languages), -1) for cube in cubes], axis=1)
-        by_place[column] = rankable_by_place(is_rankable(ap, guesses[:, column, np.newaxis]), axis)
-    return Rankable(by_place)
+    return None if part is None else Rankable.of_rows(part.scan().collect(), axis, languages, concepts)

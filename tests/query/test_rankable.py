@@ -21,7 +21,8 @@ from actlas.query import (
     top_experts,
 )
 from actlas.query.neurons import NeuronAxis
-from actlas.query.rankable import guess_score, rankable_by_place, rankable_neurons
+from actlas.query.rankable import guess_score, rankable_pairs
+from actlas.query.ranks import ranked_scores
 from actlas.testing.planted import Planting, planted_store
 
 SITES = {"attn_out": (2, 60), "mlp_pre": (2, 90)}
@@ -131,21 +132,22 @@ def silent_twin(folder: Path) -> Atlas:
 
 
 def test_counts_of_two_languages_by_sets() -> None:
-    axis = NeuronAxis(("a", "b"), ((2, 5), (3, 4)))
     rng = np.random.default_rng(0)
-    can = rng.random((3, axis.n_neurons)) < 0.6
-    counts = rankable_by_place(can, axis).sum(axis=0)
-    layer = axis.layer_at(np.arange(axis.n_neurons))
-    for a in range(3):
-        for b in range(3):
-            assert counts[:, a, b].tolist() == np.bincount(layer[can[a] & can[b]], minlength=3).tolist()
-    everything = rankable_by_place(np.ones((2, axis.n_neurons), dtype=bool), axis)
-    assert everything[:, :, 0, 1].tolist() == [[5, 5, 0], [4, 4, 4]]
+    can = rng.random((3, 4, 50)) < 0.6
+    can[:, 1], can[:, 2] = True, False
+    can[1, 3] = False
+    ap = np.where(can, 0.5, 0.25)
+    ap[0, 2] = np.nan
+    counts = rankable_pairs(ap, np.full((3, 4), 0.25), can.sum(axis=2))
+    for concept in range(4):
+        for a in range(3):
+            for b in range(3):
+                assert counts[concept, a, b] == (can[a, concept] & can[b, concept]).sum()
 
 
 def test_every_neuron_of_other_stores_can_be_an_expert(scored: Atlas) -> None:
     axis = NeuronAxis.of(scored, "planted-step0", ["attn_out", "mlp_pre"])
-    counts = rankable_neurons(scored, "planted-step0", axis, ["en", "fr"], ["water"])
+    _, _, counts = ranked_scores(scored, "planted-step0", axis, ["en", "fr"], ["water"], 1)
     assert counts.total.tolist() == [[[128, 128], [128, 128]]]
 
 

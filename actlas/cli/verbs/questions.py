@@ -147,7 +147,10 @@ def _choice(options: argparse.Namespace) -> dict[str, Any]:
 def _experts(options: argparse.Namespace) -> None:
     from actlas.query import top_experts
 
-    frame = top_experts(opened(options), **_choice(options), replace=options.replace)
+    line = ProgressLine(options.quiet)
+    progress = step_progress(line, "scores")
+    frame = top_experts(opened(options), **_choice(options), progress=progress, replace=options.replace)
+    line.end()
     show(frame, options)
 
 
@@ -156,7 +159,8 @@ def _overlap(options: argparse.Namespace) -> None:
 
     line = ProgressLine(options.quiet)
     store, settings = opened(options), {**_choice(options), "seed": options.seed, "replace": options.replace}
-    settings["progress"] = step_progress(line, "neurons")
+    # without halves no text is looked at again, and ranking the scores is all there is
+    settings["progress"] = step_progress(line, "scores" if options.no_halves else "neurons")
     if options.repeats is not None:
         settings["n_repeats"] = options.repeats
     if options.controls:
@@ -208,17 +212,20 @@ def _trajectory(options: argparse.Namespace) -> None:
         show(frame, options)
         return
     refuse(options, "without --neuron", "stat")
+    line = ProgressLine(options.quiet)
+    kept = {"progress": step_progress(line, "scores"), "replace": options.replace}
     if options.stability:
         refuse(options, "with --stability", "first", "min-languages", "checkpoint")
         chosen = {name: value for name, value in choice.items() if name != "checkpoints"}
-        frame = rank_stability(opened(options), **chosen, replace=options.replace)
+        frame = rank_stability(opened(options), **chosen, **kept)
     else:
         refuse(options, "without --neuron or --stability", "language")
         chosen = {name: value for name, value in choice.items() if name != "languages"}
         min_languages = 2 if options.min_languages is None else options.min_languages
-        frame = shared_trajectory(opened(options), min_languages=min_languages, **chosen, replace=options.replace)
+        frame = shared_trajectory(opened(options), min_languages=min_languages, **chosen, **kept)
         if options.first:
             frame = first_shared(frame, min_languages)
+    line.end()
     show(frame, options)
 
 

@@ -15,8 +15,9 @@ from actlas.errors import QueryError
 from actlas.intervene.generation.settings import ARMS, Forcing
 from actlas.query.choices import Ranking, linear_sites
 from actlas.query.neurons import Indices, NeuronAxis, is_rankable
-from actlas.query.questions.experts import ExpertSets, expert_sets, stat_of_neurons
+from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.rankable import ap_cubes, guess_score
+from actlas.query.ranks import scores_of
 from actlas.store.store import Store
 from actlas.words import no_such
 
@@ -157,11 +158,12 @@ class ArmMaker:
         """
         statistic = self._forcing.on_value
         if all(statistic in cube.stats for cube in self._scores):
-            return stat_of_neurons(self._scores, self._axis, index, statistic, language, concept)
+            found = scores_of(self._scores, self._axis, statistic, [language], [concept], index[np.newaxis, np.newaxis])
+            return np.asarray(found[0, 0], dtype=np.float32)
         rows = self._store.corpus.language_slice(language)
         is_concept, is_member = self._store.corpus.concept_matrix(language, [concept])
         positives = np.flatnonzero((is_concept & is_member)[:, 0])
-        values = np.full(index.size, np.nan, dtype=np.float32)
+        values: NDArray[np.float32] = np.full(index.size, np.nan, dtype=np.float32)
         sites, layers, neurons = self._axis.site_at(index), self._axis.layer_at(index), self._axis.neuron_at(index)
         for site, layer in sorted(set(zip(sites.tolist(), layers.tolist(), strict=True))):
             is_here = (sites == site) & (layers == layer)

@@ -7,7 +7,7 @@ Average precision under other labels is not kept: only the k best neurons of eac
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -17,12 +17,15 @@ from actlas.errors import QueryError
 from actlas.query.blocks import BLOCK_BYTES, StepProgress, Steps, language_slices, neuron_blocks, on_host
 from actlas.query.choices import Ranking, check_k, chosen_labels, linear_sites
 from actlas.query.keep import Keeper
-from actlas.query.neurons import NeuronAxis, RunningBest
+from actlas.query.neurons import GUESS_TOLERANCE, NeuronAxis
 from actlas.query.questions.experts import ExpertSets, sets_of_rows
 from actlas.query.rankable import share_of_positives
 from actlas.query.schema import TABLES
 from actlas.query.splits import split_halves
 from actlas.store.store import Store
+
+if TYPE_CHECKING:
+    from actlas.kernels.cpu.best import RunningBest
 
 #: Variants of the labels: each half of the texts.
 VARIANTS = ("half_0", "half_1")
@@ -158,8 +161,8 @@ def best_under(
     """
     best = _stream(store, checkpoint, axis, labels, k, steps, what, backend=backend, block_bytes=block_bytes)
     languages = tuple(labels)
-    neurons = np.stack([best[language].index for language in languages])
-    ap = np.stack([best[language].score for language in languages])
+    found = [best[language].best() for language in languages]
+    neurons, ap = np.stack([one[0] for one in found]), np.stack([one[1] for one in found])
     is_missing = neurons[:, :, -1] < 0
     neurons[is_missing], ap[is_missing] = -1, np.nan
     columns = [slice(start, start + len(concepts)) for start in range(0, neurons.shape[1], len(concepts))]
@@ -179,6 +182,7 @@ def _stream(
     block_bytes: int,
 ) -> dict[str, RunningBest]:
     from actlas.kernels import concept_scores, prepare_labels
+    from actlas.kernels.cpu.best import RunningBest
 
     rows = language_slices(store)
     stacked, best = {}, {}
@@ -186,7 +190,7 @@ def _stream(
         is_concept, is_member = (np.hstack(arrays) for arrays in zip(*variants, strict=True))
         prepared = prepare_labels(is_concept, None if is_member.all() else is_member)
         guesses = share_of_positives(prepared.n_positive, prepared.n_member)
-        stacked[language], best[language] = prepared, RunningBest(guesses, k, axis.n_neurons)
+        stacked[language], best[language] = prepared, RunningBest(guesses, GUESS_TOLERANCE, k, axis.n_neurons)
     for site in axis.sites:
         for block in neuron_blocks(store.cube(checkpoint, site), block_bytes=block_bytes):
             first = int(axis.index_of(site, block.layer, block.start))
@@ -194,7 +198,7 @@ def _stream(
                 values = np.ascontiguousarray(block.values[:, rows[language]])
                 for part in _portions(len(values), prepared.n_concepts):
                     scores = concept_scores(values[part], prepared, stats=("ap",), backend=backend)
-                    best[language].add(first + part.start, on_host(scores["ap"]))
+                    best[language].add(first + part.start, np.ascontiguousarray(on_host(scores["ap"]).T, dtype=np.float64))
             steps.add(block.values.shape[0], f"{checkpoint} {site} {what}")
     return best
 

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
 from actlas.query.keep import Keeper, KeptPart, kept_answer
-from actlas.query.neurons import Indices, NeuronAxis, is_rankable, names_at, top_indices
-from actlas.query.rankable import ap_cubes, guess_score, rankable_neurons
+from actlas.query.neurons import Indices, NeuronAxis, is_rankable, names_at
+from actlas.query.rankable import Rankable, ap_cubes, guess_score, kept_rankable
+from actlas.query.ranks import n_scores, ranked_scores, scores_of
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
-from actlas.store.cube import ScoreCube
 from actlas.store.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -95,24 +96,102 @@ def expert_sets(store: Store, checkpoint: str, ranking: Ranking, *, skip: int = 
     axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
     check_k(ranking.k, axis, skip)
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
-    part = kept_experts(store, checkpoint, {"k": ranking.k + skip, "sites": list(axis.sites)})
-    if part is not None:
-        columns = ("language", "concept", "rank", "site", "layer", "neuron", "ap")
-        rows = part.scan().filter(pl.col("rank") > skip, pl.col("rank") <= ranking.k + skip).select(columns)
-        return sets_of_rows(rows.collect(), checkpoint, axis, languages, concepts, ranking.k)
-    shape = (len(languages), len(concepts), ranking.k)
-    neurons, ap = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan)
-    too_few = []
-    for row, language in enumerate(languages):
-        for first, slab in _ap_slabs(store, checkpoint, axis, language, concepts):
-            for offset, values in enumerate(slab):
-                best = top_indices(values, ranking.k + skip)[skip:]
-                if best.size == ranking.k:
-                    neurons[row, first + offset], ap[row, first + offset] = best, values[best]
-                elif not np.isnan(values).all():
-                    too_few.append((language, concepts[first + offset], int(np.count_nonzero(~np.isnan(values)))))
-    _tell_too_few(checkpoint, ranking.k + skip, axis, too_few)
+    kept = _kept_sets(store, checkpoint, axis, languages, concepts, ranking.k, skip)
+    if kept is not None:
+        return kept
+    neurons, ap, rankable = ranked_scores(store, checkpoint, axis, languages, concepts, ranking.k + skip)
+    _tell_too_few(checkpoint, ranking.k + skip, axis, languages, concepts, rankable)
+    return _sets(checkpoint, axis, languages, concepts, neurons[:, :, skip:], ap[:, :, skip:])
+
+
+def ranking_steps(
+    store: Store, checkpoints: Sequence[str], ranking: Ranking, progress: StepProgress | None, n_passes: int = 1
+) -> Steps:
+    """Counts the scores of all checkpoints, kept or ranked, once for every pass over them."""
+    labels = chosen_labels(store, ranking.languages, ranking.concepts)
+    axes = (NeuronAxis.of(store, name, linear_sites(store, name, ranking.sites)) for name in checkpoints)
+    return Steps(progress, n_passes * sum(n_scores(axis, *labels) for axis in axes))
+
+
+def _kept_sets(
+    store: Store,
+    checkpoint: str,
+    axis: NeuronAxis,
+    languages: Sequence[str],
+    concepts: Sequence[str],
+    k: int,
+    skip: int = 0,
+) -> ExpertSets | None:
+    """Experts out of the kept table; None where it does not reach that far."""
+    part = kept_experts(store, checkpoint, {"k": k + skip, "sites": list(axis.sites)})
+    if part is None:
+        return None
+    columns = ("language", "concept", "rank", "site", "layer", "neuron", "ap")
+    rows = part.scan().filter(pl.col("rank") > skip, pl.col("rank") <= k + skip).select(columns)
+    return sets_of_rows(rows.collect(), checkpoint, axis, languages, concepts, k)
+
+
+def _sets(
+    checkpoint: str,
+    axis: NeuronAxis,
+    languages: tuple[str, ...],
+    concepts: tuple[str, ...],
+    neurons: Indices,
+    ap: NDArray[np.float64],
+) -> ExpertSets:
+    """What a ranking found; a pair with fewer neurons than were asked for has no experts."""
+    is_short = neurons[:, :, -1] < 0
+    neurons[is_short], ap[is_short] = -1, np.nan
     return ExpertSets(checkpoint, axis, languages, concepts, neurons, ap)
+
+
+def ranked_experts(keeper: Keeper, checkpoint: str, ranking: Ranking, steps: Steps | None = None) -> tuple[ExpertSets, Rankable]:
+    """Experts, and how many neurons they were chosen from: out of the kept tables, otherwise by one pass over the scores.
+
+    A pass gives all that is made of ranks, whichever question asks for it, so all of that is kept where the question keeps its
+    answer: tables `experts`, `expert_mask`, `layer_histogram` and `rankable`.
+    """
+    store = keeper.store
+    axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
+    check_k(ranking.k, axis)
+    languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
+    sets = _kept_sets(store, checkpoint, axis, languages, concepts, ranking.k)
+    rankable = kept_rankable(store, checkpoint, axis, languages, concepts)
+    if sets is not None and rankable is not None:
+        keeper.used("experts", checkpoint)
+        if steps is not None:
+            steps.add(n_scores(axis, languages, concepts), checkpoint)
+        return sets, rankable
+    sets, rankable, _ = _rank_and_keep(keeper, checkpoint, axis, ranking, steps, is_answer=False)
+    return sets.best(ranking.k), rankable
+
+
+def _rank_and_keep(
+    keeper: Keeper, checkpoint: str, axis: NeuronAxis, ranking: Ranking, steps: Steps | None, *, is_answer: bool
+) -> tuple[ExpertSets, Rankable, pl.DataFrame | None]:
+    """The pass, and what is made of it, and table `experts` if that is the answer or is kept.
+
+    `is_answer`: whether experts are what was asked for; only then do they take the place of those with other sites.
+    """
+    store = keeper.store
+    languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
+    settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "n_neurons": axis.n_neurons}
+    is_kept = keeper.is_on and ranking.is_whole
+    if is_kept:
+        settings["k"] = keeper.largest("k", "experts", checkpoint, settings)
+    neurons, ap, rankable = ranked_scores(store, checkpoint, axis, languages, concepts, settings["k"], steps)
+    _tell_too_few(checkpoint, settings["k"], axis, languages, concepts, rankable)
+    sets = _sets(checkpoint, axis, languages, concepts, neurons, ap)
+    frame = _with_values(store, sets) if is_answer or is_kept else None
+    if is_kept and frame is not None:
+        tables = {
+            "experts": frame,
+            "expert_mask": expert_mask(sets),
+            "layer_histogram": layer_histogram(sets),
+            "rankable": rankable.frame(checkpoint, axis, languages, concepts),
+        }
+        keeper.put(checkpoint, tables, settings, is_answer=is_answer)
+    return sets, rankable, frame
 
 
 def kept_experts(store: Store, checkpoint: str, settings: Mapping[str, Any]) -> KeptPart | None:
@@ -137,14 +216,19 @@ def ranks_no_guess(store: Store, part: KeptPart) -> bool:
     return bool(is_rankable(rows["ap"].to_numpy(), rows["guess"].to_numpy()).all())
 
 
-def _tell_too_few(checkpoint: str, k: int, axis: NeuronAxis, too_few: Sequence[tuple[str, str, int]]) -> None:
+def _tell_too_few(
+    checkpoint: str, k: int, axis: NeuronAxis, languages: Sequence[str], concepts: Sequence[str], rankable: Rankable
+) -> None:
     """Warn of the concepts for which a language has no experts because most of its neurons tell no texts apart."""
-    if too_few:
-        language, concept, n_rankable = min(too_few, key=lambda found: found[2])
+    n_rankable = np.einsum("cii->ci", rankable.total)
+    too_few = np.argwhere((n_rankable > 0) & (n_rankable < k))
+    if too_few.size:
+        concept, language = too_few[np.argmin(n_rankable[tuple(too_few.T)])]
         _LOG.warning(
             "%s has no experts for %d pairs of a language and a concept: fewer than k = %d of its %s neurons tell texts apart "
             "there (fewest: %s, %s: %s); ask for a smaller k",
-            checkpoint, len(too_few), k, f"{axis.n_neurons:,}", language, concept, f"{n_rankable:,}",
+            checkpoint, len(too_few), k, f"{axis.n_neurons:,}", languages[language], concepts[concept],
+            f"{n_rankable[concept, language]:,}",
         )  # fmt: skip
 
 
@@ -210,6 +294,7 @@ def top_experts(
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    progress: StepProgress | None = None,
     keep: bool | None = None,
     replace: bool = False,
 ) -> pl.DataFrame:
@@ -226,6 +311,7 @@ def top_experts(
         languages: None for all.
         concepts: None for all.
         sites: Sites ranked together; None for the linear ones that are scored.
+        progress: Called while scores are ranked, which they are checkpoint by checkpoint: what was stopped goes on with the next.
         keep: Whether an answer for all languages and concepts is kept as tables `experts`, `expert_mask`, `layer_histogram` and
             `rankable`.
             None: if the store was opened with mode "a". A path is opened for writing only where this is True.
@@ -250,13 +336,15 @@ def top_experts(
     """
     store, ranking = as_atlas(store, "a" if keep else "r"), Ranking(k, sites, languages, concepts)
     answers = [TABLES["experts"].empty()]
+    names = chosen_checkpoints(store, checkpoints)
     with Keeper(store, keep, replace) as keeper:
         keeper.only_if(ranking.is_whole)
-        answers += [_top_experts(keeper, checkpoint, ranking) for checkpoint in chosen_checkpoints(store, checkpoints)]
+        steps = ranking_steps(store, names, ranking, progress)
+        answers += [_top_experts(keeper, checkpoint, ranking, steps) for checkpoint in names]
     return pl.concat(answers)
 
 
-def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFrame:
+def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking, steps: Steps) -> pl.DataFrame:
     """Table `experts` of one checkpoint, kept or computed, and kept then together with what is made of it."""
     store = keeper.store
     axis = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, ranking.sites))
@@ -264,59 +352,29 @@ def _top_experts(keeper: Keeper, checkpoint: str, ranking: Ranking) -> pl.DataFr
     languages, concepts = chosen_labels(store, ranking.languages, ranking.concepts)
     settings: dict[str, Any] = {"k": ranking.k, "sites": list(axis.sites), "n_neurons": axis.n_neurons}
     part = keeper.find("experts", checkpoint, settings, along=("expert_mask", "layer_histogram", "rankable"))
-    if part is not None and ranks_no_guess(store, part):
-        if kept_answer(store, "rankable", checkpoint, settings) is None:
-            keeper.put(checkpoint, _rankable_table(keeper, checkpoint, axis), settings)
+    is_complete = not keeper.is_on or kept_answer(store, "rankable", checkpoint, settings) is not None
+    if part is not None and is_complete and ranks_no_guess(store, part):
+        steps.add(n_scores(axis, languages, concepts), checkpoint)
         rows = part.scan().filter(pl.col("rank") <= ranking.k)
         if not ranking.is_whole:
             rows = rows.filter(pl.col("language").is_in(languages), pl.col("concept").is_in(concepts))
         return TABLES["experts"].conform(rows.collect())
-    settings["k"] = keeper.largest("k", "experts", checkpoint, settings)
-    sets = expert_sets(store, checkpoint, dataclasses.replace(ranking, k=settings["k"]))
-    frame = _with_values(store, sets)
-    tables = {"experts": frame, "expert_mask": expert_mask(sets), "layer_histogram": layer_histogram(sets)}
-    keeper.put(checkpoint, {**tables, **_rankable_table(keeper, checkpoint, axis)}, settings)
+    _, _, frame = _rank_and_keep(keeper, checkpoint, axis, ranking, steps, is_answer=True)
+    assert frame is not None, "it was asked for"
     return frame.filter(pl.col("rank") <= ranking.k)
-
-
-def _rankable_table(keeper: Keeper, checkpoint: str, axis: NeuronAxis) -> dict[str, pl.DataFrame]:
-    """Table `rankable`, for languages and concepts of the whole corpus; nothing where nothing is kept."""
-    if not keeper.is_on:
-        return {}
-    languages, concepts = keeper.store.corpus.languages, keeper.store.corpus.concepts
-    rankable = rankable_neurons(keeper.store, checkpoint, axis, languages, concepts)
-    return {"rankable": rankable.frame(checkpoint, axis, languages, concepts)}
 
 
 def _with_values(store: Store, sets: ExpertSets) -> pl.DataFrame:
     """The table `experts`: with the values that a forced neuron is set to."""
-    language_of, concept_of = np.nonzero(sets.has_experts)
     cubes = [store.scores(sets.checkpoint, site) for site in sets.axis.sites]
-    columns: dict[str, NDArray[np.float32]] = {}
+    frame = sets.frame()
     for stat in ("median", "p90"):
-        values = np.full((language_of.size, sets.k), np.nan, dtype=np.float32)
         if all(stat in cube.stats for cube in cubes):
-            for pair, (language, concept) in enumerate(zip(language_of, concept_of, strict=True)):
-                labels = (sets.languages[language], sets.concepts[concept])
-                values[pair] = stat_of_neurons(cubes, sets.axis, sets.neurons[language, concept], stat, *labels)
-        columns[stat] = values.reshape(-1)
-    frame = sets.frame().with_columns(pl.Series(stat, values).fill_nan(None) for stat, values in columns.items())
+            values = scores_of(cubes, sets.axis, stat, sets.languages, sets.concepts, sets.neurons)[sets.has_experts]
+            frame = frame.with_columns(pl.Series(stat, values.reshape(-1)).fill_nan(None))
+        else:
+            frame = frame.with_columns(pl.lit(None).alias(stat))
     return TABLES["experts"].conform(frame)
-
-
-def stat_of_neurons(
-    cubes: Sequence[ScoreCube], axis: NeuronAxis, index: Indices, stat: str, language: str, concept: str
-) -> NDArray[np.float32]:
-    """One statistic of some neurons out of the scores of the sites of an axis, all of which have to have it."""
-    values = np.full(index.size, np.nan, dtype=np.float32)
-    for number, cube in enumerate(cubes):
-        is_at_site = axis.site_at(index) == number
-        if is_at_site.any():
-            # only layers that hold one of them are decoded
-            layers, row = np.unique(axis.layer_at(index[is_at_site]), return_inverse=True)
-            slab = cube.read(stat, language, concept, layers)
-            values[is_at_site] = slab[row, axis.neuron_at(index[is_at_site])]
-    return values
 
 
 def control_experts(

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from actlas.allowed import Names, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import StepProgress
+from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
 from actlas.query.keep import Keeper
 from actlas.query.neurons import NeuronAxis, names_at
 from actlas.query.questions.controls import rescored_experts
-from actlas.query.questions.experts import ExpertSets, expert_sets
-from actlas.query.rankable import Rankable, rankable_neurons
+from actlas.query.questions.experts import ExpertSets, ranked_experts, ranking_steps
+from actlas.query.rankable import Rankable
 from actlas.query.schema import TABLES
 
 Counts = NDArray[np.int64]
@@ -111,7 +111,7 @@ def expert_overlap(
         by_layer: Answer with the layers instead of the whole.
         halves: False leaves out ceiling and cross_half (null), which take a second pass over the cubes.
         seed: Of the halves.
-        progress: Called while the halves are scored.
+        progress: Called while scores are ranked, or, with halves, while those are scored.
         keep: Whether an answer for all languages and concepts is kept, as tables `overlap` and `overlap_by_layer` together, and
             the experts of the halves as table `control_experts`. None: if the store was opened with mode "a".
         replace: Put the answer in the place of a kept one with another k, sites or seed, instead of beside it.
@@ -139,8 +139,11 @@ def expert_overlap(
     answers = [TABLES[name].empty()]
     with Keeper(store, keep, replace) as keeper:
         keeper.only_if(ranking.is_whole)
-        for checkpoint in chosen_checkpoints(store, checkpoints):
-            tables = overlap_tables(keeper, checkpoint, ranking, name, halves=halves, seed=seed, progress=progress)
+        names = chosen_checkpoints(store, checkpoints)
+        # where halves are scored too, that is what takes the time and is told
+        steps = None if halves else ranking_steps(store, names, ranking, progress)
+        for checkpoint in names:
+            tables = overlap_tables(keeper, checkpoint, ranking, name, halves=halves, seed=seed, progress=progress, steps=steps)
             answers.append(tables[name])
     return pl.concat(answers)
 
@@ -155,6 +158,7 @@ def overlap_tables(
     seed: int,
     progress: StepProgress | None,
     variants: Mapping[str, ExpertSets] | None = None,
+    steps: Steps | None = None,
 ) -> dict[str, pl.DataFrame]:
     """Table `name` of one checkpoint where it is kept, otherwise both tables, computed."""
     store = keeper.store
@@ -171,8 +175,7 @@ def overlap_tables(
         if not halves:
             rows = rows.with_columns(pl.lit(None).alias("ceiling"), pl.lit(None).alias("cross_half"))
         return {name: TABLES[name].conform(rows.collect())}
-    sets, parts = expert_sets(store, checkpoint, ranking), None
-    rankable = rankable_neurons(store, checkpoint, axis, languages, concepts)
+    (sets, rankable), parts = ranked_experts(keeper, checkpoint, ranking, steps), None
     if halves:
         variants = variants or rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
         parts = (variants["half_0"], variants["half_1"])

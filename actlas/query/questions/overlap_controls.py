@@ -21,7 +21,7 @@ from actlas.query.blocks import StepProgress
 from actlas.query.choices import Ranking, chosen_checkpoints, linear_sites
 from actlas.query.keep import Keeper
 from actlas.query.questions.controls import rescored_experts
-from actlas.query.questions.experts import ExpertSets, expert_sets
+from actlas.query.questions.experts import ExpertSets, ranked_experts
 from actlas.query.questions.nulls import NullRanking, null_steps
 from actlas.query.questions.overlap import half_counts, has_experts, intersections, language_pairs, overlap_tables
 from actlas.query.schema import TABLES
@@ -117,7 +117,7 @@ def _control_tables(
     part = keeper.find(name, checkpoint, settings, along=along) if ranking.is_whole else None
     if part is not None:
         return {name: TABLES[name].conform(part.scan().collect())}
-    sets = expert_sets(store, checkpoint, ranking)
+    sets = ranked_experts(keeper, checkpoint, ranking)[0]
     variants = rescored_experts(keeper, checkpoint, ranking, seed=seed, progress=progress)
     total, layered = (
         overlap_tables(keeper, checkpoint, ranking, table, halves=True, seed=seed, progress=progress, variants=variants)[table]

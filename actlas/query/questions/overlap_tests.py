@@ -21,7 +21,7 @@ from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_la
 from actlas.query.keep import Keeper
 from actlas.query.neurons import NeuronAxis
 from actlas.query.questions.controls import check_has_cubes
-from actlas.query.questions.experts import ExpertSets, expert_sets
+from actlas.query.questions.experts import ExpertSets, ranked_experts
 from actlas.query.questions.nulls import NullRanking, null_steps
 from actlas.query.questions.overlap import has_experts, intersections, language_pairs, pair_labels, with_nulls
 from actlas.query.schema import TABLES
@@ -122,7 +122,7 @@ def _test_tables(
             "languages; p-values are larger than they need be",
             100 * (1 - share),
         )
-    tally = Tally.of(expert_sets(store, checkpoint, ranking))
+    tally = Tally.of(ranked_experts(keeper, checkpoint, ranking)[0])
     steps = null_steps(nulls, progress, nulls.n_passes(n_repeats))
     for drawn in (sets for part in nulls.together(n_repeats, steps) for sets in part):
         tally.add(drawn)

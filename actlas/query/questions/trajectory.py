@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from actlas.allowed import Count, Names, Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.blocks import StepProgress
 from actlas.query.choices import (
     Ranking,
     check_k,
@@ -24,7 +25,9 @@ from actlas.query.choices import (
 )
 from actlas.query.keep import Keeper, KeptPart
 from actlas.query.neurons import NeuronAxis, check_neuron
-from actlas.query.questions.experts import ExpertSets, expert_sets
+from actlas.query.questions.experts import ExpertSets, ranked_experts, ranking_steps
+from actlas.query.rankable import ap_cubes
+from actlas.query.ranks import n_scores, scores_of
 from actlas.query.schema import TABLES
 from actlas.store.store import Store
 
@@ -106,6 +109,7 @@ def shared_trajectory(
     checkpoints: Names | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    progress: StepProgress | None = None,
     keep: bool | None = None,
     replace: bool = False,
 ) -> pl.DataFrame:
@@ -118,6 +122,7 @@ def shared_trajectory(
         checkpoints: None for all but controls.
         concepts: None for all.
         sites: As in `top_experts`.
+        progress: Called while scores are ranked.
         keep: Whether an answer for all checkpoints and concepts and two languages is kept as table `trajectory`. None: if the
             store was opened with mode "a".
         replace: Put the answer in the place of a kept one with another k or sites, instead of beside it.
@@ -155,11 +160,14 @@ def shared_trajectory(
             rows = rows.filter(pl.col("concept").is_in(chosen_concepts))
             most = pl.col("n_languages").max().over("concept", "site", "layer", "neuron")
             return rows.filter(most >= min_languages)
-        sets = {name: expert_sets(store, name, ranking) for name in names}
+        steps = ranking_steps(store, names, ranking, progress, n_passes=2)
+        sets = {name: ranked_experts(keeper, name, ranking, steps)[0] for name in names}
+        # which neurons are followed is known only now, so their scores take a pass of their own
         followed = _ever_shared(list(sets.values()), min_languages)
         answers = [TABLES["trajectory"].empty()]
         for checkpoint, experts in sets.items():
             answers.append(_followed_rows(store, experts, followed))
+            steps.add(n_scores(experts.axis, experts.languages, experts.concepts), checkpoint)
             keeper.put(checkpoint, {"trajectory": answers[-1]}, {"k": k, "sites": list(experts.axis.sites)})
     return pl.concat(answers)
 
@@ -203,30 +211,32 @@ def _refuse_other_neurons(sets: Sequence[ExpertSets]) -> None:
 
 
 def _followed_rows(store: Store, sets: ExpertSets, followed: Sequence[NDArray[np.int64]]) -> pl.DataFrame:
-    table = TABLES["trajectory"]
-    parts = [table.empty()]
-    cubes = [store.scores(sets.checkpoint, site) for site in sets.axis.sites]
-    step = store.checkpoint(sets.checkpoint)["step"]
+    """Table `trajectory` of one checkpoint."""
+    table, axis = TABLES["trajectory"], sets.axis
+    most = max((index.size for index in followed), default=0)
+    if not most:
+        return table.empty()
+    neurons = np.full((len(followed), most), -1, dtype=np.int64)
+    for concept, index in enumerate(followed):
+        neurons[concept, : index.size] = index
+    cubes = ap_cubes(store, sets.checkpoint, axis)
+    everywhere = np.broadcast_to(neurons, (len(sets.languages), *neurons.shape))
+    ap = scores_of(cubes, axis, "ap", sets.languages, sets.concepts, everywhere)
+    parts = []
     for concept, index in enumerate(followed):
         if not index.size:
             continue
-        ap = np.full((len(sets.languages), index.size), np.nan)
-        for position, cube in enumerate(cubes):
-            is_at_site = sets.axis.site_at(index) == position
-            if is_at_site.any():
-                layers, row = np.unique(sets.axis.layer_at(index[is_at_site]), return_inverse=True)
-                slab = cube.read("ap", sets.languages, sets.concepts[concept], layers)
-                ap[:, is_at_site] = slab[:, row, sets.axis.neuron_at(index[is_at_site])]
-        ap = ap[~np.isnan(ap).any(axis=1)]
+        own = ap[:, concept, : index.size]
+        own = own[~np.isnan(own).any(axis=1)]
         columns: dict[str, Any] = {
-            **sets.axis.columns(index),
+            **axis.columns(index),
             "n_languages": _expert_counts(sets, concept)[index],
-            "ap_mean": ap.mean(axis=0),
-            "ap_min": ap.min(axis=0),
+            "ap_mean": own.mean(axis=0),
+            "ap_min": own.min(axis=0),
         }
         labels = (
             pl.lit(sets.checkpoint).alias("checkpoint"),
-            pl.lit(step, dtype=pl.Int64).alias("step"),
+            pl.lit(store.checkpoint(sets.checkpoint)["step"], dtype=pl.Int64).alias("step"),
             pl.lit(sets.concepts[concept]).alias("concept"),
         )
         parts.append(table.conform(pl.DataFrame(columns).with_columns(labels)))
@@ -265,6 +275,7 @@ def rank_stability(
     languages: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
+    progress: StepProgress | None = None,
     keep: bool | None = None,
     replace: bool = False,
 ) -> pl.DataFrame:
@@ -276,6 +287,7 @@ def rank_stability(
         languages: None for all.
         concepts: None for all.
         sites: As in `top_experts`.
+        progress: Called while scores are ranked.
         keep: Whether an answer for all languages and concepts is kept as table `rank_stability`. None: if the store was opened
             with mode "a".
         replace: Put the answer in the place of a kept one with another k or sites, instead of beside it.
@@ -305,7 +317,8 @@ def rank_stability(
         if parts is not None:
             rows = pl.concat(answers + [part.scan().collect() for part in parts])
             return rows.filter(pl.col("language").is_in(chosen_languages), pl.col("concept").is_in(chosen_concepts))
-        sets = [expert_sets(store, name, ranking) for name in names]
+        steps = ranking_steps(store, names, ranking, progress)
+        sets = [ranked_experts(keeper, name, ranking, steps)[0] for name in names]
         _refuse_other_neurons(sets)
         for position, experts in enumerate(sets):
             previous = sets[position - 1] if position else None

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import google_crc32c
 import msgspec
@@ -106,14 +106,13 @@ class _Piece:
     target: Selector  # positions in the result
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(NamedTuple):
     """One chunk of a shard and the part of the result that comes from it."""
 
     chunk: tuple[int, ...]
     inside: Index
     target: Index
-    is_view: bool  # whether both are slices alone
+    is_view: bool  # whether the target is slices alone
 
 
 def open_array(folder: Path) -> zarr.Array[Any]:
@@ -165,12 +164,16 @@ def read_part(
     axes = [_pieces(*axis) for axis in zip(selectors, plan.shape, plan.chunk, plan.chunks_per_shard, strict=True)]
     shape = tuple(_length(s, size) for s, size in zip(selectors, plan.shape, strict=True))
     out = np.empty(shape, dtype=plan.dtype)
-    is_view = all(isinstance(piece.target, slice) for axis in axes for piece in axis)
+    # asked once: a layer of scores has hundreds of chunks
+    inside_of, target_of = (
+        tuple if all(isinstance(getattr(piece, which), slice) for axis in axes for piece in axis) else _index
+        for which in ("inside", "target")
+    )
     shards: dict[tuple[int, ...], list[_Job]] = {}
     for pieces in itertools.product(*axes):
-        inside, target = _index([piece.inside for piece in pieces]), _index([piece.target for piece in pieces])
-        job = _Job(tuple(piece.chunk for piece in pieces), inside, target, is_view)
-        shards.setdefault(tuple(piece.shard for piece in pieces), []).append(job)
+        chunk, shard = tuple([piece.chunk for piece in pieces]), tuple([piece.shard for piece in pieces])
+        inside, target = inside_of([piece.inside for piece in pieces]), target_of([piece.target for piece in pieces])
+        shards.setdefault(shard, []).append(_Job(chunk, inside, target, is_view=target_of is tuple))
 
     reads = _counted.get()
     if reads is not None:
@@ -300,8 +303,6 @@ def _decode_chunk(
 
 def _index(selectors: list[Selector]) -> Index:
     """What numpy takes to pick these positions along each axis, independently of the other axes."""
-    if all(isinstance(selector, slice) for selector in selectors):
-        return tuple(selectors)
     return np.ix_(*map(_positions, selectors))
 
 

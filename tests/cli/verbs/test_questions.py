@@ -32,7 +32,9 @@ def test_an_answer_is_kept_and_that_is_said(own: Path, caplog: pytest.LogCapture
     assert f"kept in {own}: table experts of 3 checkpoints" in caplog.text
     caplog.clear()
     assert run(["experts", str(own), "--k", "3", "--rows", "1"]) == 0
-    assert "kept" not in caplog.text
+    assert [record.getMessage() for record in caplog.records] == [
+        f"answered from what is kept in {own}: table experts of 3 checkpoints"
+    ]
     store = open_store(own)
     assert [store.table_settings("experts", checkpoint)["k"] for checkpoint in store.checkpoints] == [5, 5, 5]
 
@@ -84,7 +86,9 @@ def test_tests_answer_by_pair_layer_and_concept_and_keep_all_three(own: Path, ca
         assert {row["p_value"] for row in rows if row["p_value"] is not None} <= {n / 10 for n in range(1, 11)}
     assert n_rows == {"pair": 3 * 4 * 3, "layer": 2 * 3 * 4 * 3, "concept": 3 * 4}
     store = open_store(own)
-    assert store.table_names() == ["overlap_tests", "overlap_tests_by_concept", "overlap_tests_by_layer"]
+    assert [name for name in store.table_names() if name.startswith("overlap")] == [
+        "overlap_tests", "overlap_tests_by_concept", "overlap_tests_by_layer",
+    ]  # fmt: skip
     assert store.sql("SELECT DISTINCT n_tests FROM overlap_tests").rows() == [(10,)]
 
 

@@ -8,12 +8,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from actlas.errors import CubeNotFound, QueryError, ScoresNotFound
-from actlas.query import TABLES, Atlas, control_experts, open_store, score_neurons, top_experts
+from actlas.query import (
+    TABLES,
+    Atlas,
+    control_experts,
+    expert_overlap,
+    open_store,
+    rank_stability,
+    score_neurons,
+    shared_trajectory,
+    top_experts,
+)
 from actlas.query.choices import Ranking
 from actlas.query.neurons import NeuronAxis
+from actlas.query.questions import experts
 from actlas.query.questions.experts import ExpertSets, expert_mask, expert_sets, layer_histogram
+from actlas.store import verify
 
 K = 6
 
@@ -157,3 +170,65 @@ def test_what_cannot_be_ranked_is_refused(bare: Path, scored: Atlas) -> None:
     score_neurons(store, sites=["mlp_pre"], stats=("median",))
     with pytest.raises(ScoresNotFound, match="have no ap"):
         expert_sets(store, "planted-step0", Ranking(3))
+
+
+def test_a_question_that_is_stopped_keeps_the_checkpoints_that_were_done(tmp_path: Path) -> None:
+    store = scored_store(tmp_path / "own.actlas")
+
+    def stop(done: int, total: int, where: str) -> None:
+        if where.startswith(store.checkpoints[1]):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        expert_overlap(store, k=K, halves=False, progress=stop)
+    kept = store.sql("SELECT DISTINCT checkpoint FROM experts")["checkpoint"].to_list()
+    assert kept == store.checkpoints[:1]
+    ranked = []
+    wanted = top_experts(store, k=K, keep=False)
+    top_experts(store, k=K, progress=lambda done, total, where: ranked.append(where))
+    # the first was out of what is kept: one step, without a site
+    assert ranked[0] == store.checkpoints[0]
+    assert {where.split()[0] for where in ranked[1:]} == set(store.checkpoints[1:])
+    assert not verify(store.path).damage
+    assert_frame_equal(store.sql("FROM experts").sort(wanted.columns), wanted.sort(wanted.columns))
+
+
+def test_one_pass_serves_every_question_about_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is asked first ranks; smaller k, and some languages or concepts, are answered from what it kept."""
+    plain = scored_store(tmp_path / "plain.actlas")
+    store = scored_store(tmp_path / "own.actlas")
+    questions = {
+        "stability": lambda store: rank_stability(store, k=4),
+        "overlap": lambda store: expert_overlap(store, k=4, halves=False),
+        "part": lambda store: expert_overlap(store, k=3, halves=False, concepts=["water"], languages=["en", "fr"]),
+        "trajectory": lambda store: shared_trajectory(store, k=4),
+        "experts": lambda store: top_experts(store, k=5, concepts=["salt"]),
+    }
+    wanted = {name: ask(open_store(plain.path, "r")) for name, ask in questions.items()}
+    top_experts(store, k=K)
+    monkeypatch.setattr(experts, "ranked_scores", None)  # nothing is ranked any more
+    with caplog.at_level("INFO", "actlas"):
+        for name, ask in questions.items():
+            assert_frame_equal(ask(store), wanted[name])
+    assert f"answered from what is kept in {store.path}: table experts of {len(store.checkpoints)} checkpoints" in caplog.text
+
+
+def test_another_set_of_sites_is_ranked_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of a site need not be among the best of all."""
+    store = scored_store(tmp_path / "own.actlas")
+    top_experts(store, k=K)
+    calls = []
+    ranked = experts.ranked_scores
+    monkeypatch.setattr(experts, "ranked_scores", lambda *args: (calls.append(args[1]), ranked(*args))[1])
+    expert_overlap(store, k=K, halves=False, sites=["attn_out"])
+    assert calls == store.checkpoints
+
+
+def scored_store(path: Path) -> Atlas:
+    from actlas.testing.planted import planted_store
+
+    store = open_store(planted_store(path), "a")
+    score_neurons(store)
+    return store

@@ -13,7 +13,7 @@ from actlas.query import TABLES, Atlas, expert_overlap
 from actlas.query.neurons import NeuronAxis
 from actlas.query.questions.experts import ExpertSets
 from actlas.query.questions.overlap import intersections, overlap_of_sets
-from actlas.query.rankable import Rankable, rankable_by_place
+from actlas.query.rankable import Rankable
 from actlas.query.splits import split_halves
 
 K, N = 6, 128
@@ -100,8 +100,10 @@ AXIS = NeuronAxis(("a", "b"), ((2, 5), (3, 4)))
 
 
 def all_rankable(sets: ExpertSets) -> Rankable:
-    own = np.ones((len(sets.languages), sets.axis.n_neurons), dtype=bool)
-    return Rankable(np.stack([rankable_by_place(own, sets.axis)] * len(sets.concepts)))
+    n_languages, axis = len(sets.languages), sets.axis
+    sizes = np.array([[n if layer < layers else 0 for layer in range(axis.n_layers)] for layers, n in axis.shapes])
+    shape = (len(sets.concepts), *sizes.shape, n_languages, n_languages)
+    return Rankable(np.broadcast_to(sizes[:, :, np.newaxis, np.newaxis], shape))
 
 
 def test_intersections_of_small_sets() -> None:

@@ -109,7 +109,7 @@ def test_kept_and_taken_again(bare: Path, monkeypatch: pytest.MonkeyPatch) -> No
     asked = {"k": K, "n_repeats": 5, "checkpoints": ["planted-step128"]}
     first = {by: overlap_tests(store, **asked, by=by) for by in ("pair", "layer", "concept")}
     names = ["overlap_tests", "overlap_tests_by_concept", "overlap_tests_by_layer"]
-    assert store.table_names() == names
+    assert store.table_names() == ["expert_mask", "experts", "layer_histogram", *names, "rankable"]
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the cube was read again")
