@@ -20,6 +20,7 @@
     │   ├── StateTooLarge        (MemoryError)         states of that many neurons and concepts would not fit into memory
     │   └── ReadOnlyStore        (PermissionError)     a write through a store opened with mode "r"
     ├── CorpusError              (ValueError)          texts or labels that cannot be used
+    ├── ScoreImportError         (ValueError)          scores from elsewhere that cannot be taken as they are
     ├── NeuronSetError           (ValueError)          a file of neuron sets that cannot be used
     ├── WordsError               (ValueError)          a table of words that cannot be used, or is too small
     ├── ExtractionError          (RuntimeError)
@@ -117,6 +118,10 @@ class ReadOnlyStore(StoreError, PermissionError):
 
 class CorpusError(ActlasError, ValueError):
     """Texts or labels that cannot be used as they are."""
+
+
+class ScoreImportError(ActlasError, ValueError):
+    """Scores from elsewhere that cannot be taken into a store as they are."""
 
 
 class NeuronSetError(ActlasError, ValueError):

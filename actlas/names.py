@@ -93,6 +93,10 @@ def span_names(columns: Sequence[str]) -> list[str]:
     return [name for name in starts if name + last in columns]
 
 
+#: Backend of a store whose scores were computed elsewhere: it has no values.
+IMPORTED = "imported"
+
+
 @dataclass(frozen=True)
 class RandomTwin:
     """What makes a checkpoint a control: its weights are new random ones of another checkpoint's architecture.
@@ -208,7 +212,8 @@ class Recipe:
     Attributes:
         corpus: Fingerprint of the corpus as imported.
         tokenizer: Hash of the tokenizer's files.
-        sites: Sites captured into cubes, sorted; empty where active tokens are counted and nothing else is kept.
+        sites: Sites captured into cubes, sorted; empty where active tokens are counted and nothing else is kept, or
+            scores were imported.
         pooling: Tokens to one value per text.
         dtype: Stored dtype of the values, token vectors included.
         site_dtypes: The sites that are stored in another one, each with it, sorted.
@@ -253,7 +258,7 @@ class Recipe:
         ):
             if value not in allowed:
                 raise OptionError(f"{name} {value!r} is not known; choose one of {', '.join(allowed)}")
-        if not self.sites and not self.count_sites and self.states is None:
+        if not self.sites and not self.count_sites and self.states is None and self.backend != IMPORTED:
             raise OptionError("a recipe needs at least one site")
         if not self.count_thresholds:
             raise OptionError("a recipe needs at least one count threshold")

@@ -5,6 +5,7 @@ Importing this loads no model library; numba and scikit-learn are loaded by the 
 
 from actlas.kernels.stats import DEFAULT_STATS
 from actlas.query.atlas import Atlas, open_store
+from actlas.query.imports import import_scores, read_selfcond
 from actlas.query.lookups.checkpoints import (
     checkpoint_flags,
     same_weights,
@@ -72,6 +73,7 @@ __all__ = [
     "first_shared",
     "first_shared_by_concept",
     "import_neuron_sets",
+    "import_scores",
     "language_effects",
     "language_experts",
     "language_mask",
@@ -102,6 +104,7 @@ __all__ = [
     "probe_transfer",
     "random_experts",
     "rank_stability",
+    "read_selfcond",
     "same_weights",
     "score_neurons",
     "set_effects",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.errors import QueryError
 from actlas.store.cube import Cube
 from actlas.store.layout import CHUNK_NEURONS
 from actlas.store.store import Store
@@ -101,6 +102,19 @@ def on_host(scores: Any) -> NDArray[Any]:
     return np.asarray(scores.cpu() if hasattr(scores, "cpu") else scores)
 
 
+def refuse_imported(store: Store) -> None:
+    """Refuse a question about values, or texts, where scores were imported without them."""
+    if store.is_imported:
+        raise QueryError(
+            f"{store.only_scores}, which this question needs; extract them with: actlas extract MODEL --corpus C --store S"
+        )
+
+
 def language_slices(store: Store) -> dict[str, slice]:
-    """Rows of the text axis by language, in the order of the axis."""
+    """Rows of the text axis by language, in the order of the axis.
+
+    Raises:
+        QueryError: If the store has no texts.
+    """
+    refuse_imported(store)
     return {language: store.corpus.language_slice(language) for language in store.corpus.languages}

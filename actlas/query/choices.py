@@ -163,6 +163,8 @@ def chosen_token_cubes(store: Store, checkpoint: str, sites: Sequence[str] | Non
 
 def no_token_vectors(store: Store) -> QueryError:
     """The error for a store that has none anywhere: what to extract with."""
+    if store.is_imported:
+        return QueryError(f"{store.only_scores}; there is no token vector in it")
     return QueryError(
         f"{store.path} has no sampled token vectors; extract with a token_sample, on the command line --tokens-per-text 4"
     )

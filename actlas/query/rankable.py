@@ -19,19 +19,23 @@ from actlas.errors import ScoresNotFound
 from actlas.query.keep import kept_answer
 from actlas.query.neurons import NeuronAxis, is_rankable, names_at
 from actlas.query.schema import TABLES
+from actlas.store.corpus.declared import UNKNOWN
 from actlas.store.cube import ScoreCube
 from actlas.store.store import Store
+
+#: Score of a guess where it is not known: no score is near it, and no neuron left out.
+NO_GUESS = -1.0
 
 
 def guess_score(store: Store, languages: Sequence[str], concepts: Sequence[str]) -> NDArray[np.float64]:
     """Average precision of a neuron that gives all texts one value, ``"languages concepts"``: the share of positives.
 
-    It is NaN for a concept without texts in a language.
+    It is NaN for a concept without texts in a language, and `NO_GUESS` where scores were imported without the counts of labels.
     """
     shares = np.full((len(languages), len(concepts)), np.nan)
     for row, language in enumerate(languages):
-        is_concept, is_member = store.corpus.concept_matrix(language, list(concepts))
-        shares[row] = share_of_positives((is_concept & is_member).sum(axis=0), is_member.sum(axis=0))
+        n_positive, n_member = store.corpus.label_counts(language, list(concepts))
+        shares[row] = np.where(n_positive == UNKNOWN, NO_GUESS, share_of_positives(n_positive, n_member))
     return shares
 
 

@@ -54,7 +54,7 @@ def split_halves(texts: pl.DataFrame, seed: int) -> NDArray[np.bool_]:
         True for the second half, ``"texts"``.
     """
     groups = text_groups(texts)
-    n_groups = int(groups.max()) + 1
+    n_groups = int(groups.max(initial=-1)) + 1
     second = np.zeros(n_groups, dtype=bool)
     second[np.random.default_rng(seed).permutation(n_groups)[: n_groups // 2]] = True
     return np.asarray(second[groups])

@@ -107,6 +107,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         weight_hash: Hash of the weights.
         shapes: site -> layers, neurons, texts, for sites with a cube.
         states: site -> layers, neurons, for sites with states in place of a cube.
+        imported: site -> layers, neurons, for sites whose scores were computed elsewhere, and which have nothing but these.
         cubes: Sites with a cube.
         token_cubes: Sites with sampled token vectors.
         counts: Sites whose active tokens were counted.
@@ -131,6 +132,7 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     weight_hash: str | None = None
     shapes: dict[str, tuple[int, int, int]] = {}
     states: dict[str, tuple[int, int]] = {}
+    imported: dict[str, tuple[int, int]] = {}
     cubes: tuple[str, ...] = ()
     token_cubes: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
@@ -157,8 +159,8 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     @property
     def sites(self) -> list[str]:
-        """Sites with a cube or with states, sorted."""
-        return sorted({*self.cubes, *self.states})
+        """Sites with a cube, with states or with imported scores, sorted."""
+        return sorted({*self.cubes, *self.states, *self.imported})
 
     @property
     def lape_site(self) -> str | None:
@@ -181,12 +183,12 @@ class CheckpointRecord(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         return self.dtypes[site].dtype if site in self.dtypes else recipe.dtype_of(site)
 
     def shape(self, site: str) -> tuple[int, int]:
-        """Layers and neurons of a site with a cube or with states.
+        """Layers and neurons of a site with a cube, with states or with imported scores.
 
         Raises:
-            KeyError: If it has neither.
+            KeyError: If it has none of these.
         """
-        layers, neurons = self.shapes[site][:2] if site in self.shapes else self.states[site]
+        layers, neurons = self.shapes[site][:2] if site in self.shapes else {**self.states, **self.imported}[site]
         return (layers, neurons)
 
 

@@ -23,10 +23,11 @@ from actlas.errors import (
     StoreNotFound,
     TableNotFound,
 )
-from actlas.names import Recipe, fingerprint, safe_id
+from actlas.names import IMPORTED, Recipe, fingerprint, safe_id
 from actlas.store import layout
 from actlas.store.committed import Logged, is_committed, score_folder
 from actlas.store.corpus.corpus import Corpus, parquet_bytes
+from actlas.store.corpus.declared import Declared
 from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.cube import Committed, Cube, ScoreCube, StateArrays, TokenCounts, TokenCube, read_array
 from actlas.store.files.codecs import CODECS, Codec
@@ -120,7 +121,9 @@ class Store:
 
     @cached_property
     def corpus(self) -> Corpus:
-        """Texts and labels; texts carry n_tokens."""
+        """Texts and labels; texts carry n_tokens. Of imported scores, only the names of languages and concepts."""
+        if "declared" in self.about:
+            return Corpus.without_texts(Declared.from_json(self.about["declared"]))
         texts, labels = (read_parquet(self.checked(self.path / name)) for name in (layout.TEXTS, layout.LABELS))
         return Corpus(texts, labels, self.about["corpus_fingerprint"])
 
@@ -237,12 +240,24 @@ class Store:
 
     def _refuse_unfinished(self, checkpoint: str, site: str | None = None) -> None:
         done = self._texts_of_unfinished(safe_id(checkpoint))
+        if done is not None and self.is_imported:
+            raise IncompleteCube(f"the import of {checkpoint} into {self.path} did not finish; run the same import again")
         if done is not None:
             what = checkpoint if site is None else f"{checkpoint} {site}"
             raise IncompleteCube(
                 f"{what} holds {done:,} of {self.corpus.n_texts:,} texts: its run did not commit. "
                 "Finish it with the same actlas extract command"
             )
+
+    @property
+    def only_scores(self) -> str:
+        """Why a question about values has no answer in a store of imported scores."""
+        return only_scores(self.path)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its scores were computed elsewhere, so that it holds scores and nothing else."""
+        return self.recipe.backend == IMPORTED
 
     def sites(self, checkpoint: str) -> list[str]:
         """Sites with a cube at a checkpoint, sorted.
@@ -283,17 +298,17 @@ class Store:
         return sorted(self._checkpoint(checkpoint).states)
 
     def shape(self, checkpoint: str, site: str) -> tuple[int, int]:
-        """Layers and neurons of a site with a cube or with states.
+        """Layers and neurons of a site with a cube, with states or with imported scores.
 
         Args:
             checkpoint: Id, as in `checkpoints`.
-            site: As in `sites` or `state_sites`.
+            site: As in `sites`, `state_sites` or `scored_sites`.
 
         Returns:
             (layers, neurons).
 
         Raises:
-            CubeNotFound: If the site has neither.
+            CubeNotFound: If the site has none of these.
             CheckpointNotFound: If the store has no such checkpoint.
             IncompleteCube: If its run did not commit yet.
 
@@ -356,6 +371,9 @@ class Store:
     def _no_cube(self, checkpoint: str, site: str, pooling: str | None = None) -> CubeNotFound:
         known = self.checkpoints
         asked = f"no cube of {checkpoint}, site {site}" + (f", pooling {pooling}" if pooling else "")
+        if self.is_imported and checkpoint in known:
+            scored = ", ".join(self.scored_sites(checkpoint)) or "nothing"
+            return CubeNotFound(f"{asked}; {self.only_scores} (of {scored})")
         if checkpoint not in known:
             existing = f"{did_you_mean([checkpoint], known)}the store has checkpoints {', '.join(known) or 'none yet'}"
         else:
@@ -422,6 +440,8 @@ class Store:
         """
         record = self._checkpoint(checkpoint)
         counted = f"tokens were counted at {', '.join(record.counts) or 'no site'}"
+        if self.is_imported:
+            raise CubeNotFound(f"{self.only_scores}: no active token of {checkpoint} was counted")
         if record.lape_site is None:
             raise CubeNotFound(
                 f"which site of {checkpoint} is above 0 where its activation function's output is, is not known "
@@ -455,6 +475,8 @@ class Store:
             (3, 2, 40)
         """
         record, site = self._checkpoint(checkpoint), site or self.lape_site(checkpoint)
+        if self.is_imported:
+            raise CubeNotFound(f"{self.only_scores}: no active token of {checkpoint} was counted")
         if site not in record.counts:
             raise CubeNotFound(
                 f"active tokens of {checkpoint} were not counted at {site}; {did_you_mean([site], record.counts)}"
@@ -821,6 +843,11 @@ class Store:
                 f"table {name} was not computed for {checkpoint}; there are {', '.join(self.table_names()) or 'none'}"
             )
         return table_settings(path)
+
+
+def only_scores(store: object) -> str:
+    """What a store of imported scores says to a question about values."""
+    return f"{store} holds imported scores only, and no values of texts"
 
 
 def _recipe(about: Mapping[str, Any], path: Path) -> Recipe:

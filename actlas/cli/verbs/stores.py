@@ -182,6 +182,8 @@ def _info(options: argparse.Namespace) -> None:
         f"recipe  {recipe.pooling} pooling, {stored}, backend {recipe.backend}, at most {recipe.max_tokens} tokens "
         f"(longer: {recipe.over_long}), fingerprint {recipe.fingerprint}"
     )
+    for checkpoint in store.checkpoints if store.is_imported else ():
+        say(f"source  {checkpoint}: {store.checkpoint(checkpoint)['provenance']}")
     rows = [row for checkpoint in store.checkpoints for row in _site_rows(store, checkpoint)]
     if rows:
         say_table(pl.DataFrame(rows, infer_schema_length=None))
@@ -198,8 +200,8 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _site_rows(store: Store, checkpoint: str) -> list[dict[str, Any]]:
-    """A row per site of a checkpoint: its cubes first, then the sites that hold states alone."""
-    from actlas.store.layout import cube_path, state_path
+    """A row per site of a checkpoint: its cubes first, then the sites that hold states alone, or scores alone."""
+    from actlas.store.layout import cube_path, score_path, state_path
 
     record, scored, pooling = store.checkpoint(checkpoint), store.scored_sites(checkpoint), store.recipe.pooling
 
@@ -215,7 +217,7 @@ def _site_rows(store: Store, checkpoint: str) -> list[dict[str, Any]]:
             "ratio": ratio,
             "scored": site in scored,
             "loss": record.get("sanity_loss"),
-            "weights": str(record.get("weight_hash"))[:12],
+            "weights": str(record.get("weight_hash") or "not known")[:12],
         }
 
     rows = []
@@ -226,6 +228,9 @@ def _site_rows(store: Store, checkpoint: str) -> list[dict[str, Any]]:
     for site in store.state_sites(checkpoint):
         size = folder_bytes(store.path / state_path(checkpoint, site, pooling))
         rows.append(row(site, f"{site} (states)", size, None))
+    for site in record.get("imported", {}):
+        size = folder_bytes(store.path / score_path(checkpoint, site, pooling))
+        rows.append(row(site, f"{site} (scores)", size, None))
     return rows
 
 

@@ -15,7 +15,7 @@ from actlas.errors import QueryError
 from actlas.kernels.stats import DEFAULT_STATS, checked_stats
 from actlas.names import VERSION
 from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import BLOCK_BYTES, StepProgress, Steps, language_slices, neuron_blocks, on_host
+from actlas.query.blocks import BLOCK_BYTES, StepProgress, Steps, language_slices, neuron_blocks, on_host, refuse_imported
 from actlas.query.choices import chosen_checkpoints
 from actlas.query.questions.state_scores import exactness_of, score_states, stats_of_states
 from actlas.store import layout
@@ -98,6 +98,7 @@ def score_neurons(
 
 
 def _chosen_cubes(store: Store, checkpoints: Sequence[str] | None, sites: Sequence[str] | None) -> list[tuple[str, str]]:
+    refuse_imported(store)
     cubes = []
     for checkpoint in chosen_checkpoints(store, checkpoints):
         existing = [*store.sites(checkpoint), *store.state_sites(checkpoint)]

@@ -14,7 +14,7 @@ import polars as pl
 
 from actlas.errors import TableNotFound
 from actlas.kernels.stats import DEFAULT_STATS
-from actlas.names import Recipe
+from actlas.names import IMPORTED, Recipe
 from actlas.query.compared import tell_unknown_names
 from actlas.query.keep import KeptPart, check_current, kept_parts
 from actlas.query.schema import LANGUAGES_PER_WORD, TABLES, score_type
@@ -27,7 +27,7 @@ from actlas.store.dtypes import SiteDtype
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import HEALTH_FILE, LABELS, SAMPLED_TOKENS, TEXTS, WEIGHTS_FILE, manifest_path, partition_of
 from actlas.store.records import Snapshot
-from actlas.store.store import Store
+from actlas.store.store import Store, only_scores
 from actlas.words import did_you_mean
 
 #: Tables that lie beside the records of checkpoints -> their file, which may have more columns.
@@ -84,6 +84,8 @@ class TableSources:
         """The error for a table that is not there: what is, and which command computes this one."""
         # every kept table has another view with all its settings, which says nothing new here
         existing = f"{self.label} has {', '.join(one for one in self.names if one not in self.by_settings)}"
+        if name == "activations":
+            return TableNotFound(f"{only_scores(self.label)}, so there is no table activations; {existing}")
         command = TABLES[name].command if name in TABLES else None
         if command is None:
             return TableNotFound(f"no table {name}; {did_you_mean([name], {*self.names, *TABLES})}{existing}")
@@ -153,7 +155,9 @@ def table_sources(store: Store) -> TableSources:
     }
     if "weights" not in files:
         frames["weights"] = TABLES["weights"].empty
-    grids: dict[str, Callable[[], Grid]] = {"activations": cache(lambda: activation_grid(store, snapshot))}
+    grids: dict[str, Callable[[], Grid]] = {}
+    if not store.is_imported:
+        grids["activations"] = cache(lambda: activation_grid(store, snapshot))
     if any((store.path / "scores").glob("*")):
         frames["score_sources"] = partial(_exactness_frame, snapshot)
         grids["scores"] = cache(lambda: score_grid(store, snapshot))
@@ -280,7 +284,7 @@ def _exactness_frame(snapshot: Snapshot) -> pl.DataFrame:
     rows = []
     for (checkpoint, site), record in snapshot.scores.items():
         exactness = record.settings.get("sources", {})
-        source = "states" if exactness else "cube"
+        source = IMPORTED if record.settings.get("backend") == IMPORTED else "states" if exactness else "cube"
         for stat in record.stats:
             rows.append((checkpoint, site, stat, source, exactness.get(stat, "exact"), record.settings["threshold"]))
     return pl.DataFrame(rows, schema=dict(TABLES["score_sources"].columns), orient="row")

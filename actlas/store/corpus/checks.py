@@ -16,6 +16,7 @@ TEXT_SCHEMA = {
     "parallel_id": pl.String,
     "split": pl.String,
 }
+LABEL_SCHEMA = {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}
 
 
 def checked_texts(texts: pl.DataFrame) -> pl.DataFrame:

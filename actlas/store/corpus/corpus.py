@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from actlas.errors import CorpusError, DamagedStore, FormatTooNew, NameNotFound
 from actlas.names import SPAN_ENDS, span_names
 from actlas.store.corpus.cells import listed, printable
-from actlas.store.corpus.checks import TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
+from actlas.store.corpus.checks import LABEL_SCHEMA, TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
+from actlas.store.corpus.declared import UNKNOWN, Declared
 from actlas.store.corpus.findings import content_warnings, contradictory, n_unlabelled, repeated
 from actlas.store.corpus.stored import publish, read_published
 from actlas.store.corpus.text_sets import LanguageSets, language_sets
@@ -55,12 +56,33 @@ class Corpus:
             negative.
         fingerprint: Hash of all that decides what is extracted: texts, languages, parallel_ids, splits, spans and labels.
         imported: What the import read; None for the corpus of a store, and for corpora of earlier versions.
+        declared: Languages and concepts of imported scores, whose texts are not there; None where texts are.
     """
 
     texts: pl.DataFrame
     labels: pl.DataFrame
     fingerprint: str
     imported: Imported | None = None
+    declared: Declared | None = None
+
+    @classmethod
+    def without_texts(cls, declared: Declared) -> Corpus:
+        """What stands for the texts of scores that were computed elsewhere.
+
+        Args:
+            declared: Their languages and concepts.
+
+        Returns:
+            A corpus with these names and no text.
+
+        Example:
+            >>> from actlas.store.corpus.declared import Declared
+            >>> corpus = Corpus.without_texts(Declared.of(["en", "es"], ["water"], None))
+            >>> corpus.languages, corpus.concepts, corpus.n_texts
+            (('en', 'es'), ('water',), 0)
+        """
+        texts, labels = (pl.DataFrame(schema=schema) for schema in (TEXT_SCHEMA, LABEL_SCHEMA))
+        return cls(texts, labels, declared.fingerprint, declared=declared)
 
     @property
     def n_texts(self) -> int:
@@ -70,15 +92,21 @@ class Corpus:
     @cached_property
     def languages(self) -> tuple[str, ...]:
         """Languages in the order of the text axis."""
+        if self.declared is not None:
+            return self.declared.languages
         return tuple(self.texts["language"].unique(maintain_order=True))
 
     @cached_property
     def concepts(self) -> tuple[str, ...]:
         """Concepts, sorted."""
+        if self.declared is not None:
+            return self.declared.concepts
         return tuple(sorted(self.labels["concept"].unique()))
 
     @cached_property
     def _slices(self) -> dict[str, slice]:
+        if self.declared is not None:
+            return dict.fromkeys(self.languages, slice(0, 0))
         sizes = self.texts.group_by("language", maintain_order=True).len()
         stops = np.cumsum(sizes["len"].to_numpy())
         return {
@@ -149,6 +177,30 @@ class Corpus:
         columns = [self.concepts.index(concept) for concept in concepts]
         return is_concept[:, columns], is_member[:, columns]
 
+    def label_counts(self, language: str, concepts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Texts of a language that express each concept, and those that take part in it.
+
+        Args:
+            language: One of `languages`.
+            concepts: Any of `concepts`, in any order.
+
+        Returns:
+            n_positive and n_member, both ``"concepts"``; `UNKNOWN` where scores were imported and it was not said.
+
+        Raises:
+            KeyError: If a language or concept is not in the corpus.
+
+        Example:
+            >>> [counts.tolist() for counts in store.corpus.label_counts("en", ["water", "salt"])]
+            [[7, 10], [43, 43]]
+        """
+        is_concept, is_member = self.concept_matrix(language, concepts)
+        if self.declared is None:
+            return is_concept.sum(axis=0), is_member.sum(axis=0)
+        columns = [self.concepts.index(concept) for concept in concepts]
+        n_positive, n_member = self.declared.label_counts(language)
+        return n_positive[columns], n_member[columns]
+
     @cached_property
     def text_sets(self) -> tuple[LanguageSets, ...]:
         """The sets of texts that share labels, language by language in the order of the text axis."""
@@ -180,6 +232,9 @@ class Corpus:
             >>> corpus.has_answer("en", "water"), corpus.has_answer("es", "water")
             (True, False)
         """
+        if self.declared is not None:
+            ((n_positive,), (n_member,)) = self.label_counts(language, [concept])
+            return bool(n_positive == UNKNOWN or 0 < n_positive < n_member)
         number = self.languages.index(language) if language in self.languages else -1
         if number < 0 or concept not in self.concepts:
             self.concept_matrix(language, [concept])
@@ -314,7 +369,7 @@ def _check_old(folder: Path, about: dict[str, Any], texts: pl.DataFrame, labels:
     """A corpus of earlier versions has no digests: its fingerprint must be the one of its texts and labels."""
     for name, frame, needed in (
         ("texts.parquet", texts, TEXT_SCHEMA),
-        ("labels.parquet", labels, {"text_id": pl.Int64, "concept": pl.String, "is_concept": pl.Boolean}),
+        ("labels.parquet", labels, LABEL_SCHEMA),
     ):
         if any(frame.schema.get(column) != dtype for column, dtype in needed.items()):
             raise DamagedStore(f"{folder / name} does not hold columns {', '.join(needed)}; make the corpus again")

@@ -86,7 +86,7 @@ def committed_arrays(store: Store, manifest: Manifest) -> Iterator[CommittedArra
 def _sizes_of(manifest: Manifest, path: str) -> tuple[int, int] | None:
     site = path.rpartition("/")[2].partition(".")[0]
     record = manifest.record
-    return record.shape(site) if record is not None and site in {*record.shapes, *record.states} else None
+    return record.shape(site) if record is not None and site in {*record.shapes, *record.states, *record.imported} else None
 
 
 def state_names(manifest: Manifest, folder: str) -> list[str]:

@@ -81,7 +81,7 @@ class StoreWriter:
         )
         with Claim.hold(creation_claim(self.path)):
             about = existing_store(self.path, recipe)
-            about = about or self._create(tokens, sample, min(texts_per_block, corpus.n_texts), codec)
+            about = about or self._create(tokens, sample, min(texts_per_block, max(corpus.n_texts, 1)), codec)
             self._joined = join(self.path)
             self._intention.unlink(missing_ok=True)
         self.blocks = layout.text_blocks(corpus.n_texts, about["texts_per_block"])
@@ -134,7 +134,7 @@ class StoreWriter:
             array_rows = block_of * block_rows + np.arange(sample.height) - first
             sample = sample.select(pl.Series("row", array_rows, dtype=pl.Int64), pl.all())
             self._write(layout.SAMPLED_TOKENS, [parquet_bytes(sample)])
-        lists = np.split(tokens.ids, tokens.offsets[1:-1])
+        lists = np.split(tokens.ids, tokens.offsets[1:-1])[: texts.height]
         # cast as well: texts that all have the same number of tokens, cut at the limit say, would become an array of fixed width
         ids = pl.DataFrame({"text_id": texts["text_id"], "token_ids": pl.Series(lists).cast(pl.List(pl.Int32))})
         self._write(layout.TOKEN_IDS, [parquet_bytes(ids)])
@@ -154,6 +154,8 @@ class StoreWriter:
             "texts_per_block": texts_per_block,
             "sampled_tokens_per_block": per_block,
         }
+        if self.corpus.declared is not None:
+            about["declared"] = self.corpus.declared.to_json()
         if layout.FORMAT_VERSION > 1:
             about["log"] = True
         root = to_json({"zarr_format": 3, "node_type": "group", "attributes": {"actlas": about}})
