@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
+from duckdb._sources.nodes import Binary, Col, In, Lit, fragment
 
 from actlas.query.sql.grids import Grid, Region
 from actlas.query.sql.guard import identifier, walk
@@ -68,6 +69,7 @@ class Planned:
         name: The table.
         leaf: The place.
         region: Rows that hold all that are needed.
+        decided: Conditions that all of them pass, as DuckDB shows filters.
         top: What is asked for of them where only the beginning of an order is; None for all.
         is_set: Whether it does not matter how often there is a row.
     """
@@ -75,12 +77,13 @@ class Planned:
     name: str
     leaf: Leaf
     region: Region
+    decided: frozenset[str]
     top: Top | None
     is_set: bool
 
 
 def planned_places(grids: Mapping[str, Callable[[], Grid]], query: Node, ask: Asker) -> list[Planned]:
-    """Every place at which a query names a grid, but those of which all rows are needed for all that is known.
+    """Every place at which a query names a grid, but those of which nothing is known that DuckDB does not hand down itself.
 
     Args:
         grids: Name -> the table.
@@ -95,7 +98,7 @@ def planned_places(grids: Mapping[str, Callable[[], Grid]], query: Node, ask: As
         # keys of another place are known when its own conditions are
         for one, other in permutations(plans, 2):
             one.narrow_by(other)
-        planned += [plan.planned() for plan in plans]
+        planned += [plan.planned() for plan in plans if not plan.is_handed_down]
     return planned
 
 
@@ -110,6 +113,8 @@ class _Plan:
     labels: frozenset[str] = field(init=False)
     region: Region = field(init=False)
     is_decided: bool = field(init=False, default=False)
+    is_handed_down: bool = field(init=False, default=False)
+    decided: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.labels = frozenset(column for axis in self.grid.axes.values() for column in axis.columns)
@@ -117,10 +122,13 @@ class _Plan:
 
     def planned(self) -> Planned:
         """What was found."""
-        is_steady = not any(map(_is_volatile, self.clause.conditions))
-        is_alone = len(self.clause.leaves) == 1
-        top = self.clause.top(set(self.grid.schema) - self.labels) if is_alone and self.is_decided else None
-        return Planned(self.grid.name, self.leaf, self.region, top, is_steady and self.clause.takes_sets)
+        top = self.clause.top(set(self.grid.schema) - self.labels) if self.is_decided else None
+        return Planned(self.grid.name, self.leaf, self.region, frozenset(self.decided), top, self.is_set)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it does not matter how often there is a row."""
+        return self.clause.takes_sets and not any(map(_is_volatile, self.clause.conditions))
 
     def narrow(self) -> None:
         """Put every condition to the labels."""
@@ -137,6 +145,12 @@ class _Plan:
             else:
                 self.is_decided = False
                 several += [(columns, condition)] if columns else []
+        is_alone = len(self.clause.leaves) == 1
+        self.is_decided &= is_alone
+        has_more = self.is_set or self.clause.top(set(self.grid.schema) - self.labels) is not None
+        self.is_handed_down = is_alone and not other and not several and not has_more
+        if self.is_handed_down:
+            return
         self.region = narrowed(self.grid, self.region, plain)
         for axis, condition in other:
             self.is_decided &= self._by_axis(axis, condition)
@@ -204,7 +218,11 @@ class _Plan:
         if not names or not all(isinstance(value, wanted) for value in values):
             return None
         label = pl.col(names[-1]) if wanted is str else pl.col(names[-1]).cast(pl.Int64)
+        shown, constants = Col((names[-1],)), [Lit(value, "") for value in values]
+        if kind == "COMPARE_EQUAL":
+            self.decided.add(fragment(Binary("=", shown, constants[0])))
         if kind == "COMPARE_IN":
+            self.decided.add(fragment(In(shown, [*constants])))
             return label.is_in(values)
         if kind == "COMPARE_BETWEEN":
             return (label >= values[0]) & (label <= values[1])

@@ -40,6 +40,8 @@ from actlas.words import did_you_mean
 
 #: What an interrupted query has to end, before it is left to itself.
 _SECONDS_TO_STOP = 0.5
+#: Queries that a session remembers.
+_MOST_PARSED = 64
 #: Sessions to close before the interpreter goes: DuckDB's binding prints a page of warnings about a connection that outlives it.
 _OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -78,6 +80,8 @@ class Session:
         self._grids: dict[str, GridSource] = {}
         self._lock = threading.Lock()
         self._made: set[tuple[str, str]] = set()
+        #: Queries that were taken apart before: often the same is asked again with other parameters.
+        self._parsed: dict[str, ReadOnlyQuery] = {}
         self._checked: set[tuple[str, str]] = set()
         self._commented: set[tuple[str, str]] = set()
         self.is_interrupted = False
@@ -211,8 +215,12 @@ class Session:
         self._make(name, label)
 
     def _read_only(self, query: str) -> ReadOnlyQuery:
-        statements = [statement.query for statement in self._connection.extract_statements(query)]
-        return read_only(statements, serialize=self._serialize, macros=macros())
+        if query not in self._parsed:
+            statements = [statement.query for statement in self._connection.extract_statements(query)]
+            if len(self._parsed) == _MOST_PARSED:
+                self._parsed.clear()
+            self._parsed[query] = read_only(statements, serialize=self._serialize, macros=macros())
+        return self._parsed[query]
 
     def _serialize(self, select: str) -> str:
         # fetchall, not fetchone: a result that is not read to its end blocks the connection
@@ -371,7 +379,14 @@ class Session:
         read = []
         try:
             for name, place in names.items():
-                source = GridSource(grids[place.name](), self._reading, place.region, top=place.top, is_set=place.is_set)
+                source = GridSource(
+                    grids[place.name](),
+                    self._reading,
+                    place.region,
+                    decided=place.decided,
+                    top=place.top,
+                    is_set=place.is_set,
+                )
                 self._connection.register(name, source)
                 read.append((place.leaf, source))
             yield _with_names(parsed, {name: place.leaf for name, place in names.items()}), read

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,6 +21,14 @@ from actlas.query.sql.values import Keep, Top, columns_of, is_exact
 if TYPE_CHECKING:
     from actlas.query.sql.grids import Batch
 
+#: Strings are positions in a short list: DuckDB then keeps one string for many rows.
+_ARROW_TYPES: Mapping[pl.DataType, pa.DataType] = {
+    pl.String(): pa.dictionary(pa.int32(), pa.string()),
+    pl.Int32(): pa.int32(),
+    pl.Int64(): pa.int64(),
+    pl.Float32(): pa.float32(),
+    pl.Float64(): pa.float64(),
+}
 #: Rows read, of how many, and of what.
 Progress = Callable[[int, int, str], None]
 
@@ -60,6 +68,7 @@ class GridSource(ArrowScanSource):
         grid: The table.
         reading: Counts what is read.
         region: Rows outside it are not there; None for all.
+        decided: Filters that every row of the region passes, as DuckDB shows them.
         top: Rows that are not among the first of an order need not be there, see `Keep`.
         is_set: Whether rows with the same labels may be there once.
     """
@@ -68,13 +77,20 @@ class GridSource(ArrowScanSource):
     schema_is_stable = True
 
     def __init__(
-        self, grid: Grid, reading: Reading, region: Region | None = None, *, top: Top | None = None, is_set: bool = False
+        self,
+        grid: Grid,
+        reading: Reading,
+        region: Region | None = None,
+        *,
+        decided: frozenset[str] = frozenset(),
+        top: Top | None = None,
+        is_set: bool = False,
     ) -> None:
         super().__init__(grid)
-        self.grid, self._reading, self._top, self._is_set = grid, reading, top, is_set
+        self.grid, self._reading, self._decided, self._top, self._is_set = grid, reading, decided, top, is_set
         self._region = narrowed(grid, region, ())
         self.labels = frozenset(column for labels in grid.axes.values() for column in labels.columns)
-        self._schema = pa.schema([(name, _arrow_type(dtype)) for name, dtype in grid.schema.items()])
+        self._schema = pa.schema([(name, _ARROW_TYPES[dtype]) for name, dtype in grid.schema.items()])
         #: Filters that are applied here, by how DuckDB shows them in a plan: the axis, if it is of one, and the same for polars.
         self.accepted: dict[str, tuple[Node, str | None, pl.Expr | None]] = {}
 
@@ -96,6 +112,10 @@ class GridSource(ArrowScanSource):
 
     def accepts(self, predicate: Node) -> bool:
         """Whether a filter is applied here: one of a single axis, whose labels are few, or of values alone."""
+        shown = predicate.fragment()
+        if shown in self._decided:
+            self.accepted[shown] = (predicate, None, None)
+            return True
         columns = columns_of(predicate)
         axis = axis_of(self.grid, columns)
         if axis is None and (columns & self.labels or not is_exact(predicate, self.grid.schema)):
@@ -104,13 +124,14 @@ class GridSource(ArrowScanSource):
             expression = None if axis is None else to_polars(predicate, self.grid.axes[axis].schema)
         except Untranslatable:
             return False
-        self.accepted[predicate.fragment()] = (predicate, axis, expression)
+        self.accepted[shown] = (predicate, axis, expression)
         return True
 
     def part(self, columns: Sequence[str], filters: Iterable[str]) -> tuple[Region, Keep | None]:
         """Where these columns are read for rows that pass accepted filters, and which of the rows there do."""
         by_axis, by_value = [], []
-        for node, axis, expression in map(self.accepted.__getitem__, filters):
+        left = [shown for shown in filters if shown not in self._decided]
+        for node, axis, expression in map(self.accepted.__getitem__, left):
             if axis is None or expression is None:
                 by_value.append(node)
             else:
@@ -143,11 +164,3 @@ class GridSource(ArrowScanSource):
 
 def _reader(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> object:
     return pa.RecordBatchReader.from_batches(schema, batches).__arrow_c_stream__()
-
-
-def _arrow_type(dtype: pl.DataType) -> pa.DataType:
-    """Strings as positions in a short list: DuckDB then keeps one string for many rows."""
-    if dtype == pl.String:
-        return pa.dictionary(pa.int32(), pa.string())
-    arrow: pa.DataType = pl.Series([], dtype=dtype).to_arrow().type
-    return arrow
