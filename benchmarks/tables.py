@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.harness import RESULTS
 from benchmarks.kernel_tables import KERNEL_TABLES
 from benchmarks.markdown import markdown, spread
+from benchmarks.query_tables import QUERY_TABLES
 from benchmarks.real_tables import REAL_TABLES
 from benchmarks.steering_tables import STEERING_TABLES
 
@@ -369,6 +370,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "estimates": _estimates,
     "site_proofs": _site_proofs,
     **KERNEL_TABLES,
+    **QUERY_TABLES,
     **REAL_TABLES,
     **STEERING_TABLES,
 }

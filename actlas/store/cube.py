@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.compiled.bfloat16 import bfloat16_to_float32
+from actlas.compiled.float16 import float16_to_float32
 from actlas.errors import IndexNotFound, NameNotFound
 from actlas.store.corpus.text_sets import LanguageSets
 from actlas.store.files.shard_reader import plan_of, read_part
@@ -66,6 +67,12 @@ def _rows(selector: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64
     if rows.size and (rows.min() < -size or rows.max() >= size):
         raise IndexNotFound(f"indices from {rows.min()} to {rows.max()} on an axis of {size}")
     return np.where(rows < 0, rows + size, rows)
+
+
+def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values of a cube as float32, exactly."""
+    as_float: NDArray[np.float32] = float16_to_float32(values) if values.dtype == np.float16 else values
+    return as_float
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.store.cube import Cube, ScoreCube
+from actlas.store.cube import Cube, ScoreCube, as_float32
 from actlas.store.layout import CHUNK_NEURONS, CHUNK_TEXTS
 from actlas.store.store import Store
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from actlas.query.sql.values import Keep
 
 #: Rows of one batch: enough that a batch costs little, few enough that a query holds little and LIMIT ends early.
-BATCH_ROWS = 1_000_000
+BATCH_ROWS = 500_000
 
 Positions = NDArray[np.int64]
 
@@ -203,7 +203,7 @@ class ActivationGrid:
                             yield columns_of.batch(part, rows, None, None, constants)
                             continue
                         read = cube.read(layer=layer, neurons=_span(part), texts=_span(rows))
-                        values = read.reshape(-1).astype(np.float32, copy=False)
+                        values = as_float32(read.reshape(-1))
                         at = None if keep is None else np.flatnonzero(keep.rows({"value": values}))
                         yield columns_of.batch(part, rows, values, at, constants)
 
