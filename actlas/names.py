@@ -47,6 +47,12 @@ SPECIAL_TOKENS: tuple[str, ...] = get_args(SpecialTokens)
 #: 2 (1 - AUROC), as AurA does.
 Intervention = Literal["zero", "mean", "difference", "amplify", "only", "damp"]
 INTERVENTIONS: tuple[str, ...] = get_args(Intervention)
+#: How the values that a group of neurons has for a text become one. l2: the root of the sum of their squares.
+Combination = Literal["mean", "sum", "min", "max", "l2"]
+COMBINATIONS: tuple[str, ...] = get_args(Combination)
+#: How far two texts are apart in the values of a group of neurons. cosine: 1 less the cosine of the angle.
+Metric = Literal["l1", "l2", "cosine"]
+METRICS: tuple[str, ...] = get_args(Metric)
 #: What quotation marks do in a CSV or TSV file: "csv": quote cells; "none": they are text; "auto": as the kind of file has it.
 Quoting = Literal["auto", "csv", "none"]
 QUOTINGS: tuple[str, ...] = get_args(Quoting)

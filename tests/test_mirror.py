@@ -34,6 +34,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "query/sql/places.py": ("query/sql/test_planner.py",),
     "query/schema/stored.py": ("query/schema/test_table.py",),
     "query/sql/grids.py": ("query/sql/test_scan.py", "query/sql/test_stream.py"),
+    "query/texts/groups.py": ("query/texts/test_group_texts.py",),
     "query/space/distances.py": ("query/space/test_parameters.py",),
     "store/dtypes.py": ("extract/run/test_dtypes.py",),
     "store/verify/groups.py": ("store/verify/test_whole.py",),

@@ -50,11 +50,12 @@ from actlas.query.questions.overlap import expert_overlap
 from actlas.query.questions.overlap_controls import overlap_controls
 from actlas.query.questions.overlap_tests import overlap_tests
 from actlas.query.questions.scores import score_neurons
-from actlas.query.questions.top_texts import neuron_texts, top_texts
 from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
 from actlas.query.schema import TABLES, Table
 from actlas.query.space.effective_rank import effective_rank
 from actlas.query.space.parameters import parameter_space
+from actlas.query.texts.group_texts import group_texts, nearest_texts
+from actlas.query.texts.top_texts import neuron_texts, top_texts
 
 __all__ = [
     "DEFAULT_STATS",
@@ -72,6 +73,7 @@ __all__ = [
     "experts_in_sets",
     "first_shared",
     "first_shared_by_concept",
+    "group_texts",
     "import_neuron_sets",
     "import_scores",
     "language_effects",
@@ -80,6 +82,7 @@ __all__ = [
     "language_neurons",
     "language_shift",
     "lape_overlap",
+    "nearest_texts",
     "neuron_activity",
     "neuron_scores",
     "neuron_set_overlap",

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from actlas.errors import CheckpointNotFound, QueryError, ScoresNotFound
 from actlas.names import LINEAR_SITES
 from actlas.query.neurons import NeuronAxis
@@ -88,6 +90,19 @@ def chosen_n(store: Store, n: int | None, usual: int) -> int:
     if n is not None and n > n_texts:
         raise QueryError(f"n = {n}, but the corpus of {store.path} has {n_texts:,} texts; ask for {n_texts:,} or fewer")
     return min(usual, n_texts) if n is None else n
+
+
+def place_of_text(store: Store, text_id: int) -> int:
+    """Where a text is on the text axis.
+
+    Raises:
+        QueryError: If there is no such text.
+    """
+    ids = store.corpus.texts["text_id"].to_numpy()
+    place = int(np.searchsorted(ids, text_id))
+    if place == len(ids) or ids[place] != text_id:
+        raise QueryError(f"no text {text_id} in {store.path}, whose text_id go from {ids[0]} to {ids[-1]}")
+    return place
 
 
 def check_min_languages(store: Store, min_languages: int, name: str = "min_languages") -> None:

@@ -14,6 +14,7 @@ from actlas.query.choices import (
     chosen_n,
     followed_checkpoints,
     linear_sites,
+    place_of_text,
     tell_ties,
 )
 from actlas.query.neurons import NeuronAxis
@@ -100,3 +101,10 @@ def test_numbers_that_the_corpus_does_not_reach(scored: Atlas) -> None:
         chosen_n(scored, 145, 10)
     with pytest.raises(QueryError, match="a checkpoint is named twice: planted-step0, planted-step0"):
         chosen_checkpoints(scored, ["planted-step0", "planted-step0"])
+
+
+def test_where_a_text_is(scored: Atlas) -> None:
+    assert [place_of_text(scored, text_id) for text_id in (0, 77, 143)] == [0, 77, 143]
+    for text_id in (-1, 144):
+        with pytest.raises(QueryError, match=f"no text {text_id} in .*, whose text_id go from 0 to 143"):
+            place_of_text(scored, text_id)

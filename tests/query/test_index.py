@@ -54,6 +54,8 @@ GIVEN: dict[str, dict[str, Any]] = {
     "probe_by_checkpoint": {},
     "probe_sharing": {"m": 2},
     "neuron_texts": {"checkpoint": CK, "site": "mlp_pre", "layer": 0, "neuron": 4, "n": 3},
+    "group_texts": {"checkpoint": CK, "language": EN, "concept": SALT, "k": 5, "n": 7, "combine": "l2"},
+    "nearest_texts": {"checkpoint": CK, "text_id": 77, "language": EN, "concept": SALT, "k": 5, "n": 7, "metric": "l1"},
     "steering_languages": {},
     "language_shift": {},
     "concept_rate": {},
@@ -73,6 +75,10 @@ def _patches(store: Atlas) -> pl.DataFrame:
 def _one(**given: Any) -> dict[str, Any]:
     """One checkpoint, language and concept as functions that take several want them."""
     return {"languages": [EN], "concepts": [SALT], **given}
+
+
+def _five(store: Atlas) -> pl.DataFrame:
+    return actlas.query.top_experts(store, **_one(k=5, checkpoints=[CK]))
 
 
 #: Questions whose function has parameters of its own -> the call.
@@ -95,6 +101,8 @@ CALLS: dict[str, Callable[[Atlas], pl.DataFrame]] = {
     "probe_transfer": lambda store: actlas.query.probe_transfer(store, "concept:salt", sites=["embed"], seeds=(0,), c=1.0),
     "effective_rank": lambda store: actlas.query.effective_rank(store, n_splits=1),
     "top_texts": lambda store: actlas.query.top_texts(store, sites=["mlp_pre"], n=5),
+    "group_texts": lambda store: actlas.query.group_texts(store, CK, _five(store), n=7, combine="l2"),
+    "nearest_texts": lambda store: actlas.query.nearest_texts(store, CK, 77, _five(store), n=7, metric="l1"),
     "parameter_space": actlas.query.parameter_space,
 }
 #: Questions that the command line asks by a verb of their own -> what stands behind the store.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.allowed import Positive
+from actlas.allowed import Count, Positive
 from actlas.cli.arguments import add_checkpoints, add_choice, add_lape, add_output, add_store, named, neuron, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
 from actlas.errors import QueryError
+from actlas.names import COMBINATIONS, METRICS
 
 if TYPE_CHECKING:
     from actlas.query import Atlas
@@ -26,6 +29,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     texts = _add_top_texts(verbs)
     add_output(texts)
     _add_no_keep(texts)
+    add_output(_add_nearest_texts(verbs))
     for verb in computing:
         add_kept_output(verb)
 
@@ -45,7 +49,8 @@ def refuse(options: argparse.Namespace, where: str, *flags: str) -> None:
     """Refuse flags that a verb has, but not together with another of its flags: they would be passed over."""
     for flag in flags:
         dest = {"checkpoint": "checkpoints", "language": "languages", "concept": "concepts", "site": "sites", "stat": "stats"}
-        if getattr(options, dest.get(flag, flag).replace("-", "_")) not in (None, False):
+        held = next(name for name in (dest.get(flag, flag), flag) if hasattr(options, name.replace("-", "_")))
+        if getattr(options, held.replace("-", "_")) not in (None, False):
             raise QueryError(f"--{flag} says nothing {where}; leave one of the two out")
 
 
@@ -113,14 +118,37 @@ def _add_trajectory(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_top_texts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    texts = verbs.add_parser("top-texts", help="texts with the highest values of a neuron, or of all of a site")
+    texts = verbs.add_parser("top-texts", help="texts with the highest values of a neuron, a group, or all of a site")
     add_store(texts)
     add_checkpoints(texts)
     texts.add_argument("--neuron", type=neuron, metavar="SITE/LAYER/NEURON")
     texts.add_argument("--site", action="append", dest="sites", metavar="SITE", help="compute and keep the table for these sites")
-    texts.add_argument("--n", type=int, help="texts per neuron (default: 10 for one neuron, 64 for a table)")
+    _add_group(texts)
+    texts.add_argument("--combine", choices=COMBINATIONS, help="how the values of a group become one (default: mean)")
+    texts.add_argument("--n", type=int, help="texts per neuron (default: 10 for one neuron or a group, 64 for a table)")
     texts.set_defaults(run=_top_texts)
     return texts
+
+
+def _add_nearest_texts(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    texts = verbs.add_parser("nearest-texts", help="texts that are nearest to one in the values of a group of neurons")
+    add_store(texts)
+    add_checkpoints(texts)
+    texts.add_argument("--text", type=number(Count), required=True, metavar="TEXT_ID", help="what others are compared with")
+    _add_group(texts)
+    texts.add_argument("--metric", choices=METRICS, default="l2", help="how far is measured; cosine: 1 less it (default: l2)")
+    texts.add_argument("--n", type=int, help="how many (default: 10)")
+    texts.set_defaults(run=_nearest_texts)
+    return texts
+
+
+def _add_group(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--concept", type=named, metavar="NAME", help="a group: the best experts of a concept in the language")
+    verb.add_argument("--language", type=named, metavar="NAME", help="with --concept")
+    verb.add_argument("--k", type=number(Positive), help="with --concept: how many experts (default: 10)")
+    verb.add_argument(
+        "--group", type=Path, metavar="FILE", help="a group: Parquet, CSV or JSONL with columns site, layer, neuron"
+    )
 
 
 def opened(options: argparse.Namespace) -> Atlas:
@@ -230,25 +258,26 @@ def _trajectory(options: argparse.Namespace) -> None:
 
 
 def _top_texts(options: argparse.Namespace) -> None:
-    from actlas.query import neuron_texts, open_store, top_texts
-    from actlas.query.choices import followed_checkpoints
+    from actlas.query import group_texts, neuron_texts, top_texts
 
     if options.neuron is not None:
-        refuse(options, "with --neuron", "site")
-        store, place = open_store(options.store), options.neuron
-        names = options.checkpoints or followed_checkpoints(store, None)[-1:]
-        if not names:
-            raise QueryError(f"{options.store} has no committed checkpoint; list: actlas info {options.store}")
-        frames = [
-            neuron_texts(store, name, place.site, place.layer, place.neuron, n=options.n).select(
-                pl.lit(name).alias("checkpoint"), pl.all()
-            )
-            for name in names
-        ]
-        show(pl.concat(frames), options)
+        refuse(options, "with --neuron", "site", "concept", "language", "k", "group", "combine")
+        place = options.neuron
+        _by_checkpoint(options, lambda store, name: neuron_texts(store, name, place.site, place.layer, place.neuron, n=options.n))
         return
+    if options.concept is not None or options.group is not None:
+        refuse(options, "with a group", "site")
+        combine = options.combine or "mean"
+        _by_checkpoint(
+            options, lambda store, name: group_texts(store, name, _group(store, name, options), n=options.n, combine=combine)
+        )
+        return
+    refuse(options, "without --concept or --group", "language", "k", "combine")
     if not options.sites:
-        raise QueryError("name one neuron (--neuron mlp_pre/3/117), or the sites to make a table of (--site mlp_pre)")
+        raise QueryError(
+            "name one neuron (--neuron mlp_pre/3/117), a group (--concept water --language en, or --group FILE), or the sites to "
+            "make a table of (--site mlp_pre)"
+        )
     line = ProgressLine(options.quiet)
     frame = top_texts(
         opened(options),
@@ -259,3 +288,38 @@ def _top_texts(options: argparse.Namespace) -> None:
     )
     line.end()
     show(frame, options)
+
+
+def _nearest_texts(options: argparse.Namespace) -> None:
+    from actlas.query import nearest_texts
+
+    if options.concept is None and options.group is None:
+        raise QueryError("name the group: --concept water --language en, or --group FILE")
+    chosen = {"n": options.n, "metric": options.metric}
+    _by_checkpoint(options, lambda store, name: nearest_texts(store, name, options.text, _group(store, name, options), **chosen))
+
+
+def _group(store: Atlas, checkpoint: str, options: argparse.Namespace) -> pl.DataFrame:
+    """The group of neurons that the options name."""
+    from actlas.query import top_experts
+    from actlas.query.atlas import as_frame
+
+    if options.group is not None:
+        refuse(options, "with --group", "concept", "language", "k")
+        return as_frame(options.group)
+    if options.language is None:
+        raise QueryError(f"experts of {options.concept} in which language? Name it with --language")
+    choice = {"languages": [options.language], "concepts": [options.concept]}
+    return top_experts(store, k=options.k or 10, checkpoints=[checkpoint], **choice)
+
+
+def _by_checkpoint(options: argparse.Namespace, question: Callable[[Atlas, str], pl.DataFrame]) -> None:
+    """Show the answer for each checkpoint that is named, or for the last."""
+    from actlas.query import open_store
+    from actlas.query.choices import followed_checkpoints
+
+    store = open_store(options.store)
+    names = options.checkpoints or followed_checkpoints(store, None)[-1:]
+    if not names:
+        raise QueryError(f"{options.store} has no committed checkpoint; list: actlas info {options.store}")
+    show(pl.concat([question(store, name).select(pl.lit(name).alias("checkpoint"), pl.all()) for name in names]), options)

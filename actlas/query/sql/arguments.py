@@ -13,8 +13,8 @@ from typing import Any
 
 from actlas.allowed import Count, Number, Positive, PositiveNumber, Quantile, Seed, why_not
 from actlas.errors import QueryError
-from actlas.names import Intervention
-from actlas.query.choices import check_min_languages, chosen_checkpoints, chosen_labels, chosen_n, linear_sites
+from actlas.names import Combination, Intervention, Metric
+from actlas.query.choices import check_min_languages, chosen_checkpoints, chosen_labels, chosen_n, linear_sites, place_of_text
 from actlas.query.keep import kept_parts
 from actlas.query.neurons import check_neuron
 from actlas.query.schema import TABLES
@@ -34,6 +34,9 @@ _TYPES = {
     "rise": PositiveNumber,
     "x": Quantile,
     "intervention": Intervention,
+    "text_id": Count,
+    "combine": Combination,
+    "metric": Metric,
 }
 _PARAMETERS = re.compile(r"CREATE MACRO \w+\((.*?)\) AS TABLE")
 
@@ -46,13 +49,13 @@ class Parameter:
         name: What SQL calls it.
         word: What it stands for: the word in the macro's description, such as "checkpoint" or "n".
         is_optional: Whether it can be left out.
-        default: What it is then: a number, or None for NULL.
+        default: What it is then: a number, a word, or None for NULL.
     """
 
     name: str
     word: str
     is_optional: bool = False
-    default: int | None = None
+    default: int | str | None = None
 
 
 def parameters(call: str, sql: str) -> tuple[Parameter, ...]:
@@ -72,14 +75,17 @@ def parameters(call: str, sql: str) -> tuple[Parameter, ...]:
     own = [part.partition(":=") for part in found[1].split(",")]
     assert len(own) == len(words), f"{call} is described with other parameters than it has"
     return tuple(
-        Parameter(name.strip(), word.partition(":=")[0].strip(), bool(equals), _number(default))
+        Parameter(name.strip(), word.partition(":=")[0].strip(), bool(equals), _default(default))
         for (name, equals, default), word in zip(own, words, strict=True)
         if name.strip()
     )
 
 
-def _number(default: str) -> int | None:
-    return int(default) if default.strip() not in ("", "NULL") else None
+def _default(written: str) -> int | str | None:
+    value = written.strip()
+    if value.startswith("'"):
+        return value.strip("'")
+    return int(value) if value not in ("", "NULL") else None
 
 
 def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[str], given: Mapping[str, Any]) -> None:
@@ -118,12 +124,14 @@ def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[
         check_min_languages(store, known["m"], "m")
     if "site" in known:
         _check_place(store, reads, known)
+    if "text_id" in known:
+        place_of_text(store, known["text_id"])
     limit = next((each for each in macro if each.word in ("n", "k")), None)
     if limit is not None and "experts" in tables:
-        most = known.get(limit.word, limit.default)
+        most: Any = known.get(limit.word, limit.default)
         names = [known["checkpoint"]] if "checkpoint" in known else store.checkpoints
         _check_reach(store, names, None if most is None else most + known.get("skip", 0))
-    elif "n" in known and "texts" in reads and "scores" not in reads:
+    if "n" in known and "texts" in reads and "scores" not in reads:
         chosen_n(store, known["n"], known["n"])
 
 

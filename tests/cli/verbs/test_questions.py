@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,3 +152,30 @@ def test_a_random_twin_is_told_as_a_control_and_is_not_the_last_step(tmp_path: P
     assert "control: planted-random0 is the random-weights twin of planted-step9, seed 0" in capfd.readouterr().out
     assert run(["top-texts", path, "--neuron", "mlp_pre/0/4", "--n", "1", "--format", "csv"]) == 0
     assert capfd.readouterr().out.splitlines()[1].startswith("planted-step9,")
+
+
+def test_texts_of_a_group(scored: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def asked(*words: str) -> list[dict[str, Any]]:
+        assert run([words[0], str(scored), *words[1:], "--format", "json"]) == 0
+        rows: list[dict[str, Any]] = json.loads(capfd.readouterr().out)
+        return rows
+
+    group = ("--checkpoint", "planted-step64", "--concept", "water", "--language", "en", "--k", "3")
+    by_experts = asked("top-texts", *group, "--combine", "max", "--n", "4")
+    experts = top_experts(scored, k=3, checkpoints=["planted-step64"], languages=["en"], concepts=["water"])
+    experts.write_csv(tmp_path / "group.csv")
+    own = ("--checkpoint", "planted-step64", "--group", str(tmp_path / "group.csv"))
+    assert by_experts == asked("top-texts", *own, "--combine", "max", "--n", "4")
+    assert [row["rank"] for row in by_experts] == [1, 2, 3, 4]
+    near = asked("nearest-texts", *group, "--text", "3", "--metric", "cosine", "--n", "4")
+    assert near == asked("nearest-texts", *own, "--text", "3", "--metric", "cosine", "--n", "4")
+    assert len(near) == 4
+    for words, message in (
+        (["top-texts", *own, "--k", "3"], "--k says nothing with --group"),
+        (["top-texts", "--language", "en", "--site", "mlp_pre"], "--language says nothing without --concept or --group"),
+        (["top-texts", "--concept", "water"], "in which language"),
+        (["nearest-texts", "--text", "3"], "name the group"),
+        (["nearest-texts", *own, "--text", "3000"], "no text 3000"),
+    ):
+        assert run([words[0], str(scored), *words[1:]]) == 1
+        assert message in capfd.readouterr().err

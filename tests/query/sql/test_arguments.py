@@ -47,6 +47,14 @@ def store(scored_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Atlas:
         ("neuron_scores('mlp_pre', 0, -1, 'water')", "neuron must be at least 0, not -1"),
         (f"neuron_texts({CK}, 'resid', 0, 0)", "no site 'resid' in planted-step64; it has attn_out, mlp_hidden, mlp_pre"),
         (f"neuron_texts({CK}, 'mlp_pre', 0, 0, n := 145)", "n = 145, but the corpus of .* has 144 texts"),
+        (f"group_texts({CK}, 'en', 'water', k := 21)", "holds the 20 best neurons of planted-step64, not 21"),
+        (f"group_texts({CK}, 'en', 'water', n := 145)", "n = 145, but the corpus of .* has 144 texts"),
+        (
+            f"group_texts({CK}, 'en', 'water', combine := 'most')",
+            "combine 'most' is not known; choose one of mean, sum, min, max",
+        ),
+        (f"nearest_texts({CK}, 144, 'en', 'water')", "no text 144 in .*, whose text_id go from 0 to 143"),
+        (f"nearest_texts({CK}, 3, 'en', 'water', metric := 'l3')", "metric 'l3' is not known; choose one of l1, l2, cosine"),
         (f"neurons_above({CK}, 'water', 1.5)", "x must be at least 0 and at most 1, not 1.5"),
         (f"neurons_above({CK}, 'water', 'half')", "x must be a number, not 'half'"),
         (f"experts_by_layer({CK}, k := 21)", "holds the 20 best neurons of planted-step64, not 21"),
@@ -86,7 +94,7 @@ def test_a_call_for_what_is_there_answers(store: Atlas) -> None:
 
 def test_every_macro_says_what_its_parameters_are() -> None:
     known = {"checkpoint", "checkpoint_a", "checkpoint_b", "language", "concept", "site", "layer", "neuron", "n", "k", "m", "x"}
-    known |= {"intervention", "percent", "rise", "seed", "skip", "threshold"}
+    known |= {"combine", "intervention", "metric", "percent", "rise", "seed", "skip", "text_id", "threshold"}
     assert {each.word for macro in macros().values() for each in macro.parameters} == known
     assert parameters("f()", "CREATE MACRO f() AS TABLE SELECT 1") == ()
     assert parameters("f(k := NULL)", "CREATE MACRO f(k := NULL) AS TABLE SELECT 1") == (Parameter("k", "k", True, None),)
