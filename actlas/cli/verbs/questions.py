@@ -267,7 +267,7 @@ def _top_texts(options: argparse.Namespace) -> None:
         return
     if options.concept is not None or options.group is not None:
         refuse(options, "with a group", "site")
-        combine = options.combine or "mean"
+        combine: Any = options.combine or "mean"
         _by_checkpoint(
             options, lambda store, name: group_texts(store, name, _group(store, name, options), n=options.n, combine=combine)
         )
@@ -309,8 +309,8 @@ def _group(store: Atlas, checkpoint: str, options: argparse.Namespace) -> pl.Dat
         return as_frame(options.group)
     if options.language is None:
         raise QueryError(f"experts of {options.concept} in which language? Name it with --language")
-    choice = {"languages": [options.language], "concepts": [options.concept]}
-    return top_experts(store, k=options.k or 10, checkpoints=[checkpoint], **choice)
+    languages, concepts = [options.language], [options.concept]
+    return top_experts(store, k=options.k or 10, checkpoints=[checkpoint], languages=languages, concepts=concepts)
 
 
 def _by_checkpoint(options: argparse.Namespace, question: Callable[[Atlas, str], pl.DataFrame]) -> None:

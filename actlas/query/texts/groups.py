@@ -105,13 +105,14 @@ class Group:
             name: Of the column of values.
             without: text_id of a text that is left out.
         """
-        texts = pl.concat([self.store.corpus.texts[part] for part in self.texts]).select("language", "text_id", "text")
+        columns = self.store.corpus.texts.select("language", "text_id", "text")
+        texts = pl.concat([columns[part] for part in self.texts])
         ids = texts["text_id"].to_numpy()
         takes_part = ~np.isnan(values) if without is None else ~np.isnan(values) & (ids != without)
         # text_ids ascend along the axis, so that ties go by column
         candidates = np.flatnonzero(takes_part)
-        (columns,), (highest,) = top_columns(values[candidates][np.newaxis], n)
-        ranked = texts[candidates[columns]].with_columns(pl.Series(name, highest)).with_row_index("rank", offset=1)
+        (best,), (highest,) = top_columns(values[candidates][np.newaxis], n)
+        ranked: pl.DataFrame = texts[candidates[best]].with_columns(pl.Series(name, highest)).with_row_index("rank", offset=1)
         return ranked.select(pl.col("rank").cast(pl.Int32), name, "language", "text_id", "text")
 
 
