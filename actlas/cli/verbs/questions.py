@@ -77,7 +77,8 @@ def _add_overlap(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     overlap.add_argument(
         "--by",
         choices=("pair", "layer", "concept"),
-        help="with --tests: what a row is about (default: pair); with --controls: layer",
+        help="what a row is about: a pair of languages (default) or a layer of it, with --tests also the mean of a concept; "
+        "with --controls a layer",
     )
     overlap.add_argument(
         "--repeats",
@@ -200,8 +201,10 @@ def _overlap(options: argparse.Namespace) -> None:
         refuse(options, "with --tests", "no-halves")
         frame = overlap_tests(store, **settings, by=options.by or "pair")
     else:
-        refuse(options, "without --controls or --tests", "by", "repeats")
-        frame = expert_overlap(store, **settings, halves=not options.no_halves)
+        refuse(options, "without --controls or --tests", "repeats")
+        if options.by == "concept":
+            raise QueryError("rows by concept are those of --tests; add it, or leave --by out")
+        frame = expert_overlap(store, **settings, by_layer=options.by == "layer", halves=not options.no_halves)
     line.end()
     show(frame, options)
 

@@ -120,7 +120,8 @@ def random_experts(
 ) -> pl.DataFrame:
     """A control set: k neurons at random, out of those that can be experts for a concept in a language.
 
-    The draw goes by digests of the seed and the neuron, so SQL makes the same one, and a larger k begins with a smaller.
+    The draw goes by the numbers of neurons, mixed with a digest of seed, language and concept, so SQL makes the same one, and a
+    larger k begins with a smaller.
 
     Args:
         store: With scores, or the path of such a store.
@@ -139,7 +140,7 @@ def random_experts(
 
     Example:
         >>> random_experts(store, "planted-step64", "en", "salt", k=2).select("rank", "site", "layer", "neuron").rows()
-        [(1, 'attn_out', 1, 8), (2, 'attn_out', 0, 18)]
+        [(1, 'mlp_pre', 1, 31), (2, 'mlp_pre', 0, 4)]
     """
     return as_atlas(store).ask("random_experts", checkpoint=checkpoint, language=language, concept=concept, k=k, seed=seed)
 

@@ -98,7 +98,7 @@ def test_tests_answer_by_pair_layer_and_concept_and_keep_all_three(own: Path, ca
     [
         (["--tests", "--controls"], "--tests says nothing with --controls"),
         (["--tests", "--no-halves"], "--no-halves says nothing with --tests"),
-        (["--by", "layer"], "--by says nothing without --controls or --tests"),
+        (["--by", "concept"], "rows by concept are those of --tests"),
         (["--repeats", "9"], "--repeats says nothing without --controls or --tests"),
         (["--controls", "--by", "pair"], "--controls has a row per checkpoint, or --by layer; rows by pair are those of --tests"),
     ],

@@ -33,6 +33,11 @@ def test_random_experts_can_be_experts_and_are_drawn_again(asked: Atlas, plain: 
     assert random_experts(asked, CK, EN, SALT, k=7).equals(drawn.head(7))
     firsts = {random_experts(asked, CK, EN, SALT, k=1, seed=seed).row(0)[4:7] for seed in range(8)}
     assert len(firsts) > 4
+    counts = Counter(row for seed in range(30) for row in random_experts(asked, CK, EN, SALT, k=32, seed=seed).select(
+        "site", "layer", "neuron"
+    ).iter_rows())  # fmt: skip
+    # chi-square with 127 degrees of freedom: 184 is the 99.9th percentile of independent draws
+    assert sum((counts[neuron] - 7.5) ** 2 / 7.5 for neuron in scores) < 184
     assert drawn.head(20)["ap"].mean() == pytest.approx(sum(scores.values()) / len(scores), abs=0.15)
 
 

@@ -1,12 +1,13 @@
-"""What concept patching showed: which concept a model says, by the layer from which latents were put in, and by step."""
+"""What concept patching showed: which concept a model says, by the layer from which latents were put in, and by step.
+
+The macros of the same names hold the definitions; the functions give their rows for patches that need not be kept.
+"""
 
 from __future__ import annotations
 
 import polars as pl
 
-#: Standard errors to either side of a mean that make a 95 % interval of it.
-_ERRORS = 1.959964
-_BY = ("checkpoint", "step", "language_in", "language_out", "setting")
+from actlas.query.sql.macro import asked_over
 
 
 def patching_by_layer(patches: pl.DataFrame) -> pl.DataFrame:
@@ -26,16 +27,7 @@ def patching_by_layer(patches: pl.DataFrame) -> pl.DataFrame:
         >>> patching_by_layer(pl.DataFrame(rows)).select(pl.col("p_source", "p_source_low", "difference").round(3)).row(0)
         (0.6, 0.404, 0.5)
     """
-    values = patches.with_columns((pl.col("p_source") - pl.col("p_target")).alias("difference"))
-    columns: list[pl.Expr] = []
-    for name in ("p_source", "p_target", "difference"):
-        half = _ERRORS * pl.col(name).std() / pl.len().sqrt()
-        mean = pl.col(name).mean()
-        columns += [mean, (mean - half).alias(f"{name}_low"), (mean + half).alias(f"{name}_high")]
-    found = values.group_by(*_BY, "layer", "language", maintain_order=True).agg(
-        pl.len().cast(pl.Int64).alias("n_pairs"), *columns
-    )
-    return _sorted(found, "layer", "language")
+    return _asked("patching_by_layer", patches)
 
 
 def patching_onset(patches: pl.DataFrame) -> pl.DataFrame:
@@ -59,26 +51,10 @@ def patching_onset(patches: pl.DataFrame) -> pl.DataFrame:
         >>> patching_onset(pl.DataFrame(rows)).select("n_layers", "n_won", "last_layer", "first_step").row(0)
         (2, 1, 0, 1)
     """
-    own = patches.filter((pl.col("language") == pl.col("language_out")) & pl.col("layer").is_not_null())
-    is_won = pl.col("difference_low") > 0
-    found = (
-        patching_by_layer(own)
-        .group_by(*_BY, maintain_order=True)
-        .agg(
-            pl.col("n_pairs").min(),
-            pl.len().cast(pl.Int64).alias("n_layers"),
-            is_won.sum().cast(pl.Int64).alias("n_won"),
-            pl.col("layer").filter(is_won).min().alias("first_layer"),
-            pl.col("layer").filter(is_won).max().alias("last_layer"),
-            pl.col("difference").max().alias("most"),
-            pl.col("layer").get(pl.col("difference").arg_max()).alias("layer_of_most"),
-        )
-    )
-    first = pl.col("step").filter(pl.col("n_won") > 0).min().over("language_in", "language_out", "setting")
-    return _sorted(found.with_columns(first.alias("first_step")))
+    return _asked("patching_onset", patches)
 
 
-def _sorted(frame: pl.DataFrame, *then: str) -> pl.DataFrame:
-    """By checkpoint, in the order in which they came, then by the rest."""
-    parts = frame.partition_by("checkpoint", maintain_order=True)
-    return pl.concat([frame.clear(), *(part.sort(*_BY[2:], *then) for part in parts)])
+def _asked(question: str, patches: pl.DataFrame) -> pl.DataFrame:
+    """The answer of a macro; checkpoints are in the order in which they come."""
+    checkpoints = patches.select("checkpoint", "step").unique("checkpoint", maintain_order=True, keep="first")
+    return asked_over(question, {}, {"patches": patches, "checkpoints": checkpoints.with_row_index("position")})

@@ -3,13 +3,15 @@
 CREATE MACRO anti_experts(ck, lang, con, n := 10) AS TABLE
 WITH guessed AS (
     SELECT avg(is_concept::INTEGER) AS guess FROM labels JOIN texts USING (text_id) WHERE language = lang AND concept = con
-), ranked AS (
-    SELECT site, layer, neuron, ap, guess, row_number() OVER (ORDER BY round(ap, 12), site, layer, neuron)::INTEGER AS rank
+), lowest AS (
+    SELECT site, layer, neuron, ap, guess
     FROM scores, guessed
     WHERE checkpoint = ck AND language = lang AND concept = con AND guess - ap > guess / 4194304
         AND site IN ('attn_out', 'attn_qkv', 'mlp_out', 'mlp_pre', 'mlp_up')
+    ORDER BY round(ap, 12), site, layer, neuron
+    LIMIT n
 )
-SELECT ck AS checkpoint, lang AS language, con AS concept, rank, site, layer, neuron, ap, guess
-FROM ranked
-WHERE rank <= n
+SELECT ck AS checkpoint, lang AS language, con AS concept,
+    row_number() OVER (ORDER BY round(ap, 12), site, layer, neuron)::INTEGER AS rank, site, layer, neuron, ap, guess
+FROM lowest
 ORDER BY rank;
