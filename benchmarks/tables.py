@@ -12,6 +12,7 @@ from benchmarks.kernel_tables import KERNEL_TABLES
 from benchmarks.markdown import markdown, spread
 from benchmarks.query_tables import QUERY_TABLES
 from benchmarks.real_tables import REAL_TABLES
+from benchmarks.score_query_tables import SCORE_QUERY_TABLES
 from benchmarks.steering_tables import STEERING_TABLES
 
 
@@ -372,5 +373,6 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     **KERNEL_TABLES,
     **QUERY_TABLES,
     **REAL_TABLES,
+    **SCORE_QUERY_TABLES,
     **STEERING_TABLES,
 }
