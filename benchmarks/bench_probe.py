@@ -10,8 +10,9 @@ Timed beside the batched solver is scikit-learn's loop as `train_probes` runs it
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from actlas.query.probing.draws import Draw
 from actlas.query.probing.labels import Labelled, labelled
 from actlas.query.probing.settings import ProbeSettings
 from actlas.query.probing.solvers import BatchedSolver, Fitted, SklearnSolver
-from benchmarks.harness import interleave, save
+from benchmarks.harness import Timing, interleave, save
 
 SEEDS = (0, 1, 2)
 #: A difference of more points than this, and of more than `MOST_ROWS` vectors, is no equal answer.
@@ -72,6 +73,20 @@ def of_store(path: Path) -> Iterator[Cell]:
         yield Cell(checkpoint, cube.read(cube.shape[0] // 2), of)
 
 
+@dataclass(eq=False)
+class ProcessorTime:
+    """A method that notes how long the processor worked on it, all threads together: that of other processes does not count."""
+
+    method: Callable[[], Any]
+    seconds: list[float] = field(default_factory=list)
+
+    def __call__(self) -> Any:
+        start = time.process_time()
+        answer = self.method()
+        self.seconds.append(time.process_time() - start)
+        return answer
+
+
 def accuracies(draws: list[Draw], fitted: list[Fitted]) -> NDArray[np.float64]:
     """In points."""
     return np.array([100 * (one.predicted == draw.codes[draw.test]).mean() for one, draw in zip(fitted, draws, strict=True)])
@@ -88,7 +103,10 @@ def measured(cell: Cell, c: float, rounds: int) -> dict[str, Any]:
     largest = float(np.abs(accuracies(draws, found) - accuracies(draws, converged)).max())
     n_train, n_test = draws[0].train.size, draws[0].test.size
     assert largest <= max(MOST_POINTS, 100.01 * MOST_ROWS / n_test), f"{cell.name}, c {c}: {largest} points apart"
-    timed = interleave({"loop": lambda: usual(cell.vectors, draws), "batched": lambda: batched(cell.vectors, draws)}, rounds)
+    methods = {"loop": lambda: usual(cell.vectors, draws), "batched": lambda: batched(cell.vectors, draws)}
+    cores = {name: ProcessorTime(method) for name, method in methods.items()}
+    timed = interleave(cores, rounds)
+    cores_timed = {name: Timing(tuple(method.seconds[1:])) for name, method in cores.items()}
     d, n_labels = cell.vectors.shape[1], len(cell.labelled.names)
     return {
         "vectors": cell.name,
@@ -107,6 +125,7 @@ def measured(cell: Cell, c: float, rounds: int) -> dict[str, Any]:
         "gflop_per_gradient": 4 * n_train * d * n_labels / 1e9,
         "seconds_per_probe": {name: timing.median / len(SEEDS) for name, timing in timed.items()},
         "loop_over_batched": timed["loop"].ratio_to(timed["batched"]),
+        "processor_loop_over_batched": cores_timed["loop"].ratio_to(cores_timed["batched"]),
     }
 
 

@@ -9,7 +9,7 @@ undecided the regressions are about each vector: an average over labels of the H
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -24,6 +24,8 @@ _MEMORY = 12
 _BLOCK = 1024
 #: A regression is done when a whole step would lower its mean loss by less than this.
 TOLERANCE = 3e-8
+#: What rounding makes of a mean loss, at most.
+_LOSS_NOISE = 1e-5
 #: After how many steps the second moments are weighted by what is undecided by then.
 _WEIGHED_AFTER = 8
 #: Second moments are told from so many vectors per channel.
@@ -257,22 +259,20 @@ def _along(factor: NDArray[np.float64], direction: Floats) -> Floats:
     return factor.astype(np.float32)[:, None, None] * direction
 
 
-def train(
-    objective: Objective, weights: Floats, max_iterations: int, told: Callable[[Floats], None] | None = None
-) -> tuple[Floats, NDArray[np.int64]]:
+def train(objective: Objective, weights: Floats, max_iterations: int) -> tuple[Floats, NDArray[np.int64]]:
     """The weights at which the loss of each regression is lowest, and the steps it took.
 
     Args:
         objective: Of the regressions.
         weights: Where to begin.
         max_iterations: Steps at most.
-        told: Called with the weights after each step.
     """
     found, n_steps = weights.copy(), np.full(len(weights), max_iterations)
     state = _State(np.arange(len(weights)), objective, weights, *objective(weights))
     whitening, is_first_guess = Whitening.at(objective, weights), not weights.any()
+    is_open = np.ones(len(weights), dtype=bool)
     for step in range(max_iterations):
-        is_open = _dot(state.gradient, whitening(state.gradient)) > 2 * TOLERANCE
+        is_open &= _dot(state.gradient, whitening(state.gradient)) > 2 * TOLERANCE
         if not is_open.all():
             kept = np.flatnonzero(is_open)
             n_steps[state.which[~is_open]] = step
@@ -281,10 +281,9 @@ def train(
             break
         if step == _WEIGHED_AFTER and is_first_guess:
             whitening = Whitening.at(state.objective, state.weights)
-        _step(state, -_direction(state, whitening))
+        # one that finds no lower point is as low as single precision goes
+        is_open = _step(state, -_direction(state, whitening))
         found[state.which] = state.weights
-        if told is not None:
-            told(found)
     return found, n_steps
 
 
@@ -310,8 +309,8 @@ def _direction(state: _State, whitening: Whitening) -> Floats:
     return asked
 
 
-def _step(state: _State, direction: Floats) -> None:
-    """Go along a direction as far as the loss of each regression falls enough for it."""
+def _step(state: _State, direction: Floats) -> NDArray[np.bool_]:
+    """Go along a direction as far as the loss of each regression falls enough for it; which did."""
     slope = _dot(state.gradient, direction)
     length = np.ones(len(slope))
     is_done = np.zeros(len(slope), dtype=bool)
@@ -319,8 +318,8 @@ def _step(state: _State, direction: Floats) -> None:
     for _ in range(12):
         tried = state.weights + _along(length, direction)
         new_loss, new_gradient = state.objective(tried)
-        # near the lowest point the loss is known less well than its slope (Hager and Zhang 2005)
-        is_near = (new_loss <= state.loss + 1e-6 * np.abs(state.loss)) & (_dot(new_gradient, direction) <= -0.9 * slope)
+        # near the lowest point the loss is known less well than its slope, which says as much (Hager and Zhang 2005)
+        is_near = (new_loss <= state.loss + _LOSS_NOISE) & (_dot(new_gradient, direction) <= -0.5 * slope)
         is_taken = ~is_done & ((new_loss <= state.loss + 1e-4 * length * slope) | is_near)
         weights[is_taken], loss[is_taken], gradient[is_taken] = tried[is_taken], new_loss[is_taken], new_gradient[is_taken]
         is_done |= is_taken
@@ -333,6 +332,7 @@ def _step(state: _State, direction: Floats) -> None:
     state.changes.append(gradient - state.gradient)
     del state.steps[:-_MEMORY], state.changes[:-_MEMORY]
     state.weights, state.loss, state.gradient = weights, loss, gradient
+    return is_done
 
 
 def bundles(rows: Sequence[NDArray[np.int64]]) -> list[list[int]]:

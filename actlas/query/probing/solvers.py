@@ -17,6 +17,9 @@ from actlas.query.probing.batched import Objective, Regressions, bundles, train
 from actlas.query.probing.draws import Draw
 from actlas.query.probing.settings import ProbeSettings, SolverName
 
+#: Vectors that the rough scale of channels is told from.
+_SCALED_BY = 4096
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -115,14 +118,21 @@ class BatchedSolver:
 
     def _fitted(self, vectors: NDArray[np.float32], draws: Sequence[Draw], pool: ThreadPoolExecutor) -> list[Fitted]:
         rows = np.unique(np.concatenate([draw.train for draw in draws]))
-        mean, scale = vectors[rows].mean(axis=0), vectors[rows].std(axis=0)
-        scale = np.where(scale > 0, scale, 1)
-        scaled = (vectors[rows] - mean) / scale
+        scaled = vectors[rows]
+        # roughly standardised is enough here: each regression takes its own mean and spread of these
+        some = scaled[:: max(1, len(scaled) // _SCALED_BY)]
+        mean, spread = some.mean(axis=0), some.std(axis=0)
+        scale = np.where(spread > 0, spread, 1)
+        scaled -= mean
+        scaled /= scale
         codes = np.stack([draw.codes[rows] for draw in draws])
         n_labels = int(max(draw.codes.max() for draw in draws)) + 1
 
         def regressions(parts: Sequence[NDArray[np.int64]]) -> Regressions:
-            return Regressions.of(scaled, codes, np.stack([np.isin(rows, part) for part in parts]), n_labels)
+            is_trained = np.zeros((len(parts), len(vectors)), dtype=bool)
+            for own, part in enumerate(parts):
+                is_trained[own, part] = True
+            return Regressions.of(scaled, codes, is_trained[:, rows], n_labels)
 
         weights = np.zeros((len(draws), n_labels, scaled.shape[1] + 1), np.float32)
         chosen = np.array([draw.grid[0] for draw in draws])
