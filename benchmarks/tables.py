@@ -351,6 +351,39 @@ def _gigabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f}"
 
 
+def _probe(result: Mapping[str, Any]) -> str:
+    rows = []
+    for row in result["rows"]:
+        steps = row["iterations"]
+        rows.append(
+            (
+                f"{row['vectors']}, {row['n_train']:,} x {row['channels']:,}, {row['labels']} labels",
+                f"{row['c']:g}",
+                f"{row['accuracy']:.1f} %",
+                f"{row['largest_difference']:.2f}",
+                f"{row['largest_difference_of_loop']:.2f}",
+                f"{steps['batched']} / {steps['loop']} / {steps['converged']}",
+                f"{row['gflop_per_gradient']:.2g}",
+                spread(row["loop_over_batched"]),
+                spread(row["processor_loop_over_batched"]),
+                f"{row['processor_converged_over_batched']:.1f}",
+            )
+        )
+    head = (
+        "vectors",
+        "C",
+        "accuracy",
+        "points apart, batched",
+        "points apart, loop",
+        "steps: batched / loop / converged",
+        "Gflop per gradient",
+        "time of the loop / batched",
+        "the same of the processor",
+        "converged / batched, of the processor",
+    )
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "kernels_brief": _kernels_brief,
     "store": _store,
@@ -369,6 +402,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "weights": _weights,
     "steering": _steering,
     "estimates": _estimates,
+    "probe": _probe,
     "site_proofs": _site_proofs,
     **KERNEL_TABLES,
     **QUERY_TABLES,

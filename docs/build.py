@@ -39,6 +39,7 @@ TABLED = (
     "docs/extraction.md",
     "docs/results/real-models.md",
     "docs/overlap.md",
+    "docs/probing.md",
     "docs/steering.md",
     "docs/recipes.md",
     "docs/decisions/0009-a-group-per-cube.md",

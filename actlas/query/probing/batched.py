@@ -160,7 +160,8 @@ class Objective:
     def moments(self, weights: Floats) -> tuple[Floats, float]:
         """Second moments of the vectors, weighted by how undecided the regressions are about each, and the mean of these weights.
 
-        Both are what the Hessian has on the average of labels and regressions.
+        Both are what the Hessian has on the average of labels and regressions. Where there are more channels than vectors it is the
+        diagonal alone: the matrix would cost more than the steps that it saves.
         """
         of = self.of
         own, offsets = of.flat(weights)
@@ -174,7 +175,8 @@ class Objective:
             share = ((1 - decided) * of.is_trained[:, part] / self.n_trained[:, None]).mean(axis=0) / of.n_labels
             share = (share * (n_vectors / n_rows)).astype(np.float32)
             weighted = of.vectors[part] * np.sqrt(share)[:, None]
-            return weighted.T @ weighted, float(share.sum())
+            both = np.square(weighted).sum(axis=0) if n_channels > n_vectors else weighted.T @ weighted
+            return both, float(share.sum())
 
         parts = list(self.pool.map(of_part, np.array_split(rows, len(self.parts))))
         return np.sum([one[0] for one in parts], axis=0), sum(one[1] for one in parts)
@@ -185,7 +187,7 @@ class Whitening:
     """The inverse of what the Hessian of regressions is on the average of their labels.
 
     Attributes:
-        inverses: For each penalty there is, ``"channels channels"``.
+        inverses: For each penalty there is, ``"channels channels"``, or the diagonal.
         number: Which of them is that of a regression.
         of_offset: The inverse for the offsets.
     """
@@ -199,7 +201,7 @@ class Whitening:
         """Take the Hessian at some weights."""
         moments, total = objective.moments(weights)
         penalties, number = np.unique(objective.penalty, return_inverse=True)
-        floor = 1e-5 * float(np.trace(moments)) / len(moments)
+        floor = 1e-5 * float((moments if moments.ndim == 1 else moments.diagonal()).mean())
         shifts = [np.float32(max(penalty, floor)) for penalty in penalties]
         inverses = list(objective.pool.map(lambda shift: _inverse(moments, shift), shifts))
         return cls(inverses, number, np.float32(1 / max(total, 1e-6)))
@@ -216,11 +218,13 @@ class Whitening:
             own = self.number == number
             if own.any():
                 inner = np.ascontiguousarray(gradients[own][:, :, :-1])
-                steps[own, :, :-1] = (inner.reshape(-1, inner.shape[2]) @ inverse).reshape(inner.shape)
+                steps[own, :, :-1] = inner * inverse if inverse.ndim == 1 else inner @ inverse
         return steps
 
 
 def _inverse(moments: Floats, penalty: np.float32) -> Floats:
+    if moments.ndim == 1:
+        return np.asarray(1 / (moments + penalty))
     from scipy.linalg import lapack
 
     shifted = moments.copy()

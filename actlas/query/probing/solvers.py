@@ -17,8 +17,8 @@ from actlas.query.probing.batched import Objective, Regressions, bundles, train
 from actlas.query.probing.draws import Draw
 from actlas.query.probing.settings import ProbeSettings, SolverName
 
-#: Vectors that the rough scale of channels is told from.
-_SCALED_BY = 4096
+#: Vectors that the rough scale of channels is told from, and that are scaled at a time.
+_SCALED_BY, _BLOCK = 4096, 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +118,19 @@ class BatchedSolver:
 
     def _fitted(self, vectors: NDArray[np.float32], draws: Sequence[Draw], pool: ThreadPoolExecutor) -> list[Fitted]:
         rows = np.unique(np.concatenate([draw.train for draw in draws]))
-        scaled = vectors[rows]
         # roughly standardised is enough here: each regression takes its own mean and spread of these
-        some = scaled[:: max(1, len(scaled) // _SCALED_BY)]
+        some = vectors[rows[:: max(1, rows.size // _SCALED_BY)]]
         mean, spread = some.mean(axis=0), some.std(axis=0)
         scale = np.where(spread > 0, spread, 1)
-        scaled -= mean
-        scaled /= scale
+
+        def standardised_rows(part: NDArray[np.int64]) -> NDArray[np.float32]:
+            return np.asarray((vectors[part] - mean) / scale)
+
+        scaled = np.empty((rows.size, vectors.shape[1]), np.float32)
+        starts = range(0, rows.size, _BLOCK)
+        blocks = pool.map(standardised_rows, (rows[start : start + _BLOCK] for start in starts))
+        for start, block in zip(starts, blocks, strict=True):
+            scaled[start : start + _BLOCK] = block
         codes = np.stack([draw.codes[rows] for draw in draws])
         n_labels = int(max(draw.codes.max() for draw in draws)) + 1
 
@@ -140,10 +146,8 @@ class BatchedSolver:
             chosen, weights = self._chosen(regressions([draw.fit for draw in draws]), rows, draws, weights, pool)
         final = regressions([draw.train for draw in draws])
         weights, n_steps = train(Objective(final, _penalties(final, chosen), pool), weights, self.max_iterations)
-        return [
-            Fitted(final.predicted((vectors[draw.test] - mean) / scale, weights, own), float(chosen[own]), int(n_steps[own]))
-            for own, draw in enumerate(draws)
-        ]
+        said = pool.map(lambda own, draw: final.predicted(standardised_rows(draw.test), weights, own), range(len(draws)), draws)
+        return [Fitted(labels, float(c), int(n)) for labels, c, n in zip(said, chosen, n_steps, strict=True)]
 
     def _chosen(
         self,

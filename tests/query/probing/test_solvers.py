@@ -51,7 +51,9 @@ def layer(n: int, d: int, n_labels: int, strength: float, seed: int) -> tuple[np
 
 
 @pytest.mark.parametrize("c", [0.01, 1.0, 10.0])
-@pytest.mark.parametrize(("n", "d", "n_labels", "strength"), [(2500, 24, 6, 0.5), (2500, 40, 2, 0.2), (600, 80, 3, 0.3)])
+@pytest.mark.parametrize(
+    ("n", "d", "n_labels", "strength"), [(2500, 24, 6, 0.5), (2500, 40, 2, 0.2), (600, 80, 3, 0.3), (400, 500, 4, 0.1)]
+)
 def test_solvers_agree_in_every_cell(n: int, d: int, n_labels: int, strength: float, c: float) -> None:
     vectors, of = layer(n, d, n_labels, strength, seed=3)
     draws = [Draw.of(of, seed, ProbeSettings(c=c)) for seed in (0, 1)]
