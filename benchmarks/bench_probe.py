@@ -145,7 +145,7 @@ def main() -> None:
         for c in (0.01, 1.0):
             rows.append(measured(cell, c, given.rounds))
             print(rows[-1], flush=True)
-    save("probe", {"seeds": len(SEEDS), "rounds": given.rounds, "converged": CONVERGED}, rows)
+            save("probe", {"seeds": len(SEEDS), "rounds": given.rounds, "converged": CONVERGED}, rows)
 
 
 if __name__ == "__main__":

@@ -158,10 +158,10 @@ class Objective:
         return logits
 
     def moments(self, weights: Floats) -> tuple[Floats, float]:
-        """Second moments of the vectors, weighted by how undecided the regressions are about each, and the mean of these weights.
+        """Second moments of the vectors, weighted by how undecided the regressions are about each, and the mean of the weights.
 
-        Both are what the Hessian has on the average of labels and regressions. Where there are more channels than vectors it is the
-        diagonal alone: the matrix would cost more than the steps that it saves.
+        Both are what the Hessian has on the average of labels and regressions. Where there are more channels than vectors it is
+        the diagonal alone: the matrix would cost more than the steps that it saves.
         """
         of = self.of
         own, offsets = of.flat(weights)

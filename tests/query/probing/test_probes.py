@@ -144,3 +144,15 @@ def test_intervals_and_onsets_agree_with_plain_numbers(asked: Atlas) -> None:
         first = next(c for c in asked.checkpoints if by_step[c] >= 0.99 * max(by_step.values()))
         assert onset["checkpoint"] == first
         assert onset["best"] == pytest.approx(max(by_step.values()))
+
+
+def test_the_solver_is_among_the_settings_and_answers_of_both_stand_beside_each_other(scored_path: Path, tmp_path: Path) -> None:
+    store = open_store(shutil.copytree(scored_path, tmp_path / "s"), "a")
+    chosen = {"checkpoints": ["planted-step64"], "sites": ["resid"], "seeds": (0, 1), "c": 1.0}
+    reference = train_probes(store, **chosen)
+    batched = train_probes(store, **chosen, solver="batched")
+    assert store.table_settings("probe", "planted-step64")["solver"] == "sklearn"
+    (beside,) = store.table_variants("probe")
+    assert store.table_settings("probe", "planted-step64", beside)["solver"] == "batched"
+    assert batched.drop("accuracy", "n_iterations").equals(reference.drop("accuracy", "n_iterations"))
+    assert ((batched["accuracy"] - reference["accuracy"]).abs() <= 1.01 / reference["n_test"]).all()
