@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,7 @@ from actlas.allowed import Count, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import Ranking, check_min_languages, chosen_checkpoints
-from actlas.query.keep import kept_parts
+from actlas.query.keep import KeptPart, kept_parts
 from actlas.query.questions.experts import expert_sets, layer_histogram, top_experts
 from actlas.query.sql.macro import asked_over
 
@@ -41,7 +42,7 @@ def experts_by_layer(store: Atlas | str | Path, checkpoint: str, *, k: Positive 
     if _is_kept(store, checkpoint, k):
         return store.ask("experts_by_layer", checkpoint=checkpoint, k=k)
     assert k is not None
-    counted = layer_histogram(expert_sets(store, checkpoint, Ranking(k)))
+    counted = layer_histogram(expert_sets(store, checkpoint, Ranking(k, shown_sites(store, checkpoint))))
     return counted.sort("concept", "language", "site", "layer")
 
 
@@ -77,7 +78,8 @@ def shared_experts(
     if _is_kept(store, checkpoint, k):
         return store.ask("shared_experts", **given)
     assert k is not None
-    best = top_experts(store, k=k, checkpoints=[checkpoint], concepts=[concept], keep=False)
+    sites = shown_sites(store, checkpoint)
+    best = top_experts(store, k=k, checkpoints=[checkpoint], concepts=[concept], sites=sites, keep=False)
     return asked_over("shared_experts", given, {"experts": best, "languages": store.scan("languages").collect()})
 
 
@@ -110,7 +112,8 @@ def steering_mask(store: Atlas | str | Path, checkpoint: str, language: str, con
     chosen_checkpoints(store, [checkpoint])
     if _is_kept(store, checkpoint, n):
         return store.ask("steering_mask", **given)
-    best = top_experts(store, k=n, checkpoints=[checkpoint], languages=[language], concepts=[concept], keep=False)
+    sites = shown_sites(store, checkpoint)
+    best = top_experts(store, k=n, checkpoints=[checkpoint], languages=[language], concepts=[concept], sites=sites, keep=False)
     return asked_over("steering_mask", given, {"experts": best})
 
 
@@ -198,5 +201,16 @@ def neuron_scores(store: Atlas | str | Path, site: str, layer: Count, neuron: Co
 
 def _is_kept(store: Atlas, checkpoint: str, k: int | None) -> bool:
     """Whether table `experts` holds the k best of a checkpoint, so that a macro can be asked for them. None is any k."""
-    parts = [part for part in kept_parts(store, "experts") if part.is_shown and part.checkpoint == checkpoint]
-    return k is None or any(part.settings.get("k", 0) >= k for part in parts)
+    part = _shown(store, checkpoint)
+    return k is None or (part is not None and part.settings.get("k", 0) >= k)
+
+
+def shown_sites(store: Atlas, checkpoint: str) -> Sequence[str] | None:
+    """The sites that table `experts` ranks together at a checkpoint, which macros are about; None where nothing is kept."""
+    part = _shown(store, checkpoint)
+    return None if part is None else part.settings.get("sites")
+
+
+def _shown(store: Atlas, checkpoint: str) -> KeptPart | None:
+    parts = (part for part in kept_parts(store, "experts") if part.is_shown and part.checkpoint == checkpoint)
+    return next(parts, None)

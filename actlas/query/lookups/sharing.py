@@ -9,6 +9,7 @@ import polars as pl
 from actlas.allowed import Positive, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.lookups.experts import shown_sites
 from actlas.query.questions.overlap import expert_overlap
 
 
@@ -35,7 +36,9 @@ def overlap_at(store: Atlas | str | Path, checkpoint: str, concept: str, *, k: P
         >>> overlap_at(store, "planted-step128", "salt", k=4).select("language_a", "language_b", "shared").rows()
         [('en', 'es', 2), ('en', 'fr', 3), ('es', 'fr', 1)]
     """
-    pairs = expert_overlap(store, k=k, checkpoints=[checkpoint], concepts=[concept], halves=False, keep=False)
+    store = as_atlas(store)
+    sites = shown_sites(store, checkpoint)
+    pairs = expert_overlap(store, k=k, checkpoints=[checkpoint], concepts=[concept], sites=sites, halves=False, keep=False)
     return pairs.drop("ceiling", "cross_half", "n_neurons").sort("language_a", "language_b")
 
 

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actlas.errors import QueryError, TableNotFound
-from actlas.query import Atlas, anti_experts, experts_by_layer, random_experts, shared_experts, steering_mask
+from actlas.query import (
+    Atlas,
+    anti_experts,
+    experts_by_layer,
+    open_store,
+    overlap_at,
+    random_experts,
+    score_neurons,
+    shared_experts,
+    steering_mask,
+    top_experts,
+)
 from actlas.query.sql.macro import macros
 
 CK, EN, SALT = "planted-step64", "en", "salt"
@@ -70,6 +82,17 @@ def test_what_is_not_kept_is_refused_in_sql_and_ranked_by_the_function(asked: At
     assert experts_by_layer(scored, CK, k=6).equals(experts_by_layer(asked, CK))
     with pytest.raises(TableNotFound, match="actlas experts"):
         experts_by_layer(scored, CK)
+
+
+def test_more_than_are_kept_are_ranked_among_the_same_sites(bare: Path) -> None:
+    store = open_store(bare, "a")
+    score_neurons(store, sites=["attn_out", "mlp_pre"], stats=("ap", "median", "p90"))
+    top_experts(store, k=3, sites=["mlp_pre"])
+    for k in (3, 8):
+        assert experts_by_layer(store, CK, k=k)["site"].unique().to_list() == ["mlp_pre"]
+        assert set(shared_experts(store, CK, SALT, m=1, k=k)["site"]) == {"mlp_pre"}
+        assert set(steering_mask(store, CK, EN, SALT, n=k)["site"]) == {"mlp_pre"}
+        assert overlap_at(store, CK, SALT, k=k)["n_rankable"].max() <= 80
 
 
 @pytest.mark.parametrize("name", ["random_experts", "anti_experts"])
