@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -180,3 +182,48 @@ def test_scores_of_a_join_are_those_of_the_neurons(scored: Atlas) -> None:
     wanted = everything.filter(pl.col("concept") == "salt", pl.col("checkpoint") == "planted-step64")
     assert answer.equals(wanted.select(answer.columns).sort(answer.columns))
     assert answer.height == 2 * 3
+
+
+CONDITIONS = (
+    "layer = 1",
+    "layer <> 0",
+    "3 > neuron",
+    "neuron IN (5, 7, 200)",
+    "neuron NOT IN (1, 2, 3)",
+    "neuron BETWEEN 3 AND 9",
+    "neuron = 5.0",
+    "neuron % 50 = 7",
+    "neuron = layer + 4",
+    "layer = 1 OR neuron = 7",
+    "NOT (neuron > 20)",
+    "(layer, neuron) IN ((0, 5), (1, 7))",
+    "neuron IN (SELECT neuron FROM mine)",
+    "site LIKE 'mlp%'",
+    "checkpoint = 'planted-step0'",
+    "language IN ('en', 'fr')",
+    "text_id < 70",
+    "value > 0.5",
+    "value BETWEEN 0 AND 1",
+    "value <> 0 OR neuron = 5",
+)
+SHAPES = (
+    "SELECT count(*) AS n, count(value) AS m, min(value) AS low FROM activations WHERE {where}",
+    "SELECT layer, neuron, text_id, value FROM activations WHERE {where} "
+    "ORDER BY value DESC, layer, neuron, text_id, checkpoint LIMIT 7 OFFSET 1",
+    "SELECT DISTINCT layer, language FROM activations WHERE {where} ORDER BY ALL",
+    "SELECT site, min(neuron) AS low, max(text_id) AS high FROM activations WHERE {where} GROUP BY site",
+    "WITH x AS (SELECT * FROM activations WHERE {where}) SELECT count(*) AS n, max(a.value + b.value) AS most "
+    "FROM x a JOIN x b USING (site, layer, neuron, text_id)",
+    "SELECT count(*) AS n FROM (SELECT neuron FROM activations WHERE {where}) LEFT JOIN mine USING (neuron)",
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=range(len(SHAPES)))
+def test_conditions_together_leave_what_they_leave_of_a_frame(shape: str, wide: Atlas) -> None:
+    rng = random.Random(shape)
+    connection = duckdb.connect()
+    connection.register("activations", wide.scan("activations").collect())
+    connection.register("mine", KEYS)
+    for _ in range(6):
+        query = shape.format(where=" AND ".join(f"({one})" for one in rng.sample(CONDITIONS, rng.randint(1, 3))))
+        assert wide.sql(query, tables={"mine": KEYS}).rows() == connection.sql(query).fetchall(), query
