@@ -41,6 +41,8 @@ MEANINGS: Mapping[str, str] = {
     "split": "part of the corpus that the text is in",
     "n_tokens": "tokens of the text",
     "is_concept": "whether the text expresses the concept",
+    "n_positive": "texts that express the concept; null where scores were imported and it was not said",
+    "n_member": "texts that take part in it, positive or negative; null likewise",
     "token_id": "number of the token in the tokenizer",
     "surface": "what the token is in the text",
     "span": "name of the span whose last token it is; null where tokens were not chosen by spans",

@@ -97,6 +97,13 @@ STORED = (
         stored=False,
     ),
     table(
+        "label_counts",
+        "how many texts of a language take part in a concept, and how many express it",
+        None,
+        {"language": pl.String(), "concept": pl.String(), "n_positive": pl.Int64(), "n_member": pl.Int64()},
+        stored=False,
+    ),
+    table(
         "tokens",
         "the tokens, words or ends of spans whose vectors were kept",
         "actlas extract MODEL --corpus CORPUS --store STORE",

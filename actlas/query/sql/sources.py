@@ -23,6 +23,7 @@ from actlas.query.sql.arguments import Parameter, check_arguments
 from actlas.query.sql.grids import ActivationGrid, Grid, ScoreGrid
 from actlas.query.sql.guard import ReadOnlyQuery
 from actlas.query.sql.scan import scan_grid
+from actlas.store.corpus.declared import UNKNOWN
 from actlas.store.dtypes import SiteDtype
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import HEALTH_FILE, LABELS, SAMPLED_TOKENS, TEXTS, WEIGHTS_FILE, manifest_path, partition_of
@@ -148,6 +149,7 @@ def table_sources(store: Store) -> TableSources:
         "settings": partial(_settings_frame, store),
         "checkpoints": partial(_checkpoint_frame, store.recipe, snapshot),
         "languages": partial(_language_frame, store),
+        "label_counts": partial(_label_frame, store),
         "cubes": partial(_cube_frame, store.recipe, snapshot),
         "site_proofs": partial(_proof_frame, snapshot),
         "site_dtypes": partial(_dtype_frame, store.recipe, snapshot),
@@ -236,6 +238,18 @@ def _language_frame(store: Store) -> pl.DataFrame:
         for position, (name, texts) in enumerate(zip(store.corpus.languages, slices, strict=True))
     ]
     return pl.DataFrame(rows, schema=dict(TABLES["languages"].columns), orient="row")
+
+
+def _label_frame(store: Store) -> pl.DataFrame:
+    """Table `label_counts`."""
+    rows: list[tuple[str, str, int | None, int | None]] = []
+    for language in store.corpus.languages:
+        for concept, *counts in zip(
+            store.corpus.concepts, *store.corpus.label_counts(language, store.corpus.concepts), strict=True
+        ):
+            n_positive, n_member = (None if count == UNKNOWN else int(count) for count in counts)
+            rows.append((language, concept, n_positive, n_member))
+    return pl.DataFrame(rows, schema=dict(TABLES["label_counts"].columns), orient="row")
 
 
 def _cube_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:

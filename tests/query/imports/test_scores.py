@@ -12,9 +12,18 @@ import pytest
 
 import actlas
 from actlas.cli import run
-from actlas.errors import ActlasError, RecipeMismatch, ScoreImportError
+from actlas.errors import ActlasError, QueryError, RecipeMismatch, ScoreImportError
 from actlas.names import Checkpoint
-from actlas.query import Atlas, first_shared, neuron_texts, rank_stability, top_experts
+from actlas.query import (
+    Atlas,
+    anti_experts,
+    first_shared,
+    neuron_texts,
+    random_experts,
+    rank_stability,
+    same_weights,
+    top_experts,
+)
 from actlas.store import Store
 from actlas.store.write import score_import
 
@@ -76,6 +85,8 @@ QUESTIONS: dict[str, Callable[[Atlas], pl.DataFrame]] = {
     "first": lambda store: first_shared(actlas.shared_trajectory(store, k=5, sites=SITES), min_languages=2),
     "stability": lambda store: rank_stability(store, k=5, sites=SITES),
     "neuron": lambda store: actlas.neuron_trajectory(store, "mlp_pre", 1, 5),
+    "anti-experts": lambda store: anti_experts(store, "planted-step64", "en", "salt", n=3),
+    "random experts": lambda store: random_experts(store, "planted-step64", "en", "salt", k=9),
     "sql": lambda store: store.sql(SQL),
 }
 
@@ -133,6 +144,11 @@ def test_a_guess_is_an_expert_only_where_it_is_not_known(tmp_path: Path) -> None
     experts = {name: top_experts(tmp_path / name, k=2)["neuron"].to_list() for name in ("known", "unknown")}
     assert experts == {"known": [2, 3], "unknown": [0, 1]}
     assert "no neuron is left out" in Store(tmp_path / "unknown").checkpoint("m")["label_counts"]
+    drawn = {name: random_experts(tmp_path / name, "m", "en", "salt", k=4)["neuron"].to_list() for name in experts}
+    assert {name: sorted(neurons) for name, neurons in drawn.items()} == {"known": [2, 3], "unknown": [0, 1, 2, 3]}
+    assert anti_experts(tmp_path / "known", "m", "en", "salt")["neuron"].to_list() == [3, 2]
+    with pytest.raises(QueryError, match="not known without the counts of labels"):
+        anti_experts(tmp_path / "unknown", "m", "en", "salt")
 
 
 def test_the_order_of_concepts_and_the_form_do_not_matter(tmp_path: Path) -> None:
@@ -164,6 +180,8 @@ def test_further_checkpoints_come_later_and_the_same_again_changes_nothing(tmp_p
     actlas.import_scores(tmp_path / "s", second, checkpoints=[Checkpoint("m-step2", "m", 2)], **named)
     assert sorted((tmp_path / "s/log").iterdir()) == before
     assert Store(tmp_path / "s").checkpoints == ["m-step1", "m-step2"]
+    # of weights that are not known, nothing says that they are the same
+    assert same_weights(tmp_path / "s").is_empty()
     other = {"m-step2": {"mlp_pre": {"ap": np.full((1, 1, 1, 2), 0.5)}}}
     with pytest.raises(RecipeMismatch, match="holds other scores of checkpoint m-step2"):
         actlas.import_scores(tmp_path / "s", other, checkpoints=[Checkpoint("m-step2", "m", 2)], **named)
