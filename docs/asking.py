@@ -39,7 +39,7 @@ def _questions() -> list[str]:
     for topic, questions in groupby(QUESTIONS, lambda question: question.topic):
         lines += [f"### {_sentence(topic)}\n", "| SQL | answer | Python | `actlas` | reads |", "|---|---|---|---|---|"]
         for question in questions:
-            function = f"[`{question.function}`](api/query.md#{question.function})" if question.function else "`store.ask`"
+            function = f"[`{question.function}`](api/query.md#{question.function})"
             reads = ", ".join(map(_link, macros()[question.name].reads)) if question.is_macro else _link(question.name)
             lines.append(f"| `{question.sql}` | {question.about} | {function} | `{question.verb}` | {reads} |")
         lines.append("")

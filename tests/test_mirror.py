@@ -29,6 +29,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "kernels/gpu/rank_kernels.py": ("kernels/gpu/test_ranks.py", "kernels/gpu/test_compile.py"),
     "query/probing/run.py": ("query/probing/test_probes.py", "query/probing/test_controls.py"),
     "query/probing/settings.py": ("query/probing/test_probes.py", "query/probing/test_solvers.py"),
+    "query/lookups/thresholds.py": ("query/test_index.py", "query/sql/test_session.py"),
     "query/schema/answers.py": ("query/schema/test_table.py",),
     "query/schema/interventions.py": ("query/schema/test_table.py",),
     "query/sql/places.py": ("query/sql/test_planner.py",),

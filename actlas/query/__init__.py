@@ -36,6 +36,7 @@ from actlas.query.lookups.probes import (
     probe_sharing,
 )
 from actlas.query.lookups.sharing import first_shared_by_concept, overlap_at, overlap_evidence, shared_by_layer
+from actlas.query.lookups.thresholds import first_above, neurons_above
 from actlas.query.probing.controls import probe_controls
 from actlas.query.probing.probes import probe_classes, train_probes
 from actlas.query.probing.summary import probe_summary
@@ -71,6 +72,7 @@ __all__ = [
     "expert_overlap",
     "experts_by_layer",
     "experts_in_sets",
+    "first_above",
     "first_shared",
     "first_shared_by_concept",
     "group_texts",
@@ -88,6 +90,7 @@ __all__ = [
     "neuron_set_overlap",
     "neuron_texts",
     "neuron_trajectory",
+    "neurons_above",
     "open_store",
     "overlap_at",
     "overlap_controls",

@@ -15,13 +15,13 @@ class Question:
     Attributes:
         name: The macro that answers it, or the kept table that is the answer.
         topic: What it is about.
-        function: Its name in `actlas.query`; None where it is only asked as ``store.ask``.
+        function: Its name in `actlas.query`.
         verb: What stands behind ``actlas`` on the command line.
     """
 
     name: str
     topic: str
-    function: str | None
+    function: str
     verb: str
 
     @property
@@ -54,8 +54,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("next_experts", _EXPERTS, "control_experts", "ask STORE next_experts"),
     *_asked(_EXPERTS, "steering_mask", "neuron_scores"),
     Question("neuron_trajectory", _EXPERTS, "neuron_trajectory", f"trajectory STORE {_ONE}"),
-    Question("neurons_above", _EXPERTS, None, "ask STORE neurons_above"),
-    Question("first_above", _EXPERTS, None, "ask STORE first_above"),
+    *_asked(_EXPERTS, "neurons_above", "first_above"),
     Question("overlap", _SHARING, "expert_overlap", "overlap STORE"),
     Question("overlap_by_layer", _SHARING, "expert_overlap", "overlap STORE --by layer"),
     *_asked(_SHARING, "overlap_at", "overlap_evidence"),

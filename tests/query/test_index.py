@@ -163,9 +163,8 @@ def test_sql_the_function_and_the_command_line_give_the_same_rows(
     assert in_sql.height > 0 or name in EMPTY
     if question.is_macro:
         _assert_same(store.ask(name, **given), in_sql)
-    if question.function is not None:
-        function = getattr(actlas.query, question.function)
-        _assert_same(CALLS[name](store) if name in CALLS else function(store, **given), in_sql)
+    function = getattr(actlas.query, question.function)
+    _assert_same(CALLS[name](store) if name in CALLS else function(store, **given), in_sql)
     assert run(["--quiet", *_command(question, store), "--format", "arrow"]) == 0
     _assert_same(pl.read_ipc_stream(io.BytesIO(capfdbinary.readouterr().out)), in_sql)
 
@@ -173,11 +172,8 @@ def test_sql_the_function_and_the_command_line_give_the_same_rows(
 def test_every_macro_and_function_is_a_question() -> None:
     assert {question.name for question in QUESTIONS if question.is_macro} == set(macros())
     assert {question.name for question in QUESTIONS} - set(macros()) <= set(TABLES)
-    without = [question.name for question in QUESTIONS if question.function is None]
-    # one that has a function of its name is asked through it
-    assert not [name for name in without if hasattr(actlas.query, name)]
     for question in QUESTIONS:
-        assert question.function is None or inspect.isfunction(getattr(actlas.query, question.function)), question.name
+        assert inspect.isfunction(getattr(actlas.query, question.function)), question.name
 
 
 def test_every_verb_is_there() -> None:
