@@ -42,9 +42,28 @@ def _peers(result: Mapping[str, Any]) -> str:
     return markdown(("question", "peer", "ours, ms", "peer's time / ours"), rows)
 
 
+def _texts(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["neurons"],
+            f"{row['chunks']:,}",
+            f"{row['bytes'] / 1e6:.0f}",
+            f"{row['decode_ms']:.1f}",
+            f"{row['ms']['first']:.0f}",
+            f"{row['ms']['again']:.1f}",
+            f"{row['ms']['nearest']:.1f}",
+        )
+        for row in result["rows"]
+    ]
+    decoding = "decoding alone, both cores, ms"
+    head = ("neurons", "chunks", "MB", decoding, "first question, ms", "again, ms", "nearest to another text, ms")
+    return markdown(head, rows)
+
+
 QUERY_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "activation_small": _small,
     "activation_bytes": _bytes,
     "activation_memory": _memory,
     "activation_peers": _peers,
+    "texts": _texts,
 }

@@ -13,6 +13,7 @@ import polars as pl
 
 from actlas.errors import QueryError
 from actlas.query.schema import MAX_ANSWER, TABLES
+from actlas.query.texts.held import HeldValues
 from actlas.store.store import Store
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Atlas(Store):
         memory_limit: Memory of DuckDB, as it writes it ("4GB"); None for its own default.
         timeout: Seconds that one query may take; None for as long as it takes.
         max_answer: Rows that an answer may have; None for any number.
+        held: Values of the groups of neurons that were asked about last.
     """
 
     def __init__(self, path: Path | str, mode: str = "r") -> None:
@@ -42,6 +44,7 @@ class Atlas(Store):
         self.memory_limit: str | None = None
         self.timeout: float | None = None
         self.max_answer: int | None = MAX_ANSWER
+        self.held = HeldValues()
         self._session: Session | None = None
         self._state: object = None
         self._opening = threading.Lock()

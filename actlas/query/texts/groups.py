@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError
 from actlas.names import Combination, Metric
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import BLOCK_BYTES
 from actlas.query.choices import chosen_checkpoints, chosen_labels, place_of_text
+from actlas.query.keep import basis_of
 from actlas.query.neurons import check_neuron, top_columns
-from actlas.store.store import Store
+from actlas.query.texts.held import HELD_BYTES
+from actlas.store.cube import Cube
 
 Values = NDArray[np.float64]
 _PLACE = ("site", "layer", "neuron")
@@ -32,13 +36,13 @@ class Group:
         texts: Parts of the text axis, in its order.
     """
 
-    store: Store
+    store: Atlas
     checkpoint: str
     neurons: pl.DataFrame
     texts: tuple[slice, ...]
 
     @classmethod
-    def of(cls, store: Store, checkpoint: str, neurons: pl.DataFrame, languages: Sequence[str] | None) -> Group:
+    def of(cls, store: Atlas, checkpoint: str, neurons: pl.DataFrame, languages: Sequence[str] | None) -> Group:
         """The group that a frame of at least one row names, over the texts of some languages.
 
         Raises:
@@ -67,14 +71,33 @@ class Group:
 
     def values(self, texts: slice) -> Iterator[tuple[int, Values]]:
         """Row of every neuron in the frame that named it, and its values for some texts."""
-        step = max(1, BLOCK_BYTES // (4 * max(1, texts.stop - texts.start)))
+        row_bytes = 4 * max(1, texts.stop - texts.start)
+        # a group that does not fit would drive out itself
+        read = self._read_and_hold if self.neurons.height * row_bytes <= HELD_BYTES else _read
+        step = max(1, BLOCK_BYTES // row_bytes)
         for (site, layer), own in self.neurons.group_by("site", "layer", maintain_order=True):
             cube = self.store.cube(self.checkpoint, str(site))
-            rows, neurons = own["row"].to_numpy(), own["neuron"].to_numpy()
+            rows, neurons = own["row"].to_list(), own["neuron"].to_list()
             for start in range(0, len(rows), step):
-                block = cube.read(layer=int(layer), neurons=neurons[start : start + step], texts=texts)
-                for row, values in zip(rows[start : start + step].tolist(), block, strict=True):
+                part = slice(start, start + step)
+                for row, values in zip(rows[part], read(cube, int(layer), neurons[part], texts), strict=True):
                     yield row, values.astype(np.float64)
+
+    def _read_and_hold(self, cube: Cube, layer: int, neurons: list[int], texts: slice) -> Iterable[NDArray[Any]]:
+        """As `_read`, of those neurons whose values are not held since an earlier question."""
+        key = (self.basis, self.checkpoint, cube.site, layer, texts.start, texts.stop)
+        found = {neuron: self.store.held.get((*key, neuron)) for neuron in neurons}
+        others = [neuron for neuron, values in found.items() if values is None]
+        for neuron, values in zip(others, _read(cube, layer, others, texts) if others else (), strict=True):
+            # a copy: a row of a block keeps all of it
+            found[neuron] = values.copy()
+            self.store.held.add((*key, neuron), found[neuron])
+        return [values for values in found.values() if values is not None]
+
+    @cached_property
+    def basis(self) -> str:
+        """What the values are told by from those of another run under the same name."""
+        return basis_of(self.store, "top_texts", self.checkpoint, {})
 
     def combined(self, combine: Combination) -> Values:
         """One number per text; NaN where a neuron has no value."""
@@ -114,6 +137,12 @@ class Group:
         (best,), (highest,) = top_columns(values[candidates][np.newaxis], n)
         ranked: pl.DataFrame = texts[candidates[best]].with_columns(pl.Series(name, highest)).with_row_index("rank", offset=1)
         return ranked.select(pl.col("rank").cast(pl.Int32), name, "language", "text_id", "text")
+
+
+def _read(cube: Cube, layer: int, neurons: list[int], texts: slice) -> Iterable[NDArray[Any]]:
+    """The values of some neurons of a layer, one array each."""
+    block: NDArray[Any] = cube.read(layer=layer, neurons=neurons, texts=texts)
+    return block
 
 
 def _combined(rows: Iterator[Values], combine: Combination) -> Values:
