@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_texts [--rounds 7] [--store FOLDER]
 
-The store is made up: 27,000 texts in 8 languages, 4 layers of 4,096 neurons, float16, in chunks of 128 neurons by 1,024 texts as in any
-store. Each neuron of a group lies in a chunk column of its own, which is the most that a group can have to read; what a store holds besides
-does not matter to it. Answers are compared with numpy on the same values before anything is timed.
+The store is made up: 27,000 texts in 8 languages, 4 layers of 4,096 neurons, float16, in chunks of 128 neurons by 1,024 texts
+as in any store. Each neuron of a group lies in a chunk column of its own, which is the most that a group can have to read; what a
+store holds besides does not matter to it. Answers are compared with numpy on the same values before anything is timed.
 """
 
 from __future__ import annotations

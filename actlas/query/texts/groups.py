@@ -86,13 +86,14 @@ class Group:
     def _read_and_hold(self, cube: Cube, layer: int, neurons: list[int], texts: slice) -> Iterable[NDArray[Any]]:
         """As `_read`, of those neurons whose values are not held since an earlier question."""
         key = (self.basis, self.checkpoint, cube.site, layer, texts.start, texts.stop)
-        found = {neuron: self.store.held.get((*key, neuron)) for neuron in neurons}
-        others = [neuron for neuron, values in found.items() if values is None]
+        held = {neuron: self.store.held.get((*key, neuron)) for neuron in neurons}
+        found = {neuron: values for neuron, values in held.items() if values is not None}
+        others = [neuron for neuron in neurons if neuron not in found]
         for neuron, values in zip(others, _read(cube, layer, others, texts) if others else (), strict=True):
             # a copy: a row of a block keeps all of it
             found[neuron] = values.copy()
             self.store.held.add((*key, neuron), found[neuron])
-        return [values for values in found.values() if values is not None]
+        return [found[neuron] for neuron in neurons]
 
     @cached_property
     def basis(self) -> str:

@@ -113,11 +113,12 @@ def test_a_text_without_a_value_is_left_out(scored: Atlas, monkeypatch: pytest.M
         return values
 
     monkeypatch.setattr(Cube, "read", read)
+    store = open_store(scored.path)
     columns = ["value", "language", "text_id", "text"]
     for combine in COMBINATIONS:
-        assert everything["text_id"][0] not in group_texts(scored, CK, group, n=144, combine=combine)["text_id"].to_list()
-    assert group_texts(scored, CK, group, n=144).select(columns).equals(everything.select(columns)[1:])
-    assert nearest_texts(scored, CK, [0.5, 0.5], group, n=144).height == 143
+        assert everything["text_id"][0] not in group_texts(store, CK, group, n=144, combine=combine)["text_id"].to_list()
+    assert group_texts(store, CK, group, n=144).select(columns).equals(everything.select(columns)[1:])
+    assert nearest_texts(store, CK, [0.5, 0.5], group, n=144).height == 143
 
 
 def test_only_the_chunks_of_the_group_are_decoded(scored: Atlas, count_chunks: Callable[[], int]) -> None:
