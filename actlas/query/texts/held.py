@@ -40,7 +40,7 @@ class HeldValues:
             return self._arrays.get(key)
 
     def add(self, key: Hashable, array: NDArray[Any]) -> None:
-        """Hold an array, which nobody changes from now on."""
+        """Hold an array, which must not change from now on."""
         with self._changing:
             if key in self._arrays:
                 return
