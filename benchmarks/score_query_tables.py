@@ -61,6 +61,18 @@ def _plain(ms: Mapping[str, Any]) -> str:
     return next(arm for arm in ms if is_ours(arm))
 
 
+def query_brief(result: Mapping[str, Any]) -> str:
+    """Every question: ms of SQL, of the fastest way, and of the fastest peer."""
+    rows = []
+    for row in _part(result, "warm"):
+        ms = row["ms"]
+        best, peer = (fastest(ms, [arm for arm in ms if is_ours(arm) is own]) for own in (True, False))
+        shown = "" if best is None else f"{median(ms[best]):,.1f} ({best.removeprefix('actlas ')})"
+        sql = f"{median(ms['actlas SQL']):,.1f}" if "actlas SQL" in ms else ""
+        rows.append((row["question"], sql, shown, "" if peer is None else f"{median(ms[peer]):,.1f} ({peer})"))
+    return markdown(("question", "SQL, ms", "fastest way, ms", "fastest peer, ms"), rows)
+
+
 def query_cold(result: Mapping[str, Any]) -> str:
     """Seconds of a fresh process."""
     rows = [(row["number"], row["question"], row["arm"], f"{median(row['seconds']):.2f}") for row in _part(result, "cold")]
@@ -76,4 +88,4 @@ def query_making(result: Mapping[str, Any]) -> str:
     return markdown(("what", "by", "seconds", "peak memory of the process"), rows)
 
 
-SCORE_QUERY_TABLES = {"query": query_warm, "query-cold": query_cold, "query-making": query_making}
+SCORE_QUERY_TABLES = {"query": query_warm, "query_brief": query_brief, "query-cold": query_cold, "query-making": query_making}

@@ -10,7 +10,7 @@ import actlas
 from benchmarks.bench_query import numpy_experts
 from benchmarks.query_data import SCALES, average_precision, make, write_experts
 from benchmarks.query_rows import Questions, kept_answers
-from benchmarks.score_query_tables import query_cold, query_making, query_warm
+from benchmarks.score_query_tables import query_brief, query_cold, query_making, query_warm
 
 SCALE = SCALES["small"]
 
@@ -73,5 +73,6 @@ def test_tables_name_the_fastest_ways_and_what_is_slow() -> None:
     result = {"settings": settings, "rows": rows}
     assert "| SQL 3.0, Polars 1.5 | numpy 4.0, pandas 9.0 | 0.38 (0.25 to 0.50) of numpy |" in query_warm(result)
     assert "Above 100 ms: row 2 (by the first way)." in query_warm(result)
+    assert "| which | 3.0 | 1.5 (Polars) | 4.0 (numpy) |" in query_brief(result)
     assert "| 1 | which | actlas sql | 0.60 |" in query_cold(result)
     assert "| scores above 0.4, counted by checkpoint and concept | numpy | 3.0 | 2 MiB |" in query_making(result)
