@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--make", type=Path, metavar="FOLDER")
     parser.add_argument("--scale", choices=sorted(SCALES), default="full")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parts", default="making,warm,cold,whole")
+    parser.add_argument("--parts", default="making,warm,cold,whole", help="what is measured now; of the others, what was before")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     scale = SCALES[options.scale]
@@ -173,7 +173,7 @@ def main() -> None:
     elif options.folder is None:
         parser.error("name a folder, or make one with --make FOLDER")
     else:
-        run(options.folder, scale, options.rounds, options.parts.split(","), is_saved=options.save)
+        run(options.folder, scale, options.rounds, [part for part in options.parts.split(",") if part], is_saved=options.save)
 
 
 def run(folder: Path, scale: Scale, rounds: int, parts: list[str], *, is_saved: bool) -> dict[str, Any]:
