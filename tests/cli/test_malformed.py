@@ -208,7 +208,7 @@ ASKED = {
     "top-texts {store} --site mlp_pre --n 500": "n = 500, but the corpus",
     "top-texts {store} --site nope": "nope",
     "top-texts {store} --site ''": "is empty",
-    "top-texts {store}": "name one neuron (--neuron mlp_pre/3/117), or the sites",
+    "top-texts {store}": "name one neuron (--neuron mlp_pre/3/117), a group",
     "score {store} --stats nope": "statistic 'nope' is not known",
     "score {store} --stats ''": "names nothing",
     "score {store} --threshold nan": "threshold needs a finite number, not nan",
