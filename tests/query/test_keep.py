@@ -66,10 +66,11 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "neuron_trajectory": lambda store: neuron_trajectory(store, "mlp_pre", 0, 4),
 }
 #: Public functions that take a store and are no question: they say by their name what they write, or open it.
-NOT_QUESTIONS = {"score_neurons", "open_store", "import_neuron_sets"}
-#: Questions that keep nothing and stand on no score: about texts that steered models wrote, a probe to judge
-#: such texts by, and weights.
+NOT_QUESTIONS = {"score_neurons", "open_store", "import_neuron_sets", "import_scores"}
+#: Questions that keep nothing: about texts of a group of neurons, texts that steered models wrote, a probe to judge such texts
+#: by, and weights.
 OF_TEXTS = {"concept_rate", "language_shift", "parameter_space", "steering_languages", "train_concept_probe"}
+OF_TEXTS |= {"group_texts", "nearest_texts"}
 KEEPING = sorted(name for name in QUESTIONS if "keep" in inspect.signature(getattr(actlas.query, name)).parameters)
 
 
@@ -107,7 +108,10 @@ def shown_k(store: Atlas, table: str = "experts") -> list[int]:
 def test_every_question_is_here() -> None:
     public = {name: getattr(actlas.query, name) for name in actlas.query.__all__}
     asked = {n for n, f in public.items() if inspect.isfunction(f) and {"store", "path"} & inspect.signature(f).parameters.keys()}
-    assert asked - NOT_QUESTIONS - OF_TEXTS == set(QUESTIONS)
+    # those of lookups ask what others kept
+    lookups = {name for name in asked if public[name].__module__.startswith("actlas.query.lookups.")}
+    assert asked - NOT_QUESTIONS - OF_TEXTS - lookups == set(QUESTIONS)
+    assert not [name for name in lookups if "keep" in inspect.signature(public[name]).parameters]
     assert not OF_TEXTS - asked
     assert not [name for name in OF_TEXTS if "keep" in inspect.signature(public[name]).parameters]
 
@@ -130,8 +134,8 @@ def test_a_question_is_answered_from_what_it_kept(name: str, own: Path, monkeypa
     first = question(own, keep=True)
     assert open_store(own).table_names() != []
     before = digest(own)
-    for module in ("controls", "top_texts"):
-        monkeypatch.setattr(f"actlas.query.questions.{module}.neuron_blocks", None)
+    for module in ("questions.controls", "texts.top_texts"):
+        monkeypatch.setattr(f"actlas.query.{module}.neuron_blocks", None)
     monkeypatch.setattr("actlas.query.probing.solvers.SklearnSolver.__call__", None)
     monkeypatch.setattr("actlas.store.store.Store.token_counts", None)
     monkeypatch.setattr(ScoreCube, "read", None)
