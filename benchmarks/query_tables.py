@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.markdown import markdown, spread
 
-_WAYS = {"sql": "`store.sql`", "scan": "`store.scan`"}
+_WAYS = {"sql": "`store.sql`", "scan": "`store.scan`", "process": "`actlas sql`, a fresh process"}
 
 
 def _small(result: Mapping[str, Any]) -> str:
