@@ -35,6 +35,10 @@ _STATE_SIZES = {"total_digit": 3, "squares_digit": 5, "end": 2, "code": 256}
 CHUNK_NEURONS = 128
 CHUNK_TEXTS = 1024
 CHUNK_TOKENS = 256
+#: Languages and neurons of a chunk of scores, at most: one neuron over everything and one concept over all neurons are both read
+#: from few chunks then (docs/decisions/0027-chunks-of-scores.md).
+CHUNK_SCORE_LANGUAGES = 8
+CHUNK_SCORE_NEURONS = 1024
 #: Neurons of a chunk that holds 256 counts of each.
 CHUNK_CODE_NEURONS = 512
 #: A shard takes more layers only while its raw bytes stay below this.
@@ -276,16 +280,30 @@ def score_dtype(stat: str) -> str:
 
 
 def score_plan(n_languages: int, n_concepts: int, n_layers: int, n_neurons: int, stat: str) -> ArrayPlan:
-    """Grid of one statistic: a (language, concept, layer) row is one chunk, a layer is one shard."""
+    """Grid of one statistic: some languages and neurons of one concept are a chunk, a layer is one shard.
+
+    Example:
+        >>> plan = score_plan(5, 30, 24, 3072, "ap")
+        >>> plan.chunk, plan.shard
+        ((5, 1, 1, 1024), (5, 30, 1, 3072))
+        >>> score_plan(10, 30, 24, 1100, "ap").chunk
+        (5, 1, 1, 550)
+    """
     dtype = score_dtype(stat)
+    languages, neurons = _even_part(n_languages, CHUNK_SCORE_LANGUAGES), _even_part(n_neurons, CHUNK_SCORE_NEURONS)
     return ArrayPlan(
         shape=(n_languages, n_concepts, n_layers, n_neurons),
-        chunk=(1, 1, 1, n_neurons),
-        shard=(n_languages, n_concepts, 1, n_neurons),
+        chunk=(languages, 1, 1, neurons),
+        shard=(_round_up(n_languages, languages), n_concepts, 1, _round_up(n_neurons, neurons)),
         dtype=dtype,
         logical_dtype=dtype,
         dims=SCORE_DIMS,
     )
+
+
+def _even_part(size: int, most: int) -> int:
+    """What to cut `size` into parts by, each of `most` or fewer, so that the last is hardly smaller."""
+    return ceil(size / ceil(size / most))
 
 
 def count_plan(n_languages: int, n_layers: int, n_neurons: int, n_thresholds: int = 1) -> ArrayPlan:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,6 @@ from actlas.query.schema import LANGUAGES_PER_WORD, TABLES
 from actlas.store.store import Store
 
 _LOG = logging.getLogger(__name__)
-#: Scores held in memory at a time while experts are chosen.
-_SLAB_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -266,25 +265,6 @@ def sets_of_rows(
     return ExpertSets(checkpoint, axis, tuple(languages), tuple(concepts), neurons, ap)
 
 
-def _ap_slabs(
-    store: Store, checkpoint: str, axis: NeuronAxis, language: str, concepts: Sequence[str]
-) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """AP ``"concepts neurons"`` of one language, some concepts at a time, with the position of the first; NaN for neurons that
-    cannot be ranked."""
-    cubes = ap_cubes(store, checkpoint, axis)
-    (guesses,) = guess_score(store, [language], concepts)
-    step = max(1, _SLAB_BYTES // (8 * axis.n_neurons))
-    for first in range(0, len(concepts), step):
-        part = list(concepts[first : first + step])
-        # all of them as a slice: a list of all names reads at half the speed
-        reads = [
-            cube.read("ap", language, None if part == list(cube.concepts) else part).reshape(len(part), -1) for cube in cubes
-        ]
-        slab = np.concatenate(reads, axis=1)
-        slab[~is_rankable(slab, guesses[first : first + step, np.newaxis])] = np.nan
-        yield first, slab
-
-
 @checks_arguments(QueryError)
 def top_experts(
     store: Atlas | str | Path,
@@ -422,14 +402,17 @@ def control_experts(
     sets = expert_sets(store, checkpoint, Ranking(k, sites, languages, concepts), skip=skip)
     if kind == "next":
         return _with_values(store, sets).with_columns(pl.col("rank") + skip)
-    rng = np.random.default_rng(seed)
-    neurons, ap = sets.neurons.copy(), sets.ap.copy()
-    for row, language in enumerate(sets.languages):
-        for first, slab in _ap_slabs(store, checkpoint, sets.axis, language, sets.concepts):
-            for offset, values in enumerate(slab):
-                if sets.has_experts[row, first + offset]:
-                    drawn = rng.choice(np.flatnonzero(~np.isnan(values)), size=k, replace=False)
-                    neurons[row, first + offset], ap[row, first + offset] = drawn, values[drawn]
+    neurons = np.full_like(sets.neurons, -1)
+    guesses = guess_score(store, sets.languages, sets.concepts)
+    cubes = ap_cubes(store, checkpoint, sets.axis)
+    for column, concept in enumerate(sets.concepts):
+        reads = [cube.read("ap", sets.languages, concept).reshape(len(sets.languages), -1) for cube in cubes]
+        can = is_rankable(np.concatenate(reads, axis=1), guesses[:, column, np.newaxis])
+        for row in np.flatnonzero(sets.has_experts[:, column]):
+            # a draw of its own for each language and concept, whichever others are asked for
+            rng = np.random.default_rng([seed, zlib.crc32(f"{sets.languages[row]}/{concept}".encode())])
+            neurons[row, column] = rng.choice(np.flatnonzero(can[row]), size=k, replace=False)
+    ap = scores_of(cubes, sets.axis, "ap", sets.languages, sets.concepts, neurons)
     return _with_values(store, dataclasses.replace(sets, neurons=neurons, ap=ap))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -305,48 +306,77 @@ class ScoreGrid:
         return sum(sizes) * region.box["language"].size * region.box["concept"].size
 
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
-        asked = [self.concepts[position] for position in region.box["concept"]]
-        languages = [self.languages[position] for position in region.box["language"]]
+        asked = {axis: [names[at] for at in region.box[axis]] for axis, names in self._names.items()}
         for checkpoint, site, layers, neurons in slabs_in(self.cubes, region):
             scores = self.store.scores(checkpoint, site)
-            concepts = [name for name in asked if name in scores.concepts]
-            per_batch = max(1, BATCH_ROWS // (layers.size * neurons.size))
-            for language in (language for language in languages if language in scores.languages):
-                constants = {"checkpoint": checkpoint, "site": site, "language": language}
+            languages = [name for name in asked["language"] if name in scores.languages]
+            concepts = [name for name in asked["concept"] if name in scores.concepts]
+            if not languages or not concepts:
+                continue
+            # chunks hold several languages: all of them are read together, and of layers and concepts as many as fit
+            own_layers = _even_groups(layers, BATCH_ROWS // (len(languages) * neurons.size))
+            for some_layers in own_layers:
+                per_batch = max(1, BATCH_ROWS // (len(languages) * some_layers.size * neurons.size))
                 for start in range(0, len(concepts), per_batch):
-                    part = concepts[start : start + per_batch]
-                    yield self._batch(scores, part, layers, neurons, columns, constants, keep)
+                    part = _ScorePart(languages, concepts[start : start + per_batch], some_layers, neurons)
+                    yield self._batch(scores, part, columns, {"checkpoint": checkpoint, "site": site}, keep)
+
+    @property
+    def _names(self) -> Mapping[str, tuple[str, ...]]:
+        return {"language": self.languages, "concept": self.concepts}
 
     def _batch(
-        self,
-        scores: ScoreCube,
-        concepts: list[str],
-        layers: Positions,
-        neurons: Positions,
-        columns: Sequence[str],
-        constants: Mapping[str, Any],
-        keep: Keep | None,
+        self, scores: ScoreCube, part: _ScorePart, columns: Sequence[str], constants: Mapping[str, Any], keep: Keep | None
     ) -> Batch:
-        slab = layers.size * neurons.size
         numbers: dict[str, NDArray[Any]] = {}
-        if "layer" in columns:
-            numbers["layer"] = np.tile(np.repeat(layers.astype(np.int32), neurons.size), len(concepts))
-        if "neuron" in columns:
-            numbers["neuron"] = np.tile(neurons.astype(np.int32), len(concepts) * layers.size)
+        for axis, positions in (("layer", part.layers), ("neuron", part.neurons)):
+            if axis in columns:
+                numbers[axis] = part.repeated(axis, positions.astype(np.int32))
         needed = {*columns, *(keep.columns if keep is not None else ())}
         for stat in (name for name in scores.stats if name in needed):
-            read = scores.read(stat, str(constants["language"]), concepts, _span(layers), _span(neurons))
+            read = scores.read(stat, part.languages, part.concepts, _span(part.layers), _span(part.neurons))
             numbers[stat] = read.reshape(-1)
-        coded = {}
-        if "concept" in columns:
-            codes = np.repeat(np.arange(len(concepts), dtype=np.int32), slab)
-            coded["concept"] = (codes, pl.Series(concepts, dtype=pl.String))
+        coded = {
+            axis: (part.repeated(axis, np.arange(len(names), dtype=np.int32)), pl.Series(names, dtype=pl.String))
+            for axis, names in (("language", part.languages), ("concept", part.concepts))
+            if axis in columns
+        }
         missing = dict.fromkeys(name for name in columns if name in self.columns and name not in scores.stats)
-        whole = Batch(len(concepts) * slab, len(concepts) * slab, numbers, coded, {**constants, **missing})
+        whole = Batch(part.height, part.height, numbers, coded, {**constants, **missing})
         if keep is None:
             return whole
         nothing = np.full(whole.height, np.nan)
         return whole.taken(np.flatnonzero(keep.rows({name: numbers.get(name, nothing) for name in keep.columns})))
+
+
+@dataclass(frozen=True)
+class _ScorePart:
+    """What one batch of scores is about; its rows are in this order of axes."""
+
+    languages: list[str]
+    concepts: list[str]
+    layers: Positions
+    neurons: Positions
+
+    @property
+    def shape(self) -> dict[str, int]:
+        axes = (("language", self.languages), ("concept", self.concepts), ("layer", self.layers), ("neuron", self.neurons))
+        return {axis: len(there) for axis, there in axes}
+
+    @property
+    def height(self) -> int:
+        return prod(self.shape.values())
+
+    def repeated(self, axis: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Values along one axis, one for every row."""
+        place = list(self.shape).index(axis)
+        fitting = values.reshape([-1 if at == place else 1 for at in range(len(self.shape))])
+        return np.ascontiguousarray(np.broadcast_to(fitting, tuple(self.shape.values()))).reshape(-1)
+
+
+def _even_groups(positions: Positions, most: int) -> list[Positions]:
+    """Consecutive parts of at most so many positions, one at least in each."""
+    return np.array_split(positions, -(-positions.size // max(1, most)))
 
 
 def slabs_in(cubes: pl.DataFrame, region: Region) -> Iterator[tuple[str, str, Positions, Positions]]:

@@ -22,8 +22,10 @@ from actlas.store.files.codecs import Codec
 from actlas.store.files.digests import record_files
 from actlas.store.files.group_writer import create_groups, group_files
 from actlas.store.files.locks import Claim
+from actlas.store.files.shard_reader import open_array, plan_of
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.groups import score_group
+from actlas.store.layout import ArrayPlan
 from actlas.store.log import Change, Log, check_unlogged
 from actlas.store.write.joining import join
 
@@ -101,8 +103,15 @@ class ScoreWriter:
         if not settings.is_file():
             write_atomically(settings, [content])
         if not self.is_complete:
+            self._plans = {stat: self._begun_plan(stat) or plan for stat, plan in self._plans.items()}
             self._group = score_group(self._path, self._plans, about["languages"], about["concepts"])
             create_groups(self._target.root, [self._group], self._target.codec, store_format=self._target.store_format)
+
+    def _begun_plan(self, stat: str) -> ArrayPlan | None:
+        """How an array is cut of which layers are there already, maybe by another version; None where none are."""
+        folder = self._target.root / self._path / stat
+        is_begun = any(self._record(layer).exists() for layer in range(self.n_layers))
+        return plan_of(open_array(folder)) if is_begun and (folder / "zarr.json").exists() else None
 
     def _next_generation(self) -> int:
         """How often the scores will have been written with the next time. Every time has folders of its own."""
