@@ -118,6 +118,16 @@ def _score_few(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _score_layouts(result: Mapping[str, Any]) -> str:
+    readings = ("slab", "neuron", "threshold", "everything")
+    rows = [
+        (row["cut"], f"{row['bytes_per_score']:.2f}", *(f"{median(row['milliseconds'][what]):.1f}" for what in readings))
+        for row in result["rows"]
+    ]
+    head = ("chunk", "bytes per score", "one language and concept", "one neuron", "one concept", "a checkpoint")
+    return markdown(head, rows)
+
+
 def _vllm_parity(result: Mapping[str, Any]) -> str:
     head = ("family", "ranks", "fix-up", "largest difference", "over the largest value", "other signs", "token vectors", "counts")
     rows = [
@@ -397,6 +407,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract_memory": _extract_memory,
     "extract_peers": _extract_peers,
     "score_few": _score_few,
+    "score_layouts": _score_layouts,
     "vllm_parity": _vllm_parity,
     "rounding": _rounding,
     "weights": _weights,

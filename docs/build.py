@@ -47,6 +47,7 @@ TABLED = (
     "docs/decisions/0021-checks-that-see.md",
     "docs/decisions/0025-parameter-space.md",
     "docs/decisions/0024-language-identifier.md",
+    "docs/decisions/0027-chunks-of-scores.md",
     "docs/decisions/0029-texts-of-a-group.md",
 )
 

@@ -89,7 +89,17 @@ def lape(
     is_above = p_active > bar
     candidates = np.flatnonzero(is_alive & is_above.any(0))
     # entropies that differ by rounding alone are equal: sums over permuted languages must not change the selection
-    ranking = candidates[np.argsort(entropy[candidates].round(12), kind="stable")]
     selected = np.zeros(counts.shape[1], np.bool_)
-    selected[ranking[: round(share * counts.shape[1])]] = True
+    selected[candidates[_lowest(entropy[candidates].round(12), round(share * counts.shape[1]))]] = True
     return LapeResult(p_active, entropy, bar, selected, is_above & selected)
+
+
+def _lowest(values: Floats, n: int) -> NDArray[np.int64]:
+    """Positions of the n lowest values; of equal ones at the cut, the first."""
+    if n >= values.size:
+        return np.arange(values.size)
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    bar = np.partition(values, n - 1)[n - 1]
+    below, equal = np.flatnonzero(values < bar), np.flatnonzero(values == bar)
+    return np.concatenate([below, equal[: n - below.size]])

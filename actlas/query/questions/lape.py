@@ -106,17 +106,17 @@ def _selected_neurons(keeper: Keeper, checkpoint: str, settings: dict[str, Any])
             "entropy": result.entropy[neuron],
         }
     ).sort("entropy", maintain_order=True)
-    activity = pl.DataFrame(
-        {
-            **axis.columns(np.arange(axis.n_neurons)),
-            "entropy": pl.Series(result.entropy).fill_nan(None),
-            "p_max": result.p_active.max(axis=0),
-            "p_active": pl.Series(np.ascontiguousarray(result.p_active.T)).arr.to_list(),
-        }
-    )
-    tables = {
-        name: TABLES[name].conform(frame.with_columns(pl.lit(checkpoint).alias("checkpoint")))
-        for name, frame in (("lape", selected), ("token_activity", activity))
-    }
-    keeper.put(checkpoint, tables, {**settings, "bar": result.bar})
-    return tables["lape"]
+    answer = TABLES["lape"].conform(selected.with_columns(pl.lit(checkpoint).alias("checkpoint")))
+    if keeper.is_on:
+        activity = pl.DataFrame(
+            {
+                "checkpoint": pl.repeat(checkpoint, axis.n_neurons, dtype=pl.String, eager=True),
+                **axis.columns(np.arange(axis.n_neurons)),
+                "entropy": pl.Series(result.entropy).fill_nan(None),
+                "p_max": result.p_active.max(axis=0),
+                "p_active": pl.Series(np.ascontiguousarray(result.p_active.T)).arr.to_list(),
+            }
+        )
+        tables = {"lape": answer, "token_activity": TABLES["token_activity"].conform(activity)}
+        keeper.put(checkpoint, tables, {**settings, "bar": result.bar})
+    return answer
