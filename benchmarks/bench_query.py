@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -188,6 +189,8 @@ def run(folder: Path, scale: Scale, rounds: int, parts: list[str], *, is_saved: 
     }
     for part in parts:
         found[part] = steps[part]()
+        if part == "warm":
+            found["load_1min"] = round(os.getloadavg()[0], 2)
         notes.write_text(json.dumps(found))
     if is_saved:
         settings = {
@@ -201,7 +204,11 @@ def run(folder: Path, scale: Scale, rounds: int, parts: list[str], *, is_saved: 
             "bar": BAR,
             "bytes_per_score": bytes_per_score(folder, scale),
         }
-        save("query", settings, [{"part": part, **row} for part, rows in found.items() for row in rows])
+        path = save("query", settings, [{"part": part, **row} for part in steps for row in found[part]])
+        # that of the warm questions: parts may be saved long after they were measured
+        content = json.loads(path.read_text())
+        content["machine"]["load_1min"] = found["load_1min"]
+        path.write_text(json.dumps(content, indent=1) + "\n")
     return found
 
 
