@@ -2,7 +2,7 @@
 
     python docs/build.py            everything
     python docs/build.py README.md  one document
-    python docs/build.py reference  docs/cli.md, docs/questions.md and docs/api/, out of the parser, the schema and the docstrings
+    python docs/build.py reference  docs/cli.md, docs/questions.md, docs/measures.md and docs/api/, out of the source
     python docs/build.py picture    docs/figures/overlap.svg, the first figure of demo-out/report.html
 
 In a document, a fenced block of kind `console` is recorded: every line that begins with `$ ` is run by bash in the folder that

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import asking
+import measuring
 
 #: Page of a public module -> the module.
 MODULES = {
@@ -25,7 +26,7 @@ MODULES = {
     "docs/api/testing.md": "actlas.testing",
 }
 CLI = "docs/cli.md"
-PAGES = (CLI, asking.PAGE, *MODULES)
+PAGES = (CLI, asking.PAGE, measuring.PAGE, *MODULES)
 
 _MADE = "<!-- made by python docs/build.py; changes belong into the {} -->\n"
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source|Example):(.*)$")
@@ -35,6 +36,8 @@ def page(name: str) -> str:
     """The text of one reference page."""
     if name == asking.PAGE:
         return asking.page()
+    if name == measuring.PAGE:
+        return measuring.page()
     return cli_page() if name == CLI else api_page(MODULES[name])
 
 

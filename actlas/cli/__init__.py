@@ -17,13 +17,13 @@ from actlas.cli.verbs import (
     effects,
     export,
     extract,
+    measures,
     neuron_sets,
     patch,
     probe,
     questions,
     reproduce,
     score,
-    spaces,
     sql,
     steer,
     stores,
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_verbs(verbs)
     effects.add_verbs(verbs)
     steer.add_verbs(verbs)
-    spaces.add_verbs(verbs)
+    measures.add_verbs(verbs)
     return top
 
 

@@ -37,6 +37,7 @@ from actlas.query.lookups.probes import (
 )
 from actlas.query.lookups.sharing import first_shared_by_concept, overlap_at, overlap_evidence, shared_by_layer
 from actlas.query.lookups.thresholds import first_above, neurons_above
+from actlas.query.measures.effective_rank import effective_rank
 from actlas.query.probing.controls import probe_controls
 from actlas.query.probing.probes import probe_classes, train_probes
 from actlas.query.probing.summary import probe_summary
@@ -53,7 +54,6 @@ from actlas.query.questions.overlap_tests import overlap_tests
 from actlas.query.questions.scores import score_neurons
 from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
 from actlas.query.schema import TABLES, Table
-from actlas.query.space.effective_rank import effective_rank
 from actlas.query.space.parameters import parameter_space
 from actlas.query.texts.group_texts import group_texts, nearest_texts
 from actlas.query.texts.top_texts import neuron_texts, top_texts

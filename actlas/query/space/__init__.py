@@ -1,1 +1,1 @@
-"""Questions about spaces rather than neurons: how weights move, and how many directions representations use."""
+"""Parameter space: how weights move from step to step."""

@@ -7,7 +7,7 @@ import pytest
 from actlas.errors import QueryError
 from actlas.query import TABLES, effective_rank, open_store
 from actlas.query.keep import kept_parts
-from actlas.query.space.effective_rank import drawn_vectors, rank_of
+from actlas.query.measures.effective_rank import drawn_vectors, rank_of
 from actlas.testing.planted import Planting, planted_store
 
 RNG = np.random.default_rng(5)

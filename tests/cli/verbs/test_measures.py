@@ -1,9 +1,10 @@
-"""The verbs about spaces show what their functions return."""
+"""The verbs about spaces show what their functions return, and `measure` lists the measures."""
 
 import json
 
 from actlas.cli import run
 from actlas.query import effective_rank, open_store, parameter_space
+from actlas.query.measures.registry import MEASURES
 from actlas.testing.planted import planted_store
 
 
@@ -22,3 +23,10 @@ def test_measure_shows_the_effective_rank_and_keeps_it_where_that_is_wanted(tmp_
     assert "effective_rank" not in open_store(store).table_parts()
     assert run(["--quiet", "measure", "effective-rank", str(store), *flags]) == 0
     assert open_store(store).sql("FROM effective_rank").equals(expected)
+
+
+def test_without_a_name_every_measure_is_listed(capsys):
+    assert run(["measure"]) == 0
+    shown = capsys.readouterr().out
+    assert all(measure.name in shown and measure.source in shown for measure in MEASURES)
+    assert run(["measure", "mxa", "store"]) == 2

@@ -1,0 +1,1 @@
+"""What representations and neurons measure by published measures; `registry` lists them."""

@@ -1,0 +1,21 @@
+"""Every measure of the registry is a public function that takes what the registry says."""
+
+import inspect
+
+import pytest
+
+import actlas.query
+from actlas.query.measures.registry import MEASURES
+
+
+def test_names_are_unique():
+    assert len({measure.name for measure in MEASURES}) == len(MEASURES)
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
+def test_a_measure_is_a_function_with_its_options(measure):
+    function = getattr(actlas.query, measure.function)
+    parameters = inspect.signature(function).parameters
+    common = {"store", "checkpoints", "sites", "progress", *(("keep", "replace") if measure.is_kept else ())}
+    assert set(parameters) == common | {option.name for option in measure.options}
+    assert measure.source.split()[0] in inspect.getdoc(function)
