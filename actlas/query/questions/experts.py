@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
+from actlas.names import SITES
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
@@ -375,7 +376,7 @@ def control_experts(
         store: With scores.
         checkpoint: Which.
         k: How many.
-        kind: "random" (a draw of its own for each language and concept), or "next".
+        kind: "random" (a draw of its own for each language and concept, as `random_experts` makes it), or "next".
         skip: For "next": how many best ones are left out.
         seed: For "random".
         languages: None for all.
@@ -410,10 +411,28 @@ def control_experts(
         can = is_rankable(np.concatenate(reads, axis=1), guesses[:, column, np.newaxis])
         for row in np.flatnonzero(sets.has_experts[:, column]):
             # a draw of its own for each language and concept, whichever others are asked for
-            rng = np.random.default_rng([seed, zlib.crc32(f"{sets.languages[row]}/{concept}".encode())])
-            neurons[row, column] = rng.choice(np.flatnonzero(can[row]), size=k, replace=False)
+            candidates = np.flatnonzero(can[row])
+            draw = drawn_numbers(sets.axis, candidates, f"{seed} {sets.languages[row]} {concept}")
+            neurons[row, column] = candidates[np.argsort(draw, kind="stable")[:k]]
     ap = scores_of(cubes, sets.axis, "ap", sets.languages, sets.concepts, neurons)
     return _with_values(store, dataclasses.replace(sets, neurons=neurons, ap=ap))
+
+
+def drawn_numbers(axis: NeuronAxis, index: Indices, words: str) -> NDArray[np.uint64]:
+    """Random numbers of 32 bits, one for each neuron: the same in every ranking of sites, and those of macro `random_experts`.
+
+    A neuron's number, mixed with a digest of some words by the finaliser of MurmurHash3, twice.
+    """
+    digest = int.from_bytes(hashlib.md5(words.encode(), usedforsecurity=False).digest()[8:], "little")
+    code = np.array([SITES.index(site) + 1 for site in axis.sites])[axis.site_at(index)]
+    low = np.uint64(0xFFFFFFFF)
+    number = ((code * 4096 + axis.layer_at(index)) * 131072 + axis.neuron_at(index)).astype(np.uint64) & low
+    for part in (digest & 0xFFFFFFFF, digest >> 32):
+        number = number ^ np.uint64(part)
+        number = ((number ^ (number >> np.uint64(16))) * np.uint64(2246822507)) & low
+        number = ((number ^ (number >> np.uint64(13))) * np.uint64(3266489909)) & low
+        number = number ^ (number >> np.uint64(16))
+    return np.asarray(number)
 
 
 def expert_mask(sets: ExpertSets) -> pl.DataFrame:

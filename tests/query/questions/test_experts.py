@@ -232,3 +232,13 @@ def scored_store(path: Path) -> Atlas:
     store = open_store(planted_store(path), "a")
     score_neurons(store)
     return store
+
+
+def test_neurons_at_random_are_those_that_sql_draws(scored: Atlas) -> None:
+    drawn = control_experts(scored, "planted-step64", k=7, seed=3, languages=["en", "es"], concepts=["salt", "water"])
+    for (language, concept), part in drawn.group_by("language", "concept"):
+        asked = scored.sql(
+            "FROM random_experts('planted-step64', $language, $concept, 7, seed := 3)", {"language": language, "concept": concept}
+        )
+        columns = ["rank", "site", "layer", "neuron", "ap"]
+        assert_frame_equal(part.select(columns), asked.select(columns))
