@@ -53,6 +53,8 @@ COMBINATIONS: tuple[str, ...] = get_args(Combination)
 #: How far two texts are apart in the values of a group of neurons. cosine: 1 less the cosine of the angle.
 Metric = Literal["l1", "l2", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
+#: Sets of neurons that a store has without importing any: experts, LAPE's, and every neuron of the MLPs.
+EXPERTS, LAPE, ALL = "experts", "lape", "all"
 #: What quotation marks do in a CSV or TSV file: "csv": quote cells; "none": they are text; "auto": as the kind of file has it.
 Quoting = Literal["auto", "csv", "none"]
 QUOTINGS: tuple[str, ...] = get_args(Quoting)

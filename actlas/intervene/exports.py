@@ -13,8 +13,8 @@ from actlas.errors import BackendUnavailable, QueryError
 from actlas.intervene.directions import language_direction
 from actlas.intervene.foreign import MASK, VALUE
 from actlas.intervene.live import load_live
-from actlas.intervene.sets import EXPERTS, LAPE, NeuronSet, site_shape, store_sets
-from actlas.names import VERSION
+from actlas.intervene.sets import NeuronSet, site_shape, store_sets
+from actlas.names import EXPERTS, LAPE, VERSION
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_checkpoints
 from actlas.store.corpus.corpus import parquet_bytes

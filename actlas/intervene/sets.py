@@ -9,13 +9,12 @@ import numpy as np
 import polars as pl
 
 from actlas.errors import QueryError
-from actlas.names import fingerprint
+from actlas.names import ALL, EXPERTS, LAPE, fingerprint
 from actlas.query import Atlas, language_neurons, top_experts
 from actlas.query.choices import chosen_labels
 from actlas.store.store import Store
 from actlas.words import listed, no_such
 
-EXPERTS, LAPE, ALL = "experts", "lape", "all"
 #: LAPE counts tokens before or behind the activation function of an MLP; what is acted on is behind it, and behind the product
 #: with the linear branch where there is one: it is 0 iff the activation function gives 0.
 _MLP = ("mlp_pre", "mlp_hidden")

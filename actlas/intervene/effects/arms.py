@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from actlas.intervene.sets import ALL, NeuronSet
+from actlas.intervene.sets import NeuronSet
+from actlas.names import ALL
 
 if TYPE_CHECKING:
     from actlas.intervene.live import LiveModel

@@ -9,8 +9,7 @@ from typing import Any, get_type_hints
 from actlas.allowed import Count, Positive, PositiveNumber, Quantile, Seed, Share, why_not
 from actlas.errors import QueryError
 from actlas.extract.options import about
-from actlas.intervene.sets import ALL, EXPERTS, LAPE
-from actlas.names import Intervention
+from actlas.names import ALL, EXPERTS, LAPE, Intervention
 
 
 @dataclass(frozen=True, kw_only=True)

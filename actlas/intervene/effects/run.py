@@ -17,8 +17,8 @@ from actlas.intervene.effects.arms import NEED_MEANS, Arm, Means, arms
 from actlas.intervene.effects.options import EffectOptions, settings_of
 from actlas.intervene.effects.texts import LossTexts, loss_texts
 from actlas.intervene.foreign import READ, best_by_ap, read_neurons
-from actlas.intervene.sets import ALL, EXPERTS, LAPE, NeuronSet, sets_of, store_sets, with_auroc
-from actlas.names import ComputeDtype
+from actlas.intervene.sets import NeuronSet, sets_of, store_sets, with_auroc
+from actlas.names import ALL, EXPERTS, LAPE, ComputeDtype
 from actlas.query import TABLES
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_checkpoints

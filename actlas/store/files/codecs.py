@@ -7,17 +7,14 @@ gets within a few percent of the smallest at several times the speed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
-
-# Chunks are compressed side by side by the writer's own threads; blosc's global pool would serialise them.
-blosc.use_threads = False
 
 _Bytes = bytes | bytearray | memoryview | NDArray[np.uint8]
 
@@ -25,6 +22,16 @@ _Bytes = bytes | bytearray | memoryview | NDArray[np.uint8]
 CRC_BYTES = 4
 #: The crc32c of any bytes that end with their own crc32c: nothing needs to be cut off, and so copied, to compare the two.
 _CRC_OF_WHOLE = 0x48674BC7
+
+
+@cache
+def _blosc() -> Any:
+    """The compressors, loaded with the first chunk: a question about tables opens none, and they take as long as answering it."""
+    from numcodecs import blosc
+
+    # chunks are compressed side by side by the writer's own threads; blosc's global pool would serialise them
+    blosc.use_threads = False
+    return blosc
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Codec:
 
     def encode(self, chunk: NDArray[Any]) -> bytes:
         """Bytes of one C-contiguous little-endian chunk, checksum included. Releases the interpreter lock."""
+        blosc = _blosc()
         body: bytes = blosc.compress(
             chunk, self.compressor.encode(), self.level, blosc.BITSHUFFLE, self.block_bytes, chunk.dtype.itemsize
         )
@@ -69,7 +77,7 @@ def decode(encoded: _Bytes, out: NDArray[Any]) -> None:
     """
     if not chunk_is_whole(encoded):
         raise DamagedStore("a chunk does not have the crc32c that it was written with; actlas verify names every such chunk")
-    blosc.decompress(np.frombuffer(encoded, np.uint8)[:-CRC_BYTES], out)
+    _blosc().decompress(np.frombuffer(encoded, np.uint8)[:-CRC_BYTES], out)
 
 
 def chunk_is_whole(encoded: _Bytes) -> bool:
