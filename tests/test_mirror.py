@@ -38,7 +38,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "query/texts/groups.py": ("query/texts/test_group_texts.py",),
     "query/space/distances.py": ("query/space/test_parameters.py",),
     "store/dtypes.py": ("extract/run/test_dtypes.py",),
-    "store/verify/groups.py": ("store/verify/test_whole.py",),
+    "store/integrity/groups.py": ("store/integrity/test_whole.py",),
     "store/write/score_import.py": ("query/imports/test_scores.py",),
     "testing/planted.py": ("query/test_planted_store.py", "test_can_read_old.py"),
 }

@@ -1,62 +1,80 @@
 """Questions: read the store, call the kernels, return polars frames.
 
-Importing this loads no model library; numba and scikit-learn are loaded by the questions that need them.
+The names below are loaded when first used: asking one question imports no other. None loads a model library.
 """
 
-from actlas.kernels.stats import DEFAULT_STATS
-from actlas.query.atlas import Atlas, open_store
-from actlas.query.imports import import_scores, read_selfcond
-from actlas.query.lookups.checkpoints import (
-    checkpoint_flags,
-    same_weights,
-)
-from actlas.query.lookups.experts import (
-    anti_experts,
-    experts_by_layer,
-    neuron_scores,
-    random_experts,
-    shared_experts,
-    steering_mask,
-)
-from actlas.query.lookups.languages import (
-    experts_in_sets,
-    language_effects,
-    language_experts,
-    language_mask,
-    lape_overlap,
-    neuron_activity,
-    set_effects,
-    text_activity,
-)
-from actlas.query.lookups.probes import (
-    probe_by_checkpoint,
-    probe_class_accuracy,
-    probe_intervals,
-    probe_onset,
-    probe_sharing,
-)
-from actlas.query.lookups.sharing import first_shared_by_concept, overlap_at, overlap_evidence, shared_by_layer
-from actlas.query.lookups.thresholds import first_above, neurons_above
-from actlas.query.measures.effective_rank import effective_rank
-from actlas.query.probing.controls import probe_controls
-from actlas.query.probing.probes import probe_classes, train_probes
-from actlas.query.probing.summary import probe_summary
-from actlas.query.probing.transfer import probe_transfer
-from actlas.query.questions.experts import control_experts, top_experts
-from actlas.query.questions.interventions.concept_probe import ConceptProbe, train_concept_probe
-from actlas.query.questions.interventions.patching import patching_by_layer, patching_onset
-from actlas.query.questions.interventions.steering import concept_rate, language_shift, steering_languages
-from actlas.query.questions.lape import language_neurons
-from actlas.query.questions.neuron_sets import import_neuron_sets, neuron_set_overlap
-from actlas.query.questions.overlap import expert_overlap
-from actlas.query.questions.overlap_controls import overlap_controls
-from actlas.query.questions.overlap_tests import overlap_tests
-from actlas.query.questions.scores import score_neurons
-from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
-from actlas.query.schema import TABLES, Table
-from actlas.query.space.parameters import parameter_space
-from actlas.query.texts.group_texts import group_texts, nearest_texts
-from actlas.query.texts.top_texts import neuron_texts, top_texts
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "Atlas": "actlas.query.atlas",
+    "ConceptProbe": "actlas.query.questions.interventions.concept_probe",
+    "DEFAULT_STATS": "actlas.kernels.stats",
+    "TABLES": "actlas.query.schema",
+    "Table": "actlas.query.schema",
+    "anti_experts": "actlas.query.lookups.experts",
+    "checkpoint_flags": "actlas.query.lookups.checkpoints",
+    "concept_rate": "actlas.query.questions.interventions.steering",
+    "control_experts": "actlas.query.questions.experts",
+    "effective_rank": "actlas.query.measures.effective_rank",
+    "expert_overlap": "actlas.query.questions.overlap",
+    "experts_by_layer": "actlas.query.lookups.experts",
+    "experts_in_sets": "actlas.query.lookups.languages",
+    "first_above": "actlas.query.lookups.thresholds",
+    "first_shared": "actlas.query.questions.trajectory",
+    "first_shared_by_concept": "actlas.query.lookups.sharing",
+    "group_texts": "actlas.query.texts.group_texts",
+    "import_neuron_sets": "actlas.query.questions.neuron_sets",
+    "import_scores": "actlas.query.imports",
+    "language_effects": "actlas.query.lookups.languages",
+    "language_experts": "actlas.query.lookups.languages",
+    "language_mask": "actlas.query.lookups.languages",
+    "language_neurons": "actlas.query.questions.lape",
+    "language_shift": "actlas.query.questions.interventions.steering",
+    "lape_overlap": "actlas.query.lookups.languages",
+    "nearest_texts": "actlas.query.texts.group_texts",
+    "neuron_activity": "actlas.query.lookups.languages",
+    "neuron_scores": "actlas.query.lookups.experts",
+    "neuron_set_overlap": "actlas.query.questions.neuron_sets",
+    "neuron_texts": "actlas.query.texts.top_texts",
+    "neuron_trajectory": "actlas.query.questions.trajectory",
+    "neurons_above": "actlas.query.lookups.thresholds",
+    "open_store": "actlas.query.atlas",
+    "overlap_at": "actlas.query.lookups.sharing",
+    "overlap_controls": "actlas.query.questions.overlap_controls",
+    "overlap_evidence": "actlas.query.lookups.sharing",
+    "overlap_tests": "actlas.query.questions.overlap_tests",
+    "parameter_space": "actlas.query.space.parameters",
+    "patching_by_layer": "actlas.query.questions.interventions.patching",
+    "patching_onset": "actlas.query.questions.interventions.patching",
+    "probe_by_checkpoint": "actlas.query.lookups.probes",
+    "probe_class_accuracy": "actlas.query.lookups.probes",
+    "probe_classes": "actlas.query.probing.probes",
+    "probe_controls": "actlas.query.probing.controls",
+    "probe_intervals": "actlas.query.lookups.probes",
+    "probe_onset": "actlas.query.lookups.probes",
+    "probe_sharing": "actlas.query.lookups.probes",
+    "probe_summary": "actlas.query.probing.summary",
+    "probe_transfer": "actlas.query.probing.transfer",
+    "random_experts": "actlas.query.lookups.experts",
+    "rank_stability": "actlas.query.questions.trajectory",
+    "read_selfcond": "actlas.query.imports",
+    "same_weights": "actlas.query.lookups.checkpoints",
+    "score_neurons": "actlas.query.questions.scores",
+    "set_effects": "actlas.query.lookups.languages",
+    "shared_by_layer": "actlas.query.lookups.sharing",
+    "shared_experts": "actlas.query.lookups.experts",
+    "shared_trajectory": "actlas.query.questions.trajectory",
+    "steering_languages": "actlas.query.questions.interventions.steering",
+    "steering_mask": "actlas.query.lookups.experts",
+    "text_activity": "actlas.query.lookups.languages",
+    "top_experts": "actlas.query.questions.experts",
+    "top_texts": "actlas.query.texts.top_texts",
+    "train_concept_probe": "actlas.query.questions.interventions.concept_probe",
+    "train_probes": "actlas.query.probing.probes",
+}
 
 __all__ = [
     "DEFAULT_STATS",
@@ -125,3 +143,69 @@ __all__ = [
     "train_concept_probe",
     "train_probes",
 ]
+
+if TYPE_CHECKING:
+    from actlas.kernels.stats import DEFAULT_STATS
+    from actlas.query.atlas import Atlas, open_store
+    from actlas.query.imports import import_scores, read_selfcond
+    from actlas.query.lookups.checkpoints import (
+        checkpoint_flags,
+        same_weights,
+    )
+    from actlas.query.lookups.experts import (
+        anti_experts,
+        experts_by_layer,
+        neuron_scores,
+        random_experts,
+        shared_experts,
+        steering_mask,
+    )
+    from actlas.query.lookups.languages import (
+        experts_in_sets,
+        language_effects,
+        language_experts,
+        language_mask,
+        lape_overlap,
+        neuron_activity,
+        set_effects,
+        text_activity,
+    )
+    from actlas.query.lookups.probes import (
+        probe_by_checkpoint,
+        probe_class_accuracy,
+        probe_intervals,
+        probe_onset,
+        probe_sharing,
+    )
+    from actlas.query.lookups.sharing import first_shared_by_concept, overlap_at, overlap_evidence, shared_by_layer
+    from actlas.query.lookups.thresholds import first_above, neurons_above
+    from actlas.query.measures.effective_rank import effective_rank
+    from actlas.query.probing.controls import probe_controls
+    from actlas.query.probing.probes import probe_classes, train_probes
+    from actlas.query.probing.summary import probe_summary
+    from actlas.query.probing.transfer import probe_transfer
+    from actlas.query.questions.experts import control_experts, top_experts
+    from actlas.query.questions.interventions.concept_probe import ConceptProbe, train_concept_probe
+    from actlas.query.questions.interventions.patching import patching_by_layer, patching_onset
+    from actlas.query.questions.interventions.steering import concept_rate, language_shift, steering_languages
+    from actlas.query.questions.lape import language_neurons
+    from actlas.query.questions.neuron_sets import import_neuron_sets, neuron_set_overlap
+    from actlas.query.questions.overlap import expert_overlap
+    from actlas.query.questions.overlap_controls import overlap_controls
+    from actlas.query.questions.overlap_tests import overlap_tests
+    from actlas.query.questions.scores import score_neurons
+    from actlas.query.questions.trajectory import first_shared, neuron_trajectory, rank_stability, shared_trajectory
+    from actlas.query.schema import TABLES, Table
+    from actlas.query.space.parameters import parameter_space
+    from actlas.query.texts.group_texts import group_texts, nearest_texts
+    from actlas.query.texts.top_texts import neuron_texts, top_texts
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'actlas.query' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,17 +1,36 @@
-"""What is on disk. Knows no model and no statistic."""
+"""What is on disk. Knows no model and no statistic.
 
-from actlas.store.corpus.corpus import Corpus, corpus_from_frames
-from actlas.store.corpus.importers import import_concept_files, import_parallel, import_table
-from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
-from actlas.store.layout import TextBlock
-from actlas.store.neuron_sets import read_neuron_sets
-from actlas.store.store import Store
-from actlas.store.values import BlockValues, TokenIds
-from actlas.store.verify import Verified, verify
-from actlas.store.write.checkpoint_writer import CheckpointWriter
-from actlas.store.write.score_writer import ScoreWriter
-from actlas.store.write.upgrade import Upgraded, upgrade
-from actlas.store.write.writer import StoreWriter
+The names below are loaded when first used: where things lie is told without what reads them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "BlockValues": "actlas.store.values",
+    "CheckpointWriter": "actlas.store.write.checkpoint_writer",
+    "Corpus": "actlas.store.corpus.corpus",
+    "Cube": "actlas.store.cube",
+    "ScoreCube": "actlas.store.cube",
+    "ScoreWriter": "actlas.store.write.score_writer",
+    "Store": "actlas.store.store",
+    "StoreWriter": "actlas.store.write.writer",
+    "TextBlock": "actlas.store.layout",
+    "TokenCounts": "actlas.store.cube",
+    "TokenCube": "actlas.store.cube",
+    "TokenIds": "actlas.store.values",
+    "Upgraded": "actlas.store.write.upgrade",
+    "Verified": "actlas.store.integrity",
+    "corpus_from_frames": "actlas.store.corpus.corpus",
+    "import_concept_files": "actlas.store.corpus.importers",
+    "import_parallel": "actlas.store.corpus.importers",
+    "import_table": "actlas.store.corpus.importers",
+    "read_neuron_sets": "actlas.store.neuron_sets",
+    "upgrade": "actlas.store.write.upgrade",
+    "verify": "actlas.store.integrity",
+}
 
 __all__ = [
     "BlockValues",
@@ -36,3 +55,27 @@ __all__ = [
     "upgrade",
     "verify",
 ]
+
+if TYPE_CHECKING:
+    from actlas.store.corpus.corpus import Corpus, corpus_from_frames
+    from actlas.store.corpus.importers import import_concept_files, import_parallel, import_table
+    from actlas.store.cube import Cube, ScoreCube, TokenCounts, TokenCube
+    from actlas.store.integrity import Verified, verify
+    from actlas.store.layout import TextBlock
+    from actlas.store.neuron_sets import read_neuron_sets
+    from actlas.store.store import Store
+    from actlas.store.values import BlockValues, TokenIds
+    from actlas.store.write.checkpoint_writer import CheckpointWriter
+    from actlas.store.write.score_writer import ScoreWriter
+    from actlas.store.write.upgrade import Upgraded, upgrade
+    from actlas.store.write.writer import StoreWriter
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'actlas.store' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -247,7 +247,7 @@ def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _verify(options: argparse.Namespace) -> int:
     from actlas.store import Store, verify
-    from actlas.store.verify import repair
+    from actlas.store.integrity import repair
 
     line = ProgressLine(options.quiet)
     result = verify(Store(options.store), lambda done, of: line.update(f"verifying {done:,} of {of:,} files", final=done == of))

@@ -22,14 +22,14 @@ from actlas.store.files.digests import FileRecord, file_record, record_files
 from actlas.store.files.group_writer import create_leaf
 from actlas.store.files.locks import Claim, writers_claim
 from actlas.store.files.shard_reader import shard_faults, told_apart
+from actlas.store.integrity.groups import committed_arrays
+from actlas.store.integrity.manifests import LayerRecord, Manifest, ScoreManifest
+from actlas.store.integrity.unlogged import Unlogged
 from actlas.store.layout import ArrayPlan
 from actlas.store.log import FOLDER, Change, Log
 from actlas.store.records import DIGESTS, BlockRecord, DigestRecord, ShardRecord
 from actlas.store.store import Store
 from actlas.store.tables import Tables, part_name
-from actlas.store.verify.groups import committed_arrays
-from actlas.store.verify.manifests import LayerRecord, Manifest, ScoreManifest
-from actlas.store.verify.unlogged import Unlogged
 from actlas.store.write.joining import creation_claim
 from actlas.store.write.state_writer import in_states
 

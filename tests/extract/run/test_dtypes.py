@@ -17,8 +17,8 @@ from actlas.query.questions.scores import score_neurons
 from actlas.store import Store
 from actlas.store.corpus.corpus import corpus_from_frames
 from actlas.store.files.locks import Claim
+from actlas.store.integrity import verify
 from actlas.store.values import TokenIds
-from actlas.store.verify import verify
 from tests.extract.runs import cube_files, extract, scaled
 
 CHANCE = np.random.default_rng(0)

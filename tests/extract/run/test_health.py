@@ -11,9 +11,9 @@ from actlas.errors import TableNotFound
 from actlas.extract.run.health import is_same_trouble
 from actlas.names import TokenSample
 from actlas.query.atlas import open_store
+from actlas.store.integrity import verify
 from actlas.store.layout import HEALTH_FILE
 from actlas.store.store import Store
-from actlas.store.verify import verify
 from tests.extract.runs import extract, scaled
 
 NO_VECTORS = {"token_sample": TokenSample(per_text=0)}

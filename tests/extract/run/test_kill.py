@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from actlas.extract import extract_activations
+from actlas.store.integrity import verify
 from actlas.store.log import Log
 from actlas.store.store import Store
-from actlas.store.verify import verify
 from tests.extract.run.slow_run import OPTIONS, run_slowly, run_until
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))

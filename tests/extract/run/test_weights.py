@@ -10,9 +10,9 @@ import actlas
 from actlas.extract.checkpoints import weights
 from actlas.extract.run import weights as in_run
 from actlas.query import TABLES
+from actlas.store.integrity import verify
 from actlas.store.layout import WEIGHTS_FILE
 from actlas.store.store import Store
-from actlas.store.verify import verify
 from tests.extract.runs import extract, scaled
 
 FEW = {"sites": ("mlp_pre",), "fidelity_texts": 0, "proves_sites": False}

@@ -13,9 +13,9 @@ import pytest
 from actlas.errors import DamagedStore, RecipeMismatch
 from actlas.store import layout
 from actlas.store.files.locks import Claim
+from actlas.store.integrity.tables import corpus_faults
 from actlas.store.store import Store
 from actlas.store.values import TokenIds
-from actlas.store.verify.tables import corpus_faults
 from actlas.store.write.joining import (
     check_tokens,
     holds_blocks,

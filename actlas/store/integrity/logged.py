@@ -14,13 +14,13 @@ import msgspec
 from actlas.store import layout
 from actlas.store.files.digests import FileRecord, digest
 from actlas.store.files.shard_reader import damaged_chunks
+from actlas.store.integrity.groups import KnownMetadata, committed_arrays, group_faults, plain_group_faults
+from actlas.store.integrity.manifests import Manifest, read_manifests, uncovered_texts
+from actlas.store.integrity.strays import stray_faults
+from actlas.store.integrity.tables import corpus_faults, record_table_faults, table_faults
 from actlas.store.log import FOLDER, LogState
 from actlas.store.records import ShardRecord
 from actlas.store.store import Store
-from actlas.store.verify.groups import KnownMetadata, committed_arrays, group_faults, plain_group_faults
-from actlas.store.verify.manifests import Manifest, read_manifests, uncovered_texts
-from actlas.store.verify.strays import stray_faults
-from actlas.store.verify.tables import corpus_faults, record_table_faults, table_faults
 
 Progress = Callable[[int, int], None]
 

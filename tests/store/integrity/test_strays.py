@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actlas.store.verify.strays import stray_faults
+from actlas.store.integrity.strays import stray_faults
 
 
 def test_files_that_nothing_names_are_told_by_the_highest_folder_that_holds_no_other(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from actlas.store import layout
 from actlas.store.corpus.corpus import is_fingerprint_of
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.parquet import parquet_metadata, read_parquet
+from actlas.store.integrity.manifests import Manifest
 from actlas.store.notes.health import file_fault
 from actlas.store.store import Store
-from actlas.store.verify.manifests import Manifest
 
 _NEEDED: dict[str, dict[str, Any]] = {
     layout.TEXTS: {"text_id": pl.Int64, "text": pl.String, "language": pl.String},

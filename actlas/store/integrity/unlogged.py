@@ -13,15 +13,15 @@ from itertools import chain
 from actlas.errors import DamagedStore
 from actlas.store import layout
 from actlas.store.files.shard_reader import damaged_chunks
+from actlas.store.integrity.groups import KnownMetadata, committed_arrays, group_faults, groups_of, metadata_above
+from actlas.store.integrity.logged import Found, Progress
+from actlas.store.integrity.manifests import Manifest, read_manifests, uncovered_texts
+from actlas.store.integrity.strays import stray_faults
+from actlas.store.integrity.tables import corpus_faults, record_table_faults, table_faults
 from actlas.store.layout import ArrayPlan
 from actlas.store.log import FOLDER
 from actlas.store.records import ShardRecord
 from actlas.store.store import Store
-from actlas.store.verify.groups import KnownMetadata, committed_arrays, group_faults, groups_of, metadata_above
-from actlas.store.verify.logged import Found, Progress
-from actlas.store.verify.manifests import Manifest, read_manifests, uncovered_texts
-from actlas.store.verify.strays import stray_faults
-from actlas.store.verify.tables import corpus_faults, record_table_faults, table_faults
 
 
 class Unlogged:

@@ -9,7 +9,7 @@ import pytest
 
 from actlas.query import score_neurons
 from actlas.store import Store
-from actlas.store.verify.manifests import read_manifests
+from actlas.store.integrity.manifests import read_manifests
 from actlas.testing import Planting, planted_store
 
 FOLDER = "manifests/planted-step64"

@@ -17,9 +17,9 @@ from actlas.store import layout
 from actlas.store.files.atomic import read_json
 from actlas.store.files.shard_reader import open_array, plan_of
 from actlas.store.groups import ArrayGroup, count_group, cube_group, score_group, state_group, token_group
+from actlas.store.integrity.manifests import Manifest
 from actlas.store.layout import VALUES, ArrayPlan
 from actlas.store.store import Store
-from actlas.store.verify.manifests import Manifest
 
 _PLAIN_GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 _EMPTY_LIST = {"kind": "inline", "must_understand": False, "metadata": {}}

@@ -7,9 +7,9 @@ import pytest
 
 from actlas.query import open_store, score_neurons, top_experts
 from actlas.store import Store, verify
-from actlas.store.verify.tables import corpus_faults, table_faults
+from actlas.store.integrity.tables import corpus_faults, table_faults
 from actlas.testing import Planting, planted_store
-from tests.store.verify.test_unlogged import without_log
+from tests.store.integrity.test_unlogged import without_log
 
 
 @pytest.fixture

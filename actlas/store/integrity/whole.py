@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from actlas.store.integrity.logged import verify_logged
+from actlas.store.integrity.unlogged import Unlogged
 from actlas.store.store import Store
-from actlas.store.verify.logged import verify_logged
-from actlas.store.verify.unlogged import Unlogged
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from actlas.errors import DamagedStore, ReadOnlyStore
 from actlas.query import open_store, score_neurons, top_experts
 from actlas.store import Store, verify
-from actlas.store.verify.repair import repair
+from actlas.store.integrity.repair import repair
 
 
 def a_file(store: Path, pattern: str) -> Path:
