@@ -34,6 +34,7 @@ _HOMES = {
     "language_neurons": "actlas.query.questions.lape",
     "language_shift": "actlas.query.questions.interventions.steering",
     "lape_overlap": "actlas.query.lookups.languages",
+    "mexa": "actlas.query.measures.mexa",
     "nearest_texts": "actlas.query.texts.group_texts",
     "neuron_activity": "actlas.query.lookups.languages",
     "neuron_scores": "actlas.query.lookups.experts",
@@ -58,6 +59,7 @@ _HOMES = {
     "probe_sharing": "actlas.query.lookups.probes",
     "probe_summary": "actlas.query.probing.summary",
     "probe_transfer": "actlas.query.probing.transfer",
+    "procrustes": "actlas.query.measures.procrustes",
     "random_experts": "actlas.query.lookups.experts",
     "rank_stability": "actlas.query.questions.trajectory",
     "read_selfcond": "actlas.query.imports",
@@ -74,6 +76,7 @@ _HOMES = {
     "top_texts": "actlas.query.texts.top_texts",
     "train_concept_probe": "actlas.query.questions.interventions.concept_probe",
     "train_probes": "actlas.query.probing.probes",
+    "translation_similarity": "actlas.query.measures.translation_similarity",
 }
 
 __all__ = [
@@ -102,6 +105,7 @@ __all__ = [
     "language_neurons",
     "language_shift",
     "lape_overlap",
+    "mexa",
     "nearest_texts",
     "neuron_activity",
     "neuron_scores",
@@ -126,6 +130,7 @@ __all__ = [
     "probe_sharing",
     "probe_summary",
     "probe_transfer",
+    "procrustes",
     "random_experts",
     "rank_stability",
     "read_selfcond",
@@ -142,6 +147,7 @@ __all__ = [
     "top_texts",
     "train_concept_probe",
     "train_probes",
+    "translation_similarity",
 ]
 
 if TYPE_CHECKING:
@@ -180,6 +186,9 @@ if TYPE_CHECKING:
     from actlas.query.lookups.sharing import first_shared_by_concept, overlap_at, overlap_evidence, shared_by_layer
     from actlas.query.lookups.thresholds import first_above, neurons_above
     from actlas.query.measures.effective_rank import effective_rank
+    from actlas.query.measures.mexa import mexa
+    from actlas.query.measures.procrustes import procrustes
+    from actlas.query.measures.translation_similarity import translation_similarity
     from actlas.query.probing.controls import probe_controls
     from actlas.query.probing.probes import probe_classes, train_probes
     from actlas.query.probing.summary import probe_summary

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import functools
-import inspect
 from collections.abc import Sequence
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from actlas.cli.arguments import add_checkpoints, add_output, add_sites, add_store, named, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress
@@ -33,10 +31,8 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         add_store(own)
         add_checkpoints(own)
         add_sites(own, "repeat for more (default: all)")
-        function = _function(measure)
-        hints = get_type_hints(function, include_extras=True)
         for option in measure.options:
-            _add_option(own, option, hints[option.name], inspect.signature(function).parameters[option.name].default)
+            _add_option(own, option)
         if measure.is_kept:
             add_kept_output(own)
         else:
@@ -50,18 +46,11 @@ def _weights(options: argparse.Namespace) -> None:
     show(parameter_space(options.store, checkpoints=options.checkpoints), options)
 
 
-def _function(measure: Measure) -> Any:
-    import actlas.query
-
-    return getattr(actlas.query, measure.function)
-
-
-def _add_option(verb: argparse.ArgumentParser, option: Option, hint: Any, default: Any) -> None:
-    """One flag, of the type of the parameter; without it the function's own default holds."""
-    kind = next(member for member in get_args(hint) if member is not NoneType) if get_origin(hint) in (Union, UnionType) else hint
-    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+def _add_option(verb: argparse.ArgumentParser, option: Option) -> None:
+    """One flag; without it the function's own default holds."""
+    base = get_args(option.kind)[0] if get_origin(option.kind) is Annotated else option.kind
     settings: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
-    unset = default if option.unset is None and default not in (None, False) else option.unset
+    unset = option.default if option.unset is None and option.default not in (None, False) else option.unset
     settings["help"] = option.help if unset is None else f"{option.help} (default: {unset})"
     if base is bool:
         settings["action"] = "store_true"
@@ -70,7 +59,7 @@ def _add_option(verb: argparse.ArgumentParser, option: Option, hint: Any, defaul
     elif base is str or get_origin(base) is Sequence:
         settings |= {"type": named, "metavar": "NAME", "action": "store" if base is str else "append"}
     else:
-        settings |= {"type": number(kind), "metavar": "N" if base is int else "X"}
+        settings |= {"type": number(option.kind), "metavar": "N" if base is int else "X"}
     verb.add_argument(f"--{(option.flag or option.name).replace('_', '-')}", **settings)
 
 
@@ -82,13 +71,14 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _measure(measure: Measure, options: argparse.Namespace) -> None:
+    import actlas.query
     from actlas.query import open_store
 
     line = ProgressLine(options.quiet)
     settings = {option.name: getattr(options, option.name) for option in measure.options if hasattr(options, option.name)}
     if measure.is_kept:
         settings["replace"] = options.replace
-    frame = _function(measure)(
+    frame = getattr(actlas.query, measure.function)(
         opened(options) if measure.is_kept else open_store(options.store),
         checkpoints=options.checkpoints,
         sites=options.sites,

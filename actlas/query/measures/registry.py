@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
+
+from actlas.allowed import Count, Names, Seed
+from actlas.query.probing.settings import Values
+
+#: How the vectors of a text's tokens become one: weighted by their places in the text, alike, or the text's last one alone.
+Weighting = Literal["position", "mean", "last"]
 
 
 @dataclass(frozen=True)
@@ -10,13 +17,17 @@ class Option:
     """One option that a measure takes besides the store, its checkpoints and its sites.
 
     Attributes:
-        name: The parameter of the function, whose type and default are the option's.
+        name: The parameter of the function.
+        kind: Its type, less None.
+        default: Its default.
         help: What it says, in a few words.
         flag: Without the dashes; None for the name itself.
         unset: What holds without it, where the default does not say it.
     """
 
     name: str
+    kind: Any
+    default: Any
     help: str
     flag: str | None = None
     unset: str | None = None
@@ -43,7 +54,19 @@ class Measure:
     is_kept: bool = False
 
 
-_SEED = Option("seed", "of the draws")
+_SEED = Option("seed", Seed, 0, "of the draws")
+_LANGUAGES = (
+    Option("languages", Names, None, "repeat for more", "language", "all"),
+    Option("pivot", str, None, "only pairs with this language", unset="all pairs"),
+    Option(
+        "values",
+        Values,
+        None,
+        "average token vectors of each text, or take its pooled values",
+        unset="tokens where they are kept",
+    ),
+    Option("weighting", Weighting, "position", "of tokens: by position in the text, alike, or the last one alone"),
+)
 
 MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -52,10 +75,31 @@ MEASURES: tuple[Measure, ...] = (
         "how many directions token vectors use, by layer and language",
         "Roy and Vetterli 2007",
         (
-            Option("n_vectors", "of each language", "vectors", "as many as the one with the fewest has"),
-            Option("n_splits", "halvings for the interval; 0: none", "splits"),
+            Option("n_vectors", Count, None, "of each language", "vectors", "as many as the one with the fewest has"),
+            Option("n_splits", Count, 10, "halvings for the interval; 0: none", "splits"),
             _SEED,
         ),
         is_kept=True,
+    ),
+    Measure(
+        "mexa",
+        "mexa",
+        "share of texts whose translation is their mutual nearest text, by layer and pair of languages",
+        "Kargaran et al. 2024",
+        _LANGUAGES,
+    ),
+    Measure(
+        "translation-similarity",
+        "translation_similarity",
+        "cosine of translations beside that of other texts, by layer and pair of languages",
+        "Li et al. 2024",
+        _LANGUAGES,
+    ),
+    Measure(
+        "procrustes",
+        "procrustes",
+        "whether a rotation takes one language to another, on meanings that it was not fitted to",
+        "Schönemann 1966",
+        (*_LANGUAGES, _SEED),
     ),
 )

@@ -1,6 +1,7 @@
 """Every measure of the registry is a public function that takes what the registry says."""
 
 import inspect
+from typing import get_type_hints
 
 import pytest
 
@@ -18,4 +19,8 @@ def test_a_measure_is_a_function_with_its_options(measure):
     parameters = inspect.signature(function).parameters
     common = {"store", "checkpoints", "sites", "progress", *(("keep", "replace") if measure.is_kept else ())}
     assert set(parameters) == common | {option.name for option in measure.options}
+    hints = get_type_hints(function, include_extras=True)
+    for option in measure.options:
+        assert parameters[option.name].default == option.default
+        assert hints[option.name] in (option.kind, option.kind | None)
     assert measure.source.split()[0] in inspect.getdoc(function)
