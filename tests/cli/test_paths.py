@@ -105,7 +105,8 @@ def test_every_verb_answers_as_in_a_plain_folder(
     if not known:
         put(right, tmp_path / "plain")
         known.append(answers(tmp_path / "plain", tmp_path / "plain-corpus", capsys))
-        assert all(status == 0 for status, _ in known[0])
+        failed = [verb for verb, (status, _) in zip((*VERBS, ("report",)), known[0], strict=True) if status]
+        assert not failed
     for decoy in ("run1", "aXb", "$HOME", "q!/x"):
         put(wrong, tmp_path / decoy)
     put(right, tmp_path / name)

@@ -17,6 +17,7 @@ def probe_summary(probes: pl.DataFrame) -> pl.DataFrame:
         number of values, not by one less.
 
     Example:
+        >>> from actlas.query import train_probes
         >>> probe_summary(train_probes(store, checkpoints=["planted-step64"], seeds=(0,))).select("site", "n_layers").rows()
         [('embed', 1), ('resid', 2)]
     """

@@ -68,7 +68,7 @@ def probe_transfer(
     Example:
         >>> moved = probe_transfer(store, "concept:water", checkpoints=["planted-step128"], sites=["mlp_pre"], seeds=(0,), c=0.1)
         >>> moved.filter(layer=0, language_train="en").select("language_test", "n_test").rows()
-        [('en', 8), ('es', 6), ('fr', 7)]
+        [('en', 10), ('es', 7), ('fr', 9)]
     """
     if label == "language":
         raise QueryError("a probe for the language cannot be trained on one language; name another label")

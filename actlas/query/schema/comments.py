@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -24,21 +24,20 @@ def about(name: str) -> str | None:
     return f"all rows of {table}, with the settings that each was made with" if table in TABLES and table != name else None
 
 
-def table_comments(kind: str, called: str, name: str) -> Iterator[str]:
+def table_comments(kind: str, called: str, name: str, existing: Sequence[str]) -> Iterator[str]:
     """The statements that say what a table and its columns mean.
 
     Args:
         kind: TABLE or VIEW.
         called: How SQL calls it, quoted.
         name: Its name in `TABLES`, or that with ``_by_settings`` behind it.
+        existing: The columns that it has here.
     """
     said = about(name)
     if said is None:
         return
     yield f"COMMENT ON {kind} {called} IS {_quoted(said)}"
-    table = name.removesuffix("_by_settings")
-    columns = [*TABLES[table].columns, *(["settings"] if table != name else [])]
-    for column in columns:
+    for column in existing:
         yield f'COMMENT ON COLUMN {called}."{column}" IS {_quoted(meaning(name, column))}'
 
 

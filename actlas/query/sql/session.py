@@ -275,7 +275,9 @@ class Session:
             if label != "macro":
                 kind = "TABLE" if name in self.sources.frames else "VIEW"
                 called = identifier(name) if name in self.sources.grids else f"{identifier(label)}.{identifier(name)}"
-                for statement in table_comments(kind, called, name):
+                # a store need not have every statistic that table scores can have
+                existing = [str(row[0]) for row in self._connection.execute(f"DESCRIBE {called}").fetchall()]
+                for statement in table_comments(kind, called, name, existing):
                     self._connection.execute(statement)
                 self._commented.add((label, name))
 

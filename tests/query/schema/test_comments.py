@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
-from actlas.query import TABLES, Atlas
+from actlas.query import TABLES, Atlas, open_store, score_neurons
 from actlas.query.schema.meanings import meaning
 from actlas.query.sql.macro import macros
+from actlas.testing.planted import Planting, planted_store
 
 
 def test_describe_says_what_columns_mean(asked: Atlas) -> None:
@@ -45,3 +48,11 @@ def test_listings_say_what_is_there(asked: Atlas) -> None:
 def test_macros_are_listed_with_what_they_answer(asked: Atlas) -> None:
     listed = dict(asked.sql("SELECT function_name, comment FROM duckdb_functions() WHERE NOT internal").iter_rows())
     assert {name: listed[name] for name in macros()} == {name: macro.about for name, macro in macros().items()}
+
+
+def test_a_store_with_some_statistics_lists_its_tables(tmp_path: Path) -> None:
+    path = planted_store(tmp_path / "own.actlas", Planting(steps=(64,), sharing=(0.5,)))
+    score_neurons(path, stats=("ap", "mean"))
+    store = open_store(path)
+    assert "scores" in store.sql("SHOW TABLES")["name"].to_list()
+    assert store.sql("DESCRIBE scores")["column_name"].to_list()[-2:] == ["ap", "mean"]
