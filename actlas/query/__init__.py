@@ -16,6 +16,7 @@ _HOMES = {
     "Table": "actlas.query.schema",
     "anti_experts": "actlas.query.lookups.experts",
     "checkpoint_flags": "actlas.query.lookups.checkpoints",
+    "cka": "actlas.query.measures.cka",
     "concept_rate": "actlas.query.questions.interventions.steering",
     "control_experts": "actlas.query.questions.experts",
     "effective_rank": "actlas.query.measures.effective_rank",
@@ -71,6 +72,7 @@ _HOMES = {
     "shared_trajectory": "actlas.query.questions.trajectory",
     "steering_languages": "actlas.query.questions.interventions.steering",
     "steering_mask": "actlas.query.lookups.experts",
+    "svcca": "actlas.query.measures.svcca",
     "text_activity": "actlas.query.lookups.languages",
     "top_experts": "actlas.query.questions.experts",
     "top_texts": "actlas.query.texts.top_texts",
@@ -87,6 +89,7 @@ __all__ = [
     "Table",
     "anti_experts",
     "checkpoint_flags",
+    "cka",
     "concept_rate",
     "control_experts",
     "effective_rank",
@@ -142,6 +145,7 @@ __all__ = [
     "shared_trajectory",
     "steering_languages",
     "steering_mask",
+    "svcca",
     "text_activity",
     "top_experts",
     "top_texts",
@@ -185,9 +189,11 @@ if TYPE_CHECKING:
     )
     from actlas.query.lookups.sharing import first_shared_by_concept, overlap_at, overlap_evidence, shared_by_layer
     from actlas.query.lookups.thresholds import first_above, neurons_above
+    from actlas.query.measures.cka import cka
     from actlas.query.measures.effective_rank import effective_rank
     from actlas.query.measures.mexa import mexa
     from actlas.query.measures.procrustes import procrustes
+    from actlas.query.measures.svcca import svcca
     from actlas.query.measures.translation_similarity import translation_similarity
     from actlas.query.probing.controls import probe_controls
     from actlas.query.probing.probes import probe_classes, train_probes

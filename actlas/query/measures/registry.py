@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from actlas.allowed import Count, Names, Seed
+from actlas.allowed import Count, Names, Positive, Seed
 from actlas.query.probing.settings import Values
 
 #: How the vectors of a text's tokens become one: weighted by their places in the text, alike, or the text's last one alone.
 Weighting = Literal["position", "mean", "last"]
+
+#: What representations differ in that are compared, all else equal.
+Between = Literal["layers", "checkpoints", "languages", "halves"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ _LANGUAGES = (
     ),
     Option("weighting", Weighting, "position", "of tokens: by position in the text, alike, or the last one alone"),
 )
+_REPRESENTATIONS = (
+    Option("between", Between, "layers", "what is compared, all else equal"),
+    Option("languages", Names, None, "whose texts; repeat for more", "language", "all"),
+    *_LANGUAGES[2:],
+    Option("n_texts", Positive, 500, "texts, or meanings, at most", "texts"),
+    _SEED,
+)
 
 MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -101,5 +111,19 @@ MEASURES: tuple[Measure, ...] = (
         "whether a rotation takes one language to another, on meanings that it was not fitted to",
         "Schönemann 1966",
         (*_LANGUAGES, _SEED),
+    ),
+    Measure(
+        "cka",
+        "cka",
+        "whether layers, checkpoints or languages find the same texts alike",
+        "Kornblith et al. 2019",
+        _REPRESENTATIONS,
+    ),
+    Measure(
+        "svcca",
+        "svcca",
+        "how far the main directions of layers, checkpoints or languages agree",
+        "Raghu et al. 2017",
+        _REPRESENTATIONS,
     ),
 )

@@ -1,0 +1,200 @@
+"""How alike texts are to each other in one representation, and comparing representations by that alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from actlas.errors import QueryError
+from actlas.query.blocks import StepProgress, Steps, refuse_imported
+from actlas.query.choices import chosen_checkpoints, chosen_labels
+from actlas.query.measures.registry import Between, Weighting
+from actlas.query.measures.vectors import FEWEST, TextVectors, text_vectors
+from actlas.query.probing.settings import Values
+from actlas.store.store import Store
+
+#: Values of a block of neurons: 32 MiB in float64.
+_CHUNK = 1 << 22
+#: What all representations that are compared with each other may take.
+_MOST_BYTES = 2 << 30
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Representations:
+    """Which representations are compared, over which texts: the arguments of measures of the same names."""
+
+    between: Between
+    checkpoints: Sequence[str] | None
+    sites: Sequence[str] | None
+    languages: Sequence[str] | None
+    values: Values | None
+    weighting: Weighting
+    n_texts: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """One representation of the texts: a part of the neurons of a layer, at some of the vectors.
+
+    Attributes:
+        vectors: Of a checkpoint and site.
+        layer: Which layer.
+        rows: Places among the vectors.
+        language: Whose texts these are; None for those of all languages that were chosen.
+        neurons: Which of them; None for all.
+    """
+
+    vectors: TextVectors
+    layer: int
+    rows: NDArray[np.int64]
+    language: str | None = None
+    neurons: NDArray[np.int64] | None = None
+
+    def gram(self) -> NDArray[np.float64]:
+        """Inner products of the texts, ``"texts texts"``, less the mean text; neurons are read in blocks."""
+        n = self.rows.size
+        products = np.zeros((n, n))
+        for block in self._blocks():
+            centred = block - block.mean(axis=0)
+            products += centred @ centred.T
+        return products
+
+    def _blocks(self) -> Iterator[NDArray[np.float64]]:
+        of = self.vectors.of
+        if self.vectors.tokens is not None:
+            own = self.vectors.read(self.layer)[self.rows].astype(np.float64)
+            yield own if self.neurons is None else own[:, self.neurons]
+            return
+        neurons = np.arange(of.cube.shape[1]) if self.neurons is None else self.neurons
+        step = max(1, _CHUNK // self.rows.size)
+        for start in range(0, neurons.size, step):
+            part = neurons[start : start + step]
+            yield of.cube.read(layer=self.layer, neurons=part, texts=self.rows).T.astype(np.float64)  # type: ignore[call-arg]
+
+
+#: Columns that every comparison of representations has.
+COLUMNS = {
+    "site": pl.String(),
+    "checkpoint_a": pl.String(),
+    "checkpoint_b": pl.String(),
+    "layer_a": pl.Int32(),
+    "layer_b": pl.Int32(),
+    "language_a": pl.String(),
+    "language_b": pl.String(),
+    "n_texts": pl.Int32(),
+}
+
+
+def compare(
+    store: Store,
+    chosen: Representations,
+    summary: Callable[[NDArray[np.float64]], T],
+    tell: Callable[[T, T], Mapping[str, float | None]],
+    columns: Sequence[str],
+    progress: StepProgress | None,
+) -> pl.DataFrame:
+    """Every pair of the representations that are compared with each other.
+
+    Args:
+        store: Where they are.
+        chosen: Which.
+        summary: What is kept of the inner products of the texts in one representation.
+        tell: Of two of them, a number for each of the columns.
+        columns: Names of what is told.
+        progress: Called after every representation.
+
+    Raises:
+        QueryError: If there are too few texts, or all of it would not fit into memory.
+    """
+    refuse_imported(store)
+    groups = _groups(store, chosen)
+    steps = Steps(progress, sum(map(len, groups)))
+    for places in groups:
+        needed = len(places) * places[0].rows.size ** 2 * 8
+        if needed > _MOST_BYTES:
+            raise QueryError(
+                f"{len(places)} representations of {places[0].rows.size:,} texts take {needed / 1e9:.1f} GB to compare; "
+                "take fewer texts (--texts), checkpoints or languages"
+            )
+    rows: list[dict[str, Any]] = []
+    for places in groups:
+        kept = []
+        for place in places:
+            kept.append(summary(place.gram()))
+            steps.add(1, f"{place.vectors.of.checkpoint} {place.vectors.of.site} layer {place.layer}")
+        for (a, of_a), (b, of_b) in combinations(zip(places, kept, strict=True), 2):
+            about: dict[str, Any] = {"site": a.vectors.of.site, "n_texts": a.rows.size}
+            for end, place in (("a", a), ("b", b)):
+                about |= {f"checkpoint_{end}": place.vectors.of.checkpoint, f"layer_{end}": place.layer}
+                about[f"language_{end}"] = place.language
+            rows.append(about | dict(tell(of_a, of_b)))
+    return pl.DataFrame(rows, schema={**COLUMNS, **dict.fromkeys(columns, pl.Float64())})
+
+
+def _groups(store: Store, chosen: Representations) -> list[list[Place]]:
+    """Representations, those together that are compared with each other."""
+    names = chosen_checkpoints(store, chosen.checkpoints)
+    found = [own for name in names for own in text_vectors(store, name, chosen.sites, chosen.values, chosen.weighting)]
+    if chosen.between == "checkpoints":
+        if len(names) < 2:
+            raise QueryError(f"checkpoints are compared, and there is {', '.join(names) or 'none'} alone; name two or more")
+        by_site: dict[tuple[str, int], list[Place]] = {}
+        for own in found:
+            rows = _texts(store, own, chosen)
+            for layer in range(own.of.n_layers):
+                by_site.setdefault((own.of.site, layer), []).append(Place(own, layer, rows))
+        return [places for places in by_site.values() if len(places) > 1]
+    groups = []
+    for own in found:
+        layers = range(own.of.n_layers)
+        if chosen.between == "languages":
+            meanings = _meanings(store, own, chosen)
+            groups += [[Place(own, layer, rows, name) for name, rows in meanings.items()] for layer in layers]
+            continue
+        rows = _texts(store, own, chosen)
+        if chosen.between == "layers":
+            groups.append([Place(own, layer, rows) for layer in layers])
+        else:
+            order = np.random.default_rng((chosen.seed, 1)).permutation(own.of.cube.shape[-1 if own.tokens is not None else 1])
+            halves = [np.sort(half) for half in np.split(order, [order.size // 2])]
+            groups += [[Place(own, layer, rows, None, half) for half in halves] for layer in layers]
+    return groups
+
+
+def _texts(store: Store, own: TextVectors, chosen: Representations) -> NDArray[np.int64]:
+    """Vectors of some texts of the chosen languages, drawn by the seed."""
+    names, _ = chosen_labels(store, chosen.languages, None)
+    languages = store.corpus.texts["language"].gather(own.text_rows)
+    return _drawn(np.flatnonzero(languages.is_in(names).to_numpy()), chosen, "texts with vectors")
+
+
+def _meanings(store: Store, own: TextVectors, chosen: Representations) -> dict[str, NDArray[np.int64]]:
+    """For every language the vectors of the same meanings, in one order, drawn by the seed."""
+    names, _ = chosen_labels(store, chosen.languages, None)
+    if len(names) < 2:
+        raise QueryError(f"languages are compared, and there is {', '.join(names)} alone; name two or more")
+    texts = store.corpus.texts[own.text_rows].select("language", "parallel_id").with_row_index("place")
+    texts = texts.filter(pl.col("parallel_id").is_not_null(), pl.col("language").is_in(names))
+    texts = texts.unique(("language", "parallel_id"), keep="first", maintain_order=True)
+    shared = texts.group_by("parallel_id", maintain_order=True).len().filter(pl.col("len") == len(names))["parallel_id"]
+    drawn = shared.gather(_drawn(np.arange(len(shared)), chosen, f"meanings that all of {', '.join(names)} have")).to_frame()
+    places = {
+        name: drawn.join(texts.filter(language=name), on="parallel_id", how="left", maintain_order="left") for name in names
+    }
+    return {name: own["place"].cast(pl.Int64).to_numpy() for name, own in places.items()}
+
+
+def _drawn(rows: NDArray[np.int64], chosen: Representations, what: str) -> NDArray[np.int64]:
+    n = min(chosen.n_texts, rows.size)
+    if n < FEWEST:
+        raise QueryError(f"{n} {what} are too few to compare representations on; {FEWEST} or more are needed")
+    return np.sort(np.random.default_rng(chosen.seed).permutation(rows)[:n])
