@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from actlas import __version__
 from actlas.cli.output import PrintableLines, tell
@@ -33,7 +33,23 @@ from actlas.words import printable
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, without a page of usage before it."""
+    """A parser that says what is wrong in one line, without a page of usage before it, and takes options in any place.
+
+    By itself argparse is done with a positional that may be left out, or repeated, where the first option stands.
+    """
+
+    _is_intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        positionals = [action for action in self._actions if not action.option_strings]
+        if self._is_intermixed or not any(action.nargs in ("?", "*", "+") for action in positionals):
+            return super().parse_known_args(args, namespace)
+        # it parses twice by way of this method
+        self._is_intermixed = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixed = False
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {printable(message)}; {self.prog} --help says more\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from actlas.cli import run
+from actlas.cli import parser, run
 from actlas.cli.output import FORMATS
 from actlas.testing.planted import Planting, planted_store
 
@@ -207,3 +207,35 @@ def test_verify_takes_out_what_can_be_made_again(store: str, tmp_path: Path, cap
     values.unlink()
     assert run(["--quiet", "verify", str(copy), "--repair"]) == 1
     assert "1 faults are left: what they are in has to be extracted again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sql", "S", "--explain", "FROM x"),
+        ("sql", "--format", "csv", "S", "--param", "a=1", "FROM x"),
+        ("sql", "S", "FROM x", "--explain"),
+        ("ask", "S", "--format", "csv", "best_experts", "n=1"),
+        ("ask", "S", "best_experts", "--format", "csv", "n=1"),
+        ("extract", "M", "--corpus", "C", "--store", "S", "N"),
+    ],
+)
+def test_options_stand_anywhere(words: tuple[str, ...]) -> None:
+    options = vars(parser().parse_args(words))
+    if words[0] == "sql":
+        assert options["query"] == "FROM x"
+    elif words[0] == "ask":
+        assert options["question"] == "best_experts"
+        assert len(options["arguments"]) == 1
+    else:
+        assert options["models"] == ["M", "N"]
+
+
+def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sql"]) == 2
+    assert run(["extract", "--corpus", "C", "--store", "S"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("actlas sql: the following arguments are required: ")
+    assert "MODEL" in said[1]
+    assert run(["sql", "S", "FROM x", "more"]) == 2
+    assert capsys.readouterr().err == "actlas: unrecognized arguments: more; actlas --help says more\n"
