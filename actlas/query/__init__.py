@@ -19,6 +19,7 @@ _HOMES = {
     "cka": "actlas.query.measures.cka",
     "concept_rate": "actlas.query.questions.interventions.steering",
     "control_experts": "actlas.query.questions.experts",
+    "discrimination": "actlas.query.measures.neurons.discrimination",
     "effective_rank": "actlas.query.measures.effective_rank",
     "expert_overlap": "actlas.query.questions.overlap",
     "experts_by_layer": "actlas.query.lookups.experts",
@@ -36,8 +37,10 @@ _HOMES = {
     "language_shift": "actlas.query.questions.interventions.steering",
     "lape_overlap": "actlas.query.lookups.languages",
     "mexa": "actlas.query.measures.mexa",
+    "monolinguality": "actlas.query.measures.neurons.monolinguality",
     "nearest_texts": "actlas.query.texts.group_texts",
     "neuron_activity": "actlas.query.lookups.languages",
+    "neuron_ranges": "actlas.query.measures.neurons.neuron_ranges",
     "neuron_scores": "actlas.query.lookups.experts",
     "neuron_set_overlap": "actlas.query.questions.neuron_sets",
     "neuron_texts": "actlas.query.texts.top_texts",
@@ -92,6 +95,7 @@ __all__ = [
     "cka",
     "concept_rate",
     "control_experts",
+    "discrimination",
     "effective_rank",
     "expert_overlap",
     "experts_by_layer",
@@ -109,8 +113,10 @@ __all__ = [
     "language_shift",
     "lape_overlap",
     "mexa",
+    "monolinguality",
     "nearest_texts",
     "neuron_activity",
+    "neuron_ranges",
     "neuron_scores",
     "neuron_set_overlap",
     "neuron_texts",
@@ -192,6 +198,9 @@ if TYPE_CHECKING:
     from actlas.query.measures.cka import cka
     from actlas.query.measures.effective_rank import effective_rank
     from actlas.query.measures.mexa import mexa
+    from actlas.query.measures.neurons.discrimination import discrimination
+    from actlas.query.measures.neurons.monolinguality import monolinguality
+    from actlas.query.measures.neurons.neuron_ranges import neuron_ranges
     from actlas.query.measures.procrustes import procrustes
     from actlas.query.measures.svcca import svcca
     from actlas.query.measures.translation_similarity import translation_similarity

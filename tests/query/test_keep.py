@@ -40,6 +40,7 @@ from actlas.query import (
     train_probes,
 )
 from actlas.query.keep import kept_parts
+from actlas.query.measures.registry import MEASURES
 from actlas.query.questions.controls import _stream
 from actlas.store.cube import ScoreCube
 
@@ -68,9 +69,9 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
 #: Public functions that take a store and are no question: they say by their name what they write, or open it.
 NOT_QUESTIONS = {"score_neurons", "open_store", "import_neuron_sets", "import_scores"}
 #: Questions that keep nothing: about texts of a group of neurons, texts that steered models wrote, a probe to judge such texts
-#: by, and weights.
+#: by, weights, and measures whose answers are no tables.
 OF_TEXTS = {"concept_rate", "language_shift", "parameter_space", "steering_languages", "train_concept_probe"}
-OF_TEXTS |= {"group_texts", "nearest_texts"}
+OF_TEXTS |= {"group_texts", "nearest_texts"} | {measure.function for measure in MEASURES if not measure.is_kept}
 KEEPING = sorted(name for name in QUESTIONS if "keep" in inspect.signature(getattr(actlas.query, name)).parameters)
 
 

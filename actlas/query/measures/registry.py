@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from actlas.allowed import Count, Names, Positive, Seed
+from actlas.allowed import Count, Names, Positive, PositiveNumber, Range, Seed
 from actlas.query.probing.settings import Values
 
 #: How the vectors of a text's tokens become one: weighted by their places in the text, alike, or the text's last one alone.
 Weighting = Literal["position", "mean", "last"]
+#: What tells a neuron's texts apart: either of what `discrimination` gives.
+Contrasting = Literal["d_prime", "point_biserial"]
+#: Monolinguality of values as they are, or over the standard deviation of the neuron.
+Scale = Literal["values", "deviations"]
+#: How the range of a neuron's values is told.
+Bounds = Literal["normal", "quantile"]
+#: Share of the values below a range, and as many above it.
+Tail = Annotated[float, Range(0, 0.49)]
 
 #: What representations differ in that are compared, all else equal.
 Between = Literal["layers", "checkpoints", "languages", "halves"]
@@ -77,6 +85,11 @@ _REPRESENTATIONS = (
     Option("n_texts", Positive, 500, "texts, or meanings, at most", "texts"),
     _SEED,
 )
+_OF_NEURONS = (
+    Option("languages", Names, None, "repeat for more", "language", "all"),
+    Option("concepts", Names, None, "repeat for more", "concept", "all"),
+    Option("n", Positive, 50, "neurons of each language and concept", "neurons"),
+)
 
 MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -125,5 +138,35 @@ MEASURES: tuple[Measure, ...] = (
         "how far the main directions of layers, checkpoints or languages agree",
         "Raghu et al. 2017",
         _REPRESENTATIONS,
+    ),
+    Measure(
+        "discrimination",
+        "discrimination",
+        "neurons that best tell a concept, or a language, from the rest: d' and point-biserial correlation",
+        "Tate 1954 and Green and Swets 1966",
+        (*_OF_NEURONS, Option("by", Contrasting, "d_prime", "what ranks the neurons")),
+    ),
+    Measure(
+        "monolinguality",
+        "monolinguality",
+        "neurons whose mean in one language is furthest above their means in the others",
+        "Deng et al. 2025",
+        (
+            _OF_NEURONS[0],
+            Option("n", Positive, 50, "neurons of each language", "neurons"),
+            Option("of", Scale, "values", "values as they are, or over the standard deviation of the neuron"),
+        ),
+    ),
+    Measure(
+        "neuron-ranges",
+        "neuron_ranges",
+        "ranges of a neuron's values with and without a concept, least overlap first (NeuronLens)",
+        "Haider et al. 2025",
+        (
+            *_OF_NEURONS,
+            Option("bounds", Bounds, "normal", "mean and standard deviations, or quantiles"),
+            Option("width", PositiveNumber, 2.5, "standard deviations on either side, of normal bounds"),
+            Option("tail", Tail, 0.01, "share left out on either side, of quantile bounds"),
+        ),
     ),
 )

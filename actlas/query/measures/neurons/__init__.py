@@ -1,0 +1,1 @@
+"""What single neurons tell about languages and concepts."""

@@ -1,0 +1,98 @@
+"""How well a neuron tells texts of a concept, or of a language, from others: point-biserial correlation and d'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from actlas.allowed import Names, Positive, checks_arguments
+from actlas.errors import QueryError
+from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.blocks import StepProgress
+from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_of_contrasts, contrasts
+from actlas.query.measures.registry import Contrasting
+
+
+@checks_arguments(QueryError)
+def discrimination(
+    store: Atlas | str | Path,
+    *,
+    checkpoints: Names | None = None,
+    sites: Names | None = None,
+    languages: Names | None = None,
+    concepts: Names | None = None,
+    n: Positive = 50,
+    by: Contrasting = "d_prime",
+    progress: StepProgress | None = None,
+) -> pl.DataFrame:
+    """The neurons that best tell a language from the others, and within it texts that express a concept from those that do not.
+
+    With mean m, variance v (over n, not n - 1) and number n of texts that express it (on) and that do not (off), and s the
+    standard deviation of both together:
+    d' = (m_on - m_off) / sqrt((v_on + v_off) / 2); point-biserial = (m_on - m_off) / s * sqrt(n_on * n_off) / (n_on + n_off).
+    The second is the correlation of the value with 1 for on and 0 for off; it depends on how many texts are on, d' does not.
+
+    Args:
+        store: With pooled values, or the path of such a store.
+        checkpoints: None for all.
+        sites: Ranked together; None for all with values.
+        languages: None for all.
+        concepts: None for all.
+        n: Neurons of every language and concept.
+        by: What ranks them, the largest first: neurons that are low where the concept is are not among them.
+        progress: Called after every block of neurons.
+
+    Returns:
+        checkpoint, language, concept (null: the language against the others), rank, site, layer, neuron, point_biserial, d_prime,
+        n_on, n_off. A language has no rows of a concept without positive or without negative texts. Neurons without the number
+        that ranks have no row: that of constant values, and d_prime of what is constant on both sides.
+
+    Raises:
+        CheckpointNotFound: If a checkpoint is not in the store.
+        CubeNotFound: If a site has no values.
+        QueryError: If a language or concept is not in the corpus, or there are no values.
+
+    Source: Tate 1954 (point-biserial correlation); Green and Swets 1966 (d').
+
+    Example:
+        >>> best = discrimination(store, checkpoints=["planted-step64"], languages=["en"], concepts=["water"], n=2)
+        >>> best.filter(concept="water").select("site", "layer", "neuron", pl.col("d_prime").round(2)).rows()
+        [('mlp_hidden', 1, 19, 3.88), ('mlp_pre', 0, 35, 3.8)]
+    """
+    store = as_atlas(store, "r")
+    told_apart = contrasts(store, languages, concepts)
+    return best_of_contrasts(store, checkpoints, sites, told_apart, n, by, _measure, progress)
+
+
+def _measure(values: Values, of: Contrast) -> dict[str, Values]:
+    correlation, d_prime = contrast(values, of.on, of.off)
+    return {"point_biserial": correlation, "d_prime": d_prime}
+
+
+def contrast(values: Values, on: Mask, off: Mask) -> tuple[Values, Values]:
+    """Point-biserial correlation and d' of every neuron; NaN where what divides is 0.
+
+    Args:
+        values: ``"neurons texts"``.
+        on: Which texts express the concept.
+        off: Which do not; the others take no part.
+
+    Example:
+        >>> on = np.array([True, True, False, False])
+        >>> [told.round(3).tolist() for told in contrast(np.array([[3.0, 5.0, 1.0, 3.0]]), on, ~on)]
+        [[0.707], [2.0]]
+    """
+    # from the first value: what is constant has a variance of 0, exactly
+    first, second = (values[:, part] - values[:, np.argmax(on), None] for part in (on, off))
+    difference = first.mean(axis=1) - second.mean(axis=1)
+    within = tuple((part - part[:, :1]).var(axis=1) for part in (first, second))
+    n_on, n_off = first.shape[1], second.shape[1]
+    share = n_on / (n_on + n_off)
+    # the variance of all: that within both parts, and that between their means
+    total = share * within[0] + (1 - share) * within[1] + share * (1 - share) * difference**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = np.where(total > 0, difference * np.sqrt(share * (1 - share) / total), np.nan)
+        d_prime = np.where(sum(within) > 0, difference / np.sqrt(sum(within) / 2), np.nan)
+    return correlation, d_prime

@@ -1,0 +1,97 @@
+"""Monolinguality: how far the mean value of a neuron in one language is above its means in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from actlas.allowed import Names, Positive, checks_arguments
+from actlas.errors import QueryError
+from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.blocks import StepProgress, language_slices
+from actlas.query.measures.neurons.best import Contrast, Values, best_of_contrasts, contrasts
+from actlas.query.measures.registry import Scale
+
+
+@checks_arguments(QueryError)
+def monolinguality(
+    store: Atlas | str | Path,
+    *,
+    checkpoints: Names | None = None,
+    sites: Names | None = None,
+    languages: Names | None = None,
+    n: Positive = 50,
+    of: Scale = "values",
+    progress: StepProgress | None = None,
+) -> pl.DataFrame:
+    """The neurons of every language whose mean there is furthest above their mean in the other languages.
+
+    With m[L] the mean over the texts of language L: monolinguality of L = m[L] - mean of m[other] over the other languages, each
+    of which counts alike however many texts it has. The paper takes means over the tokens of features that are never below 0; a
+    store has pooled values of texts, of either sign.
+
+    Args:
+        store: With pooled values of two languages or more, or the path of such a store.
+        checkpoints: None for all.
+        sites: Ranked together; None for all with values.
+        languages: Whose neurons are told; the others are compared with all the same. None for all.
+        n: Neurons of every language, the largest first.
+        of: "values" as published, where layers and sites with larger values stand first; or "deviations", which divides by the
+            standard deviation of the neuron over all texts.
+        progress: Called after every block of neurons.
+
+    Returns:
+        checkpoint, language, rank, site, layer, neuron, monolinguality, mean (in the language), mean_others, next_language (the
+        other language with the highest mean), next_mean. Means are of values whatever `of` says. Neurons with a constant value
+        have no row.
+
+    Raises:
+        CheckpointNotFound: If a checkpoint is not in the store.
+        CubeNotFound: If a site has no values.
+        QueryError: If a language is not in the corpus, there is one language alone, or there are no values.
+
+    Source: Deng et al. 2025, Unveiling Language-Specific Features in Large Language Models via Sparse Autoencoders.
+
+    Example:
+        >>> told = monolinguality(store, checkpoints=["planted-step64"], sites=["mlp_pre"], n=1)
+        >>> told.select("language", "layer", "neuron", pl.col("monolinguality").round(2), "next_language").rows()
+        [('fr', 1, 14, 1.33, 'es'), ('en', 1, 17, 0.95, 'es'), ('es', 0, 24, 1.05, 'fr')]
+    """
+    store = as_atlas(store, "r")
+    rows = language_slices(store)
+    if len(rows) < 2:
+        raise QueryError(f"monolinguality compares languages, and {store.path} has {', '.join(rows) or 'none'} alone")
+    own = [one for one in contrasts(store, languages, []) if one.concept is None]
+
+    def measure(values: Values, contrast: Contrast) -> dict[str, Values]:
+        return _told(values, list(rows.values()), list(rows).index(contrast.language), of)
+
+    frame = best_of_contrasts(store, checkpoints, sites, own, n, "monolinguality", measure, progress)
+    names = pl.Series(list(rows), dtype=pl.String)
+    following = pl.Series("next_language", names.gather(frame["next"].cast(pl.UInt32)))
+    return frame.with_columns(following).select(
+        *("checkpoint", "language", "rank", "site", "layer", "neuron", "monolinguality"),
+        *("mean", "mean_others", "next_language", "next_mean"),
+    )
+
+
+def _told(values: Values, rows: Sequence[slice], own: int, of: Scale) -> dict[str, Values]:
+    """Monolinguality of every neuron of a block in one language."""
+    means = np.stack([values[:, part].mean(axis=1) for part in rows])
+    others = np.delete(means, own, axis=0)
+    following = np.delete(np.arange(len(rows)), own)[others.argmax(axis=0)]
+    above = means[own] - others.mean(axis=0)
+    is_constant = values.max(axis=1) == values.min(axis=1)
+    spread = values.std(axis=1) if of == "deviations" else np.ones(len(values))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        told = np.where(is_constant, np.nan, above / spread)
+    return {
+        "monolinguality": told,
+        "mean": means[own],
+        "mean_others": others.mean(axis=0),
+        "next": following.astype(np.float64),
+        "next_mean": others.max(axis=0),
+    }
