@@ -5,9 +5,9 @@ The names below are the public interface. Each is loaded when first used: import
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from actlas.lazy import lazily
 from actlas.names import VERSION as __version__
 
 _HOMES = {
@@ -134,12 +134,4 @@ if TYPE_CHECKING:
         verify,
     )
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'actlas' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "names": set(),
     "errors": set(),
     "timing": set(),
+    "lazy": set(),
     "compiled": set(),
     "store": {"compiled"},
     "kernels": {"compiled"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "__init__": {"store", "extract", "query", "intervene", "report"},
     "__main__": {"cli"},
 }
-BOTTOM = {"allowed", "words", "names", "errors", "timing"}
+BOTTOM = {"allowed", "words", "names", "errors", "timing", "lazy"}
 
 #: third party -> where it may be imported (prefixes of paths below actlas/)
 HOMES = {
@@ -64,7 +65,7 @@ HOMES = {
 }
 #: Python files of one folder at most.
 MOST_FILES = 14
-STANDARD_ONLY = ("allowed.py", "words.py", "names.py", "errors.py", "timing.py")
+STANDARD_ONLY = ("allowed.py", "words.py", "names.py", "errors.py", "timing.py", "lazy.py")
 
 
 def imports(path: Path) -> list[str]:

@@ -5,8 +5,9 @@ The names below are loaded when first used, so that the options of a verb can be
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from actlas.lazy import lazily
 
 _HOMES = {
     "EffectOptions": "actlas.intervene.effects.options",
@@ -80,12 +81,4 @@ if TYPE_CHECKING:
     from actlas.intervene.patching import patch
     from actlas.intervene.steering import ablate, steer
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'actlas.intervene' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

@@ -5,8 +5,9 @@ The names below are loaded when first used: asking one question imports no other
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from actlas.lazy import lazily
 
 _HOMES = {
     "Atlas": "actlas.query.atlas",
@@ -224,12 +225,4 @@ if TYPE_CHECKING:
     from actlas.query.texts.group_texts import group_texts, nearest_texts
     from actlas.query.texts.top_texts import neuron_texts, top_texts
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'actlas.query' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

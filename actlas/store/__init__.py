@@ -5,8 +5,9 @@ The names below are loaded when first used: where things lie is told without wha
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from actlas.lazy import lazily
 
 _HOMES = {
     "BlockValues": "actlas.store.values",
@@ -70,12 +71,4 @@ if TYPE_CHECKING:
     from actlas.store.write.upgrade import Upgraded, upgrade
     from actlas.store.write.writer import StoreWriter
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'actlas.store' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

@@ -5,8 +5,9 @@ The names below are loaded when first used: a corpus is read without what import
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from actlas.lazy import lazily
 
 _HOMES = {
     "Corpus": "actlas.store.corpus.corpus",
@@ -22,12 +23,4 @@ if TYPE_CHECKING:
     from actlas.store.corpus.corpus import Corpus, corpus_from_frames
     from actlas.store.corpus.importers import import_concept_files, import_parallel, import_table
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'actlas.store.corpus' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, __all__)
