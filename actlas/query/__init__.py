@@ -41,6 +41,7 @@ _HOMES = {
     "monolinguality": "actlas.query.measures.neurons.monolinguality",
     "nearest_texts": "actlas.query.texts.group_texts",
     "neuron_activity": "actlas.query.lookups.languages",
+    "neuron_correlation": "actlas.query.measures.neuron_correlation",
     "neuron_ranges": "actlas.query.measures.neurons.neuron_ranges",
     "neuron_scores": "actlas.query.lookups.experts",
     "neuron_set_overlap": "actlas.query.questions.neuron_sets",
@@ -117,6 +118,7 @@ __all__ = [
     "monolinguality",
     "nearest_texts",
     "neuron_activity",
+    "neuron_correlation",
     "neuron_ranges",
     "neuron_scores",
     "neuron_set_overlap",
@@ -199,6 +201,7 @@ if TYPE_CHECKING:
     from actlas.query.measures.cka import cka
     from actlas.query.measures.effective_rank import effective_rank
     from actlas.query.measures.mexa import mexa
+    from actlas.query.measures.neuron_correlation import neuron_correlation
     from actlas.query.measures.neurons.discrimination import discrimination
     from actlas.query.measures.neurons.monolinguality import monolinguality
     from actlas.query.measures.neurons.neuron_ranges import neuron_ranges

@@ -17,6 +17,7 @@ from actlas.query.choices import chosen_checkpoints, chosen_labels
 from actlas.query.measures.registry import Between, Weighting
 from actlas.query.measures.vectors import FEWEST, TextVectors, text_vectors
 from actlas.query.probing.settings import Values
+from actlas.store.cube import TokenCube
 from actlas.store.store import Store
 
 #: Values of a block of neurons: 32 MiB in float64.
@@ -70,7 +71,7 @@ class Place:
 
     def _blocks(self) -> Iterator[NDArray[np.float64]]:
         of = self.vectors.of
-        if self.vectors.tokens is not None:
+        if isinstance(of.cube, TokenCube):
             own = self.vectors.read(self.layer)[self.rows].astype(np.float64)
             yield own if self.neurons is None else own[:, self.neurons]
             return
@@ -78,7 +79,7 @@ class Place:
         step = max(1, _CHUNK // self.rows.size)
         for start in range(0, neurons.size, step):
             part = neurons[start : start + step]
-            yield of.cube.read(layer=self.layer, neurons=part, texts=self.rows).T.astype(np.float64)  # type: ignore[call-arg]
+            yield of.cube.read(layer=self.layer, neurons=part, texts=self.rows).T.astype(np.float64)
 
 
 #: Columns that every comparison of representations has.

@@ -140,6 +140,17 @@ MEASURES: tuple[Measure, ...] = (
         _REPRESENTATIONS,
     ),
     Measure(
+        "neuron-correlation",
+        "neuron_correlation",
+        "correlation of every neuron with itself one checkpoint later, and with its best match there",
+        "Li et al. 2015",
+        (
+            Option("best", bool, False, "look for the best match in the layer, too"),
+            Option("n_texts", Positive, 2000, "at most", "texts"),
+            _SEED,
+        ),
+    ),
+    Measure(
         "discrimination",
         "discrimination",
         "neurons that best tell a concept, or a language, from the rest: d' and point-biserial correlation",
