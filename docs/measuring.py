@@ -10,7 +10,7 @@ _HEAD = """# Measures
 
 `actlas measure NAME STORE` computes a measure that others published, over what the store holds and without the model;
 `actlas measure` lists them. Each is a function of [`actlas.query`](api/query.md) with the same options, whose text has the
-formula, what the columns mean and what is refused. Values are read in blocks, so that memory does not grow with the store.
+formula, what the columns mean and what is refused. Of the values, one layer or a block of its neurons is in memory at a time.
 
 | `actlas measure` | what it tells | Python | source | options |
 |---|---|---|---|---|
