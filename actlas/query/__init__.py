@@ -20,6 +20,7 @@ _HOMES = {
     "cka": "actlas.query.measures.cka",
     "concept_rate": "actlas.query.questions.interventions.steering",
     "control_experts": "actlas.query.questions.experts",
+    "dimension_overlap": "actlas.query.measures.neurons.mutual_information",
     "discrimination": "actlas.query.measures.neurons.discrimination",
     "effective_rank": "actlas.query.measures.effective_rank",
     "expert_overlap": "actlas.query.questions.overlap",
@@ -39,6 +40,7 @@ _HOMES = {
     "lape_overlap": "actlas.query.lookups.languages",
     "mexa": "actlas.query.measures.mexa",
     "monolinguality": "actlas.query.measures.neurons.monolinguality",
+    "mutual_information": "actlas.query.measures.neurons.mutual_information",
     "nearest_texts": "actlas.query.texts.group_texts",
     "neuron_activity": "actlas.query.lookups.languages",
     "neuron_correlation": "actlas.query.measures.neuron_correlation",
@@ -97,6 +99,7 @@ __all__ = [
     "cka",
     "concept_rate",
     "control_experts",
+    "dimension_overlap",
     "discrimination",
     "effective_rank",
     "expert_overlap",
@@ -116,6 +119,7 @@ __all__ = [
     "lape_overlap",
     "mexa",
     "monolinguality",
+    "mutual_information",
     "nearest_texts",
     "neuron_activity",
     "neuron_correlation",
@@ -204,6 +208,7 @@ if TYPE_CHECKING:
     from actlas.query.measures.neuron_correlation import neuron_correlation
     from actlas.query.measures.neurons.discrimination import discrimination
     from actlas.query.measures.neurons.monolinguality import monolinguality
+    from actlas.query.measures.neurons.mutual_information import dimension_overlap, mutual_information
     from actlas.query.measures.neurons.neuron_ranges import neuron_ranges
     from actlas.query.measures.procrustes import procrustes
     from actlas.query.measures.svcca import svcca

@@ -18,6 +18,8 @@ Scale = Literal["values", "deviations"]
 Bounds = Literal["normal", "quantile"]
 #: Share of the values below a range, and as many above it.
 Tail = Annotated[float, Range(0, 0.49)]
+#: Bins of a neuron's values.
+Bins = Annotated[int, Range(2, 1024)]
 
 #: What representations differ in that are compared, all else equal.
 Between = Literal["layers", "checkpoints", "languages", "halves"]
@@ -90,6 +92,7 @@ _OF_NEURONS = (
     Option("concepts", Names, None, "repeat for more", "concept", "all"),
     Option("n", Positive, 50, "neurons of each language and concept", "neurons"),
 )
+_BINS = Option("n_bins", Bins, 8, "of equal size, of the values of a neuron", "bins")
 
 MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -179,5 +182,19 @@ MEASURES: tuple[Measure, ...] = (
             Option("width", PositiveNumber, 2.5, "standard deviations on either side, of normal bounds"),
             Option("tail", Tail, 0.01, "share left out on either side, of quantile bounds"),
         ),
+    ),
+    Measure(
+        "mutual-information",
+        "mutual_information",
+        "neurons whose value tells most about a concept or language",
+        "Torroba Hennigen et al. 2020",
+        (*_OF_NEURONS, _BINS),
+    ),
+    Measure(
+        "dimension-overlap",
+        "dimension_overlap",
+        "how many of the neurons that tell most about a concept two languages share, beside chance",
+        "Wang et al. 2024",
+        (*_OF_NEURONS, _BINS),
     ),
 )
