@@ -55,6 +55,7 @@ _HOMES = {
     "overlap_controls": "actlas.query.questions.overlap_controls",
     "overlap_evidence": "actlas.query.lookups.sharing",
     "overlap_tests": "actlas.query.questions.overlap_tests",
+    "p90_selection": "actlas.query.measures.neurons.p90_selection",
     "parameter_space": "actlas.query.space.parameters",
     "patching_by_layer": "actlas.query.questions.interventions.patching",
     "patching_onset": "actlas.query.questions.interventions.patching",
@@ -134,6 +135,7 @@ __all__ = [
     "overlap_controls",
     "overlap_evidence",
     "overlap_tests",
+    "p90_selection",
     "parameter_space",
     "patching_by_layer",
     "patching_onset",
@@ -210,6 +212,7 @@ if TYPE_CHECKING:
     from actlas.query.measures.neurons.monolinguality import monolinguality
     from actlas.query.measures.neurons.mutual_information import dimension_overlap, mutual_information
     from actlas.query.measures.neurons.neuron_ranges import neuron_ranges
+    from actlas.query.measures.neurons.p90_selection import p90_selection
     from actlas.query.measures.procrustes import procrustes
     from actlas.query.measures.svcca import svcca
     from actlas.query.measures.translation_similarity import translation_similarity

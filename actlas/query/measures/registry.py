@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from actlas.allowed import Count, Names, Positive, PositiveNumber, Range, Seed
+from actlas.allowed import Count, Names, Positive, PositiveNumber, Quantile, Range, Seed, Share
 from actlas.query.probing.settings import Values
 
 #: How the vectors of a text's tokens become one: weighted by their places in the text, alike, or the text's last one alone.
@@ -196,5 +196,16 @@ MEASURES: tuple[Measure, ...] = (
         "how many of the neurons that tell most about a concept two languages share, beside chance",
         "Wang et al. 2024",
         (*_OF_NEURONS, _BINS),
+    ),
+    Measure(
+        "p90-selection",
+        "p90_selection",
+        "neurons above their own 90th percentile mostly where a concept or language is",
+        "Mondal et al. 2025",
+        (
+            *_OF_NEURONS,
+            Option("bar_quantile", Quantile, 0.9, "the bar, a quantile of the values of a neuron"),
+            Option("min_share", Share, 0.5, "of what is above the bar, each side weighted alike"),
+        ),
     ),
 )

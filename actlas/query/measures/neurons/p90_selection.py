@@ -1,0 +1,77 @@
+"""P90 selection: neurons that are above a high quantile of their own values mostly where a language or concept is."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from actlas.allowed import Names, Positive, Quantile, Share, checks_arguments
+from actlas.errors import QueryError
+from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.blocks import StepProgress
+from actlas.query.measures.neurons.best import Contrast, Values, best_of_contrasts, contrasts
+
+
+@checks_arguments(QueryError)
+def p90_selection(
+    store: Atlas | str | Path,
+    *,
+    checkpoints: Names | None = None,
+    sites: Names | None = None,
+    languages: Names | None = None,
+    concepts: Names | None = None,
+    n: Positive = 50,
+    bar_quantile: Quantile = 0.9,
+    min_share: Share = 0.5,
+    progress: StepProgress | None = None,
+) -> pl.DataFrame:
+    """The neurons that are most often above their own 90th percentile where a concept is expressed, or in a language.
+
+    With the bar of a neuron the quantile of its values over the texts that take part: p_on is the share of texts with the concept
+    above the bar, p_off that of the texts without, and share = p_on / (p_on + p_off), which is 0.5 by chance however many texts
+    are on. The paper takes tokens of one language, and the percentile of each language; here one percentile serves both sides,
+    since that of one side alone is passed as often in every language.
+
+    Args:
+        store: With pooled values, or the path of such a store.
+        checkpoints: None for all.
+        sites: Ranked together; None for all with values.
+        languages: None for all.
+        concepts: None for all.
+        n: Neurons of every language and concept at most, those with the highest p_on.
+        bar_quantile: The bar is this quantile of a neuron's values.
+        min_share: Neurons with a lower share are not selected.
+        progress: Called after every block of neurons.
+
+    Returns:
+        checkpoint, language, concept (null: the language against the others), rank, site, layer, neuron, p_on, p_off, share, bar,
+        n_on, n_off. Neurons that no text takes above their bar have no row.
+
+    Raises:
+        CheckpointNotFound: If a checkpoint is not in the store.
+        CubeNotFound: If a site has no values.
+        QueryError: If a language or concept is not in the corpus, or there are no values.
+
+    Source: Mondal et al. 2025, Language-Specific Neurons Do Not Facilitate Cross-Lingual Transfer.
+
+    Example:
+        >>> told = p90_selection(store, checkpoints=["planted-step64"], languages=["en"], concepts=["water"], n=1)
+        >>> told.filter(concept="water").select("site", "layer", "neuron", pl.col("p_on", "p_off", "share").round(2)).rows()
+        [('attn_out', 0, 8, 0.71, 0.0, 1.0)]
+    """
+    store = as_atlas(store, "r")
+    measure = functools.partial(_measure, bar_quantile=bar_quantile, min_share=min_share)
+    told_apart = contrasts(store, languages, concepts)
+    return best_of_contrasts(store, checkpoints, sites, told_apart, n, "p_on", measure, progress)
+
+
+def _measure(values: Values, of: Contrast, *, bar_quantile: float, min_share: float) -> dict[str, Values]:
+    bar = np.quantile(values[:, of.on | of.off], bar_quantile, axis=1)
+    p_on, p_off = ((values[:, part] > bar[:, None]).mean(axis=1) for part in (of.on, of.off))
+    with np.errstate(invalid="ignore"):
+        share = p_on / (p_on + p_off)
+    # where nothing is above the bar the share is NaN, which is not as high as any
+    return {"p_on": np.where(share >= min_share, p_on, np.nan), "p_off": p_off, "share": share, "bar": bar}
