@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from actlas.cli.arguments import add_checkpoints, add_output, add_sites, add_store, named, number
@@ -58,6 +59,8 @@ def _add_option(verb: argparse.ArgumentParser, option: Option) -> None:
         settings["choices"] = get_args(base)
     elif base is str or get_origin(base) is Sequence:
         settings |= {"type": named, "metavar": "NAME", "action": "store" if base is str else "append"}
+    elif base is Path:
+        settings |= {"type": Path, "metavar": "FILE"}
     else:
         settings |= {"type": number(option.kind), "metavar": "N" if base is int else "X"}
     verb.add_argument(f"--{(option.flag or option.name).replace('_', '-')}", **settings)

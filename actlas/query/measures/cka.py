@@ -25,6 +25,7 @@ def cka(
     checkpoints: Names | None = None,
     sites: Names | None = None,
     languages: Names | None = None,
+    neurons: pl.DataFrame | str | Path | None = None,
     values: Values | None = None,
     weighting: Weighting = "position",
     n_texts: Positive = 500,
@@ -40,11 +41,13 @@ def cka(
     Args:
         store: A store, or its path.
         between: What is compared, all else equal: "layers" of one checkpoint and site, "checkpoints" at one layer, "languages" on
-            the meanings that all of them have, or two random "halves" of the neurons of a layer, which says how alike two
-            samples of one layer are.
+            the meanings that all of them have, two random "halves" of the neurons of a layer, which says how alike two samples of
+            one layer are, or chosen neurons and the "rest" of their layer.
         checkpoints: None for all.
         sites: None for all that have the vectors.
         languages: Whose texts; None for all.
+        neurons: Columns site, layer, neuron (experts, say), or a file of them: a layer is these of its neurons, and one without
+            any takes no part. None for all.
         values: "tokens" averages the kept token vectors of each text, "pooled" takes its pooled values. None: tokens where kept.
         weighting: Of tokens, as in `mexa`.
         n_texts: Texts, or meanings, at most; so many are drawn.
@@ -58,7 +61,8 @@ def cka(
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no such values.
-        QueryError: If there are fewer than four texts, one checkpoint or language alone, or more than memory holds.
+        QueryError: If there are fewer than four texts, one checkpoint or language alone, or more than memory holds; or a neuron
+            that is named is not there, or none is for "rest".
 
     Source: Kornblith et al. 2019, Similarity of Neural Network Representations Revisited; Song et al. 2012 (unbiased HSIC).
 
@@ -67,7 +71,7 @@ def cka(
         >>> told.select("checkpoint_a", "checkpoint_b", "layer_a", "n_texts", pl.col("cka").round(2)).row(0)
         ('planted-step0', 'planted-step64', 0, 100, 0.14)
     """
-    chosen = Representations(between, checkpoints, sites, languages, values, weighting, n_texts, seed)
+    chosen = Representations(between, checkpoints, sites, languages, values, weighting, n_texts, seed, neurons)
     return compare(as_atlas(store, "r"), chosen, centred, _told, ("cka",), progress)
 
 

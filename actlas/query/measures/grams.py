@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
+from actlas.query.atlas import as_frame
 from actlas.query.blocks import StepProgress, Steps, refuse_imported
 from actlas.query.choices import chosen_checkpoints, chosen_labels
 from actlas.query.measures.registry import Between, Weighting
@@ -40,6 +42,7 @@ class Representations:
     weighting: Weighting
     n_texts: int
     seed: int
+    neurons: pl.DataFrame | str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def compare(
 
 def _groups(store: Store, chosen: Representations) -> list[list[Place]]:
     """Representations, those together that are compared with each other."""
-    names = chosen_checkpoints(store, chosen.checkpoints)
+    names, named = chosen_checkpoints(store, chosen.checkpoints), _named(chosen)
     found = [own for name in names for own in text_vectors(store, name, chosen.sites, chosen.values, chosen.weighting)]
     if chosen.between == "checkpoints":
         if len(names) < 2:
@@ -151,24 +154,81 @@ def _groups(store: Store, chosen: Representations) -> list[list[Place]]:
         by_site: dict[tuple[str, int], list[Place]] = {}
         for own in found:
             rows = _texts(store, own, chosen)
-            for layer in range(own.of.n_layers):
-                by_site.setdefault((own.of.site, layer), []).append(Place(own, layer, rows))
+            for layer, neurons in _layers(own, named):
+                by_site.setdefault((own.of.site, layer), []).append(Place(own, layer, rows, None, neurons))
         return [places for places in by_site.values() if len(places) > 1]
+    if chosen.between == "rest" and named is None:
+        raise QueryError(
+            "chosen neurons are compared with the rest of their layer, and none are named; name some (--neurons FILE)"
+        )
     groups = []
     for own in found:
-        layers = range(own.of.n_layers)
+        layers = _layers(own, named)
         if chosen.between == "languages":
             meanings = _meanings(store, own, chosen)
-            groups += [[Place(own, layer, rows, name) for name, rows in meanings.items()] for layer in layers]
+            groups += [[Place(own, layer, rows, name, some) for name, rows in meanings.items()] for layer, some in layers]
             continue
         rows = _texts(store, own, chosen)
         if chosen.between == "layers":
-            groups.append([Place(own, layer, rows) for layer in layers])
+            groups.append([Place(own, layer, rows, None, some) for layer, some in layers])
         else:
-            order = np.random.default_rng((chosen.seed, 1)).permutation(own.of.cube.shape[-1 if own.tokens is not None else 1])
-            halves = [np.sort(half) for half in np.split(order, [order.size // 2])]
-            groups += [[Place(own, layer, rows, None, half) for half in halves] for layer in layers]
-    return groups
+            groups += [
+                [Place(own, layer, rows, None, part) for part in _parts(_width(own), some, chosen)] for layer, some in layers
+            ]
+    if named is not None and not any(groups):
+        raise QueryError(f"none of the neurons that are named is at a site that is compared ({', '.join(_sites(named))})")
+    return [places for places in groups if places]
+
+
+def _named(chosen: Representations) -> pl.DataFrame | None:
+    """The neurons that representations are made of; None for all."""
+    if chosen.neurons is None:
+        return None
+    frame = as_frame(chosen.neurons)
+    missing = [name for name in ("site", "layer", "neuron") if name not in frame.columns]
+    if missing:
+        raise QueryError(f"neurons are a frame with columns site, layer, neuron; this one has {', '.join(frame.columns)}")
+    return frame.select("site", "layer", "neuron").unique().sort("site", "layer", "neuron")
+
+
+def _sites(named: pl.DataFrame) -> list[str]:
+    return named["site"].unique().sort().to_list()
+
+
+def _width(own: TextVectors) -> int:
+    """Neurons of a layer."""
+    return int(own.of.cube.shape[-1 if own.tokens is not None else 1])
+
+
+def _layers(own: TextVectors, named: pl.DataFrame | None) -> list[tuple[int, NDArray[np.int64] | None]]:
+    """Layers of a site, each with the neurons of it that are named: without any it is left out; None: no neurons were named."""
+    if named is None:
+        return [(layer, None) for layer in range(own.of.n_layers)]
+    here = named.filter(site=own.of.site)
+    for layer, neuron in here.select("layer", "neuron").rows():
+        if not (0 <= layer < own.of.n_layers and 0 <= neuron < _width(own)):
+            raise QueryError(
+                f"{own.of.site} of {own.of.checkpoint} has {own.of.n_layers} layers of {_width(own):,} neurons, no neuron "
+                f"{neuron} in layer {layer}"
+            )
+    return [
+        (int(str(layer)), part["neuron"].cast(pl.Int64).to_numpy())
+        for (layer,), part in here.group_by("layer", maintain_order=True)
+    ]
+
+
+def _parts(width: int, some: NDArray[np.int64] | None, chosen: Representations) -> list[NDArray[np.int64]]:
+    """The two parts of a layer's neurons that are compared with each other."""
+    if chosen.between == "rest":
+        assert some is not None, "refused without neurons"
+        rest = np.setdiff1d(np.arange(width), some)
+        if not rest.size:
+            raise QueryError(f"all {width:,} neurons of a layer are named, and there is no rest to compare them with")
+        return [some, rest]
+    order = np.random.default_rng((chosen.seed, 1)).permutation(np.arange(width) if some is None else some)
+    if order.size < 2:
+        raise QueryError("one neuron of a layer is named, and there are no halves of it to compare")
+    return [np.sort(half) for half in np.split(order, [order.size // 2])]
 
 
 def _texts(store: Store, own: TextVectors, chosen: Representations) -> NDArray[np.int64]:

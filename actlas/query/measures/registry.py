@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from actlas.allowed import Count, Names, Positive, PositiveNumber, Quantile, Range, Seed, Share
@@ -22,7 +23,7 @@ Tail = Annotated[float, Range(0, 0.49)]
 Bins = Annotated[int, Range(2, 1024)]
 
 #: What representations differ in that are compared, all else equal.
-Between = Literal["layers", "checkpoints", "languages", "halves"]
+Between = Literal["layers", "checkpoints", "languages", "halves", "rest"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ _LANGUAGES = (
 _REPRESENTATIONS = (
     Option("between", Between, "layers", "what is compared, all else equal"),
     Option("languages", Names, None, "whose texts; repeat for more", "language", "all"),
+    Option("neurons", Path, None, "Parquet, CSV or JSONL with columns site, layer, neuron: these alone", unset="all"),
     *_LANGUAGES[2:],
     Option("n_texts", Positive, 500, "texts, or meanings, at most", "texts"),
     _SEED,

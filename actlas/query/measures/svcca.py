@@ -29,6 +29,7 @@ def svcca(
     checkpoints: Names | None = None,
     sites: Names | None = None,
     languages: Names | None = None,
+    neurons: pl.DataFrame | str | Path | None = None,
     values: Values | None = None,
     weighting: Weighting = "position",
     n_texts: Positive = 500,
@@ -44,11 +45,13 @@ def svcca(
     Args:
         store: A store, or its path.
         between: What is compared, all else equal: "layers" of one checkpoint and site, "checkpoints" at one layer, "languages" on
-            the meanings that all of them have, or two random "halves" of the neurons of a layer, which says how alike two
-            samples of one layer are.
+            the meanings that all of them have, two random "halves" of the neurons of a layer, which says how alike two samples of
+            one layer are, or chosen neurons and the "rest" of their layer.
         checkpoints: None for all.
         sites: None for all that have the vectors.
         languages: Whose texts; None for all.
+        neurons: Columns site, layer, neuron (experts, say), or a file of them: a layer is these of its neurons, and one without
+            any takes no part. None for all.
         values: "tokens" averages the kept token vectors of each text, "pooled" takes its pooled values. None: tokens where kept.
         weighting: Of tokens, as in `mexa`.
         n_texts: Texts, or meanings, at most; so many are drawn.
@@ -62,7 +65,8 @@ def svcca(
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no such values.
-        QueryError: If there are fewer than four texts, one checkpoint or language alone, or more than memory holds.
+        QueryError: If there are fewer than four texts, one checkpoint or language alone, or more than memory holds; or a neuron
+            that is named is not there, or none is for "rest".
 
     Source: Raghu et al. 2017, SVCCA: Singular Vector Canonical Correlation Analysis.
 
@@ -71,7 +75,7 @@ def svcca(
         >>> told.select("language_a", "language_b", "n_texts", pl.col("svcca", "shuffled").round(2)).row(0)
         ('fr', 'en', 46, 0.35, 0.32)
     """
-    chosen = Representations(between, checkpoints, sites, languages, values, weighting, n_texts, seed)
+    chosen = Representations(between, checkpoints, sites, languages, values, weighting, n_texts, seed, neurons)
     columns = ("svcca", "shuffled", "n_directions_a", "n_directions_b")
     frame = compare(as_atlas(store, "r"), chosen, main_directions, partial(_told, seed=seed), columns, progress)
     return frame.with_columns(pl.col("n_directions_a", "n_directions_b").cast(pl.Int32))

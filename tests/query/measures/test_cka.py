@@ -1,8 +1,10 @@
 """CKA beside the published formula of unbiased HSIC, and in closed forms."""
 
 import numpy as np
+import polars as pl
 import pytest
 
+from actlas.errors import QueryError
 from actlas.query import cka
 from actlas.query.measures.cka import _told, centred
 
@@ -75,3 +77,37 @@ def test_a_store_is_compared_with_itself(scored, site, between, monkeypatch):
                     for end in "ab"
                 )
                 assert row["cka"] == pytest.approx(plain(x, y))
+
+
+def test_chosen_neurons_stand_for_their_layers(scored, tmp_path):
+    named = pl.DataFrame({"site": "mlp_pre", "layer": [0, 1, 1, 1, 1], "neuron": [3, 39, 2, 7, 8]})
+    rows = np.sort(np.random.default_rng(6).permutation(scored.corpus.n_texts)[:40])
+    asked = {"checkpoints": ["planted-step128"], "n_texts": 40, "seed": 6, "values": "pooled"}
+    cube = scored.cube("planted-step128", "mlp_pre")
+    first, second = (cube.read(layer=layer, texts=rows).T.astype(np.float64) for layer in (0, 1))
+    own = [2, 7, 8, 39]
+    named.write_parquet(tmp_path / "named.parquet")
+    (told,) = cka(scored, neurons=tmp_path / "named.parquet", **asked)["cka"]
+    assert told == pytest.approx(plain(first[:, [3]], second[:, own]))
+    rest = cka(scored, between="rest", neurons=named, **asked)
+    assert rest.select("layer_a", "layer_b").rows() == [(0, 0), (1, 1)]
+    assert rest["cka"][1] == pytest.approx(plain(second[:, own], np.delete(second, own, axis=1)))
+    (halves,) = cka(scored, between="halves", neurons=named.filter(layer=1), **asked)["cka"]
+    order = np.random.default_rng((6, 1)).permutation(own)
+    assert halves == pytest.approx(plain(second[:, order[:2]], second[:, order[2:]]))
+
+
+@pytest.mark.parametrize(
+    ("frame", "between", "message"),
+    [
+        (None, "rest", "none are named"),
+        ({"site": ["mlp_pre"], "layer": [0]}, "layers", "columns site, layer, neuron; this one has site, layer"),
+        ({"site": ["mlp_pre"], "layer": [0], "neuron": [40]}, "layers", "2 layers of 40 neurons, no neuron 40 in layer 0"),
+        ({"site": ["resid2"], "layer": [0], "neuron": [0]}, "layers", "none of the neurons that are named is at a site"),
+        ({"site": ["mlp_pre"], "layer": [0], "neuron": [0]}, "halves", "no halves of it"),
+    ],
+)
+def test_neurons_that_cannot_be_compared_are_refused(scored, frame, between, message):
+    neurons = None if frame is None else pl.DataFrame(frame)
+    with pytest.raises(QueryError, match=message):
+        cka(scored, between=between, neurons=neurons, sites=["mlp_pre"], values="pooled", checkpoints=["planted-step128"])
