@@ -46,8 +46,9 @@ def contrasts(store: Store, languages: Sequence[str] | None, concepts: Sequence[
         concepts: None for all.
 
     Raises:
-        QueryError: If a language or concept is not in the corpus, or nothing can be told apart.
+        QueryError: If a language or concept is not in the corpus, nothing can be told apart, or scores were imported alone.
     """
+    refuse_imported(store)
     corpus = store.corpus
     own_languages, own_concepts = chosen_labels(store, languages, concepts)
     found = []

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from actlas.errors import CubeNotFound, QueryError
-from actlas.query import open_store
+from actlas.query import import_scores, open_store
 from actlas.query.blocks import NeuronBlock
 from actlas.query.measures.neurons.best import BestNeurons, best_of_contrasts, contrasts
 from actlas.query.neurons import NeuronAxis
@@ -55,3 +55,12 @@ def test_what_cannot_be_answered_is_refused(measured, tmp_path):
     for sites, error in ((["mlp_pre", "mlp_pre"], QueryError), (["resid"], CubeNotFound)):
         with pytest.raises(error):
             best_of_contrasts(measured, None, sites, told_apart, 3, "x", lambda values, one: {}, None)
+
+
+def test_scores_without_values_are_refused_as_such(tmp_path):
+    scores = pl.DataFrame(
+        {"checkpoint": "c", "language": "en", "concept": "a", "site": "mlp_pre", "layer": 0, "neuron": [0, 1], "ap": [0.5, 0.7]}
+    )
+    import_scores(tmp_path / "s", scores, provenance="a test")
+    with pytest.raises(QueryError, match="scores"):
+        contrasts(open_store(tmp_path / "s"), None, None)
