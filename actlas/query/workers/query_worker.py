@@ -134,7 +134,7 @@ class QueryWorker:
     Args:
         store: Folder of the store.
         timeout: Seconds that one query may take, from when it runs.
-        memory: Bytes that each process may take beyond those it starts with (about 130 MB). Systems that do not limit the address
+        memory: Bytes that each process may take beyond those it starts with. Systems that do not limit the address
             space, such as macOS, leave this to DuckDB.
         max_rows: Rows that an answer may have.
         n_workers: Processes, so that as many queries run at once.
