@@ -92,7 +92,7 @@ class _Process:
         return receive(self._connection, Answered)
 
     def kill(self) -> None:
-        """End it at once, whatever it does; whoever waits for its answer hears that it is gone."""
+        """End it at once, whatever it does; who waits for its answer hears that it is gone."""
         self._is_killed = True
         self._popen.kill()
 
@@ -242,7 +242,7 @@ class QueryWorker:
         return body
 
     def cancel(self, name: str | None = None) -> int:
-        """End queries at once, from another thread; whoever asked them gets a `QueryError`.
+        """End queries at once, from another thread; who asked them gets a `QueryError`.
 
         Args:
             name: Those that were asked under it; None for all.

@@ -1,4 +1,4 @@
-"""The process of one worker: it answers queries until it is told no more, or until whoever started it is gone.
+"""The process of one worker: it answers queries until it is told no more, or until the one that started it is gone.
 
 Queries run in a thread, so that the main one hears at once that the connection was closed. The deadline is the kernel's: an alarm
 that is not heard ends the process, whatever it is in.
@@ -35,7 +35,7 @@ Queries = SimpleQueue[tuple[Asked, bytes]]
 
 def main(descriptor: str, settings: str) -> None:
     """Serve one connection; does not return."""
-    # whoever started this one hears Ctrl-C, and says what it means
+    # the one that started this hears Ctrl-C, and says what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     connection = Connection(int(descriptor))
