@@ -1,6 +1,6 @@
 """Extraction against the bare forward pass on the same batches, and against the usual script with hooks, in one process.
 
-    python -m benchmarks.bench_extract [--text FOLDER] [--texts 1000] [--layers 8] [--width 512] [--rounds 3] [--max-tokens 128]
+    python -m benchmarks.bench_extract [--text FOLDER] [--texts 1500] [--few 300] [--layers 8] [--width 512] [--rounds 5]
 
 The model is random, the texts are the *.txt files of FOLDER (one text per line, one language per file) or, without it, generated.
 Sites are `mlp_pre` and `mlp_hidden` of every layer, pooled by maximum, in float32 arithmetic and float16 files.
@@ -10,6 +10,8 @@ Sites are `mlp_pre` and `mlp_hidden` of every layer, pooled by maximum, in float
   vectors, writing, flushing to disk, committing
 - actlas, values alone: the same without what the others do not do: fidelity check, loss, counts, token vectors
 - usual script: 32 texts at a time in the order given, padded to the longest, hooks, a masked maximum, np.save
+
+All of it runs over few texts and over all, so that what a further text costs is told from what every run costs once.
 
 With `--memory 2000 20000` it measures something else: the peak memory of one extraction per number of texts, each in a process
 of its own, as a ratio to the first.
@@ -23,9 +25,13 @@ import argparse
 import os
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +50,14 @@ from actlas.names import TokenSample
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.layout import CHUNK_TEXTS, text_blocks
 from actlas.store.store import Store
-from benchmarks.harness import interleave, save
+from benchmarks.harness import Timing, interleave, save
 
 SITES = ("mlp_hidden", "mlp_pre")
 #: Nothing that the bare forward and the script do not do: no check, no loss, no counts, no token vectors.
 VALUES_ALONE: dict[str, Any] = {"fidelity_texts": 0, "loss_texts": 0, "count_sites": (), "token_sample": TokenSample(per_text=0)}
 SCRIPT_BATCH = 32
+#: What is set beside what.
+PAIRS = (("actlas", "bare forward"), ("actlas, values alone", "bare forward"), ("actlas", "usual script"))
 
 
 def read_texts(folder: Path | None, n_texts: int) -> Corpus:
@@ -135,16 +143,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path)
     for name, default in (
-        ("texts", 4000),
+        ("texts", 1500),
+        ("few", 300),
         ("layers", 8),
         ("width", 512),
         ("vocabulary", 8000),
-        ("rounds", 3),
+        ("rounds", 5),
         ("threads", 2),
         ("max-tokens", 128),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--memory", type=int, nargs="+", metavar="TEXTS", help="peak memory by number of texts instead")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: of all threads of the process")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/extract.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -160,86 +170,123 @@ def main() -> None:
         shutil.rmtree(folder)
 
 
+@dataclass(frozen=True)
+class Job:
+    """One corpus, and the methods that are timed on it.
+
+    Attributes:
+        corpus: The texts.
+        batches: Token ids and masks of exactly the batches that extraction runs.
+        methods: Name -> method.
+        profiles: Seconds by stage of every run of "actlas" so far.
+    """
+
+    corpus: Corpus
+    batches: tuple[tuple[torch.Tensor, torch.Tensor | None], ...]
+    methods: dict[str, Callable[[], None]]
+    profiles: list[dict[str, float]]
+
+    @classmethod
+    def of(cls, folder: Path, checkpoint: Path, model: Any, corpus: Corpus, options: argparse.Namespace) -> Job:
+        """With its own store and script output in `folder`."""
+        rules = TokenRules(options.max_tokens, "truncate", "pool", TokenSample(per_text=0))
+        texts = tokenise(corpus, HfTokenizer.load(str(checkpoint), BackendSettings()), rules)
+        batches = [
+            (torch.from_numpy(batch.token_ids), torch.from_numpy(batch.attention_mask) if batch.is_padded else None)
+            for block in text_blocks(corpus.n_texts, min(CHUNK_TEXTS, corpus.n_texts))
+            for batch in texts.block(np.arange(block.start, block.stop)).batches(_TOKENS_PER_BATCH["cpu"], pad_id=0)
+        ]
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+        profiles: list[dict[str, float]] = []
+        sizes = {"sites": SITES, "device": "cpu", "max_tokens": options.max_tokens, "n_threads": options.threads}
+
+        def bare() -> None:
+            with torch.inference_mode():
+                for token_ids, mask in batches:
+                    model.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
+
+        def extract(**changes: Any) -> dict[str, float]:
+            shutil.rmtree(folder / "store", ignore_errors=True)
+            summary = extract_activations(checkpoint, corpus, folder / "store", **sizes, **changes)
+            return summary.checkpoints[0].seconds_by_stage
+
+        def script() -> None:
+            shutil.rmtree(folder / "script", ignore_errors=True)
+            (folder / "script").mkdir()
+            usual_script(model, tokenizer, corpus.texts["text"].to_list(), folder / "script", options.max_tokens)
+
+        methods = {
+            "bare forward": bare,
+            "actlas": lambda: profiles.append(extract()),
+            "actlas, values alone": lambda: void(extract(**VALUES_ALONE)),
+            "usual script": script,
+        }
+        return cls(corpus, tuple(batches), methods, profiles)
+
+
+def void(_: object) -> None:
+    """A result that is not needed."""
+
+
 def compare(folder: Path, options: argparse.Namespace) -> None:
-    corpus = read_texts(options.text, options.texts)
+    corpora = {"few": read_texts(options.text, options.few), "all": read_texts(options.text, options.texts)}
     checkpoint = folder / "model"
-    write_checkpoint(checkpoint, corpus, options.layers, options.width, options.vocabulary)
+    write_checkpoint(checkpoint, corpora["all"], options.layers, options.width, options.vocabulary)
     model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint).eval()
-    rules = TokenRules(options.max_tokens, "truncate", "pool", TokenSample(per_text=0))
-    texts = tokenise(corpus, HfTokenizer.load(str(checkpoint), BackendSettings()), rules)
-    batches = [
-        (torch.from_numpy(batch.token_ids), torch.from_numpy(batch.attention_mask) if batch.is_padded else None)
-        for block in text_blocks(corpus.n_texts, min(CHUNK_TEXTS, corpus.n_texts))
-        for batch in texts.block(np.arange(block.start, block.stop)).batches(_TOKENS_PER_BATCH["cpu"], pad_id=0)
-    ]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
-    profiles: list[dict[str, float]] = []
-
-    def bare() -> None:
-        with torch.inference_mode():
-            for token_ids, mask in batches:
-                model.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
-
-    def extract(**changes: Any) -> dict[str, float]:
-        shutil.rmtree(folder / "store", ignore_errors=True)
-        summary = extract_activations(
-            checkpoint,
-            corpus,
-            folder / "store",
-            sites=SITES,
-            device="cpu",
-            max_tokens=options.max_tokens,
-            n_threads=options.threads,
-            **changes,
-        )
-        return summary.checkpoints[0].seconds_by_stage
-
-    def actlas() -> None:
-        profiles.append(extract())
-
-    def values_alone() -> None:
-        extract(**VALUES_ALONE)
-
-    def script() -> None:
-        shutil.rmtree(folder / "script", ignore_errors=True)
-        (folder / "script").mkdir()
-        usual_script(model, tokenizer, corpus.texts["text"].to_list(), folder / "script", options.max_tokens)
-
-    methods = {"bare forward": bare, "actlas": actlas, "actlas, values alone": values_alone, "usual script": script}
-    timings = interleave(methods, options.rounds)
-    largest = check(folder, options.layers)
-    n_tokens = len(texts.tokens.ids)
-    padded = sum(token_ids.numel() for token_ids, _ in batches)
-    pairs = (("actlas", "bare forward"), ("actlas, values alone", "bare forward"), ("actlas", "usual script"))
+    jobs = {size: Job.of(folder / size, checkpoint, model, corpus, options) for size, corpus in corpora.items()}
+    for size in jobs:
+        (folder / size).mkdir()
+    methods = {f"{size}: {name}": method for size, job in jobs.items() for name, method in job.methods.items()}
+    timings = interleave(methods, options.rounds, clock=time.process_time if options.clock == "cpu" else time.perf_counter)
+    largest = max(check(folder / size, options.layers) for size in jobs)
     rows = [
         {
             "what": what,
             "peer": peer,
-            "time_over_peer": timings[what].ratio_to(timings[peer]),
-            "seconds": round(timings[what].median, 3),
-            "peer_seconds": round(timings[peer].median, 3),
+            "time_over_peer": timings[f"all: {what}"].ratio_to(timings[f"all: {peer}"]),
+            "time_over_peer_few": timings[f"few: {what}"].ratio_to(timings[f"few: {peer}"]),
+            **split_cost(timings, what, peer, corpora["all"].n_texts - corpora["few"].n_texts, corpora["few"].n_texts),
+            "seconds": round(timings[f"all: {what}"].median, 3),
+            "peer_seconds": round(timings[f"all: {peer}"].median, 3),
         }
-        for what, peer in pairs
+        for what, peer in PAIRS
     ]
+    job = jobs["all"]
     settings = {
-        "texts": corpus.n_texts,
-        "languages": len(corpus.languages),
+        "texts": job.corpus.n_texts,
+        "few_texts": jobs["few"].corpus.n_texts,
+        "languages": len(job.corpus.languages),
         "layers": options.layers,
         "width": options.width,
         "capture_points": options.layers * len(SITES),
         "rounds": options.rounds,
+        "clock": options.clock,
         "max_tokens": options.max_tokens,
-        "tokens": n_tokens,
-        "tokens_with_padding": padded,
+        "tokens": int(sum(ids.numel() if mask is None else int(mask.sum()) for ids, mask in job.batches)),
+        "tokens_with_padding": sum(ids.numel() for ids, _ in job.batches),
         "largest_difference_to_script": largest,
-        "seconds_by_stage_last_round": profiles[-1],
+        "seconds_by_stage_last_round": job.profiles[-1],
     }
     for row in rows:
-        ratio = row["time_over_peer"]
-        print(f"{row['what']} / {row['peer']}: {ratio['median']:.3f} ({ratio['lowest']:.3f} to {ratio['highest']:.3f})")
+        print(row)
     print(settings)
     if options.save:
         print(save("extract", settings, rows, options.threads))
+
+
+def split_cost(timings: Mapping[str, Timing], what: str, peer: str, n_more: int, n_few: int) -> dict[str, Any]:
+    """What a further text costs over the peer's, round by round, and what a run costs that has no texts, in seconds."""
+    slopes = {
+        name: Timing(
+            tuple((all_ - few) / n_more for all_, few in zip(timings[f"all: {name}"].seconds, timings[f"few: {name}"].seconds))
+        )
+        for name in (what, peer)
+    }
+    fixed = sorted(few - n_few * slope for few, slope in zip(timings[f"few: {what}"].seconds, slopes[what].seconds))
+    return {
+        "text_over_peer": slopes[what].ratio_to(slopes[peer]),
+        "fixed_seconds": {"median": statistics.median(fixed), "lowest": fixed[0], "highest": fixed[-1]},
+    }
 
 
 CHILD = """

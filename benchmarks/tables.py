@@ -76,8 +76,20 @@ def _store_brief(result: Mapping[str, Any]) -> str:
 
 
 def _extract(result: Mapping[str, Any]) -> str:
-    rows = [(row["what"], row["peer"], spread(row["time_over_peer"])) for row in result["rows"]]
-    return f"{_job(result)}\n\n" + markdown(("what", "peer", "time / peer's"), rows)
+    few = result["settings"]["few_texts"]
+    head = ("what", "peer", "time / peer's", f"with {few:,} texts", "a further text / peer's", "once, seconds")
+    rows = [
+        (
+            row["what"],
+            row["peer"],
+            spread(row["time_over_peer"]),
+            spread(row["time_over_peer_few"]),
+            spread(row["text_over_peer"]),
+            f"{row['fixed_seconds']['median']:.1f}",
+        )
+        for row in result["rows"]
+    ]
+    return f"{_job(result)}\n\n" + markdown(head, rows)
 
 
 def _job(result: Mapping[str, Any]) -> str:
