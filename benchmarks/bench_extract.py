@@ -276,13 +276,12 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 
 def split_cost(timings: Mapping[str, Timing], what: str, peer: str, n_more: int, n_few: int) -> dict[str, Any]:
     """What a further text costs over the peer's, round by round, and what a run costs that has no texts, in seconds."""
-    slopes = {
-        name: Timing(
-            tuple((all_ - few) / n_more for all_, few in zip(timings[f"all: {name}"].seconds, timings[f"few: {name}"].seconds))
-        )
-        for name in (what, peer)
-    }
-    fixed = sorted(few - n_few * slope for few, slope in zip(timings[f"few: {what}"].seconds, slopes[what].seconds))
+    slopes = {}
+    for name in (what, peer):
+        pairs = zip(timings[f"all: {name}"].seconds, timings[f"few: {name}"].seconds, strict=True)
+        slopes[name] = Timing(tuple((every - few) / n_more for every, few in pairs))
+    of_few = zip(timings[f"few: {what}"].seconds, slopes[what].seconds, strict=True)
+    fixed = sorted(few - n_few * slope for few, slope in of_few)
     return {
         "text_over_peer": slopes[what].ratio_to(slopes[peer]),
         "fixed_seconds": {"median": statistics.median(fixed), "lowest": fixed[0], "highest": fixed[-1]},
