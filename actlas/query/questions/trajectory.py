@@ -219,7 +219,7 @@ def _followed_rows(store: Store, sets: ExpertSets, followed: Sequence[NDArray[np
     neurons = np.full((len(followed), most), -1, dtype=np.int64)
     for concept, index in enumerate(followed):
         neurons[concept, : index.size] = index
-    cubes = ap_cubes(store, sets.checkpoint, axis)
+    cubes, step = ap_cubes(store, sets.checkpoint, axis), store.checkpoint(sets.checkpoint)["step"]
     everywhere = np.broadcast_to(neurons, (len(sets.languages), *neurons.shape))
     ap = scores_of(cubes, axis, "ap", sets.languages, sets.concepts, everywhere)
     parts = []
@@ -236,7 +236,7 @@ def _followed_rows(store: Store, sets: ExpertSets, followed: Sequence[NDArray[np
         }
         labels = (
             pl.lit(sets.checkpoint).alias("checkpoint"),
-            pl.lit(store.checkpoint(sets.checkpoint)["step"], dtype=pl.Int64).alias("step"),
+            pl.lit(step, dtype=pl.Int64).alias("step"),
             pl.lit(sets.concepts[concept]).alias("concept"),
         )
         parts.append(table.conform(pl.DataFrame(columns).with_columns(labels)))
