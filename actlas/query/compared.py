@@ -8,7 +8,7 @@ from typing import Any
 
 from actlas.query.schema import TABLES
 from actlas.query.sql.guard import ReadOnlyQuery, walk
-from actlas.query.sql.places import literal
+from actlas.query.sql.places import column_parts, literal
 from actlas.store.store import Store
 from actlas.words import no_such
 
@@ -56,7 +56,7 @@ def _compared(tree: Any, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     for node in walk(tree):
         if node.get("type") in _COMPARISONS:
             sides = node.get("children") or [node["left"], node["right"]]
-            columns = [str(side["column_names"][-1]).lower() for side in sides if side.get("class") == "COLUMN_REF"]
+            columns = [parts[-1] for side in sides if (parts := column_parts(side))]
             values = [literal(side, params) for side in sides]
             yield from ((column, value) for column in columns if column in _NAMES for value in values if isinstance(value, str))
 

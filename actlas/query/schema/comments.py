@@ -9,6 +9,7 @@ import polars as pl
 
 from actlas.query.schema import TABLES
 from actlas.query.schema.meanings import meaning
+from actlas.query.sql.guard import identifier, quoted
 
 
 def about(name: str) -> str | None:
@@ -36,9 +37,9 @@ def table_comments(kind: str, called: str, name: str, existing: Sequence[str]) -
     said = about(name)
     if said is None:
         return
-    yield f"COMMENT ON {kind} {called} IS {_quoted(said)}"
+    yield f"COMMENT ON {kind} {called} IS {quoted(said)}"
     for column in existing:
-        yield f'COMMENT ON COLUMN {called}."{column}" IS {_quoted(meaning(name, column))}'
+        yield f"COMMENT ON COLUMN {called}.{identifier(column)} IS {quoted(meaning(name, column))}"
 
 
 def with_comments(tree: Mapping[str, Any], answer: pl.DataFrame) -> pl.DataFrame:
@@ -65,7 +66,3 @@ def _described(source: Mapping[str, Any]) -> str | None:
     inner = (source.get("query") or {}).get("from_table") or {}
     name = str(inner.get("table_name") or source.get("table_name") or "").strip('"').lower()
     return name if name.removesuffix("_by_settings") in TABLES else None
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -135,6 +135,11 @@ class Grid(Protocol):
         ...
 
 
+def label_columns(grid: Grid) -> frozenset[str]:
+    """Columns that say where a row of a grid is; the others are values."""
+    return frozenset(column for labels in grid.axes.values() for column in labels.columns)
+
+
 def _span(positions: Positions) -> slice | Positions:
     """A slice where positions are consecutive, which zarr reads faster."""
     if positions.size and positions[-1] - positions[0] == positions.size - 1:

@@ -197,6 +197,11 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def quoted(text: str) -> str:
+    """A text as SQL writes it, whatever is in it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _shown(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else line[:57] + "..."

@@ -149,13 +149,18 @@ def column_names(expression: Any) -> Iterator[list[str]]:
         for one in expression:
             yield from column_names(one)
     elif isinstance(expression, dict):
-        if expression.get("class") == "COLUMN_REF":
-            yield [str(part).lower() for part in expression["column_names"]]
+        if parts := column_parts(expression):
+            yield parts
         elif expression.get("class") == "SUBQUERY":
             yield from column_names(expression.get("child"))
         else:
             for value in expression.values():
                 yield from column_names(value)
+
+
+def column_parts(expression: Node) -> list[str]:
+    """The name of a column, with what qualifies it; nothing for another expression."""
+    return [str(part).lower() for part in expression["column_names"]] if expression.get("class") == "COLUMN_REF" else []
 
 
 def literal(expression: Node, params: Mapping[str, Any]) -> str | int | None:
@@ -218,7 +223,7 @@ def _calls(expressions: Sequence[Node]) -> bool:
 
 
 def _column(expression: Node) -> str:
-    return str(expression["column_names"][-1]).lower() if expression.get("class") == "COLUMN_REF" else ""
+    return (column_parts(expression) or [""])[-1]
 
 
 def _is_own(selected: Node, name: str) -> bool:

@@ -20,9 +20,9 @@ import numpy as np
 import polars as pl
 from duckdb._sources.nodes import Binary, Col, In, Lit, fragment
 
-from actlas.query.sql.grids import Grid, Region
+from actlas.query.sql.grids import Grid, Region, label_columns
 from actlas.query.sql.guard import identifier, walk
-from actlas.query.sql.places import Clause, Leaf, Node, clauses, column_names, literal, table_name
+from actlas.query.sql.places import Clause, Leaf, Node, clauses, column_names, column_parts, literal, table_name
 from actlas.query.sql.scan import axis_of, narrowed
 from actlas.query.sql.values import Top
 
@@ -117,7 +117,7 @@ class _Plan:
     decided: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self.labels = frozenset(column for axis in self.grid.axes.values() for column in axis.columns)
+        self.labels = label_columns(self.grid)
         self.region = narrowed(self.grid, None, ())
 
     def planned(self) -> Planned:
@@ -161,7 +161,7 @@ class _Plan:
 
     def narrow_by(self, other: _Plan) -> None:
         """Leave what has the labels that another grid of the same FROM has in the columns that both are joined by."""
-        pairs = {own: names[-1] for own, one in self._pairs(other.leaf) for names in [_names(one)] if names}
+        pairs = {own: names[-1] for own, one in self._pairs(other.leaf) for names in [column_parts(one)] if names}
         cells = other.region.cells
         for axis, labels in other.grid.axes.items():
             columns = {own: theirs for own, theirs in pairs.items() if theirs in labels.columns}
@@ -212,7 +212,7 @@ class _Plan:
             column, constants = condition["input"], [condition["lower"], condition["upper"]]
         else:
             return None
-        names = _names(column)
+        names = column_parts(column)
         values = [literal(constant, self.ask.params) for constant in constants]
         wanted = str if names and schema[names[-1]] == pl.String else int
         if not names or not all(isinstance(value, wanted) for value in values):
@@ -344,11 +344,6 @@ class _Plan:
 
 _VOLATILE = frozenset({"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "nextval", "currval", "setval", "setseed"})
 _COLUMN: Node = {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "query_location_length": 0}
-
-
-def _names(expression: Node) -> list[str]:
-    """The name of a column, with what qualifies it; nothing for another expression."""
-    return [str(part).lower() for part in expression["column_names"]] if expression.get("class") == "COLUMN_REF" else []
 
 
 def _is_volatile(expression: Node) -> bool:

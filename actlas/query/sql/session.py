@@ -28,7 +28,7 @@ from actlas.query.schema.comments import table_comments, with_comments
 from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
 from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
-from actlas.query.sql.guard import ReadOnlyQuery, identifier, read_only
+from actlas.query.sql.guard import ReadOnlyQuery, identifier, quoted, read_only
 from actlas.query.sql.macro import check_call, macros
 from actlas.query.sql.places import Leaf
 from actlas.query.sql.planner import Asker, planned_places
@@ -93,13 +93,13 @@ class Session:
         """The order matters: allowed paths and temp_directory cannot be changed once external access is off."""
         # DuckDB asks for both: what it is told to read, and what it then finds
         paths = [path for sources in (self.sources, *self.others.values()) for path in sources.paths]
-        files = sorted({one for path in paths for one in (_quoted(str(path.resolve())), _literal(path))})
+        files = sorted({one for path in paths for one in (quoted(str(path.resolve())), _literal(path))})
         steps = [
             f"SET threads = {threads}",
             "SET enable_progress_bar = false",
             "SET temp_directory = ''",
             "SET parquet_metadata_cache = true",
-            *([f"SET memory_limit = {_quoted(memory_limit)}"] if memory_limit else []),
+            *([f"SET memory_limit = {quoted(memory_limit)}"] if memory_limit else []),
             f"SET allowed_paths = [{', '.join(files)}]",
             "SET enable_external_access = false",
             "SET autoinstall_known_extensions = false",
@@ -262,7 +262,7 @@ class Session:
         if "duckdb_functions" in parsed.functions:
             for name in macros():
                 self._make_macro(name)
-                self._connection.execute(f"COMMENT ON MACRO TABLE {identifier(name)} IS {_quoted(macros()[name].about)}")
+                self._connection.execute(f"COMMENT ON MACRO TABLE {identifier(name)} IS {quoted(macros()[name].about)}")
 
     def _make_macro(self, name: str) -> None:
         if ("macro", name) not in self._made:
@@ -485,7 +485,7 @@ def _read_by_settings(sources: TableSources, name: str) -> str:
     for part in sources.parts(table):
         paths.setdefault(part.id, []).append(part.path)
     columns = TABLES[table].columns
-    selects = [f"SELECT *, {_quoted(one)} AS settings FROM ({_read_parts(of_one, columns)})" for one, of_one in paths.items()]
+    selects = [f"SELECT *, {quoted(one)} AS settings FROM ({_read_parts(of_one, columns)})" for one, of_one in paths.items()]
     return " UNION ALL ".join(selects)
 
 
@@ -495,21 +495,17 @@ def _files(paths: Sequence[Path]) -> str:
 
 def _literal(path: Path) -> str:
     """A path for read_parquet, in which ``[``, ``*`` and ``?`` stand for themselves."""
-    return _quoted(re.sub(r"([\[*?])", r"[\1]", str(path.resolve())))
+    return quoted(re.sub(r"([\[*?])", r"[\1]", str(path.resolve())))
 
 
 def _read_parts(paths: Sequence[Path], columns: Collection[str]) -> str:
     """SELECT of a table in ``checkpoint=<id>`` folders. DuckDB's own partitioning would make columns of the folders above too."""
-    checkpoints = ", ".join(_quoted(str(partition_of(path))) for path in paths)
+    checkpoints = ", ".join(quoted(str(partition_of(path))) for path in paths)
     source = (
         f"SELECT *, ([{checkpoints}])[file_index::BIGINT + 1] AS checkpoint "
         f"FROM read_parquet([{_files(paths)}], hive_partitioning = false)"
     )
     return f"SELECT {', '.join(map(identifier, columns)) or '*'} FROM ({source})"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _first_lines(error: Exception) -> str:

@@ -14,7 +14,7 @@ from duckdb._sources.nodes import Node, Untranslatable
 from duckdb._sources.to_polars import to_polars
 
 from actlas.errors import ActlasError
-from actlas.query.sql.grids import BATCH_ROWS, Grid, Region
+from actlas.query.sql.grids import BATCH_ROWS, Grid, Region, label_columns
 from actlas.query.sql.scan import axis_of, narrowed, once_each
 from actlas.query.sql.values import Keep, Top, columns_of, is_exact
 
@@ -89,7 +89,7 @@ class GridSource(ArrowScanSource):
         super().__init__(grid)
         self.grid, self._reading, self._decided, self._top, self._is_set = grid, reading, decided, top, is_set
         self._region = narrowed(grid, region, ())
-        self.labels = frozenset(column for labels in grid.axes.values() for column in labels.columns)
+        self.labels = label_columns(grid)
         self._schema = pa.schema([(name, _ARROW_TYPES[dtype]) for name, dtype in grid.schema.items()])
         #: Filters that are applied here, by how DuckDB shows them in a plan: the axis, if it is of one, and the same for polars.
         self.accepted: dict[str, tuple[Node, str | None, pl.Expr | None]] = {}
