@@ -1,0 +1,1 @@
+"""Looking at a store: views that are declared as queries, and what shows them."""
