@@ -248,7 +248,7 @@ def _literal(value: Any) -> str:
 def _choose(
     view: View, given: Mapping[str, str], ask: Ask, *, is_listed: bool = False
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """The value of every choice, and what else can be chosen: of all choices where it is to be listed, else where it is needed."""
+    """The value of every choice, and what can be chosen: of all choices if that is to be listed, else where it is needed."""
     known = [choice.name for choice in view.choices]
     unknown = [name for name in given if name not in known]
     if unknown:
