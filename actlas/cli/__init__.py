@@ -14,20 +14,18 @@ from actlas import __version__
 from actlas.cli.output import PrintableLines, tell
 from actlas.cli.signals import tell_stopped
 from actlas.cli.verbs import (
-    effects,
     export,
     extract,
     measures,
     neuron_sets,
-    patch,
     probe,
     questions,
     reproduce,
     score,
     sql,
-    steer,
     stores,
 )
+from actlas.cli.verbs.interventions import effects, patch, steer
 from actlas.errors import ActlasError
 from actlas.words import printable
 

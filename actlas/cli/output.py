@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import re
@@ -16,11 +15,13 @@ from typing import Any
 import polars as pl
 
 from actlas.errors import QueryError
+from actlas.query.formats import as_arrow, as_csv, as_json, as_jsonl, as_parquet, printable_frame
 from actlas.words import printable
 
 FORMATS = ("table", "markdown", "csv", "json", "jsonl", "parquet", "arrow")
 #: Of these, what no terminal shows.
 _BINARY = ("parquet", "arrow")
+_WRITERS = {"json": as_json, "jsonl": as_jsonl, "parquet": as_parquet, "arrow": as_arrow}
 _LINE_WIDTH = 110
 
 
@@ -47,7 +48,7 @@ def show_frame(frame: pl.DataFrame, fmt: str, out: str | None = None, max_rows: 
     if sys.stdout.isatty():
         if fmt in _BINARY:
             raise QueryError(f"{fmt} is bytes that no terminal shows; write it to a file with --out FILE, or into a pipe")
-        frame = _printable(frame)
+        frame = printable_frame(frame)
     # at once, and not by polars: a reader that goes away (`| head`) is then an error of its own kind
     sys.stdout.buffer.write(_written(frame, fmt, max_rows, is_safe))
     sys.stdout.flush()
@@ -55,59 +56,12 @@ def show_frame(frame: pl.DataFrame, fmt: str, out: str | None = None, max_rows: 
 
 def _written(frame: pl.DataFrame, fmt: str, max_rows: int, is_safe: bool) -> bytes:
     if fmt == "csv":
-        flat = frame.with_columns(
-            pl.col(name).map_elements(_as_json, return_dtype=pl.String)
-            for name, dtype in frame.schema.items()
-            if dtype.is_nested()
-        )
-        return (_without_formulas(flat) if is_safe else flat).write_csv().encode()
-    if fmt == "json":
-        text = json.dumps([_plain(row) for row in frame.to_dicts()], ensure_ascii=False, indent=1)
-        return "\n".join(map(_escaped, text.split("\n"))).encode() + b"\n"
-    if fmt == "jsonl":
-        lines = (json.dumps(_plain(row), ensure_ascii=False) for row in frame.iter_rows(named=True))
-        return "".join(f"{_escaped(line)}\n" for line in lines).encode()
-    if fmt in _BINARY:
-        write = frame.write_parquet if fmt == "parquet" else frame.write_ipc_stream
-        write(file := io.BytesIO())
-        return file.getvalue()
+        return as_csv(frame, is_safe=is_safe)
+    if fmt in _WRITERS:
+        return _WRITERS[fmt](frame)
     if fmt == "markdown":
         return as_markdown(frame).encode() + b"\n"
     return as_table(frame, max_rows).encode() + b"\n"
-
-
-def _escaped(line: str) -> str:
-    """A line of JSON in which what a terminal would act on is written as an escape, which is the same to a reader."""
-    return printable(line, lambda one: json.dumps(one)[1:-1])
-
-
-def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same in which a cell or heading that a spreadsheet would compute stands behind an apostrophe."""
-    cells = pl.col(pl.String).str.replace(r"^[=+\-@\t\r]", "'$0")
-    return frame.with_columns(cells).rename(lambda name: f"'{name}" if name[:1] in "=+-@\t\r" and name else name)
-
-
-def _printable(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same with every name and text as a terminal can show it."""
-    columns = [
-        pl.Series(name, _printable_value(column.to_list()), dtype=column.dtype) if _holds_text(column.dtype) else column
-        for name, column in zip(frame.columns, frame.get_columns(), strict=True)
-    ]
-    return pl.DataFrame(columns).rename(printable)
-
-
-def _holds_text(dtype: pl.DataType) -> bool:
-    return dtype == pl.String or dtype.is_nested()
-
-
-def _printable_value(value: Any) -> Any:
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, list):
-        return [_printable_value(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _printable_value(one) for name, one in value.items()}
-    return value
 
 
 def as_table(frame: pl.DataFrame, max_rows: int = 50) -> str:
@@ -126,7 +80,7 @@ def as_table(frame: pl.DataFrame, max_rows: int = 50) -> str:
          cow      0.2500
          bread    null
     """
-    shown = _printable(frame if max_rows == 0 else frame.head(max_rows))
+    shown = printable_frame(frame if max_rows == 0 else frame.head(max_rows))
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
@@ -160,7 +114,11 @@ def as_markdown(frame: pl.DataFrame) -> str:
         | cow\\|calf | 0.25 |
         |  | 1.0 |
     """
-    rows = [frame.columns, ["---"] * frame.width, *([_cell(value) for value in row] for row in _printable(frame).iter_rows())]
+    rows = [
+        frame.columns,
+        ["---"] * frame.width,
+        *([_cell(value) for value in row] for row in printable_frame(frame).iter_rows()),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -178,17 +136,6 @@ def bullet(sentence: str) -> str:
         '- Languages share experts.'
     """
     return textwrap.fill(sentence, _LINE_WIDTH, initial_indent="- ", subsequent_indent="  ")
-
-
-def _as_json(value: Any) -> str | None:
-    if value is None:
-        return None
-    return json.dumps(value.to_list() if isinstance(value, pl.Series) else value, ensure_ascii=False)
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a number that is not one becomes null."""
-    return {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
 
 
 def say(line: str) -> None:

@@ -13,7 +13,7 @@ from actlas.cli import run
 from actlas.query import open_store
 from tests.intervene.concepts.models import word_model
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "patching.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "patching.md"
 
 
 @pytest.fixture(scope="module")

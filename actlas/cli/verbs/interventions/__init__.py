@@ -1,0 +1,1 @@
+"""The verbs that run a model and act on its neurons."""
