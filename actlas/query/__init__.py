@@ -14,6 +14,7 @@ _HOMES = {
     "ConceptProbe": "actlas.query.questions.interventions.concept_probe",
     "DEFAULT_STATS": "actlas.kernels.stats",
     "TABLES": "actlas.query.schema",
+    "QueryWorker": "actlas.query.workers.client",
     "Table": "actlas.query.schema",
     "anti_experts": "actlas.query.lookups.experts",
     "checkpoint_flags": "actlas.query.lookups.checkpoints",
@@ -94,6 +95,7 @@ __all__ = [
     "TABLES",
     "Atlas",
     "ConceptProbe",
+    "QueryWorker",
     "Table",
     "anti_experts",
     "checkpoint_flags",
@@ -235,5 +237,6 @@ if TYPE_CHECKING:
     from actlas.query.space.parameters import parameter_space
     from actlas.query.texts.group_texts import group_texts, nearest_texts
     from actlas.query.texts.top_texts import neuron_texts, top_texts
+    from actlas.query.workers.client import QueryWorker
 
 __getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

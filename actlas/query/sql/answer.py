@@ -33,7 +33,8 @@ class Limits:
 NO_LIMITS = Limits()
 #: How DuckDB's messages begin where they come through Arrow -> the error that they are.
 _KINDS = (("INTERRUPT", duckdb.InterruptException), ("Out of Memory", duckdb.OutOfMemoryException))
-_TOO_LARGE = "the query needs more memory than is allowed; narrow it down, or allow more (--memory, store.memory_limit)"
+#: What is said of a query for which there was no memory.
+TOO_LARGE = "the query needs more memory than is allowed; narrow it down, or allow more (--memory, store.memory_limit)"
 
 
 def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
@@ -117,6 +118,6 @@ def deadline(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> It
             raise QueryError(took_too_long(seconds)) from error
         raise
     except (duckdb.OutOfMemoryException, MemoryError) as error:
-        raise QueryError(_TOO_LARGE) from error
+        raise QueryError(TOO_LARGE) from error
     finally:
         timer.cancel()

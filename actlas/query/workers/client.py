@@ -1,0 +1,366 @@
+"""`QueryWorker`: queries in processes of their own, which can be ended whatever they do."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import polars as pl
+
+from actlas.allowed import Bytes, Positive, PositiveNumber, checks_arguments
+from actlas.errors import QueryError, error_named
+from actlas.query.schema import MAX_ANSWER
+from actlas.query.sql.answer import TOO_LARGE, took_too_long
+from actlas.query.workers.messages import Answered, Asked, Settings, packed, receive, send
+from actlas.store.store import Store
+
+#: What ends a process that is given no more memory.
+_FOR_MEMORY = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+#: Seconds that a process has to be gone when it says nothing more.
+_SECONDS_TO_END = 5.0
+#: Each pool of memory of a thread would take address space that it does not use; so would threads that have nothing to do.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class _Process:
+    """One process that answers queries, seen from the one that asks.
+
+    Args:
+        settings: What it is started with.
+        folder: Where it runs: a relative path of the store stands for the same, and is the same in messages.
+    """
+
+    def __init__(self, settings: Settings, folder: str) -> None:
+        self._connection, theirs = Pipe()
+        package = str(Path(__file__).resolve().parents[3])
+        paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        arguments = [str(theirs.fileno()), msgspec.json.encode(settings).decode()]
+        try:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "actlas.query.workers.process", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
+                cwd=folder,
+                # Ctrl-C is for the one that asks
+                process_group=0,
+            )
+        except OSError:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
+        self._is_ready = False
+        self._is_killed = False
+
+    @property
+    def is_running(self) -> bool:
+        # one that was killed may take a moment to be gone; one that was not asked says nothing, unless that it has ended
+        is_silent = not self._is_ready or not self._connection.poll()
+        return not self._is_killed and is_silent and self._popen.poll() is None
+
+    def ask(self, asked: Asked, params: bytes | memoryview) -> tuple[Answered, bytes]:
+        """The answer to one query.
+
+        Raises:
+            EOFError: If the process ended instead.
+            OSError: Likewise.
+        """
+        if not self._is_ready:
+            ready, _ = receive(self._connection, Answered)
+            if ready.error:
+                return ready, b""
+            self._is_ready = True
+        send(self._connection, asked, params)
+        return receive(self._connection, Answered)
+
+    def kill(self) -> None:
+        """End it at once, whatever it does; who waits for its answer hears that it is gone."""
+        self._is_killed = True
+        self._popen.kill()
+
+    def end(self) -> int:
+        """Ask it nothing more, and wait until it is gone; gives its exit status."""
+        self._connection.close()
+        try:
+            return self._popen.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._popen.wait()
+
+
+@dataclass(eq=False)
+class _Query:
+    """A query that runs, or waits for a process.
+
+    Attributes:
+        name: What it is cancelled by.
+        process: Where it runs.
+        is_cancelled: Whether it was.
+    """
+
+    name: str | None
+    process: _Process | None = None
+    is_cancelled: bool = False
+
+
+class QueryWorker:
+    """Answers queries over one store in processes of their own, within limits that hold whatever a query does.
+
+    `Store.sql` asks DuckDB to keep its limits, which some functions do not hear and lists and strings do not count for. Here the
+    system keeps them: a process that goes on after the deadline is ended, and gets no memory beyond its share. Another one takes
+    its place. Answers and refusals are those of `Store.sql`. Threads may ask at once: as many queries run as there are
+    processes, the others wait in the order in which they came.
+
+    The processes end with this object, and with the process that made it, however that ends.
+
+    Args:
+        store: Folder of the store.
+        timeout: Seconds that one query may take, from when it runs.
+        memory: Bytes that each process may take beyond those it starts with. Systems that do not limit the address
+            space, such as macOS, leave this to DuckDB.
+        max_rows: Rows that an answer may have.
+        n_workers: Processes, so that as many queries run at once.
+        threads: Threads of DuckDB in each; None for the cores of the machine, divided among them.
+
+    Raises:
+        StoreNotFound: If there is no store at that path.
+        QueryError: If a limit is not a positive number.
+
+    Example:
+        >>> with QueryWorker(store.path, timeout=30, memory=500_000_000) as worker:
+        ...     worker.ask("SELECT count(*) AS n FROM experts WHERE rank <= $most", {"most": 2}).item()
+        66
+    """
+
+    @checks_arguments(QueryError)
+    def __init__(
+        self,
+        store: Path | str,
+        *,
+        timeout: PositiveNumber = 300.0,
+        memory: Bytes = 1_000_000_000,
+        max_rows: Positive = MAX_ANSWER,
+        n_workers: Positive = 1,
+        threads: Positive | None = None,
+    ) -> None:
+        Store(store)  # refuses a path without one
+        threads = threads or max((os.cpu_count() or 1) // n_workers, 1)
+        self._settings = Settings(str(store), float(timeout), memory, max_rows, threads)
+        self._folder = os.getcwd()
+        self._changed = threading.Condition()
+        self._waiting: deque[_Query] = deque()
+        self._running: set[_Query] = set()
+        self._idle: list[_Process | None] = []
+        self._is_closed = False
+        self._made_by = os.getpid()
+        #: All that were started and not yet waited for; also ended when this object is forgotten.
+        self._processes: set[_Process] = set()
+        self._end_all = weakref.finalize(self, _end_all, self._processes, self._made_by)
+        self._idle += [self._started() for _ in range(n_workers)]
+
+    def ask(self, query: str, params: Mapping[str, Any] | None = None, *, name: str | None = None) -> pl.DataFrame:
+        """The answer to one query, as `Store.sql` gives it.
+
+        Ctrl-C ends the query at once.
+
+        Args:
+            query: What `Store.sql` takes.
+            params: Values of its ``$name``.
+            name: What it can be cancelled by, such as who asks.
+
+        Returns:
+            The rows, in the columns of the query.
+
+        Raises:
+            QueryError: If the query is refused or wrong, takes too long, too much memory or too many rows, or was cancelled.
+            TableNotFound: If it names a table that was not computed.
+            StaleTable: If it names a table that stands on scores that changed since.
+
+        Example:
+            >>> with QueryWorker(store.path) as worker:
+            ...     worker.ask("SELECT count(*) AS n FROM texts").item()
+            144
+        """
+        return pl.read_ipc_stream(io.BytesIO(self.ask_arrow(query, params, name=name)))
+
+    def ask_arrow(self, query: str, params: Mapping[str, Any] | None = None, *, name: str | None = None) -> bytes:
+        """The answer as a stream of Arrow's IPC format, to be handed on as it is.
+
+        Args:
+            query: As in `ask`.
+            params: Likewise.
+            name: Likewise.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            QueryError: As in `ask`, and so are the others.
+
+        Example:
+            >>> with QueryWorker(store.path) as worker:
+            ...     pl.read_ipc_stream(worker.ask_arrow("SELECT 7 AS n")).item()
+            7
+        """
+        row = packed(params or {})
+        asked = _Query(name)
+        with self._process_for(asked) as process:
+            try:
+                answered, body = process.ask(Asked(query), row)
+            except (EOFError, OSError) as error:
+                # all that is left of it is how it ended
+                status = process.end()
+                raise self._ended(asked, status) from error
+            except BaseException:
+                process.kill()
+                raise
+            if answered.is_last:
+                process.end()
+        for logger, text in answered.warnings:
+            logging.getLogger(logger).warning("%s", text)
+        if answered.error is not None:
+            kind, text = answered.error
+            raise error_named(kind, text) or QueryError(f"the query failed: {kind}: {text}")
+        return body
+
+    def cancel(self, name: str | None = None) -> int:
+        """End queries at once, from another thread; who asked them gets a `QueryError`.
+
+        Args:
+            name: Those that were asked under it; None for all.
+
+        Returns:
+            How many there were.
+
+        Example:
+            >>> with QueryWorker(store.path) as worker:
+            ...     worker.cancel("a client that left")
+            0
+        """
+        with self._changed:
+            found = [one for one in (*self._waiting, *self._running) if name is None or one.name == name]
+            for one in found:
+                one.is_cancelled = True
+                if one.process is not None:
+                    one.process.kill()
+            self._changed.notify_all()
+        return len(found)
+
+    def close(self) -> None:
+        """End the processes, and the queries that run in them; returns when they are gone.
+
+        Example:
+            >>> worker = QueryWorker(store.path)
+            >>> worker.close()
+        """
+        self._is_closed = True
+        if os.getpid() == self._made_by:
+            self.cancel()
+            with self._changed:
+                self._changed.wait_for(lambda: not self._running)
+        self._end_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def _process_for(self, asked: _Query) -> Iterator[_Process]:
+        """Within it, a process works for one query alone; what takes its place afterwards can be asked again."""
+        if os.getpid() != self._made_by:
+            raise QueryError("a QueryWorker belongs to the process that made it; make another one after a fork")
+        process: _Process | None = None
+        try:
+            with self._changed:
+                self._waiting.append(asked)
+                self._changed.wait_for(lambda: self._is_over(asked) or bool(self._idle and self._waiting[0] is asked))
+                self._refuse_over(asked)
+                self._waiting.remove(asked)
+                self._running.add(asked)
+                # the one that was used last has what it needs at hand
+                process = self._idle.pop()
+                self._changed.notify_all()
+            process = self._next(process)
+            with self._changed:
+                asked.process = process
+                self._refuse_over(asked)
+            if process is None:
+                raise QueryError("the system starts no process for the query now; ask again later")
+            yield process
+        finally:
+            has_slot = asked in self._running
+            after = self._next(process) if has_slot and not self._is_closed else process
+            with self._changed:
+                if has_slot:
+                    self._running.remove(asked)
+                    self._idle.append(after)
+                else:
+                    self._waiting.remove(asked)
+                self._changed.notify_all()
+
+    def _is_over(self, asked: _Query) -> bool:
+        return self._is_closed or asked.is_cancelled
+
+    def _refuse_over(self, asked: _Query) -> None:
+        if self._is_closed:
+            raise QueryError("this QueryWorker was closed; make another one")
+        if asked.is_cancelled:
+            raise QueryError("the query was cancelled")
+
+    def _ended(self, asked: _Query, status: int) -> QueryError:
+        """What is said of a query whose process ended."""
+        if asked.is_cancelled:
+            return QueryError("the query was cancelled")
+        if status == -signal.SIGALRM:
+            return QueryError(took_too_long(self._settings.timeout))
+        if -status in _FOR_MEMORY:
+            return QueryError(TOO_LARGE)
+        how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+        return QueryError(f"the process that ran the query was ended {how}; another one has taken its place, ask again")
+
+    def _started(self) -> _Process | None:
+        """Another process; None where the system has none to give now."""
+        with suppress(OSError):
+            process = _Process(self._settings, self._folder)
+            self._processes.add(process)
+            return process
+        return None
+
+    def _next(self, process: _Process | None) -> _Process | None:
+        """The same process, or the one that takes its place."""
+        if process is not None and process.is_running:
+            return process
+        if process is not None:
+            process.end()
+            self._processes.discard(process)
+        return self._started()
+
+
+def _end_all(processes: set[_Process], made_by: int) -> None:
+    """End all; nothing in a process that was forked from the one that made them."""
+    if os.getpid() != made_by:
+        return
+    for process in processes:
+        process.kill()
+    while processes:
+        processes.pop().end()

@@ -1,0 +1,134 @@
+"""The process of one worker: it answers queries until it is told no more, or until the one that started it is gone.
+
+Queries run in a thread, so that the main one hears at once that the connection was closed. The deadline is the kernel's: an alarm
+that is not heard ends the process, whatever it is in.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+import polars as pl
+
+from actlas.errors import ActlasError, QueryError
+from actlas.query.atlas import Atlas
+from actlas.query.sql.answer import TOO_LARGE
+from actlas.query.workers.messages import Answered, Asked, Settings, arrow, receive, send, unpacked
+
+#: Seconds after the deadline in which a query may still end by itself; some functions do not hear that they should.
+_GRACE = 0.5
+#: Share of its memory with which a worker goes on after a query. What is more may have been lost to it in pieces.
+_MOST_KEPT = 0.5
+
+Queries = SimpleQueue[tuple[Asked, bytes]]
+
+
+def main(descriptor: str, settings: str) -> None:
+    """Serve one connection; does not return."""
+    # the one that started this hears Ctrl-C, and says what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    connection = Connection(int(descriptor))
+    queries: Queries = SimpleQueue()
+    serving = threading.Thread(
+        target=_serve, args=(connection, msgspec.json.decode(settings, type=Settings), queries), daemon=True
+    )
+    serving.start()
+    with suppress(EOFError, OSError):
+        while True:
+            queries.put(receive(connection, Asked))
+    os._exit(0)
+
+
+def _serve(connection: Connection, settings: Settings, queries: Queries) -> None:
+    try:
+        warned = _Warnings()
+        logging.getLogger("actlas").addHandler(warned)
+        try:
+            store = _opened(settings)
+        except Exception as error:
+            send(connection, Answered((type(error).__name__, str(error)), is_last=True))
+            return
+        most = _limit(settings.memory)
+        send(connection, Answered())
+        while True:
+            asked, params = queries.get()
+            signal.setitimer(signal.ITIMER_REAL, settings.timeout + _GRACE)
+            failure, body = _answer(store, asked.query, params)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            left = most - _address_space() if most else settings.memory
+            answered = Answered(failure, warned.taken(), is_last=left < _MOST_KEPT * settings.memory)
+            send(connection, answered, body)
+            if answered.is_last:
+                return
+    finally:
+        # a thread that ends must not leave a process behind that answers nothing
+        os._exit(0)
+
+
+def _opened(settings: Settings) -> Atlas:
+    """The store, with everything loaded that a query needs: what is there before the limit does not count."""
+    store = Atlas(settings.store)
+    store.timeout, store.max_answer, store.threads = settings.timeout, settings.max_rows, settings.threads
+    store.memory_limit = f"{max(settings.memory // 1_000_000, 1)}MB"
+    arrow(store.sql("SELECT count(*) AS n FROM checkpoints"))
+    return store
+
+
+def _answer(store: Atlas, query: str, params: bytes) -> tuple[tuple[str, str] | None, bytes | memoryview]:
+    try:
+        return None, arrow(store.sql(query, unpacked(params)))
+    except ActlasError as error:
+        return (type(error).__name__, str(error)), b""
+    except MemoryError:
+        return (QueryError.__name__, TOO_LARGE), b""
+    except pl.exceptions.PolarsError as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return (QueryError.__name__, f"the answer cannot be handed over: {first}"), b""
+    except Exception as error:
+        return (type(error).__name__, str(error)), b""
+
+
+def _limit(memory: int) -> int:
+    """Let this process take so many bytes more; gives how many it may have, 0 where the system knows no limit."""
+    with suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = _address_space() + memory
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        return most
+    return 0
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Warnings(logging.Handler):
+    """Keeps what is warned of, to be told where the query was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._kept: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append((record.name, record.getMessage()))
+
+    def taken(self) -> list[tuple[str, str]]:
+        kept, self._kept = self._kept, []
+        return kept
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

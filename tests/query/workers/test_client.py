@@ -1,0 +1,269 @@
+"""Queries in processes of their own: the answers of `Store.sql`, limits that hold, and nothing that stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from actlas.errors import ActlasError, QueryError, StoreNotFound
+from actlas.query import Atlas, QueryWorker, open_store
+from tests.bombs import BOMBS
+
+SECONDS = 2.0 if os.environ.get("ACTLAS_BOMBS") else 0.4
+#: Never ends by itself.
+ENDLESS = "SELECT sum(random()) FROM range(100000000000)"
+#: Is in the middle of something that does not hear DuckDB's interrupt.
+DEAF = "SELECT regexp_replace(repeat('ab', 50000000), '(a|b)*c', 'x', 'g')"
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="processes are looked at in /proc")
+
+
+@pytest.fixture(scope="module")
+def worker(scored_path: Path) -> Iterator[QueryWorker]:
+    with QueryWorker(scored_path, timeout=60, max_rows=1_000_000, n_workers=2, threads=1) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def strict(scored_path: Path) -> Iterator[QueryWorker]:
+    with QueryWorker(scored_path, timeout=SECONDS, memory=500_000_000, max_rows=1_000_000, threads=1) as worker:
+        yield worker
+
+
+@pytest.fixture
+def store(scored_path: Path) -> Atlas:
+    store = open_store(scored_path)
+    store.timeout, store.max_answer = 60, 1_000_000
+    return store
+
+
+def children() -> list[int]:
+    """Processes of which this one is the parent, those that ended and were not waited for among them."""
+    tasks = Path("/proc/self/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def soon(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+QUERIES = [
+    "SELECT language, count(*) AS n FROM texts GROUP BY language ORDER BY language",
+    "SELECT * FROM texts ORDER BY text_id",
+    "SELECT avg(value) AS m FROM activations WHERE layer = 1 AND neuron < 3 AND site = 'mlp_pre'",
+    "SELECT * FROM scores WHERE layer = 0 AND neuron = 1 ORDER BY ALL",
+    "SHOW TABLES",
+    "DESCRIBE scores",
+    "SELECT 1 AS a, 2 AS A, [1, NULL] AS b, {'x': 'y'} AS c, DATE '2024-02-29' AS d, 1.5::DECIMAL(4, 2) AS e, NULL AS f, "
+    "'a'::ENUM ('b', 'a') AS g, 5::HUGEINT AS h, TIME '01:02:03' AS j, '\\xAA'::BLOB AS k",
+    "SELECT 1 AS n WHERE false",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_answers_are_those_of_the_store(query: str, worker: QueryWorker, store: Atlas) -> None:
+    own, there = store.sql(query), worker.ask(query)
+    assert there.schema == own.schema
+    assert there.equals(own)
+
+
+REFUSED = [
+    "",
+    "SELECT 1; SELECT 2",
+    "DROP TABLE texts",
+    "COPY texts TO 'x.csv'",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "FROM text",
+    "FROM best_expert('a', 'b', 'c')",
+    "SELECT languag FROM texts",
+    "SELECT $a",
+    "SELECT 1 / 'x'",
+    "FROM range(2000000)",
+    "FROM overlap",
+]
+
+
+@pytest.mark.parametrize("query", REFUSED)
+def test_refusals_are_those_of_the_store(query: str, worker: QueryWorker, store: Atlas) -> None:
+    with pytest.raises(ActlasError) as own:
+        store.sql(query)
+    with pytest.raises(type(own.value)) as there:
+        worker.ask(query)
+    assert str(there.value) == str(own.value)
+
+
+def test_parameters_arrive(worker: QueryWorker, store: Atlas) -> None:
+    query, params = "SELECT $a AS a, $b AS b, $c AS c, $d AS d", {"a": [1, 2], "b": None, "c": "x'; --", "d": 0.5}
+    assert worker.ask(query, params).equals(store.sql(query, params))
+    with pytest.raises(QueryError, match="a value was given for a"):
+        worker.ask("SELECT 1", {"a": 1})
+
+
+def test_what_is_warned_of_is_heard_where_it_was_asked(worker: QueryWorker, caplog: pytest.LogCaptureFixture) -> None:
+    worker.ask("SELECT count(*) AS n FROM texts WHERE language = 'eng'")
+    assert "eng" in caplog.text
+
+
+def test_what_is_kept_later_is_seen(bare: Path) -> None:
+    with QueryWorker(bare) as worker:
+        with pytest.raises(ActlasError, match="was not computed yet"):
+            worker.ask("SELECT count(*) FROM scores")
+        from actlas.query import score_neurons
+
+        score_neurons(bare)
+        assert worker.ask("SELECT count(*) AS n FROM scores").item() > 0
+
+
+@pytest.mark.parametrize("query", BOMBS if os.environ.get("ACTLAS_BOMBS") else [BOMBS[1], DEAF])
+def test_what_would_run_away_is_ended(query: str, strict: QueryWorker) -> None:
+    assert strict.ask("SELECT 6 AS n").item() == 6
+    began = time.monotonic()
+    with pytest.raises(QueryError) as said:
+        strict.ask(query)
+    assert time.monotonic() - began < SECONDS + 4
+    assert "\n" not in str(said.value)
+    assert strict.ask("SELECT 7 AS n").item() == 7
+
+
+def test_a_late_query_is_refused_as_by_the_store(strict: QueryWorker, store: Atlas) -> None:
+    store.timeout = SECONDS
+    with pytest.raises(QueryError) as own:
+        store.sql(ENDLESS)
+    with pytest.raises(QueryError) as there:
+        strict.ask(ENDLESS)
+    assert str(there.value) == str(own.value)
+
+
+def test_a_limit_on_memory_holds_where_duckdb_has_none(strict: QueryWorker) -> None:
+    with pytest.raises(QueryError, match="needs more memory than is allowed"):
+        strict.ask("SELECT len(list_sort(range(100000000)))")
+
+
+def test_threads_get_their_own_answers(worker: QueryWorker, store: Atlas) -> None:
+    query = "SELECT text_id, text FROM texts WHERE text_id % 10 = $at ORDER BY text_id"
+    expected = [store.sql(query, {"at": at}) for at in range(10)]
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(lambda at: worker.ask(query, {"at": at % 10}), range(100)))
+    assert all(answer.equals(expected[at % 10]) for at, answer in enumerate(answers))
+
+
+def test_ctrl_c_ends_the_query_at_once(scored_path: Path) -> None:
+    with QueryWorker(scored_path, timeout=60) as worker:
+        assert worker.ask("SELECT 7 AS n").item() == 7
+        (pid,) = (process._popen.pid for process in worker._processes)
+        threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            worker.ask(DEAF)
+        assert time.monotonic() - began < 2
+        assert not is_there(pid)
+        assert worker.ask("SELECT 7 AS n").item() == 7
+
+
+def test_a_query_is_cancelled_by_its_name_and_others_go_on(worker: QueryWorker) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(worker.ask, ENDLESS, name="gone") for _ in range(2)]
+        assert soon(lambda: len(worker._running) == 2)
+        waiting = threads.submit(worker.ask, "SELECT 6 AS n", name="gone")
+        other = threads.submit(worker.ask, "SELECT 7 AS n", name="here")
+        assert soon(lambda: len(worker._waiting) == 2)
+        assert worker.cancel("gone") == 3
+        for one in (*running, waiting):
+            with pytest.raises(QueryError, match="^the query was cancelled$"):
+                one.result(5)
+        assert other.result(5).item() == 7
+    assert worker.cancel() == 0
+
+
+def test_a_process_that_dies_is_replaced(scored_path: Path) -> None:
+    with QueryWorker(scored_path, timeout=60) as worker, ThreadPoolExecutor(1) as threads:
+        assert worker.ask("SELECT 7 AS n").item() == 7
+        (process,) = worker._processes
+        os.kill(process._popen.pid, signal.SIGKILL)
+        assert soon(lambda: process._popen.poll() is not None)
+        # one that died while it had nothing to do is not missed
+        assert worker.ask("SELECT 7 AS n").item() == 7
+        (process,) = worker._processes
+        asked = threads.submit(worker.ask, ENDLESS)
+        assert soon(lambda: bool(worker._running))
+        time.sleep(0.1)
+        os.kill(process._popen.pid, signal.SIGKILL)
+        with pytest.raises(QueryError, match="was ended by SIGKILL; another one has taken its place"):
+            asked.result(5)
+        assert worker.ask("SELECT 7 AS n").item() == 7
+
+
+def test_no_process_is_left(scored_path: Path) -> None:
+    with QueryWorker(scored_path, n_workers=2, timeout=5) as worker, ThreadPoolExecutor(1) as threads:
+        assert worker.ask("SELECT 7 AS n").item() == 7
+        own = {process._popen.pid for process in worker._processes}
+        assert own <= set(children())
+        asked = threads.submit(worker.ask, DEAF)
+        assert soon(lambda: bool(worker._running))
+        worker.close()
+        with pytest.raises(QueryError, match="cancelled|closed"):
+            asked.result(5)
+    assert not own & set(children())
+    with pytest.raises(QueryError, match="was closed"):
+        worker.ask("SELECT 7")
+    forgotten = QueryWorker(scored_path)
+    own = {process._popen.pid for process in forgotten._processes}
+    del forgotten
+    assert soon(lambda: not own & set(children()))
+
+
+PARENT = """
+import sys, threading, time
+from actlas.query import QueryWorker
+worker = QueryWorker(sys.argv[1], timeout=60)
+worker.ask("SELECT 7")
+threading.Thread(target=worker.ask, args=(sys.argv[2],), daemon=True).start()
+time.sleep(0.3)
+print(*(process._popen.pid for process in worker._processes), flush=True)
+time.sleep(60)
+"""
+
+
+def test_processes_end_with_the_one_that_started_them(scored_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(scored_path), DEAF]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_there(pid)
+        parent.kill()
+    assert soon(lambda: not is_there(pid), 3)
+
+
+def test_a_worker_is_refused_without_a_store_or_limits(scored_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFound):
+        QueryWorker(tmp_path)
+    with pytest.raises(QueryError, match="timeout must be above 0"):
+        QueryWorker(scored_path, timeout=0)
+
+
+def test_a_store_that_went_away_is_said(bare: Path) -> None:
+    with QueryWorker(bare) as worker:
+        bare.rename(bare.with_name("moved.actlas"))
+        with pytest.raises(ActlasError) as said:
+            worker.ask("SELECT count(*) FROM texts")
+    assert "\n" not in str(said.value)
