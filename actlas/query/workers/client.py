@@ -68,13 +68,18 @@ class _Process:
         finally:
             theirs.close()
         self._is_ready = False
-        self._is_killed = False
+        #: Whether it was killed, or nothing more will be asked of it.
+        self._is_over = False
 
     @property
     def is_running(self) -> bool:
-        # one that was killed may take a moment to be gone; one that was not asked says nothing, unless that it has ended
-        is_silent = not self._is_ready or not self._connection.poll()
-        return not self._is_killed and is_silent and self._popen.poll() is None
+        # one that was killed may take a moment to be gone
+        if self._is_over or self._popen.poll() is not None:
+            return False
+        # one that was not asked says nothing, unless that it has ended
+        with suppress(OSError):
+            return not self._is_ready or not self._connection.poll()
+        return False
 
     def ask(self, asked: Asked, params: bytes | memoryview) -> tuple[Answered, bytes]:
         """The answer to one query.
@@ -93,11 +98,12 @@ class _Process:
 
     def kill(self) -> None:
         """End it at once, whatever it does; who waits for its answer hears that it is gone."""
-        self._is_killed = True
+        self._is_over = True
         self._popen.kill()
 
     def end(self) -> int:
         """Ask it nothing more, and wait until it is gone; gives its exit status."""
+        self._is_over = True
         self._connection.close()
         try:
             return self._popen.wait(_SECONDS_TO_END)
@@ -309,14 +315,18 @@ class QueryWorker:
             yield process
         finally:
             has_slot = asked in self._running
-            after = self._next(process) if has_slot and not self._is_closed else process
-            with self._changed:
-                if has_slot:
-                    self._running.remove(asked)
-                    self._idle.append(after)
-                else:
-                    self._waiting.remove(asked)
-                self._changed.notify_all()
+            after: _Process | None = None
+            try:
+                after = self._next(process) if has_slot and not self._is_closed else process
+            finally:
+                # whatever happened: who waits, and who closes, waits for this
+                with self._changed:
+                    if has_slot:
+                        self._running.remove(asked)
+                        self._idle.append(after)
+                    else:
+                        self._waiting.remove(asked)
+                    self._changed.notify_all()
 
     def _is_over(self, asked: _Query) -> bool:
         return self._is_closed or asked.is_cancelled

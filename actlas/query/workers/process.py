@@ -27,6 +27,8 @@ from actlas.query.workers.messages import Answered, Asked, Settings, arrow, rece
 
 #: Seconds after the deadline in which a query may still end by itself; some functions do not hear that they should.
 _GRACE = 0.5
+#: Seconds more that opening the store may take, on a machine that has much to do.
+_TO_OPEN = 60.0
 #: Share of its memory with which a worker goes on after a query. What is more may have been lost to it in pieces.
 _MOST_KEPT = 0.5
 
@@ -38,12 +40,11 @@ def main(descriptor: str, settings: str) -> None:
     # the one that started this hears Ctrl-C, and says what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    asked = msgspec.json.decode(settings, type=Settings)
+    signal.setitimer(signal.ITIMER_REAL, asked.timeout + _TO_OPEN)
     connection = Connection(int(descriptor))
     queries: Queries = SimpleQueue()
-    serving = threading.Thread(
-        target=_serve, args=(connection, msgspec.json.decode(settings, type=Settings), queries), daemon=True
-    )
-    serving.start()
+    threading.Thread(target=_serve, args=(connection, asked, queries), daemon=True).start()
     with suppress(EOFError, OSError):
         while True:
             queries.put(receive(connection, Asked))
@@ -60,6 +61,7 @@ def _serve(connection: Connection, settings: Settings, queries: Queries) -> None
             send(connection, Answered((type(error).__name__, str(error)), is_last=True))
             return
         most = _limit(settings.memory)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         send(connection, Answered())
         while True:
             asked, params = queries.get()

@@ -213,6 +213,18 @@ def test_a_process_that_dies_is_replaced(scored_path: Path) -> None:
         assert worker.ask("SELECT 7 AS n").item() == 7
 
 
+def test_a_process_that_used_up_its_memory_is_replaced(scored_path: Path, store: Atlas) -> None:
+    query = "SELECT * FROM scores WHERE layer = 0 AND neuron < 4 ORDER BY ALL"
+    expected = store.sql(query)
+    with QueryWorker(scored_path, timeout=60, memory=150_000_000, threads=1) as worker:
+        pids = set()
+        for _ in range(3):
+            pids |= {process._popen.pid for process in worker._processes}
+            assert worker.ask(query).equals(expected)
+        assert len(pids) > 1
+    assert not pids & set(children())
+
+
 def test_no_process_is_left(scored_path: Path) -> None:
     with QueryWorker(scored_path, n_workers=2, timeout=5) as worker, ThreadPoolExecutor(1) as threads:
         assert worker.ask("SELECT 7 AS n").item() == 7
@@ -262,7 +274,7 @@ def test_a_worker_is_refused_without_a_store_or_limits(scored_path: Path, tmp_pa
 
 
 def test_a_store_that_went_away_is_said(bare: Path) -> None:
-    with QueryWorker(bare) as worker:
+    with QueryWorker(bare, timeout=10) as worker:
         bare.rename(bare.with_name("moved.actlas"))
         with pytest.raises(ActlasError) as said:
             worker.ask("SELECT count(*) FROM texts")
