@@ -155,7 +155,7 @@ def demo_sections(stores: Mapping[str, Atlas]) -> list[Section]:
 
 def _overlap_table(overlap: Sequence[tuple[str, pl.DataFrame]]) -> pl.DataFrame:
     (_, first), *_ = overlap
-    table = first.select(pl.col("axis").alias("step"))
+    table = first.select("step")
     for label, frame in overlap:
         table = table.hstack(
             frame.select(
@@ -168,7 +168,7 @@ def _overlap_table(overlap: Sequence[tuple[str, pl.DataFrame]]) -> pl.DataFrame:
 
 
 def _probe_table(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.sort("position", "place_order").pivot("place", index="axis", values="accuracy").rename({"axis": "step"})
+    return frame.sort("position", "place_order").pivot("place", index="step", values="accuracy")
 
 
 def run_conditions(out: Path, progress: Progress, seed: int, verb: Sequence[str] = ("demo",)) -> None:

@@ -1,152 +1,154 @@
-"""The figures of the report, drawn from the frames of `measures`."""
+"""Tables drawn as SVG, by what `Part.picture` says: what a page shows where no script runs, and on paper."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from actlas.report.svg import Box, Line, colour_bar, heat_map, legend, legend_height, line_chart, picture, text
+from actlas.explore.view import Part
+from actlas.report.svg import (
+    Box,
+    Line,
+    bar_chart,
+    colour_bar,
+    heat_map,
+    legend,
+    legend_height,
+    line_chart,
+    picture,
+)
 
 #: Line colours of the stores, in the order in which they were given; all keep their contrast on white and on black.
 STORE_COLOURS = ("#2f7fd8", "#d9772b", "#2f9e63", "#b458b8", "#8a8f98")
-#: Strokes of the two nulls, labels moved with translations together and in each language by itself, and of a twin.
-_TOGETHER, _ALONE, _TWIN = "5 3", "1 2", "9 3 2 3"
+#: Strokes of what stands thin beside a line, in its order.
+_DASHES = ("5 3", "1 2", "9 3 2 3", "2 5")
 _WIDTH = 690.0
+_LEFT, _TOP, _HEIGHT = 44.0, 24.0, 220.0
 #: More rows of a heat map than this share the height of this many.
 _MOST_ROWS = 24
+#: Heat maps beside each other.
+_MOST_PANELS = 3
+#: With more places than this, their labels stand upright.
+_MOST_LEVEL = 12
 
-Measures = Sequence[tuple[str, pl.DataFrame]]
+Columns = Mapping[str, Any]
 
 
-def overlap_figure(measures: Measures, twins: Measures, description: str) -> str:
-    """Overlap with its interval and its nulls on the left, on the right what is left of the ceiling's share without chance.
+def draw(part: Part, frame: pl.DataFrame, description: str) -> str:
+    """A table as its picture.
 
     Args:
-        measures: Label and frame of `overlap_over_training` per store.
-        twins: Label and frame of `overlap_of_twins` per store: drawn across, for they have no step.
+        part: Says which column is what.
+        frame: Its rows, of one store or of several with the store in front.
         description: Alternative text.
 
     Returns:
-        The figure as SVG.
+        The figure as SVG; "" where the table has no picture or no row.
+
+    Example:
+        >>> from actlas.explore.view import picture
+        >>> part = Part("n", "How many", "", picture("bars", x="language", y="n"))
+        >>> draw(part, pl.DataFrame({"language": ["en"], "n": [2]}), "Two in English.")[:26]
+        '<svg viewBox="0 0 690 300"'
     """
-    left, right, named = [], [], []
-    steps = max((frame["axis"].to_list() for _, frame in measures), key=len)
-    ends = (0, max(len(steps) - 1, 1))
-    for (label, frame), (_, rows), colour in zip(measures, twins, cycle(STORE_COLOURS), strict=False):
-        left += [
-            _line(frame, "null", "", colour, dashes=_TOGETHER),
-            _line(frame, "null_independent", "", colour, dashes=_ALONE),
-            _line(frame, "overlap", label, colour, width=2, is_marked=True, has_band=True),
-        ]
-        right.append(_line(frame, "corrected_ratio", label, colour, width=2, is_marked=True))
-        named.append(left[-1])
-        for row in rows.iter_rows(named=True):
-            across = pl.DataFrame([row] * 2).with_columns(pl.Series("position", ends))
-            left.append(_line(across, "overlap", "", colour, dashes=_TWIN, has_band=True))
-            right.append(_line(across, "corrected_ratio", "", colour, dashes=_TWIN))
-        if not rows.is_empty():
-            named.append(Line(f"{label}: random-weights twin", (), (), colour, dashes=_TWIN))
-    _, first = measures[0]
-    left.append(_line(first, "chance", "chance", opacity=0.5))
-    named += [
-        Line("labels moved, translations together", (), (), dashes=_TOGETHER),
-        Line("labels moved in each language by itself", (), (), dashes=_ALONE),
-        left[-1],
-    ]
-    panels = [
-        ("Overlap of expert sets, mean over language pairs", Box(34, 30, 290, 170), left),
-        ("Disjoint halves: share of the ceiling, less the null", Box(388, 30, 290, 170), right),
-    ]
-    parts = [part for title, box, lines in panels for part in line_chart(box, title, lines, steps)]
-    parts += legend(34, 252, _WIDTH - 34, named)
-    height = 262 + legend_height(_WIDTH - 34, named)
-    return picture("overlap", _WIDTH, height, "Overlap of experts over training", description, parts)
+    if part.picture is None or frame.is_empty():
+        return ""
+    height, parts = _KINDS[part.picture.kind](part, frame, part.picture.columns)
+    return picture(part.name, _WIDTH, height, part.title, description, parts)
 
 
-def _line(
-    frame: pl.DataFrame,
-    column: str,
-    label: str,
-    colour: str = "currentColor",
-    *,
-    width: float = 1,
-    dashes: str = "",
-    opacity: float = 1,
-    is_marked: bool = False,
-    has_band: bool = False,
-) -> Line:
-    """A column over positions; the axis begins at 0, so what lies below is drawn there."""
-    names = (column, *(("low", "high") if has_band else ()))
-    values, *band = (frame[name].cast(pl.Float64).clip(0).fill_null(float("nan")).to_list() for name in names)
-    return Line(label, frame["position"].to_list(), values, colour, width, dashes, opacity, is_marked, *band)
+def _lines(part: Part, frame: pl.DataFrame, columns: Columns) -> tuple[float, list[str]]:
+    """A line per series with its band, and beside each, thin, what it is held against."""
+    steps = _places(frame[columns["x"]])
+    place = {step: at for at, step in enumerate(steps)}
+    thin, thick, named = [], [], []
+    dashed = [name for name in columns.get("dashed", ()) if frame[name].null_count() < frame.height]
+    for (label, rows), colour in zip(_series(frame, columns), cycle(STORE_COLOURS), strict=False):
+        positions = [place[step] for step in rows[columns["x"]].cast(pl.String)]
+        for name, dashes in zip(dashed, cycle(_DASHES), strict=False):
+            thin.append(Line("", positions, _heights(rows[name]), colour, dashes=dashes))
+        band = [_heights(rows[columns[end]]) for end in ("low", "high") if end in columns]
+        thick.append(Line(label, positions, _heights(rows[columns["y"]]), colour, 2, "", 1, True, *band))
+    named = [*thick, *(Line(name, (), (), dashes=dashes) for name, dashes in zip(dashed, cycle(_DASHES), strict=False))]
+    drawn = line_chart(Box(_LEFT, _TOP, _WIDTH - _LEFT - 12, _HEIGHT), columns["y"], [*thin, *thick], steps)
+    top = _TOP + _HEIGHT + 52
+    drawn += legend(_LEFT, top, _WIDTH - _LEFT, named)
+    return top + 10 + legend_height(_WIDTH - _LEFT, named), drawn
 
 
-def probe_figure(measures: Measures, description: str) -> str:
-    """Heat maps of probing accuracy, layer by step, one per store, on one scale.
-
-    Args:
-        measures: Label and frame of `probe_accuracy`, one label of the probe only, per store.
-        description: Alternative text.
-
-    Returns:
-        The figure as SVG.
-    """
-    lowest = min(float(frame[column].to_numpy().min()) for _, frame in measures for column in ("accuracy", "chance"))
-    rows = max(frame["place"].n_unique() for _, frame in measures)
-    height = 24.0 * min(rows, _MOST_ROWS)
-    margin, bar = 58.0, 74.0
-    pitch = (_WIDTH - bar) / len(measures)
-    parts = []
-    for number, (label, frame) in enumerate(measures):
-        grid = frame.pivot("position", index=["place_order", "place"], values="accuracy").sort("place_order")
-        box = Box(number * pitch + margin, 28, pitch - margin - 8, height)
-        steps = frame.select("position", "axis").unique().sort("position")["axis"].to_list()
-        parts += heat_map(box, label, _values(grid.drop("place_order", "place")), (lowest, 1.0), grid["place"].to_list(), steps)
-    parts += colour_bar("probe", Box(_WIDTH - bar + 8, 28, 12, height), (lowest, 1.0), "accuracy")
-    return picture("probe", _WIDTH, height + 64, "Probing accuracy by layer and step", description, parts)
+def _bars(part: Part, frame: pl.DataFrame, columns: Columns) -> tuple[float, list[str]]:
+    """A bar per series at each place."""
+    places = _places(frame[columns["x"]])
+    bars, named = [], []
+    for (label, rows), colour in zip(_series(frame, columns), cycle(STORE_COLOURS), strict=False):
+        heights = dict(zip(rows[columns["x"]].cast(pl.String), _heights(rows[columns["y"]], lowest=None), strict=True))
+        bars.append((colour, [heights.get(place, math.nan) for place in places]))
+        named.append(Line(label, (), (), colour, 8))
+    drawn = bar_chart(
+        Box(_LEFT, _TOP, _WIDTH - _LEFT - 12, _HEIGHT), columns["y"], bars, places, is_dense=len(places) > _MOST_LEVEL
+    )
+    top = _TOP + _HEIGHT + (80 if len(places) > _MOST_LEVEL else 46)
+    drawn += legend(_LEFT, top, _WIDTH - _LEFT, named)
+    return top + 10 + legend_height(_WIDTH - _LEFT, named), drawn
 
 
-def places_figure(measures: Measures, description: str) -> str:
-    """Heat maps of where experts sit, layer by step, one panel per site and one row of panels per store.
-
-    Args:
-        measures: Label and frame of `expert_places` per store.
-        description: Alternative text.
-
-    Returns:
-        The figure as SVG.
-    """
-    sites = sorted({site for _, frame in measures for site in frame["site"].unique()})
-    highest = max(float(frame["share"].to_numpy().max()) for _, frame in measures)
-    layers = max(int(frame["layer"].to_numpy().max()) + 1 for _, frame in measures)
-    height = 18.0 * min(layers, _MOST_ROWS)
-    margin, bar, pitch_down = 44.0, 74.0, height + 78
-    pitch = (_WIDTH - bar - margin) / len(sites)
-    parts = []
-    for row, (label, frame) in enumerate(measures):
-        top = row * pitch_down + 26
-        middle = top + height / 2
-        parts.append(text(12, middle, "layer", anchor="middle", more=f' transform="rotate(-90 12 {middle:.1f})"'))
-        for column, site in enumerate(sites):
-            cells = frame.filter(pl.col("site") == site)
-            if cells.is_empty():
-                continue
-            grid = cells.pivot("position", index="layer", values="share").sort("layer")
-            steps = cells.select("position", "axis").unique().sort("position")["axis"].to_list()
-            box = Box(margin + column * pitch, top, pitch - 24, height)
-            names = grid["layer"].to_list()
-            title, limits = f"{label}: {site}", (0.0, highest)
-            parts += heat_map(box, title, _values(grid.drop("layer")), limits, names, steps, is_written=False, is_dense=True)
-    total = len(measures) * pitch_down
-    parts += colour_bar("places", Box(_WIDTH - bar + 8, 26, 12, total - 78), (0.0, highest), "share of experts")
-    return picture("places", _WIDTH, total, "Where the experts sit", description, parts)
+def _matrix(part: Part, frame: pl.DataFrame, columns: Columns) -> tuple[float, list[str]]:
+    """A cell per row and column, one panel per facet, all on one scale."""
+    x, y, value = columns["x"], columns["y"], columns["value"]
+    panels = _series(frame, {"series": [columns["facet"]] if columns.get("facet") else []})
+    known = frame[value].drop_nulls().to_numpy()
+    limits = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    margin, bar = 12.0 + 6.2 * max(len(str(name)) for name in frame[y]), 74.0
+    across = min(len(panels), _MOST_PANELS)
+    pitch = (_WIDTH - bar) / across
+    rows = min(max(panel[y].n_unique() for _, panel in panels), _MOST_ROWS)
+    height, gap = max(18.0 * rows, 60.0), 78.0
+    drawn = []
+    for number, (label, panel) in enumerate(panels):
+        names, places = _names(panel[y]), _places(panel[x])
+        grid = np.full((len(names), len(places)), np.nan)
+        for row, column, at in zip(panel[y], panel[x].cast(pl.String), _heights(panel[value], None), strict=True):
+            grid[names.index(str(row)), places.index(column)] = at
+        box = Box((number % across) * pitch + margin, (number // across) * (height + gap) + 26, pitch - margin - 10, height)
+        drawn += heat_map(box, label, grid, limits, names, places, is_dense=across > 1 or len(places) > _MOST_LEVEL, x_label=x)
+    total = -(-len(panels) // across) * (height + gap)
+    drawn += colour_bar(part.name, Box(_WIDTH - bar + 8, 26, 12, height), limits, value)
+    return total, drawn
 
 
-def _values(grid: pl.DataFrame) -> NDArray[np.float64]:
-    """``"rows steps"`` of a pivoted frame, whose columns are positions; NaN where there is nothing."""
-    columns = sorted(grid.columns, key=int)
-    return grid.select(pl.col(columns).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+_KINDS: Mapping[str, Callable[[Part, pl.DataFrame, Columns], tuple[float, list[str]]]] = {
+    "lines": _lines,
+    "bars": _bars,
+    "matrix": _matrix,
+}
+
+
+def _series(frame: pl.DataFrame, columns: Columns) -> list[tuple[str, pl.DataFrame]]:
+    """Rows of each series, which is called by the columns that tell them apart."""
+    by = list(columns.get("series", ()))
+    if not by:
+        return [("", frame)]
+    telling = [name for name in by if frame[name].n_unique() > 1] or by[:1]
+    parts = frame.partition_by(by, maintain_order=True)
+    return [(", ".join(str(rows[name][0]) for name in telling), rows) for rows in parts]
+
+
+def _places(column: pl.Series) -> list[str]:
+    """Places on an axis: numbers by size, anything else in the order of the rows."""
+    names = _names(column)
+    return sorted(names, key=int) if all(name.isdigit() for name in names) else names
+
+
+def _names(column: pl.Series) -> list[str]:
+    return column.cast(pl.String).unique(maintain_order=True).to_list()
+
+
+def _heights(column: pl.Series, lowest: float | None = 0) -> list[float]:
+    """Values to draw. The axis of lines begins at 0, so what lies below is drawn there."""
+    values = column.cast(pl.Float64)
+    return (values if lowest is None else values.clip(lowest)).fill_null(float("nan")).to_list()

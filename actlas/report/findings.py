@@ -88,7 +88,7 @@ def _change(rows: Sequence[Row]) -> str:
         return f"{began}."
     if last["low"] > first["high"]:
         _, before, after = max(((b["overlap"] - a["overlap"], a, b) for a, b in pairwise(rows)), key=lambda item: item[0])
-        return f"{began}; the largest rise is between {_at(before)} and {after['axis']}."
+        return f"{began}; the largest rise is between {_at(before)} and {after['step']}."
     if last["high"] < first["low"]:
         return f"{began}: it falls."
     return f"{began}: no change is shown, for the intervals meet."
@@ -213,7 +213,7 @@ def _shape_of_layers(label: str, frame: pl.DataFrame) -> str:
 
 
 def _at(row: dict[str, Any]) -> str:
-    return f"step {row['axis']}" if str(row["axis"]).isdigit() else str(row["axis"])
+    return f"step {row['step']}" if str(row["step"]).isdigit() else str(row["step"])
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

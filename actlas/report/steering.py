@@ -9,6 +9,7 @@ import polars as pl
 
 from actlas.errors import TableNotFound
 from actlas.report.measures import Labelled
+from actlas.report.parts import STEERING
 
 Measure = tuple[str, pl.DataFrame]
 Row = dict[str, Any]
@@ -19,17 +20,13 @@ CONTROLS = {
     "next": "with the next best neurons",
     "other": "with experts of another concept",
 }
-_KEY = ("checkpoint", "language", "arm")
-_DRAW = ("prompt", "seed")
-#: Half-width of a 95 % interval, in standard errors.
-_Z = 1.959964
 
 
 def steering_rates(source: Labelled) -> pl.DataFrame:
     """How often texts have a word of their concept and are in the language of the experts, all concepts together.
 
     Returns:
-        axis, language (of the experts), k, arm, n_texts; rate (share of texts with a word of the concept), difference (experts
+        step, language (of the experts), k, arm, n_texts; rate (share of texts with a word of the concept), difference (experts
         less this arm), low and high (its 95 % interval); the same of texts in other languages (rate_elsewhere and so on); and
         in_language (share of texts in the language), shift, shift_low, shift_high. Of the last checkpoint that was steered, by
         language and arm.
@@ -37,53 +34,10 @@ def steering_rates(source: Labelled) -> pl.DataFrame:
     Raises:
         TableNotFound: If nothing was steered.
     """
-    texts = source.store.scan("generations").collect()
-    steered = set(texts["checkpoint"])
-    positions = source.positions().filter(pl.col("checkpoint").is_in(list(steered))).tail(1)
-    if positions.is_empty():
+    frame = source.ask(STEERING)
+    if frame.is_empty():
         raise TableNotFound(f"of no checkpoint that is on the axis there are texts: actlas steer {source.store.path}")
-    texts = texts.filter(checkpoint=positions["checkpoint"][0])
-    rates = source.store.sql("FROM concept_rate() WHERE concept IS NULL AND measure = 'words'")
-    shifts = source.store.sql("FROM language_shift() WHERE concept IS NULL").rename({"control": "arm"})
-    shares = source.store.sql("FROM steering_languages() WHERE concept IS NULL AND text_language = language")
-    sizes = texts.group_by("language", "arm", maintain_order=True).agg(
-        pl.col("k").first(), pl.len().cast(pl.Int64).alias("n_texts")
-    )
-    frame = positions.join(sizes, how="cross")
-    for other, columns in (
-        (rates, {"rate": "rate", "difference": "difference", "low": "low", "high": "high"}),
-        (_elsewhere(texts), {name: f"{name}_elsewhere" for name in ("rate", "difference", "low", "high")}),
-        (shares, {"share": "in_language"}),
-        (shifts, {"shift": "shift", "low": "shift_low", "high": "shift_high"}),
-    ):
-        chosen = other.select(*_KEY, *(pl.col(name).alias(shown) for name, shown in columns.items()))
-        frame = frame.join(chosen, on=_KEY, how="left", maintain_order="left")
-    return frame.drop("checkpoint", "position")
-
-
-def _elsewhere(texts: pl.DataFrame) -> pl.DataFrame:
-    """Rates of texts in other languages than that of the experts, and their differences within draws.
-
-    The interval is that of macro `concept_rate`: with two draws more, one for and one against.
-    """
-    others = texts.filter(pl.col("text_language") != pl.col("language"), pl.col("has_word").is_not_null())
-    rates = others.group_by(_KEY).agg(pl.col("has_word").mean().alias("rate"))
-    draws = others.group_by(*_KEY, *_DRAW).agg(pl.col("has_word").mean())
-    experts = draws.filter(arm="experts").drop("arm").rename({"has_word": "steered"})
-    pairs = draws.filter(pl.col("arm") != "experts").join(
-        experts, on=["checkpoint", "language", *_DRAW], nulls_equal=True, maintain_order="left"
-    )
-    difference, n = pl.col("steered") - pl.col("has_word"), pl.len() + 2
-    means = pairs.group_by(_KEY).agg(
-        difference.mean().alias("difference"),
-        (difference.sum() / n).alias("middle"),
-        (((difference**2).sum() + 2) / n - (difference.sum() / n) ** 2).sqrt().alias("spread") / n.sqrt(),
-    )
-    half = _Z * pl.col("spread")
-    means = means.with_columns(
-        low=(pl.col("middle") - half).clip(lower_bound=-1), high=(pl.col("middle") + half).clip(upper_bound=1)
-    )
-    return rates.join(means, on=_KEY, how="left", maintain_order="left")
+    return frame
 
 
 def steering_findings(measures: Sequence[Measure]) -> list[str]:
@@ -104,7 +58,7 @@ def steering_findings(measures: Sequence[Measure]) -> list[str]:
 def _of_experts(label: str, language: str, arms: dict[str, Row]) -> list[str]:
     steered = arms["experts"]
     controls = [(CONTROLS[arm], row) for arm, row in arms.items() if arm in CONTROLS]
-    at = f"step {steered['axis']}" if steered["axis"].isdigit() else steered["axis"]
+    at = f"step {steered['step']}" if steered["step"].isdigit() else steered["step"]
     begun = f"{label}: at {at}, with the {steered['k']} best neurons for a concept in {language} forced"
     if steered["rate"] is None:
         return [f"{begun}, the concept was looked for in no text: no words of it were given."]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from actlas.words import printable
+
 #: Colours of a scale from its lowest to its highest value, evenly spaced: matplotlib's viridis, which reads in grey too.
 SCALE = (
     "#440154",
@@ -33,6 +35,8 @@ _LETTER = 0.56
 #: Height of a row of a legend.
 _ROW = 17.0
 _MOST_TICKS = 12
+#: Labels below a panel where they stand upright.
+_MOST_UPRIGHT = 24
 _MOST_ROWS = 24
 #: A heat map of more cells has no number in each of them.
 _MOST_WRITTEN_CELLS = 130
@@ -105,9 +109,13 @@ id="empty-title">Nothing</title><desc id="empty-text">No data &amp; no lines.</d
     """
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" fill="currentColor" font-size="{FONT_SIZE:g}" role="img" '
-        f'aria-labelledby="{name}-title {name}-text"><title id="{name}-title">{html.escape(title)}</title>'
-        f'<desc id="{name}-text">{html.escape(description)}</desc>{"".join(parts)}</svg>'
+        f'aria-labelledby="{name}-title {name}-text"><title id="{name}-title">{_escaped(title)}</title>'
+        f'<desc id="{name}-text">{_escaped(description)}</desc>{"".join(parts)}</svg>'
     )
+
+
+def _escaped(content: object) -> str:
+    return html.escape(printable(str(content)))
 
 
 def text(x: float, y: float, content: object, *, anchor: str = "start", size: float = FONT_SIZE, more: str = "") -> str:
@@ -126,7 +134,7 @@ def text(x: float, y: float, content: object, *, anchor: str = "start", size: fl
     """
     anchored = f' text-anchor="{anchor}"' if anchor != "start" else ""
     sized = f' font-size="{size:g}"' if size != FONT_SIZE else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{anchored}{sized}{more}>{html.escape(str(content))}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}"{anchored}{sized}{more}>{_escaped(content)}</text>'
 
 
 def line_chart(box: Box, title: str, lines: Sequence[Line], steps: Sequence[str], highest: float | None = None) -> list[str]:
@@ -245,6 +253,7 @@ def heat_map(
     *,
     is_written: bool = True,
     is_dense: bool = False,
+    x_label: str = "step",
 ) -> list[str]:
     """A cell per row and step, coloured by its value; the first row lies at the bottom.
 
@@ -257,6 +266,7 @@ def heat_map(
         steps: Label of each column.
         is_written: Whether the number stands in each cell, where there are few of them.
         is_dense: Whether labels of steps are small and upright.
+        x_label: What the columns are.
 
     Returns:
         Elements of an SVG.
@@ -284,7 +294,50 @@ def heat_map(
         y = box.top + box.height - (row + 0.5) * height + 4
         parts.append(text(box.left - 5, y, rows[row], anchor="end", size=10))
     centres = [box.left + (step + 0.5) * width for step in range(n_steps)]
-    return parts + _step_axis(box, steps, centres, is_dense=is_dense)
+    return parts + _step_axis(box, steps, centres, x_label, is_dense=is_dense)
+
+
+def bar_chart(
+    box: Box,
+    title: str,
+    bars: Sequence[tuple[str, Sequence[float]]],
+    places: Sequence[str],
+    *,
+    is_dense: bool = False,
+) -> list[str]:
+    """Bars that stand on 0, or hang from it, side by side at every place.
+
+    Args:
+        box: The area between the axes; title, labels and ticks stand around it.
+        title: Stands above it.
+        bars: Colour of each series, and its height at every place; NaN leaves a gap.
+        places: Label of each place.
+        is_dense: Whether these labels are small and upright.
+
+    Returns:
+        Elements of an SVG.
+    """
+    drawn = [value for _, heights in bars for value in heights if value == value]
+    above = even_ticks(max([*drawn, 0.0]) or max((abs(value) for value in drawn), default=1.0))
+    below = math.ceil(round(-min([*drawn, 0.0]) / above[1], 9))
+    ticks = [*(-number * above[1] for number in range(below, 0, -1)), *above]
+
+    def y(value: float) -> float:
+        return box.top + box.height * (ticks[-1] - value) / (ticks[-1] - ticks[0])
+
+    parts = [text(box.left, box.top - 10, title)]
+    for tick in ticks:
+        parts.append(f'<path class="rule" d="M{box.left:.1f} {y(tick):.1f}h{box.width:.1f}"/>')
+        parts.append(text(box.left - 6, y(tick) + 4, f"{tick:g}", anchor="end", size=10))
+    pitch = box.width / max(len(places), 1)
+    width = 0.8 * pitch / max(len(bars), 1)
+    for number, (colour, heights) in enumerate(bars):
+        for place, value in enumerate(heights):
+            if value == value:
+                x = box.left + (place + 0.1) * pitch + number * width
+                top, height = min(y(value), y(0)), abs(y(value) - y(0))
+                parts.append(f'<rect x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>')
+    return parts + _step_axis(box, places, [box.left + (at + 0.5) * pitch for at in range(len(places))], "", is_dense=is_dense)
 
 
 def colour_bar(name: str, box: Box, limits: tuple[float, float], label: str) -> list[str]:
@@ -313,9 +366,11 @@ def colour_bar(name: str, box: Box, limits: tuple[float, float], label: str) -> 
     return parts
 
 
-def _step_axis(box: Box, steps: Sequence[str], places: Sequence[float], *, is_dense: bool = False) -> list[str]:
+def _step_axis(
+    box: Box, steps: Sequence[str], places: Sequence[float], label: str = "step", *, is_dense: bool = False
+) -> list[str]:
     """Labels below a panel: every one of few steps, some of many."""
-    every = max(1, -(-len(steps) // _MOST_TICKS))
+    every = max(1, -(-len(steps) // (_MOST_UPRIGHT if is_dense else _MOST_TICKS)))
     bottom = box.top + box.height
     parts = []
     for step in range(0, len(steps), every):
@@ -326,7 +381,7 @@ def _step_axis(box: Box, steps: Sequence[str], places: Sequence[float], *, is_de
         else:
             parts.append(text(x, bottom + 15, steps[step], anchor="middle", size=10))
     below = 44 if is_dense else 30
-    return [*parts, text(box.left + box.width / 2, bottom + below, "step", anchor="middle")]
+    return [*parts, text(box.left + box.width / 2, bottom + below, label, anchor="middle")] if label else parts
 
 
 def even_ticks(highest: float) -> list[float]:

@@ -10,7 +10,7 @@ def overlap(*values, ratio=0.5, null=0.05, half=0.01, p_value=0.01):
     return pl.DataFrame(
         {
             "position": range(n),
-            "axis": [str(64 * i) for i in range(n)],
+            "step": [str(64 * i) for i in range(n)],
             "overlap": values,
             "low": [None if value is None else value - half for value in values],
             "high": [None if value is None else value + half for value in values],
@@ -31,7 +31,7 @@ def overlap(*values, ratio=0.5, null=0.05, half=0.01, p_value=0.01):
 def twin(value, **changes):
     """A frame of `overlap_of_twins`."""
     names = pl.DataFrame({"checkpoint": ["m-random0"], "control": ["random-weights twin of m-step9, seed 0"]})
-    return names.hstack(overlap(value, **changes).drop("position", "axis"))
+    return names.hstack(overlap(value, **changes).drop("position", "step"))
 
 
 def probe(by_place):
@@ -40,7 +40,7 @@ def probe(by_place):
         for order, (place, course) in enumerate(by_place.items())
         for position, accuracy in enumerate(course)
     ]
-    columns = ["label", "place", "place_order", "position", "axis", "accuracy", "deviation", "chance"]
+    columns = ["label", "place", "place_order", "position", "step", "accuracy", "deviation", "chance"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
@@ -124,7 +124,7 @@ def test_overlap_that_does_not_rise_claims_no_rise(course, said):
 
 
 def test_concepts_are_counted_at_the_last_checkpoint_that_was_tested():
-    frame = pl.DataFrame({"position": [0, 1], "axis": ["0", "64"], "n_tests": [24, 24], "n_found": [1, 22]})
+    frame = pl.DataFrame({"position": [0, 1], "step": ["0", "64"], "n_tests": [24, 24], "n_found": [1, 22]})
     assert concept_findings([("model", frame), ("control", frame.clear())]) == [
         "model: at step 64, 22 of 24 concepts are shared more than labels without meaning give, at a false discovery rate of 5%."
     ]
@@ -139,13 +139,13 @@ def test_concepts_are_counted_at_the_last_checkpoint_that_was_tested():
     ],
 )
 def test_course_of_ap(course, ending):
-    frame = pl.DataFrame({"position": range(len(course)), "axis": [str(64 * i) for i in range(len(course))], "ap": course})
+    frame = pl.DataFrame({"position": range(len(course)), "step": [str(64 * i) for i in range(len(course))], "ap": course})
     (said,) = ap_findings([("model", frame)])
     assert said.endswith(ending)
 
 
 def test_one_checkpoint_has_no_course_of_ap():
-    assert ap_findings([("model", pl.DataFrame({"position": [0], "axis": ["0"], "ap": [0.3]}))]) == []
+    assert ap_findings([("model", pl.DataFrame({"position": [0], "step": ["0"], "ap": [0.3]}))]) == []
 
 
 def test_a_fall_is_no_evidence_where_the_control_falls_as_far():
