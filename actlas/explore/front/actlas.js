@@ -1,0 +1,1426 @@
+// The pages of `actlas explore`, the notebook widget and the pictures of the report, from one module without dependencies.
+//
+// Every number comes from an answer of the store and is only drawn here. Whatever an answer holds enters the page as text, never as
+// markup: corpora hold scripts, control characters and marks that turn the direction of writing around.
+//
+//   mount(el, source, where)    a page: choices, pictures, tables, links          explore and the widget
+//   enhance(root)               figures with inlined answers, sortable tables     the report
+//   render({model, el})         the widget, in the form that anywidget calls
+//
+// A source answers: describe(view, params), answer(view, part, params), heat(params), schema() -> Promise; href(view, part, params,
+// format) -> string or null (without a part the page of a view, with one its table); go(view, params) remembers where the reader is.
+
+const SVG = "http://www.w3.org/2000/svg";
+const VIEWS = ["store", "concept", "neuron", "compare", "probe", "languages", "interventions", "sql"];
+const ROWS_AT_ONCE = 100;
+const MOST_PLAIN_CHOICES = 24;
+const MOST_LISTED = 200;
+const N_COLOURS = 8;
+// matplotlib's viridis, evenly spaced: its lightness grows along the scale, so it reads in grey too
+const SCALE = "#440154 #482475 #414487 #355f8d #2a788e #21918c #22a884 #44bf70 #7ad151 #bddf26 #fde725".split(" ");
+const DASHES = ["5 3", "1 2", "9 3 2 3", "12 4", "2 4"];
+
+let last = 0;
+const unique = (stem) => `actlas-${stem}-${(last += 1)}`;
+
+// ---------------------------------------------------------------------------------------------------------------- elements
+
+function made(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name, value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** An element of HTML: functions among its attributes listen, null leaves an attribute or a child out. */
+const h = (name, attributes, ...children) => made(document.createElement(name), attributes, children);
+
+/** The same for SVG. */
+const s = (name, attributes, ...children) => made(document.createElementNS(SVG, name), attributes, children);
+
+// -------------------------------------------------------------------------------------------------------- text and numbers
+
+// Controls, soft hyphens, zero width spaces, marks of direction, separators of lines, tags. The joiners U+200C and U+200D stay as
+// they are: Persian, Hindi and families of emoji are written with them.
+const UNSEEN = new RegExp(
+  "[\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f" +
+    "\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}]", "gu");
+const CLUSTERS = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+const SIGNS = { "\n": "↵", "\t": "⇥" };
+const escaped = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+
+/** `text` on one line, what cannot be seen written out: for attributes, labels and tips. */
+function plain(text) {
+  return String(text).replace(UNSEEN, (found) => SIGNS[found] ?? `⟨${escaped(found)}⟩`);
+}
+
+/** `text` as nodes, what cannot be seen as marked escapes. */
+function written(text) {
+  const nodes = [];
+  let from = 0;
+  for (const found of text.matchAll(UNSEEN)) {
+    if (found.index > from) nodes.push(text.slice(from, found.index));
+    const sign = SIGNS[found[0]];
+    nodes.push(h("span", { class: "escape", dir: "ltr" }, sign ?? escaped(found[0])), ...(sign ? [found[0]] : []));
+    from = found.index + found[0].length;
+  }
+  if (from < text.length) nodes.push(text.slice(from));
+  return nodes;
+}
+
+/** The first `most` clusters of a label: a letter keeps its marks. */
+function short(label, most) {
+  if (label.length <= most) return label;
+  const clusters = Array.from(CLUSTERS.segment(label), (cluster) => cluster.segment);
+  return clusters.length <= most ? label : `${clusters.slice(0, most - 1).join("")}…`;
+}
+
+const isNumber = (value) => typeof value === "number";
+const grouped = (count) => count.toLocaleString("en");
+
+function number(value, digits = 4) {
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(digits)));
+}
+
+/** A value in words; what is missing is a dash. */
+function shown(value) {
+  if (value === null || value === undefined) return "–";
+  if (isNumber(value)) return number(value);
+  if (Array.isArray(value)) return value.map(shown).join(", ");
+  if (typeof value === "object") return plain(JSON.stringify(value));
+  return plain(value);
+}
+
+const labelOf = (values) => values.map(shown).join(" · ");
+const storeOf = ({ store }) => (store === undefined ? {} : { store });
+
+// ----------------------------------------------------------------------------------------------------------------- sources
+
+/** The first line of what went wrong. */
+const oneLine = (error) => plain(String(error?.message ?? error).split("\n")[0]).slice(0, 500);
+
+async function fetched(url, signal) {
+  let response;
+  try {
+    response = await fetch(url, { signal, credentials: "same-origin", headers: { accept: "application/json" } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("the server does not answer; is `actlas explore` still running?");
+  }
+  if (response.ok) return response.json();
+  const body = (await response.text()).trim();
+  let told = body;
+  try {
+    const { error } = JSON.parse(body);
+    told = error?.text ?? error ?? body;
+  } catch {
+    // a line of text, as it is
+  }
+  throw new Error(told || `${response.status} ${response.statusText}`);
+}
+
+const queryOf = (params) => {
+  const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined);
+  const query = new URLSearchParams(given).toString();
+  return query && `?${query}`;
+};
+
+/** Answers of the server whose address is `base`. */
+export function httpSource(base) {
+  const at = (path, params) => new URL(path + queryOf(params), base).href;
+  return {
+    describe: (view, params, signal) => fetched(at(`data/${view}.json`, params), signal),
+    answer: (view, part, params, signal) => fetched(at(`data/${view}/${part}.json`, params), signal),
+    heat: (params, signal) => fetched(at("heat.json", params), signal),
+    schema: (params) => fetched(at("data/schema.json", params)),
+    href: (view, part, params, format) => at(part ? `data/${view}/${part}.${format}` : view, params),
+    go: (view, params) => history.pushState(null, "", at(view, params)),
+  };
+}
+
+/** Answers of the process behind a widget, as messages with a number each. */
+export function modelSource(model) {
+  const waiting = new Map();
+  let asked = 0;
+  model.on("msg:custom", ({ id, answer, error }) => {
+    const promise = waiting.get(id);
+    waiting.delete(id);
+    if (error) promise?.reject(new Error(error.text ?? error));
+    else promise?.resolve(answer);
+  });
+  const ask = (message) =>
+    new Promise((resolve, reject) => {
+      asked += 1;
+      waiting.set(asked, { resolve, reject });
+      model.send({ id: asked, ...message });
+    });
+  return {
+    describe: (view, params) => ask({ ask: "describe", view, params }),
+    answer: (view, part, params) => ask({ ask: "answer", view, part, params }),
+    heat: (params) => ask({ ask: "heat", params }),
+    schema: (params) => ask({ ask: "schema", params }),
+    href: () => null,
+    go(view, params) {
+      model.set("view", view);
+      model.set("params", params);
+      model.save_changes();
+    },
+  };
+}
+
+/** Nothing can be asked of a page that stands alone; its tables can be kept as files. */
+function inlineSource(answers) {
+  const files = { json: ["application/json", asJson], csv: ["text/csv", asCsv] };
+  return {
+    href(view, part, params, format) {
+      if (!part || !(format in files) || !answers[part]) return null;
+      const [type, text] = files[format];
+      return URL.createObjectURL(new Blob([text(answers[part])], { type }));
+    },
+  };
+}
+
+const rowsOf = ({ values }) => (values.length ? values[0].map((_, row) => values.map((column) => column[row])) : []);
+
+function asJson(answer) {
+  const names = answer.columns.map(({ name }) => name);
+  return JSON.stringify(rowsOf(answer).map((row) => Object.fromEntries(row.map((value, column) => [names[column], value]))));
+}
+
+/** Cells that a spreadsheet would run as a formula begin with an apostrophe. */
+function asCsv(answer) {
+  const cell = (value) => {
+    const text = value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return [answer.columns.map(({ name }) => name), ...rowsOf(answer)].map((row) => row.map(cell).join(",")).join("\r\n");
+}
+
+// ------------------------------------------------------------------------------------------------------------- frame, scales
+
+/** An answer by columns. */
+class Frame {
+  constructor(answer) {
+    this.columns = answer.columns;
+    this.n = answer.values[0]?.length ?? 0;
+    this.byName = Object.fromEntries(answer.columns.map(({ name }, place) => [name, answer.values[place]]));
+  }
+
+  /** Values of a column; without a name, as for a column that a picture does not have, all are missing. */
+  get(name) {
+    return (typeof name === "string" && this.byName[name]) || new Array(this.n).fill(null);
+  }
+
+  /** Rows by the label that the columns make of them, in order. */
+  groups(names) {
+    const columns = [names ?? []].flat().map((name) => this.get(name));
+    const rows = new Map();
+    for (let row = 0; row < this.n; row += 1) {
+      const label = labelOf(columns.map((column) => column[row]));
+      if (!rows.has(label)) rows.set(label, []);
+      rows.get(label).push(row);
+    }
+    return Array.from(rows, ([label, members], place) => ({ label, rows: members, place }));
+  }
+}
+
+/** Round numbers that reach from at or below `low` to at or above `high`. */
+function evenTicks(low, high, most = 6) {
+  if (!(high > low)) return high === low && low !== 0 ? evenTicks(Math.min(low, 0), Math.max(high, 0), most) : [0, 1];
+  const power = 10 ** Math.floor(Math.log10((high - low) / most));
+  const spacing = [1, 2, 2.5, 5, 10, 20].map((factor) => factor * power).find((each) => (high - low) / each <= most);
+  const [first, end] = [Math.floor(low / spacing + 1e-9), Math.ceil(high / spacing - 1e-9)];
+  return Array.from({ length: end - first + 1 }, (_, step) => Number(((first + step) * spacing).toPrecision(12)));
+}
+
+/** Ends of an axis for `values`: it holds 0 unless all that is drawn is a narrow band far from it. */
+function ticksOf(values, mayFloat = false) {
+  const [low, high] = extent(values);
+  if (low > high) return [0, 1];
+  const isFar = mayFloat && low > 0 && high - low < 0.2 * high && high > low;
+  return evenTicks(isFar ? low : Math.min(low, 0), Math.max(high, 0));
+}
+
+/** Places in [0, 1] along an axis: numbers to scale where their gaps allow it, all else evenly in the order of its coming. */
+function places(values) {
+  const keys = [...new Set(values)].filter((value) => value !== null);
+  const areNumbers = keys.every(isNumber);
+  if (areNumbers) keys.sort((a, b) => a - b);
+  const range = areNumbers ? keys.at(-1) - keys[0] : 0;
+  const gaps = areNumbers ? keys.slice(1).map((key, place) => key - keys[place]) : [];
+  const isEven = !areNumbers || gaps.some((gap) => gap < (0.25 * range) / gaps.length);
+  const end = Math.max(keys.length - 1, 1);
+  const share = new Map(keys.map((key, place) => [key, keys.length === 1 ? 0.5 : isEven ? place / end : (key - keys[0]) / range]));
+  return { keys, share, isStretched: areNumbers && isEven && gaps.some((gap) => gap !== gaps[0]) };
+}
+
+/** The colour at a place of the scale, between its neighbours. */
+function colourOf(share) {
+  const place = Math.min(Math.max(share, 0), 1) * (SCALE.length - 1);
+  const first = Math.min(Math.floor(place), SCALE.length - 2);
+  const channels = [1, 3, 5].map((from) => {
+    const [low, high] = [SCALE[first], SCALE[first + 1]].map((colour) => parseInt(colour.slice(from, from + 2), 16));
+    return Math.round(low + (high - low) * (place - first));
+  });
+  return `rgb(${channels.join(" ")})`;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- pictures
+//
+// A painter gets (frame, picture, width, hidden) and returns {width, height, nodes, marks, legend, scale}. Marks are what a pointer
+// or the arrow keys reach: {x, y, width, height, title, pairs, row}. Hidden are the series that a reader has taken out.
+
+const series = (place) => `series s${place % N_COLOURS}`;
+const widthOf = (label) => Array.from(label).reduce((sum, letter) => sum + (letter > "\u2e80" ? 11 : 6.4), 0);
+const longest = (labels, most) => labels.reduce((width, label) => Math.max(width, Math.min(most, widthOf(label))), 0);
+const extent = (values) =>
+  values.filter(isNumber).reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+/** Where a value of an axis with these ticks lies between two ends. */
+const linear = (ticks, from, to) => (value) => from + ((to - from) * (value - ticks[0])) / (ticks.at(-1) - ticks[0]);
+const at = (place) => place.toFixed(1);
+
+const word = (x, y, content, attributes) => s("text", { x: at(x), y: at(y), ...attributes }, content);
+const rect = (x, y, width, height, more) => s("rect", { x: at(x), y: at(y), width: at(width), height: at(height), ...more });
+
+/** Straight strokes from point to point; null lifts the pen. */
+function path(points) {
+  let isDown = false;
+  const step = (point) => {
+    const move = point ? `${isDown ? "L" : "M"}${at(point[0])} ${at(point[1])}` : "";
+    isDown = Boolean(point);
+    return move;
+  };
+  return points.map(step).join("");
+}
+
+const CORNERS = [
+  null,
+  [[-1, -1], [1, -1], [1, 1], [-1, 1]],
+  [[0, -1.3], [1.2, 1], [-1.2, 1]],
+  [[0, -1.4], [1.4, 0], [0, 1.4], [-1.4, 0]],
+  [[0, 1.3], [1.2, -1], [-1.2, -1]],
+];
+
+/** A dot whose shape differs from series to series, so that lines are told apart without colour. */
+function dot(place, x, y, size = 3) {
+  const corners = CORNERS[place % CORNERS.length];
+  const shape = { class: series(place), fill: "currentColor" };
+  if (!corners) return s("circle", { ...shape, cx: at(x), cy: at(y), r: size });
+  return s("path", { ...shape, d: `${path(corners.map(([dx, dy]) => [x + dx * size, y + dy * size]))}Z` });
+}
+
+const ruleOf = (tick) => (tick === 0 ? "rule zero" : "rule");
+
+/** A box beside an axis of values at its left, with the rules and labels of the axis. */
+function valueBox(ticks, width, height) {
+  const box = { left: 14 + longest(ticks.map((tick) => number(tick)), 80), top: 12, height };
+  box.width = width - box.left - 14;
+  const y = linear(ticks, box.top + height, box.top);
+  const nodes = ticks.map((tick) => [
+    s("path", { class: ruleOf(tick), d: `M${at(box.left)} ${at(y(tick))}h${at(box.width)}` }),
+    word(box.left - 6, y(tick) + 4, number(tick), { "text-anchor": "end", class: "tick" }),
+  ]);
+  return { box, y, nodes };
+}
+
+/** A box of rows with a name each at its left, above an axis of values. */
+function rowBox(names, ticks, width, slot, right, title) {
+  const most = width < 500 ? 16 : 28;
+  const shorter = names.map((name) => short(name, most));
+  const box = { left: 12 + longest(shorter, width * 0.45), top: 6, height: slot * Math.max(names.length, 1) };
+  box.width = width - box.left - right;
+  const x = linear(ticks, box.left, box.left + box.width);
+  const middle = (place) => box.top + (place + 0.5) * slot;
+  const below = labelAxis(box, ticks.map((tick) => number(tick)), ticks.map(x), title);
+  const nodes = [
+    ticks.map((tick) => s("path", { class: ruleOf(tick), d: `M${at(x(tick))} ${box.top}v${at(box.height)}` })),
+    shorter.map((name, place) => word(box.left - 6, middle(place) + 4, name, { "text-anchor": "end", class: "tick" })),
+    below.nodes,
+  ];
+  return { box, x, middle, nodes, height: box.top + box.height + below.depth };
+}
+
+/** Labels below a box, as many as there is room for; slanted where they are longer than their places are apart. */
+function labelAxis(box, labels, xs, title) {
+  const gap = xs.length > 1 ? Math.abs(xs[1] - xs[0]) : box.width;
+  const isSlanted = labels.length > 2 && labels.some((label) => widthOf(label) > 1.6 * Math.max(gap, 24));
+  const bottom = box.top + box.height;
+  const shorter = labels.map((label) => short(label, 20));
+  const nodes = [];
+  let free = -Infinity;
+  shorter.forEach((label, place) => {
+    const x = xs[place];
+    const half = isSlanted ? 6 : widthOf(label) / 2 + 3;
+    if (x - half < free) return;
+    free = x + half;
+    const slant = { "text-anchor": "end", transform: `rotate(-60 ${at(x + 4)} ${at(bottom + 12)})` };
+    const where = isSlanted ? [x + 4, bottom + 12] : [x, bottom + 15];
+    nodes.push(word(...where, label, { class: "tick", "text-anchor": "middle", ...(isSlanted ? slant : {}) }));
+  });
+  const depth = isSlanted ? 14 + 0.87 * longest(shorter, 140) : 18;
+  if (title) nodes.push(word(box.left + box.width / 2, bottom + depth + 14, title, { "text-anchor": "middle" }));
+  return { nodes, depth: depth + (title ? 18 : 2) };
+}
+
+const legendOf = (groups, kind) =>
+  groups.length > 1 ? groups.map(({ label, place }) => ({ label, place, kind, mayHide: true })) : [];
+const between = (low, high, row) =>
+  isNumber(low[row]) && isNumber(high[row]) ? ` (${number(low[row], 3)} to ${number(high[row], 3)})` : "";
+
+function lines(frame, picture, width, hidden) {
+  const [xs, ys, low, high] = [picture.x, picture.y, picture.low, picture.high].map((name) => frame.get(name));
+  const axis = places(xs);
+  const dashed = [picture.dashed ?? []].flat().map((name, place) => (
+    { name, values: frame.get(name), dash: DASHES[place % DASHES.length] }));
+  const all = frame.groups(picture.series);
+  const drawn = all.filter(({ label }) => !hidden.has(label));
+  const rows = drawn.flatMap((each) => each.rows);
+  const columns = [ys, low, high, ...dashed.map(({ values }) => values)];
+  const { box, y, nodes } = valueBox(ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true), width, 240);
+  const across = (key) => box.left + 8 + (box.width - 16) * axis.share.get(key);
+  const front = [];
+  const byKey = new Map(axis.keys.map((key) => [key, []]));
+  for (const { label, rows: own, place } of drawn) {
+    const sorted = own.filter((row) => axis.share.has(xs[row])).sort((a, b) => axis.share.get(xs[a]) - axis.share.get(xs[b]));
+    const points = (column) => sorted.map((row) => (isNumber(column[row]) ? [across(xs[row]), y(column[row])] : null));
+    const [lower, upper] = [points(low), points(high)].map((ends) => ends.filter(Boolean));
+    if (lower.length > 1 && lower.length === upper.length)
+      nodes.push(s("path", { class: `${series(place)} band`, d: `${path([...lower, ...upper.reverse()])}Z` }));
+    for (const { values, dash } of dashed)
+      nodes.push(s("path", { class: `${series(place)} thin`, d: path(points(values)), "stroke-dasharray": dash }));
+    front.push(s("path", { class: `${series(place)} line`, d: path(points(ys)) }));
+    for (const row of sorted.filter((each) => isNumber(ys[each]))) {
+      if (sorted.length <= 60) front.push(dot(place, across(xs[row]), y(ys[row])));
+      const more = dashed.map(({ name, values }) => `, ${name} ${shown(values[row])}`).join("");
+      byKey.get(xs[row]).push({ row, label, place, value: ys[row], text: `${number(ys[row])}${between(low, high, row)}${more}` });
+    }
+  }
+  const title = picture.x_label ?? picture.x;
+  const marks = [];
+  for (const [key, entries] of byKey) {
+    if (!entries.length) continue;
+    entries.sort((a, b) => b.value - a.value);
+    const pairs = entries.slice(0, 12).map(({ label, place, text }) => [label || picture.y, text, place]);
+    if (entries.length > 12) pairs.push(["", `and ${entries.length - 12} more`]);
+    const row = entries.length === 1 ? entries[0].row : null;
+    const span = [box.top, box.height];
+    marks.push({ x: across(key), y: y(entries[0].value), span, title: `${title} ${shown(key)}`, pairs, row });
+  }
+  const below = labelAxis(box, axis.keys.map(shown), axis.keys.map(across), axis.isStretched ? `${title}, evenly spaced` : title);
+  const named = all.length > 1 ? legendOf(all, "line") : dashed.length ? [{ label: picture.y, place: 0, kind: "line" }] : [];
+  const legend = [...named, ...dashed.map(({ name, dash }) => ({ label: name, dash }))];
+  return { width, height: box.top + box.height + below.depth, nodes: [nodes, below.nodes, front], marks, legend };
+}
+
+function matrix(frame, picture, width) {
+  const [xs, ys, values, low, high] = ["x", "y", "value", "low", "high"].map((name) => frame.get(picture[name]));
+  const [across, down] = [places(xs).keys, places(ys).keys];
+  // layers grow upwards, names are read downwards
+  if (down.every(isNumber)) down.reverse();
+  const [columnOf, lineOf] = [across, down].map((keys) => new Map(keys.map((key, place) => [key, place])));
+  const limits = extent(values);
+  const panels = frame.groups(picture.facet);
+  const names = down.map((key) => short(shown(key), 18));
+  const left = 12 + longest(names, 130);
+  const cell = Math.min(Math.max((width - left - 10) / across.length, 13), 44);
+  const line = Math.min(Math.max(cell, 15), 24);
+  const panelWidth = left + cell * across.length + 10;
+  const perRow = Math.max(1, Math.floor(width / panelWidth));
+  const nodes = [];
+  const marks = [];
+  let height = 0;
+  panels.forEach(({ label, rows }, place) => {
+    const top = place % perRow ? marks.top : height;
+    marks.top = top;
+    const box = { left: (place % perRow) * panelWidth + left, top: top + (picture.facet ? 24 : 6) };
+    Object.assign(box, { width: cell * across.length, height: line * down.length });
+    if (picture.facet) nodes.push(word(box.left, box.top - 8, short(label, 40)));
+    const beside = { "text-anchor": "end", class: "tick" };
+    nodes.push(names.map((name, each) => word(box.left - 6, box.top + (each + 0.5) * line + 4, name, beside)));
+    for (const row of rows) {
+      if (xs[row] === null || ys[row] === null) continue;
+      const value = values[row];
+      const [x, y] = [box.left + columnOf.get(xs[row]) * cell, box.top + lineOf.get(ys[row]) * line];
+      const share = isNumber(value) ? (value - limits[0]) / (limits[1] - limits[0] || 1) : null;
+      const paint = share === null ? { class: "missing", fill: "none" } : { fill: colourOf(share) };
+      nodes.push(rect(x + 0.5, y + 0.5, cell - 1, line - 1, paint));
+      // the scale is dark below its middle
+      const ink = { "text-anchor": "middle", class: "inside", fill: share < 0.55 ? "#ffffff" : "#111111" };
+      if (share !== null && cell >= 27) nodes.push(word(x + cell / 2, y + line / 2 + 3.5, brief(value), ink));
+      const cellName = `${picture.y} ${shown(ys[row])}, ${picture.x} ${shown(xs[row])}`;
+      const title = picture.facet ? `${label}, ${cellName}` : cellName;
+      const pairs = [[picture.value, `${shown(value)}${between(low, high, row)}`]];
+      marks.push({ x: x + cell / 2, y: y + line / 2, width: cell, height: line, title, pairs, row });
+    }
+    const centres = across.map((_, each) => box.left + (each + 0.5) * cell);
+    const below = labelAxis(box, across.map(shown), centres, picture.x_label ?? picture.x);
+    nodes.push(below.nodes);
+    height = Math.max(height, box.top + box.height + below.depth + 8);
+  });
+  const scale = limits[0] <= limits[1] ? { label: picture.value, limits } : null;
+  return { width: Math.min(panels.length, perRow) * panelWidth, height, nodes, marks, legend: [], scale };
+}
+
+/** A number for a cell: two digits that matter, no zero before the point. */
+function brief(value) {
+  const text = Math.abs(value) >= 10 || Number.isInteger(value) ? String(Math.round(value)) : value.toFixed(2);
+  return text.length > 5 ? value.toExponential(0) : text.replace(/^(-?)0\./, "$1.");
+}
+
+/** Upright bars over few numbers, as layers; rows of bars over all else. */
+function bars(frame, picture, width, hidden) {
+  const [xs, ys] = [frame.get(picture.x), frame.get(picture.y)];
+  const all = frame.groups(picture.series);
+  const drawn = all.filter(({ label }) => !hidden.has(label));
+  const keys = places(xs).keys;
+  const isUpright = keys.every(isNumber) && keys.length * drawn.length * 5 < width;
+  const listed = isUpright ? keys : keys.slice(0, 60);
+  const placeOf = new Map(listed.map((key, place) => [key, place]));
+  const entries = drawn
+    .flatMap((each, rank) => each.rows.map((row) => ({ ...each, row, rank, slot: placeOf.get(xs[row]), value: ys[row] })))
+    .filter(({ slot, value }) => slot !== undefined && isNumber(value));
+  const ticks = ticksOf(entries.map(({ value }) => value));
+  const names = listed.map(shown);
+  const bar = ({ label, place, row, value }, x, y, length, thick) => ({
+    node: rect(x, y, length, thick, { class: `${series(place)} bar` }),
+    mark: {
+      ...{ x: x + length / 2, y: y + thick / 2, width: Math.max(length, 8), height: Math.max(thick, 8), row },
+      ...{ title: `${picture.x} ${shown(xs[row])}`, pairs: [[label || picture.y, number(value), place]] },
+    },
+  });
+  if (isUpright) {
+    const { box, y, nodes } = valueBox(ticks, width, 220);
+    const slot = box.width / listed.length;
+    const thick = Math.min((slot * 0.8) / drawn.length, 48);
+    const made = entries.map((each) => {
+      const [top, bottom] = [Math.max(each.value, 0), Math.min(each.value, 0)].map(y);
+      const x = box.left + (each.slot + 0.5) * slot + (each.rank - drawn.length / 2) * thick;
+      return bar(each, x, top, Math.max(thick - 1, 1), Math.max(bottom - top, 0.5));
+    });
+    const below = labelAxis(box, names, names.map((_, place) => box.left + (place + 0.5) * slot), picture.x_label ?? picture.x);
+    return painted(width, box.top + box.height + below.depth, [nodes, below.nodes], made, all);
+  }
+  const thick = drawn.length > 1 ? 10 : 14;
+  const { x, middle, nodes, height } = rowBox(names, ticks, width, thick * Math.max(drawn.length, 1) + 8, 56, picture.y);
+  const made = entries.map((each) => {
+    const [from, to] = [Math.min(each.value, 0), Math.max(each.value, 0)].map(x);
+    const top = middle(each.slot) + (each.rank - drawn.length / 2) * thick;
+    nodes.push(word(to + 4, top + thick / 2 + 3.5, number(each.value, 3), { class: "tick" }));
+    return bar(each, from, top, Math.max(to - from, 0.5), thick - 1);
+  });
+  const left = keys.length - listed.length;
+  if (left) nodes.push(word(12, height + 12, `${left} more in the table`));
+  return painted(width, height + (left ? 18 : 0), nodes, made, all);
+}
+
+function painted(width, height, nodes, made, groups) {
+  const marks = made.map(({ mark }) => mark);
+  return { width, height, nodes: [nodes, made.map(({ node }) => node)], marks, legend: legendOf(groups, "bar") };
+}
+
+/** A box from quarter to quarter, its median, and whiskers to the ends, row by row. */
+function ranges(frame, picture, width, hidden) {
+  const ENDS = ["low", "q25", "median", "q75", "high"];
+  const columns = ENDS.map((name) => frame.get(picture[name]));
+  const labels = [picture.label].flat();
+  // the last of several labels says what is compared: its values have a colour each
+  const all = frame.groups(labels.length > 1 ? labels.at(-1) : []);
+  const placeOf = new Map(all.flatMap(({ label, rows, place }) => (hidden.has(label) ? [] : rows.map((row) => [row, place]))));
+  const isDrawn = (row) => placeOf.has(row) && columns.some((column) => isNumber(column[row]));
+  const rows = Array.from({ length: frame.n }, (_, row) => row).filter(isDrawn).slice(0, 120);
+  const names = rows.map((row) => labelOf(labels.map((name) => frame.get(name)[row])));
+  const ticks = ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true);
+  const slot = 22;
+  const { box, x, middle, nodes, height } = rowBox(names, ticks, width, slot, 16, picture.x_label);
+  const made = rows.map((row, place) => {
+    const y = middle(place);
+    const colour = series(placeOf.get(row));
+    const [low, q25, median, q75, high] = columns.map((column) => (isNumber(column[row]) ? x(column[row]) : null));
+    const has = (...ends) => ends.every((end) => end !== null);
+    const whisker = (end) => `M${at(end)} ${at(y - 4)}v8`;
+    const node = s("g", null,
+      has(low, high) ? s("path", { class: `${colour} whisker`, d: `M${at(low)} ${at(y)}H${at(high)}${whisker(low)}${whisker(high)}` }) : null,
+      has(q25, q75) ? rect(q25, y - 6, Math.max(q75 - q25, 1), 12, { class: `${colour} box` }) : null,
+      has(median) ? s("path", { class: "median", d: `M${at(median)} ${at(y - 7)}v14` }) : null);
+    const pairs = ENDS.map((name, column) => [picture[name] ?? name, shown(columns[column][row])]);
+    return { node, mark: { x: box.left + box.width / 2, y, width: box.width, height: slot, title: names[place], pairs, row } };
+  });
+  return painted(width, height, nodes, made, labels.length > 1 ? all : []);
+}
+
+function histogram(frame, picture, width, hidden) {
+  const [low, high, count] = [picture.low, picture.high, picture.count].map((name) => frame.get(name));
+  const all = frame.groups(picture.series);
+  const drawn = all.filter(({ label }) => !hidden.has(label));
+  const ends = extent([...low, ...high]);
+  const { box, y, nodes } = valueBox(ticksOf(drawn.flatMap(({ rows }) => rows.map((row) => count[row]))), width, 200);
+  const x = linear(ends[0] < ends[1] ? ends : [ends[0] - 1, ends[0] + 1], box.left, box.left + box.width);
+  const marks = [];
+  for (const { label, rows, place } of drawn) {
+    const isWhole = (row) => [low, high, count].every((column) => isNumber(column[row]));
+    const sorted = rows.filter(isWhole).sort((a, b) => low[a] - low[b]);
+    const outline = [];
+    sorted.forEach((row, each) => {
+      // bins that stand apart have nothing between them
+      const before = sorted[each - 1];
+      const isApart = before === undefined || low[row] - high[before] > 1e-9 * (ends[1] - ends[0]);
+      if (isApart && before !== undefined) outline.push([x(high[before]), y(0)]);
+      if (isApart) outline.push([x(low[row]), y(0)]);
+      outline.push([x(low[row]), y(count[row])], [x(high[row]), y(count[row])]);
+    });
+    if (!outline.length) continue;
+    outline.push([x(high[sorted.at(-1)]), y(0)]);
+    nodes.push(s("path", { class: `${series(place)} band`, d: `${path(outline)}Z` }));
+    nodes.push(s("path", { class: `${series(place)} line`, d: path(outline) }));
+    for (const row of sorted) {
+      const middle = { x: (x(low[row]) + x(high[row])) / 2, y: (y(0) + y(count[row])) / 2 };
+      const size = { width: x(high[row]) - x(low[row]), height: Math.max(y(0) - y(count[row]), 6) };
+      const title = `${number(low[row])} to ${number(high[row])}`;
+      marks.push({ ...middle, ...size, title, pairs: [[label || picture.count, shown(count[row]), place]], row });
+    }
+  }
+  const ticks = evenTicks(...ends, Math.max(2, Math.floor(box.width / 70))).filter((tick) => tick >= ends[0] && tick <= ends[1]);
+  const below = labelAxis(box, ticks.map((tick) => number(tick)), ticks.map(x), picture.x_label);
+  return { width, height: box.top + box.height + below.depth, nodes: [nodes, below.nodes], marks, legend: legendOf(all, "bar") };
+}
+
+const PAINTERS = { lines, matrix, bars, ranges, histogram };
+
+// ------------------------------------------------------------------------------------------------ a picture that is read
+
+/** A picture with its legend, a tip under the pointer, and the arrow keys to walk through what it shows. */
+function chart(part, answer, context) {
+  const frame = new Frame(answer);
+  const { picture } = part;
+  const hidden = new Set();
+  const name = `${part.title}: ${picture.kind}. The arrow keys walk through its values; the table below holds the same numbers.`;
+  const area = h("div", { class: "chart", tabindex: "0", role: "group", "aria-label": plain(name) });
+  const legend = h("div", { class: "legend" });
+  let drawing = { marks: [] };
+  let current = null;
+  let width = 0;
+
+  function redraw() {
+    width = area.clientWidth || 640;
+    drawing = PAINTERS[picture.kind](frame, picture, Math.max(width, 260), hidden);
+    current = null;
+    const [wide, high] = [at(drawing.width), at(drawing.height)];
+    const size = { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high };
+    area.replaceChildren(s("svg", { ...size, "aria-hidden": "true", fill: "currentColor" }, drawing.nodes));
+    legend.replaceChildren(...drawing.legend.map(entry), ...(drawing.scale ? colourBar(drawing.scale) : []));
+  }
+
+  function entry({ label, place, kind, dash, mayHide }) {
+    const line = { class: dash ? "thin" : `${series(place)} line`, d: "M0 6h22", "stroke-dasharray": dash };
+    const sample = s("svg", { width: 22, height: 12, "aria-hidden": "true" },
+      kind === "bar" ? rect(0, 0, 14, 12, { class: `${series(place)} bar` }) : s("path", line),
+      kind === "line" ? dot(place, 11, 6) : null);
+    if (!mayHide) return h("span", { class: "entry" }, sample, label);
+    const toggle = () => {
+      if (!hidden.delete(label)) hidden.add(label);
+      const which = Array.from(legend.children).indexOf(button);
+      redraw();
+      legend.children[which]?.focus();
+    };
+    const isShown = String(!hidden.has(label));
+    const button = h("button", { type: "button", class: "entry", "aria-pressed": isShown, click: toggle }, sample, h("bdi", null, label));
+    return button;
+  }
+
+  function select(mark, client, isSpoken) {
+    const svg = area.firstElementChild;
+    svg.querySelector(".picked")?.remove();
+    current = mark;
+    if (!mark) return context.tip(null);
+    const { x, y, width: wide, height: high, span } = mark;
+    svg.append(span ? s("path", { class: "picked", d: `M${at(x)} ${span[0]}v${span[1]}` })
+      : rect(x - wide / 2 - 1, y - high / 2 - 1, wide + 2, high + 2, { class: "picked" }));
+    const link = linkOfRow(part, frame, mark.row, context);
+    const edge = svg.getBoundingClientRect();
+    const hint = link && (client ? "click to open" : "Enter opens");
+    context.tip(mark, client ?? { x: edge.left + mark.x, y: edge.top + mark.y }, hint);
+    if (isSpoken) context.say([mark.title, ...mark.pairs.map(([name, value]) => `${name} ${value}`)].join(", "));
+  }
+
+  const under = (event) => {
+    const edge = area.firstElementChild.getBoundingClientRect();
+    const [x, y] = [event.clientX - edge.left, event.clientY - edge.top];
+    let [best, least] = [null, 30];
+    for (const mark of drawing.marks) {
+      const across = Math.abs(x - mark.x) - (mark.width ?? 0) / 2;
+      const down = mark.span ? 0 : Math.abs(y - mark.y) - mark.height / 2;
+      const distance = Math.max(across, 0) + Math.max(down, 0);
+      if (distance < least) [best, least] = [mark, distance];
+    }
+    return best;
+  };
+
+  const open = () => {
+    const link = current && linkOfRow(part, frame, current.row, context);
+    if (link) context.go(link.view, link.params);
+  };
+  const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+  const keys = (event) => {
+    if (event.key === "Escape") return select(null);
+    if (event.key === "Enter") return open();
+    if (!(event.key in WAYS) || !drawing.marks.length) return;
+    event.preventDefault();
+    select(current ? nextMark(drawing.marks, current, WAYS[event.key]) : drawing.marks[0], null, true);
+  };
+  area.addEventListener("pointermove", (event) => select(under(event), { x: event.clientX, y: event.clientY }));
+  area.addEventListener("pointerleave", () => select(null));
+  area.addEventListener("click", open);
+  area.addEventListener("keydown", keys);
+  area.addEventListener("blur", () => select(null));
+  redraw();
+  // drawn in the next frame: what changes its own height inside the callback would be told again at once
+  const refit = () => area.clientWidth && Math.abs(area.clientWidth - width) > 4 && redraw();
+  new ResizeObserver(() => requestAnimationFrame(refit)).observe(area);
+  return h("div", { class: "picture" }, legend, area);
+}
+
+/** The nearest mark in a direction, those straight ahead first; at the edge, the same mark. */
+function nextMark(marks, from, [dx, dy]) {
+  let [best, least] = [from, Infinity];
+  for (const mark of marks) {
+    const [x, y] = [mark.x - from.x, mark.y - from.y];
+    const ahead = x * dx + y * dy;
+    if (ahead <= 0.5) continue;
+    const aside = mark.span ? 0 : Math.abs(x * dy) + Math.abs(y * dx);
+    if (ahead + 4 * aside < least) [best, least] = [mark, ahead + 4 * aside];
+  }
+  return best;
+}
+
+function colourBar({ label, limits }) {
+  const id = unique("scale");
+  const stops = SCALE.map((colour, place) => s("stop", { offset: place / (SCALE.length - 1), "stop-color": colour }));
+  const bar = s("svg", { width: 140, height: 12, "aria-hidden": "true" },
+    s("defs", null, s("linearGradient", { id }, stops)), s("rect", { width: 140, height: 12, fill: `url(#${id})` }));
+  return [h("span", { class: "entry" }, label), h("span", { class: "entry" }, number(limits[0], 3), bar, number(limits[1], 3))];
+}
+
+// ------------------------------------------------------------------------------------------------------------------- links
+
+/** Where a template like "neuron?layer={layer}" leads for a row; null where a value of it is missing. */
+function target(template, values) {
+  let isWhole = true;
+  const filled = template.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = values(name);
+    if (value === null || value === undefined) isWhole = false;
+    return encodeURIComponent(value ?? "");
+  });
+  if (!isWhole) return null;
+  const [view, query = ""] = filled.replace(/^\//, "").split("?");
+  return { view: decodeURIComponent(view), params: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+function linkOf(template, frame, row, context) {
+  if (!context.go || row === null) return null;
+  const found = target(template, (name) => (name in frame.byName ? frame.byName[name][row] : context.params[name]));
+  return found && { view: found.view, params: { ...storeOf(context.params), ...found.params } };
+}
+
+const linkOfRow = (part, frame, row, context) => {
+  const [template] = Object.values(part.links ?? {});
+  return template ? linkOf(template, frame, row, context) : null;
+};
+
+/** A link to a view: an address where the source has one, else a button. */
+function link(context, { view, params }, attributes, ...children) {
+  const href = context.source.href(view, null, params, null);
+  const click = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button) return;
+    event.preventDefault();
+    context.go(view, params);
+  };
+  if (href) return h("a", { href, ...attributes, click }, children);
+  return h("button", { type: "button", class: "link", ...attributes, click }, children);
+}
+
+// ------------------------------------------------------------------------------------------------------------------ tables
+
+/** Order of two values: numbers by size, text by its language's order, what is missing last either way. */
+function compare(a, b, sign) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  if (isNumber(a) && isNumber(b)) return sign * (a - b);
+  return sign * shown(a).localeCompare(shown(b), undefined, { numeric: true });
+}
+
+function table(part, answer, context) {
+  const frame = new Frame(answer);
+  const areNumbers = answer.values.map((column) => isNumber(column.find((value) => value !== null)));
+  const areLong = answer.values.map((column) => column.some((value) => typeof value === "string" && value.length > 40));
+  const order = Array.from({ length: frame.n }, (_, row) => row);
+  let most = ROWS_AT_ONCE;
+  const body = h("tbody");
+  const more = h("button", { type: "button", class: "more", click: () => ((most += 10 * ROWS_AT_ONCE), fillRows()) });
+  const kindOf = (column) => (areNumbers[column] ? "number" : areLong[column] ? "long" : null);
+
+  function cell(column, row) {
+    const value = answer.values[column][row];
+    const template = part.links?.[answer.columns[column].name];
+    const to = template ? linkOf(template, frame, row, context) : null;
+    const content = typeof value === "string" ? h("bdi", null, written(value)) : shown(value);
+    return h("td", { class: kindOf(column) }, to ? link(context, to, null, content) : content);
+  }
+
+  function fillRows() {
+    const line = (row) => h("tr", null, answer.columns.map((_, column) => cell(column, row)));
+    body.replaceChildren(...order.slice(0, most).map(line));
+    more.hidden = order.length <= most;
+    more.textContent = `Show more of ${grouped(order.length)} rows (${grouped(Math.min(most, order.length))} shown)`;
+  }
+
+  const heads = answer.columns.map(({ name, about }, column) => {
+    const sort = (sign) => {
+      const values = answer.values[column];
+      order.sort((a, b) => compare(values[a], values[b], sign) || a - b);
+      fillRows();
+    };
+    const head = h("th", { scope: "col", class: kindOf(column), title: about ? plain(about) : null }, h("bdi", null, ...written(name)));
+    return sortableHead(head, areNumbers[column], () => heads, sort, context);
+  });
+  fillRows();
+  const rest = `${grouped(answer.n_rows - frame.n)} of ${grouped(answer.n_rows)} rows are left out here; the files hold all.`;
+  const left = answer.is_whole ? null : h("p", { class: "note" }, rest);
+  const box = h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": plain(`Table: ${part.title}`) },
+    h("table", null, h("caption", { class: "unseen" }, plain(part.title)), h("thead", null, h("tr", null, heads)), body));
+  return h("div", null, box, more, left);
+}
+
+/** A head of a column that sorts: a button, and `aria-sort` on the head. Numbers begin with the largest. */
+function sortableHead(head, isNumeric, siblings, sort, context) {
+  const press = () => {
+    const first = isNumeric ? "descending" : "ascending";
+    const next = { ascending: "descending", descending: "ascending" }[head.getAttribute("aria-sort")] ?? first;
+    for (const each of siblings()) each.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", next);
+    sort(next === "ascending" ? 1 : -1);
+    context.say(`Sorted by ${head.textContent}, ${next}`);
+  };
+  head.append(h("button", { type: "button", click: press }, Array.from(head.childNodes)));
+  return head;
+}
+
+/** What stands under a picture or a table: how many rows, files of them, what the columns mean, the SQL. */
+function footer(part, answer, context, { view, params }, hasTable = false) {
+  const { source } = context;
+  const disclosure = (summary, ...children) => h("details", null, h("summary", null, summary), children);
+  const numbers = hasTable ? disclosure("Table") : null;
+  // a table of thousands of cells is made when it is looked at
+  numbers?.addEventListener("toggle", () => numbers.append(table(part, answer, context)), { once: true });
+  const files = ["json", "csv", "parquet"].map((format) => {
+    const href = source.href(view, part.name, params, format);
+    return href && h("a", { href, download: `${view}-${part.name}.${format}` }, `.${format}`);
+  });
+  const meant = answer.columns.filter(({ about }) => about);
+  const meanings = meant.map(({ name, about }) => [h("dt", null, plain(name)), h("dd", null, plain(about))]);
+  const code = () => h("pre", { tabindex: "0", role: "region", "aria-label": plain(`SQL of ${part.title}`) }, written(part.sql));
+  const change = () => link(context, { view: "sql", params: { ...storeOf(params), query: part.sql } }, null, "Change this query");
+  return h("div", { class: "under" },
+    h("span", null, `${grouped(answer.n_rows)} ${answer.n_rows === 1 ? "row" : "rows"}`),
+    files,
+    numbers,
+    meant.length ? disclosure("Columns", h("dl", { class: "facts" }, meanings)) : null,
+    part.sql ? disclosure("SQL", code(), context.go && view !== "sql" ? change() : null) : null);
+}
+
+// -------------------------------------------------------------------------------------------------------------- token heat
+
+/**
+ * A text cut where its tokens change, each stretch with the tokens that it belongs to. Clusters of characters are never cut: pieces
+ * that hold a few bytes of a character, or a mark without its letter, all belong to the cluster.
+ */
+export function stretches(text, tokens) {
+  // offsets count code points, strings are counted in units of UTF-16
+  const units = [0];
+  for (const point of text) units.push(units.at(-1) + point.length);
+  const clusters = Array.from(CLUSTERS.segment(text), ({ segment, index }) => ({ segment, index, tokens: [], before: [] }));
+  const clusterAt = new Map();
+  clusters.forEach(({ segment, index }, place) => {
+    for (let unit = index; unit < index + segment.length; unit += 1) clusterAt.set(unit, place);
+  });
+  const ending = [];
+  tokens.forEach(({ start, end }, place) => {
+    const first = clusterAt.get(units[start]);
+    // what stands for no character, as a mark of the beginning, is a piece by itself
+    if (!(end > start)) (clusters[first]?.before ?? ending).push(place);
+    else for (let each = first; each <= (clusterAt.get(units[end] - 1) ?? clusters.length - 1); each += 1) clusters[each].tokens.push(place);
+  });
+  const found = [];
+  for (const { segment, tokens: own, before } of clusters) {
+    for (const place of before) found.push({ text: "", tokens: [place] });
+    const previous = found.at(-1);
+    if (previous?.text && previous.tokens.join() === own.join()) previous.text += segment;
+    else found.push({ text: segment, tokens: own });
+  }
+  for (const place of ending) found.push({ text: "", tokens: [place] });
+  return found;
+}
+
+/** A text coloured by the values of its tokens; the arrow keys walk from piece to piece. */
+function heat(answer, highest, context) {
+  const tokens = answer.tokens ?? [];
+  const values = tokens.map(({ value }) => value).filter(isNumber);
+  const most = Math.max(highest ?? 0, ...values.map(Math.abs), 1e-12);
+  const pieceOf = ({ piece, start, end }) => plain(piece ?? Array.from(answer.text).slice(start, end).join(""));
+  const spans = stretches(answer.text, tokens).map((stretch) => {
+    const own = stretch.tokens.map((place) => tokens[place]);
+    const strongest = own.reduce((best, token) => (isNumber(token.value) && Math.abs(token.value) > Math.abs(best ?? 0) ? token.value : best), null);
+    const share = strongest === null ? 0 : Math.abs(strongest) / most;
+    const span = h("span", { class: `token${strongest < 0 ? " below" : ""}${stretch.text ? "" : " piece"}` }, stretch.text ? written(stretch.text) : own.map(pieceOf));
+    span.style.setProperty("--share", `${Math.round(100 * share)}%`);
+    return { span, title: plain(stretch.text || own.map(pieceOf).join("")), pairs: own.map((token) => [pieceOf(token), shown(token.value)]) };
+  });
+  let current = -1;
+  const area = h("div", { class: "heat", dir: "auto", tabindex: "0", role: "group", "aria-label": "Text with the values of its tokens; the arrow keys walk through them" }, spans.map(({ span }) => span));
+  const select = (place, client, isSpoken) => {
+    spans[current]?.span.classList.remove("picked");
+    current = place;
+    const found = spans[place];
+    if (!found) return context.tip(null);
+    found.span.classList.add("picked");
+    const edge = found.span.getBoundingClientRect();
+    context.tip(found, client ?? { x: edge.left + edge.width / 2, y: edge.bottom });
+    if (isSpoken) context.say(found.pairs.map((pair) => pair.join(": ")).join("; "));
+  };
+  const WAYS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  area.addEventListener("pointermove", (event) => select(spans.findIndex(({ span }) => span.contains(event.target)), { x: event.clientX, y: event.clientY }));
+  area.addEventListener("pointerleave", () => select(-1));
+  area.addEventListener("blur", () => select(-1));
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") select(-1);
+    if (!(event.key in WAYS)) return;
+    event.preventDefault();
+    // in a text from right to left the next piece lies to the left
+    const sign = getComputedStyle(area).direction === "rtl" && event.key.match(/Left|Right/) ? -1 : 1;
+    select(Math.min(Math.max(current + sign * WAYS[event.key], 0), spans.length - 1), null, true);
+  });
+  const legend = h("div", { class: "legend" }, h("span", { class: "entry" }, "value of a token: 0 ", h("span", { class: "heatbar", "aria-hidden": "true" }), ` ${number(most, 3)}`));
+  return h("div", null, area, legend);
+}
+
+/** Texts with their values; one click shows what its tokens did. */
+function texts(part, answer, context) {
+  const { picture } = part;
+  const frame = new Frame(answer);
+  const [contents, languages, values, ids] = ["text", "language", "value", "text_id"].map((name) => frame.get(picture[name] ?? name));
+  const highest = Math.max(0, ...values.filter(isNumber).map(Math.abs));
+  const list = h("ol", { class: "texts" });
+  let most = 40;
+  const more = h("button", { type: "button", class: "more", click: () => ((most += 200), fillRows()) });
+
+  function item(row) {
+    const content = String(contents[row] ?? "");
+    const body = h("div", { class: "text", dir: "auto" }, written(content));
+    const bar = h("span", { class: "valuebar", "aria-hidden": "true" });
+    bar.style.setProperty("--share", `${isNumber(values[row]) && highest ? Math.round((100 * Math.abs(values[row])) / highest) : 0}%`);
+    const problem = h("p", { class: "note", hidden: true });
+    const button = context.source.heat && h("button", { type: "button", "aria-expanded": "false", class: "show-tokens", click: show }, "Tokens");
+    async function show() {
+      if (button.getAttribute("aria-expanded") === "true") {
+        button.setAttribute("aria-expanded", "false");
+        return body.replaceChildren(...written(content));
+      }
+      button.setAttribute("aria-busy", "true");
+      try {
+        const found = await context.source.heat({ ...context.params, text_id: ids[row] });
+        if (found.error) throw new Error(found.error.text);
+        body.replaceChildren(heat(found, highest, context));
+        button.setAttribute("aria-expanded", "true");
+        problem.hidden = true;
+      } catch (error) {
+        problem.textContent = oneLine(error);
+        problem.hidden = false;
+        context.say(problem.textContent);
+      }
+      button.removeAttribute("aria-busy");
+    }
+    const language = languages[row] === null ? null : h("span", { class: "language" }, h("span", { class: "unseen" }, "language "), shown(languages[row]));
+    return h("li", null, h("div", { class: "about-text" }, language, h("span", { class: "value" }, shown(values[row])), bar, button), body, problem);
+  }
+
+  function fillRows() {
+    list.append(...Array.from({ length: Math.min(most, frame.n) - list.children.length }, (_, place) => item(list.children.length + place)));
+    more.hidden = most >= frame.n;
+    more.textContent = `Show more of ${grouped(frame.n)} texts (${grouped(Math.min(most, frame.n))} shown)`;
+  }
+  fillRows();
+  return h("div", null, list, more);
+}
+
+/** One row as names and values; of several, one list each. */
+function facts(part, answer, context) {
+  const frame = new Frame(answer);
+  return Array.from({ length: Math.min(frame.n, 20) }, (_, row) =>
+    h("dl", { class: "facts" }, answer.columns.map(({ name, about }) => {
+      const value = frame.byName[name][row];
+      const to = part.links?.[name] ? linkOf(part.links[name], frame, row, context) : null;
+      const content = typeof value === "string" ? h("bdi", null, written(value)) : shown(value);
+      return [h("dt", { title: about ? plain(about) : null }, plain(name)), h("dd", null, to ? link(context, to, null, content) : content)];
+    })));
+}
+
+// ----------------------------------------------------------------------------------------------------------------- choices
+
+/** A control for one choice: a list, a list with a search where there are many, or a line of text. */
+function control(choice, value, change) {
+  const id = unique("choice");
+  const label = h("label", { for: id }, plain(choice.label || choice.name));
+  if (choice.is_free) {
+    const input = h("input", { id, type: "text", name: choice.name, autocomplete: "off", spellcheck: "false", change: () => change(input.value) });
+    input.value = value ?? "";
+    return h("div", { class: "choice free" }, label, input);
+  }
+  if (choice.values.length > MOST_PLAIN_CHOICES) return h("div", { class: "choice" }, label, searchable(id, choice, value, change));
+  const select = h("select", { id, name: choice.name, change: () => change(choice.values[select.selectedIndex]) },
+    choice.values.map((each) => h("option", { selected: String(each) === String(value) }, shown(each))));
+  return h("div", { class: "choice" }, label, select);
+}
+
+/** A line of text with a list of what contains it (the pattern "combobox" of ARIA). */
+function searchable(id, choice, value, change) {
+  const names = choice.values.map(shown);
+  const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": plain(choice.label || choice.name) });
+  let listed = [];
+  let active = -1;
+  const input = h("input", {
+    id, name: choice.name, type: "text", role: "combobox", autocomplete: "off", spellcheck: "false",
+    "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id,
+  });
+  const current = shown(value);
+  input.value = current;
+  const close = () => {
+    list.hidden = true;
+    input.setAttribute("aria-expanded", "false");
+    input.removeAttribute("aria-activedescendant");
+  };
+  const take = (place) => {
+    close();
+    input.value = names[place];
+    if (names[place] !== current) change(choice.values[place]);
+  };
+  const mark = (place) => {
+    active = place;
+    Array.from(list.children).forEach((option, each) => option.setAttribute("aria-selected", String(each === place)));
+    const option = listed.length && list.children[place];
+    if (!option) return input.removeAttribute("aria-activedescendant");
+    input.setAttribute("aria-activedescendant", option.id);
+    option.scrollIntoView({ block: "nearest" });
+  };
+  const open = (sought) => {
+    const wanted = sought.toLocaleLowerCase();
+    const found = names.flatMap((name, place) => (name.toLocaleLowerCase().includes(wanted) ? [place] : []));
+    listed = found.slice(0, MOST_LISTED);
+    const options = listed.map((place, each) => h("li", { role: "option", id: `${id}-${each}`, "aria-selected": "false", pointerdown: (event) => (event.preventDefault(), take(place)) }, h("bdi", null, names[place])));
+    const rest = found.length - listed.length;
+    const told = !found.length ? "nothing contains this" : rest ? `${grouped(rest)} more: type to narrow the list` : null;
+    list.replaceChildren(...options, ...(told ? [h("li", { role: "option", "aria-disabled": "true", class: "told" }, told)] : []));
+    list.hidden = false;
+    input.setAttribute("aria-expanded", "true");
+    mark(sought ? 0 : listed.findIndex((place) => names[place] === current));
+  };
+  input.addEventListener("input", () => open(input.value));
+  input.addEventListener("click", () => (input.select(), open("")));
+  input.addEventListener("blur", () => (close(), (input.value = current)));
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (list.hidden) return open("");
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      mark(Math.min(Math.max(active + step, 0), listed.length - 1));
+    } else if (event.key === "Enter" && !list.hidden && listed[active] !== undefined) {
+      event.preventDefault();
+      take(listed[active]);
+    } else if (event.key === "Escape") {
+      input.value = current;
+      close();
+    }
+  });
+  return h("div", { class: "searchable" }, input, list);
+}
+
+// --------------------------------------------------------------------------------------------------------------------- SQL
+
+const kept = {
+  read(name, otherwise) {
+    try {
+      return JSON.parse(localStorage.getItem(`actlas.${name}`)) ?? otherwise;
+    } catch {
+      return otherwise;
+    }
+  },
+  write(name, value) {
+    try {
+      localStorage.setItem(`actlas.${name}`, JSON.stringify(value));
+    } catch {
+      // a page without storage forgets
+    }
+  },
+};
+
+/** Names that a query can use, as {name, kind, about}, out of a schema by tables and macros. */
+function namesOf(schema) {
+  const listed = (value) => (Array.isArray(value) ? value : Object.entries(value ?? {}).map(([name, more]) => ({ name, ...(Array.isArray(more) ? { columns: more } : more) })));
+  const named = (each) => (typeof each === "string" ? { name: each } : each);
+  const tables = listed(schema.tables).map(named);
+  const columns = new Map();
+  for (const { name, columns: own } of tables)
+    for (const column of listed(own).map(named)) {
+      const known = columns.get(column.name) ?? { name: column.name, kind: "column", about: column.about ?? "", tables: [] };
+      known.tables.push(name);
+      columns.set(column.name, known);
+    }
+  return [
+    ...tables.map(({ name, about }) => ({ name, kind: "table", about: about ?? "" })),
+    ...listed(schema.macros).map(named).map(({ name, about, parameters }) => ({ name, kind: "macro", about: about ?? "", parameters: parameters ?? [] })),
+    ...columns.values(),
+  ];
+}
+
+/** A field for SQL: Tab or Enter completes a name, Ctrl+Enter runs the query; kept queries are links. */
+function editor(context, query) {
+  const id = unique("sql");
+  const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": "Names that fit" });
+  const field = h("textarea", { id, name: "query", rows: "6", spellcheck: "false", autocomplete: "off", "aria-autocomplete": "list", "aria-controls": list.id, "aria-describedby": `${id}-help` });
+  field.value = query ?? "";
+  let names = [];
+  let listed = [];
+  let active = 0;
+  const schemaBox = h("details", null, h("summary", null, "Tables and macros"));
+  context.source.schema?.(storeOf(context.params)).then((schema) => {
+    names = namesOf(schema);
+    schemaBox.append(h("ul", { class: "schema" }, names.filter(({ kind }) => kind !== "column").map(({ name, kind, about }) => {
+      const own = names.filter((each) => each.kind === "column" && each.tables.includes(name)).map((each) => each.name);
+      return h("li", null, h("button", { type: "button", class: "link", click: () => insert(kind === "macro" ? `${name}(` : name) }, name), ` ${kind}`, about ? `: ${plain(about)}` : null, own.length ? h("div", { class: "columns" }, own.join(", ")) : null);
+    })));
+  }, (error) => schemaBox.append(h("p", { class: "note" }, oneLine(error))));
+
+  const wordBefore = () => field.value.slice(0, field.selectionStart).match(/[\p{L}_][\p{L}\p{N}_]*$/u)?.[0] ?? "";
+  const close = () => {
+    list.hidden = true;
+    field.removeAttribute("aria-activedescendant");
+  };
+  function insert(text, replaced = 0) {
+    const end = field.selectionEnd;
+    field.setRangeText(text, field.selectionStart - replaced, end, "end");
+    field.focus();
+    close();
+  }
+  const take = (place) => insert(listed[place].kind === "macro" ? `${listed[place].name}(` : listed[place].name, wordBefore().length);
+  const mark = (place) => {
+    active = place;
+    Array.from(list.children).forEach((option, each) => option.setAttribute("aria-selected", String(each === place)));
+    field.setAttribute("aria-activedescendant", list.children[place].id);
+    list.children[place].scrollIntoView({ block: "nearest" });
+  };
+  const suggest = (isAsked) => {
+    const begun = wordBefore().toLowerCase();
+    const fits = (test) => names.filter(({ name }) => test(name.toLowerCase()));
+    listed = begun || isAsked ? [...new Set([...fits((name) => name.startsWith(begun)), ...fits((name) => name.includes(begun))])].slice(0, 12) : [];
+    if (!listed.length || (listed.length === 1 && listed[0].name === begun)) return close();
+    list.replaceChildren(...listed.map(({ name, kind, tables, about }, place) =>
+      h("li", { role: "option", id: `${id}-${place}`, "aria-selected": "false", pointerdown: (event) => (event.preventDefault(), take(place)) },
+        name, h("span", { class: "kind" }, ` ${kind}${tables ? ` of ${short(tables.join(", "), 40)}` : ""}${about ? `: ${short(plain(about), 60)}` : ""}`))));
+    list.hidden = false;
+    mark(0);
+  };
+  const run = () => context.go("sql", { ...context.params, query: field.value });
+  field.addEventListener("input", () => suggest(false));
+  field.addEventListener("blur", close);
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) return event.preventDefault(), run();
+    if (event.key === " " && event.ctrlKey) return event.preventDefault(), suggest(true);
+    if (list.hidden) return undefined;
+    if (event.key === "Escape") return event.preventDefault(), close();
+    if (event.key === "Tab" || event.key === "Enter") return event.preventDefault(), take(active);
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      mark((active + (event.key === "ArrowDown" ? 1 : listed.length - 1)) % listed.length);
+    }
+    return undefined;
+  });
+
+  const shelf = h("ul", { class: "kept", "aria-label": "Kept queries" });
+  const refill = () => {
+    const all = kept.read("queries", []);
+    shelf.replaceChildren(...all.map((each, place) => h("li", null,
+      link(context, { view: "sql", params: { ...context.params, query: each.query } }, { title: plain(each.query) }, plain(each.name)), " ",
+      h("button", { type: "button", "aria-label": `Forget ${plain(each.name)}`, click: () => (kept.write("queries", all.filter((_, other) => other !== place)), refill()) }, "×"))));
+  };
+  const name = h("input", { type: "text", "aria-label": "Name of the query to keep", placeholder: "name" });
+  const keep = () => {
+    if (!field.value.trim()) return;
+    const all = kept.read("queries", []).filter((each) => each.name !== (name.value || field.value));
+    kept.write("queries", [...all, { name: name.value || field.value.slice(0, 60), query: field.value }]);
+    refill();
+    context.say("Kept");
+  };
+  refill();
+  return h("form", { class: "editor", submit: (event) => (event.preventDefault(), run()) },
+    h("label", { for: id }, "Query"),
+    h("div", { class: "searchable" }, field, list),
+    h("p", { class: "hint", id: `${id}-help` }, "Ctrl+Enter runs it, Ctrl+Space lists names, Tab takes one. The address of the page is a link to the query and its answer."),
+    h("div", { class: "files" }, h("button", { type: "submit", class: "primary" }, "Run"), name, h("button", { type: "button", click: keep }, "Keep")),
+    shelf, schemaBox);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- the page
+
+/** A tip near a point, and a line that is read aloud. */
+function voices(root) {
+  const tipBox = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
+  const status = h("div", { class: "unseen", role: "status", "aria-live": "polite" });
+  root.append(tipBox, status);
+  return {
+    say(text) {
+      status.textContent = text;
+    },
+    tip(mark, where, hint) {
+      tipBox.hidden = !mark;
+      if (!mark) return;
+      tipBox.replaceChildren(h("div", { class: "tip-title" }, h("bdi", null, mark.title)),
+        ...mark.pairs.map(([name, value, place]) => h("div", null, isNumber(place) ? s("svg", { width: 10, height: 10 }, dot(place, 5, 5, 3.4)) : null, name ? h("bdi", null, name) : null, name ? " " : null, h("b", null, value))),
+        ...(hint ? [h("div", { class: "hint" }, hint)] : []));
+      const [width, height] = [tipBox.offsetWidth, tipBox.offsetHeight];
+      tipBox.style.left = `${Math.max(4, Math.min(where.x + 14, innerWidth - width - 8))}px`;
+      tipBox.style.top = `${where.y + 18 + height > innerHeight ? Math.max(4, where.y - height - 12) : where.y + 18}px`;
+    },
+  };
+}
+
+function drawn(part, answer, context) {
+  const kind = part.picture?.kind;
+  if (!kind || !answer.values[0]?.length) return null;
+  if (kind === "texts") return texts(part, answer, context);
+  if (kind === "facts") return facts(part, answer, context);
+  return kind in PAINTERS ? chart(part, answer, context) : null;
+}
+
+/** A part as it is shown: its picture with the table below it, or the table alone; an error is one line. */
+function body(part, answer, context, where) {
+  if (answer.error) return h("p", { class: "note" }, h("span", { class: "unseen" }, "Not shown: "), oneLine(answer.error.text));
+  if (!answer.values[0]?.length) return [h("p", { class: "note" }, "No row: nothing in this store answers to that."), footer(part, answer, context, where)];
+  const picture = drawn(part, answer, context);
+  if (!picture) return [table(part, answer, context), footer(part, answer, context, where)];
+  const left = answer.is_whole ? null : h("p", { class: "note" }, `Drawn from ${grouped(answer.values[0].length)} of ${grouped(answer.n_rows)} rows.`);
+  return [picture, left, footer(part, answer, context, where, true)];
+}
+
+/** What to do first and what at the end of a page's life differ by home; all else is here. */
+class Page {
+  constructor(el, source, isPage) {
+    this.el = el;
+    this.source = source;
+    this.isPage = isPage;
+    this.level = isPage ? 1 : 3;
+    el.classList.add("actlas");
+    this.nav = h("ul");
+    this.main = h(isPage ? "main" : "div", { id: unique("main"), tabindex: "-1" });
+    el.replaceChildren(
+      isPage ? h("a", { class: "skip", href: `#${this.main.id}` }, "Skip to the content") : "",
+      h(isPage ? "header" : "div", { class: "top" }, h("span", { class: "brand" }, "actlas"), h("nav", { "aria-label": "Views" }, this.nav), (this.side = h("div", { class: "side" }))),
+      this.main,
+    );
+    this.voices = voices(el);
+    this.setTheme(kept.read("theme", "auto"));
+  }
+
+  heading(depth, content, attributes) {
+    return h(`h${this.level + depth}`, attributes, content);
+  }
+
+  setTheme(theme) {
+    const chosen = theme === "auto" ? hostTheme() : theme;
+    const element = this.isPage ? document.documentElement : this.el;
+    if (chosen) element.dataset.theme = chosen;
+    else delete element.dataset.theme;
+  }
+
+  go(view, params, focus = "h1") {
+    this.source.go(view, params);
+    return this.show(view, params, focus);
+  }
+
+  /** Shows a view; `focus` is the name of the control that keeps the focus, or "h1" for the heading. */
+  async show(view, params, focus = null) {
+    this.leave?.abort();
+    this.leave = new AbortController();
+    const { signal } = this.leave;
+    this.main.setAttribute("aria-busy", "true");
+    this.voices.tip(null);
+    this.voices.say("Loading");
+    try {
+      const described = await this.source.describe(view, params, signal);
+      if (signal.aborted) return;
+      await this.fill(described, params, focus, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.main.replaceChildren(this.heading(0, plain(view), { tabindex: "-1" }), h("p", { class: "note", role: "alert" }, oneLine(error)));
+      this.fillTop(view, {}, params);
+    }
+    this.main.removeAttribute("aria-busy");
+  }
+
+  fillTop(view, { views, stores, title }, params) {
+    const context = this.context(view, params);
+    this.nav.replaceChildren(...(views ?? VIEWS).map((each) => {
+      const name = each.name ?? each;
+      return h("li", null, link(context, { view: name, params: storeOf(params) }, { "aria-current": name === view ? "page" : null }, plain(each.title ?? name)));
+    }));
+    const side = [];
+    if (stores?.length > 1) {
+      const store = h("select", { "aria-label": "Store", change: () => this.go(view, { store: store.value }) },
+        stores.map((label) => h("option", { value: label, selected: label === params.store }, plain(label))));
+      side.push(store);
+    }
+    side.push(this.themeSwitch());
+    this.side.replaceChildren(...side);
+    if (this.isPage) document.title = [title ?? view, params.store, "actlas"].filter(Boolean).map(plain).join(" · ");
+  }
+
+  themeSwitch() {
+    const theme = kept.read("theme", "auto");
+    const select = h("select", { "aria-label": "Theme", change: () => (kept.write("theme", select.value), this.setTheme(select.value)) },
+      [["auto", "theme: auto"], ["light", "light"], ["dark", "dark"]].map(([value, label]) => h("option", { value, selected: value === theme }, label)));
+    return select;
+  }
+
+  context(view, params) {
+    return { source: this.source, view, params, say: this.voices.say, tip: this.voices.tip, go: (to, with_) => this.go(to, with_) };
+  }
+
+  async fill(described, asked, focus, signal) {
+    const { view, title, about } = described;
+    const params = { ...storeOf(asked), ...described.params };
+    const context = this.context(view, params);
+    this.fillTop(view, described, params);
+    const choose = (choice) => (value) => {
+      const gone = new Set([choice.name]);
+      for (const { name, needs } of described.choices) if (needs?.some((each) => gone.has(each))) gone.add(name);
+      const rest = Object.entries(params).filter(([name]) => !gone.has(name));
+      this.go(view, { ...Object.fromEntries(rest), [choice.name]: String(value ?? "") }, choice.name);
+    };
+    const isSql = view === "sql";
+    const controls = described.choices.filter(({ name }) => !(isSql && name === "query")).map((choice) => control(choice, params[choice.name], choose(choice)));
+    const heading = this.heading(0, plain(title), { tabindex: "-1" });
+    const slots = described.parts.map((part) => {
+      const id = unique("part");
+      const slot = h("div", { class: "slot", "aria-busy": "true" }, h("p", { class: "loading" }, "Loading …"));
+      const section = h("section", { "aria-labelledby": id, "data-part": part.name }, this.heading(1, plain(part.title), { id }), part.about ? h("p", { class: "about" }, plain(part.about)) : null, slot);
+      return { part, slot, section };
+    });
+    this.main.replaceChildren(
+      heading,
+      about ? h("p", { class: "about" }, plain(about)) : "",
+      isSql ? editor(context, params.query) : "",
+      controls.length ? h("form", { class: "choices", "aria-label": "Choices", submit: (event) => event.preventDefault() }, controls) : "",
+      ...slots.map(({ section }) => section),
+    );
+    if (focus === "h1") {
+      heading.focus({ preventScroll: true });
+      (this.isPage ? window : this.el).scrollTo?.(0, 0);
+    } else if (focus) this.main.querySelector(`[name="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+    let done = 0;
+    await Promise.all(slots.map(async ({ part, slot, section }) => {
+      let shownPart;
+      if (isSql && !params.query) shownPart = h("p", { class: "note" }, "No query yet.");
+      else
+        try {
+          const answer = await this.source.answer(view, part.name, params, signal);
+          shownPart = body(part, answer, context, { view, params });
+        } catch (error) {
+          shownPart = h("p", { class: "note", role: "alert" }, oneLine(error));
+        }
+      if (signal.aborted) return;
+      slot.replaceChildren(...[shownPart].flat(Infinity).filter(Boolean));
+      slot.removeAttribute("aria-busy");
+      section.dataset.done = "";
+      done += 1;
+      this.voices.say(done < slots.length ? `${done} of ${slots.length} tables loaded` : `${plain(title)}: all ${slots.length} tables loaded`);
+    }));
+  }
+}
+
+/** The theme of a notebook around a widget, where it says one; else the system's is followed. */
+function hostTheme() {
+  const { jpThemeLight, vscodeThemeKind, theme } = document.body?.dataset ?? {};
+  if (jpThemeLight) return jpThemeLight === "false" ? "dark" : "light";
+  if (vscodeThemeKind) return vscodeThemeKind.includes("light") ? "light" : "dark";
+  return theme === "dark" || theme === "light" ? theme : null;
+}
+
+/**
+ * A page of `source` in `el`, beginning at `where` = {view, params}.
+ *
+ * Returns: show(view, params), which goes there without telling the source: for what came from outside, as the back button.
+ */
+export function mount(el, source, where, { isPage = false } = {}) {
+  const page = new Page(el, source, isPage);
+  page.show(where.view, where.params ?? {});
+  return (view, params) => page.show(view, params);
+}
+
+/**
+ * A report whose figures carry their answers becomes one that is read closely.
+ *
+ * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets its picture drawn in
+ * place of its first `svg`, and files; every table of the page becomes sortable.
+ */
+export function enhance(root) {
+  const host = root.body ?? root;
+  host.classList.add("actlas");
+  const { say, tip } = voices(host);
+  for (const figure of root.querySelectorAll("figure[data-actlas]")) {
+    const data = figure.querySelector('script[type="application/json"]');
+    if (!data) continue;
+    const part = { name: figure.dataset.actlas, links: {}, ...JSON.parse(data.textContent) };
+    const context = { source: inlineSource({ [part.name]: part.answer }), params: {}, say, tip, go: null };
+    const picture = drawn(part, part.answer, context);
+    if (!picture) continue;
+    (figure.querySelector(".fallback") ?? figure.querySelector("svg"))?.replaceWith(picture);
+    figure.append(footer({ ...part, sql: null }, part.answer, context, { view: "report", params: {} }));
+  }
+  for (const each of root.querySelectorAll("table")) if (!each.querySelector("th button")) sortable(each, say);
+}
+
+/** A table that is already written becomes sortable by its heads. */
+function sortable(element, say) {
+  const heads = Array.from(element.querySelectorAll("thead th"));
+  const rows = Array.from(element.tBodies[0]?.rows ?? []);
+  if (rows.length < 2) return;
+  heads.forEach((head, column) => {
+    const values = new Map(rows.map((row) => {
+      const text = row.cells[column]?.textContent.trim() ?? "";
+      return [row, text === "–" || text === "" ? null : Number.isNaN(Number(text)) ? text : Number(text)];
+    }));
+    const sort = (sign) => element.tBodies[0].append(...[...rows].sort((a, b) => compare(values.get(a), values.get(b), sign)));
+    sortableHead(head, rows.every((row) => typeof values.get(row) !== "string"), () => heads, sort, { say });
+  });
+}
+
+/** The page of `actlas explore`: the address says what is shown. */
+function start(el) {
+  const base = new URL("..", import.meta.url);
+  const here = () => ({
+    view: location.pathname.slice(base.pathname.length).replace(/\/$/, "") || "store",
+    params: Object.fromEntries(new URLSearchParams(location.search)),
+  });
+  const show = mount(el, httpSource(base), here(), { isPage: true });
+  addEventListener("popstate", () => show(here().view, here().params));
+}
+
+function render({ model, el }) {
+  mount(el, modelSource(model), { view: model.get("view") || "store", params: model.get("params") ?? {} });
+}
+
+const page = typeof document === "undefined" ? null : document.querySelector("[data-actlas-page]");
+if (page) start(page);
+
+export default { render };

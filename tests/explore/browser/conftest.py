@@ -1,0 +1,108 @@
+"""A browser, and windows of it that note what must not happen: errors, and requests that leave the site."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.explore.browser.planted import planted_site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+HERE = Path(__file__).parent
+#: What windows looked like, to be seen after a test: a folder that git ignores.
+SCREENSHOTS = HERE.parents[2] / ".cache" / "screenshots"
+#: Milliseconds until a page must be whole.
+PATIENCE = 10_000
+
+
+class Window:
+    """A page of a browser.
+
+    Args:
+        page: What the browser opened.
+        site: Address of the site; nothing else may be asked.
+    """
+
+    def __init__(self, page: Page, site: str) -> None:
+        self.page = page
+        self.site = site
+        self.faults: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: self._note(message.type in ("error", "warning"), f"console: {message.text}"))
+        page.on("pageerror", lambda error: self._note(True, f"script: {error}"))
+        page.on("dialog", lambda dialog: self._note(True, f"dialog: {dialog.message}"))
+        page.on(
+            "request", lambda request: self._note(not request.url.startswith((site, "data:", "blob:")), f"left to {request.url}")
+        )
+
+    def _note(self, is_fault: bool, line: str) -> None:
+        if is_fault:
+            self.faults.append(line)
+
+    def open(self, address: str) -> Page:
+        """A page of the site with all its tables."""
+        self.page.goto(self.site + address)
+        return self.whole()
+
+    def whole(self) -> Page:
+        """The page, once all its tables have come."""
+        self.page.wait_for_selector("main:not([aria-busy])")
+        return self.page
+
+    def findings(self) -> list[str]:
+        """What axe-core calls serious or critical, each as a rule and the first element that breaks it."""
+        self.page.evaluate((HERE / "vendor" / "axe.min.js").read_text(encoding="utf-8"))
+        found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary']}"
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+
+    def keep(self, name: str) -> None:
+        """Leave a screenshot of the whole page."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser for the tests of a file: while it runs, no other test of this process could run a loop of events."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the pages are tested where playwright is installed")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("the pages are tested where there is a program called chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(chromium: Browser) -> Iterator[str]:
+    """Address of a site of planted answers."""
+    with planted_site() as address:
+        yield address
+
+
+@pytest.fixture
+def window(chromium: Browser, site: str) -> Iterator[Callable[..., Window]]:
+    """Opens windows of a width and a theme; at the end of the test none of them may have noted anything."""
+    opened: list[Window] = []
+
+    def open_window(width: int = 1280, theme: str = "light", site: str = site, **settings: Any) -> Window:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **settings)
+        opened.append(Window(context.new_page(), site))
+        return opened[-1]
+
+    yield open_window
+    for one in opened:
+        one.page.context.close()
+    faults = [fault for one in opened for fault in one.faults]
+    assert not faults, "\n".join(faults)
