@@ -128,10 +128,7 @@ class Grid(Protocol):
         ...
 
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
-        """Rows of a region, at least with these columns, reading nothing outside it; of every batch those that `keep` keeps.
-
-        Parts in which no value is within `keep.bounds` need not be read.
-        """
+        """Rows of a region, at least with these columns, reading nothing outside it; of every batch those that `keep` keeps."""
         ...
 
 

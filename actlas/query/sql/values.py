@@ -87,24 +87,6 @@ class Keep:
         if top is not None:
             self.columns |= {top.column}
 
-    @property
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """Column -> (lowest, highest) value that a row can still have; a part of a cube that has none of these is not needed."""
-        bounds: dict[str, tuple[float, float]] = {}
-        stack = list(self._conditions)
-        while stack:
-            match stack.pop():
-                case Binary(op="AND", left=left, right=right):
-                    stack += [left, right]
-                case Binary(op=op, left=Col(parts=(name,)), right=Lit(value=float(value))):
-                    low = value if op in (">", ">=", "=") else -np.inf
-                    high = value if op in ("<", "<=", "=") else np.inf
-                    _tighten(bounds, name, low, high)
-        if self._top is not None and self._best.size == self._top.n:
-            worst = float(self._best.min()) if self._top.is_descending else float(self._best.max())
-            _tighten(bounds, self._top.column, *((worst, np.inf) if self._top.is_descending else (-np.inf, worst)))
-        return bounds
-
     def rows(self, numbers: Numbers) -> Flags:
         """Of the rows of a batch, those that go on.
 
@@ -141,11 +123,6 @@ def _reaches(values: NDArray[Any], best: NDArray[np.float64], is_descending: boo
     """Whether values are not behind the last of the best."""
     reaching: Flags = values >= best.min() if is_descending else values <= best.max()
     return reaching
-
-
-def _tighten(bounds: dict[str, tuple[float, float]], name: str, low: float, high: float) -> None:
-    lowest, highest = bounds.get(name, (-np.inf, np.inf))
-    bounds[name] = (max(lowest, low), min(highest, high))
 
 
 def _truth(condition: Node, numbers: Numbers) -> tuple[Flags, Flags]:

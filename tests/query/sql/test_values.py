@@ -80,23 +80,3 @@ def test_the_beginning_of_an_order_is_never_left_out(is_descending: bool) -> Non
         # equal values and null, where there are too few others, decide what another key decides
         assert (kept == first[-1]).sum() == (values == first[-1]).sum() or n < 4000
         assert np.isnan(kept).sum() == np.isnan(values).sum() or n < 4000
-        low, high = keep.bounds.get("value", (-np.inf, np.inf))
-        assert (low, high) == ((first[-1], np.inf) if is_descending else (-np.inf, first[-1])) or n > ordered.size
-
-
-def test_bounds_hold_all_that_passes(scored: Atlas) -> None:
-    grid = activation_grid(scored, scored.snapshot())
-    source = GridSource(grid, Reading())
-    connection = duckdb.connect()
-    connection.register("grid", source)
-    for condition, bounds in (
-        ("value > 0.5 AND value <= 2", (0.5, 2.0)),
-        ("value = 1", (1.0, 1.0)),
-        ("value BETWEEN 0 AND 3 AND value < 2", (0.0, 2.0)),
-        ("value > 1 OR value < -1", None),
-    ):
-        source.accepted.clear()
-        connection.sql(f"SELECT count(*) FROM grid WHERE {condition}").fetchall()
-        _, keep = source.part(["neuron"], list(source.accepted))
-        assert keep is not None
-        assert keep.bounds.get("value") == bounds
