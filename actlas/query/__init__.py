@@ -16,6 +16,7 @@ _HOMES = {
     "TABLES": "actlas.query.schema",
     "QueryWorker": "actlas.query.workers.client",
     "Table": "actlas.query.schema",
+    "alike_neurons": "actlas.query.lookups.experts",
     "anti_experts": "actlas.query.lookups.experts",
     "checkpoint_flags": "actlas.query.lookups.checkpoints",
     "cka": "actlas.query.measures.cka",
@@ -97,6 +98,7 @@ __all__ = [
     "ConceptProbe",
     "QueryWorker",
     "Table",
+    "alike_neurons",
     "anti_experts",
     "checkpoint_flags",
     "cka",
@@ -180,6 +182,7 @@ if TYPE_CHECKING:
         same_weights,
     )
     from actlas.query.lookups.experts import (
+        alike_neurons,
         anti_experts,
         experts_by_layer,
         neuron_scores,

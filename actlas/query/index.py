@@ -54,7 +54,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("next_experts", _EXPERTS, "control_experts", "ask STORE next_experts"),
     *_asked(_EXPERTS, "steering_mask", "neuron_scores"),
     Question("neuron_trajectory", _EXPERTS, "neuron_trajectory", f"trajectory STORE {_ONE}"),
-    *_asked(_EXPERTS, "neurons_above", "first_above"),
+    *_asked(_EXPERTS, "alike_neurons", "neurons_above", "first_above"),
     Question("overlap", _SHARING, "expert_overlap", "overlap STORE"),
     Question("overlap_by_layer", _SHARING, "expert_overlap", "overlap STORE --by layer"),
     *_asked(_SHARING, "overlap_at", "overlap_evidence"),

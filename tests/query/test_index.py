@@ -31,6 +31,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "steering_mask": {"checkpoint": CK, "language": EN, "concept": SALT, "n": 3},
     "neuron_scores": {"site": "mlp_pre", "layer": 1, "neuron": 3, "concept": SALT},
     "neuron_trajectory": {"site": "mlp_pre", "layer": 1, "neuron": 3},
+    "alike_neurons": {"checkpoint": CK, "site": "mlp_pre", "layer": 0, "neuron": 36, "n": 5},
     "neurons_above": {"checkpoint": CK, "concept": SALT, "x": 0.6, "m": 2},
     "first_above": {"concept": SALT, "x": 0.6, "m": 2},
     "overlap_at": {"checkpoint": CK, "concept": "yeast", "k": 4},

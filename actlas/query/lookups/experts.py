@@ -199,6 +199,42 @@ def neuron_scores(store: Atlas | str | Path, site: str, layer: Count, neuron: Co
     return as_atlas(store).ask("neuron_scores", site=site, layer=layer, neuron=neuron, concept=concept)
 
 
+@checks_arguments(QueryError)
+def alike_neurons(
+    store: Atlas | str | Path, checkpoint: str, site: str, layer: Count, neuron: Count, *, n: Positive = 10
+) -> pl.DataFrame:
+    """The neurons that are experts for most of what one neuron is an expert for.
+
+    Two neurons are compared by what table `experts` keeps of them: the smaller of their average precisions over the larger, both
+    added up over all concepts and languages that either is an expert for (0 where it is none). It is 1 where they are the same
+    experts, 0 where they have nothing in common. A neuron that is an expert for nothing has no neurons like it.
+
+    Args:
+        store: With table `experts`, or the path of such a store.
+        checkpoint: Which.
+        site: Where the neuron is.
+        layer: Where the neuron is.
+        neuron: Its coordinate.
+        n: How many; fewer come where fewer have anything in common with it.
+
+    Returns:
+        Columns rank, site, layer, neuron, similarity, n_common (pairs of a concept and a language that both are experts for),
+        n_roles (that the row's neuron is an expert for), n_own (that the neuron asked about is an expert for).
+
+    Raises:
+        TableNotFound: If no experts are kept.
+        CheckpointNotFound: If there is no such checkpoint.
+        QueryError: If there is no such neuron.
+
+    Source: the weighted Jaccard similarity, also called Ruzicka's.
+
+    Example:
+        >>> alike_neurons(store, "planted-step64", "mlp_pre", 0, 36, n=1).select("site", "layer", "neuron", "n_common").row(0)
+        ('mlp_pre', 1, 33, 1)
+    """
+    return as_atlas(store).ask("alike_neurons", checkpoint=checkpoint, site=site, layer=layer, neuron=neuron, n=n)
+
+
 def _is_kept(store: Atlas, checkpoint: str, k: int | None) -> bool:
     """Whether table `experts` holds the k best of a checkpoint, so that a macro can be asked for them. None is any k."""
     part = _shown(store, checkpoint)

@@ -57,6 +57,21 @@ STORED = (
         stored=False,
     ),
     table(
+        "sites",
+        "one row per checkpoint and site that has values or scores",
+        None,
+        {
+            "checkpoint": pl.String(),
+            "site": pl.String(),
+            "n_layers": pl.Int32(),
+            "n_neurons": pl.Int32(),
+            "has_values": pl.Boolean(),
+            "has_scores": pl.Boolean(),
+            "has_counts": pl.Boolean(),
+        },
+        stored=False,
+    ),
+    table(
         "site_dtypes",
         "the stored dtype of every site, why it is this one, and what rounding to it does, measured on a few texts",
         None,

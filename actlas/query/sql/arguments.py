@@ -126,8 +126,10 @@ def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[
         _check_place(store, reads, known)
     if "text_id" in known:
         place_of_text(store, known["text_id"])
+    # what is asked about one neuron is bounded by other neurons, not by the experts of a concept
+    is_of_experts = "experts" in tables and all(each.word != "neuron" for each in macro)
     limit = next((each for each in macro if each.word in ("n", "k")), None)
-    if limit is not None and "experts" in tables:
+    if limit is not None and is_of_experts:
         most: Any = known.get(limit.word, limit.default)
         names = [known["checkpoint"]] if "checkpoint" in known else store.checkpoints
         _check_reach(store, names, None if most is None else most + known.get("skip", 0))

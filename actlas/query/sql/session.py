@@ -260,7 +260,10 @@ class Session:
                 self._make(table)
             self._make_macro(name)
         if "duckdb_functions" in parsed.functions:
-            for name in macros():
+            # DuckDB binds a macro without arguments when it is made, so its tables have to be there
+            for name in (name for name, macro in macros().items() if {*macro.reads} <= {*self.sources.names}):
+                for table in macros()[name].reads:
+                    self._make(table)
                 self._make_macro(name)
                 self._connection.execute(f"COMMENT ON MACRO TABLE {identifier(name)} IS {quoted(macros()[name].about)}")
 

@@ -151,6 +151,7 @@ def table_sources(store: Store) -> TableSources:
         "languages": partial(_language_frame, store),
         "label_counts": partial(_label_frame, store),
         "cubes": partial(_cube_frame, store.recipe, snapshot),
+        "sites": partial(_site_frame, snapshot),
         "site_proofs": partial(_proof_frame, snapshot),
         "site_dtypes": partial(_dtype_frame, store.recipe, snapshot),
         "parameter_space": partial(parameter_space_frame, store, tuple(snapshot.checkpoints.values())),
@@ -258,6 +259,16 @@ def _cube_frame(recipe: Recipe, snapshot: Snapshot) -> pl.DataFrame:
         for site, (layers, neurons, texts) in sorted(record.shapes.items()):
             rows.append((checkpoint, site, recipe.pooling, layers, neurons, texts, record.dtype_of(site, recipe)))
     return pl.DataFrame(rows, schema=dict(TABLES["cubes"].columns), orient="row")
+
+
+def _site_frame(snapshot: Snapshot) -> pl.DataFrame:
+    """Table `sites`."""
+    rows = [
+        (name, site, *record.shape(site), site in record.cubes, (name, site) in snapshot.scores, site in record.counts)
+        for name, record in snapshot.checkpoints.items()
+        for site in record.sites
+    ]
+    return pl.DataFrame(rows, schema=dict(TABLES["sites"].columns), orient="row")
 
 
 def _proof_frame(snapshot: Snapshot) -> pl.DataFrame:

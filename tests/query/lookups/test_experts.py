@@ -11,6 +11,7 @@ import pytest
 from actlas.errors import QueryError, TableNotFound
 from actlas.query import (
     Atlas,
+    alike_neurons,
     anti_experts,
     experts_by_layer,
     open_store,
@@ -34,6 +35,36 @@ def test_the_lowest_neurons_are_those_of_plain_python(asked: Atlas, plain: Any) 
     assert list(found.select("site", "layer", "neuron").iter_rows()) == wanted
     assert found["guess"].unique().to_list() == [is_positive.mean()]
     assert found["ap"].to_list() == pytest.approx([below[neuron] for neuron in wanted])
+
+
+def test_alike_neurons_are_those_of_plain_python(asked: Atlas) -> None:
+    roles: dict[tuple[str, int, int], dict[tuple[str, str], float]] = {}
+    for *neuron, concept, language, ap in (
+        asked.scan("experts")
+        .filter(checkpoint=CK)
+        .select("site", "layer", "neuron", "concept", "language", "ap")
+        .collect()
+        .iter_rows()
+    ):
+        roles.setdefault(tuple(neuron), {})[concept, language] = ap
+    most = max(roles, key=lambda one: (len(roles[one]), one))
+    own = roles.pop(most)
+
+    def similarity(other: dict[tuple[str, str], float]) -> float:
+        either = own.keys() | other.keys()
+        pairs = [(own.get(role, 0.0), other.get(role, 0.0)) for role in either]
+        return sum(map(min, pairs)) / sum(map(max, pairs))
+
+    found = alike_neurons(asked, CK, *most, n=1000)
+    alike = {neuron: similarity(other) for neuron, other in roles.items() if own.keys() & other.keys()}
+    wanted = sorted(alike, key=lambda neuron: (-round(alike[neuron], 12), neuron))
+    assert list(found.select("site", "layer", "neuron").iter_rows()) == wanted
+    assert found["similarity"].to_list() == pytest.approx([alike[neuron] for neuron in wanted])
+    assert found["n_common"].to_list() == [len(own.keys() & roles[neuron].keys()) for neuron in wanted]
+    assert found["n_roles"].to_list() == [len(roles[neuron]) for neuron in wanted]
+    assert set(found["n_own"]) == {len(own)}
+    nothing = next((site, layer, 0) for site, layer in (("attn_out", 0), ("attn_out", 1)) if (site, layer, 0) not in roles)
+    assert alike_neurons(asked, CK, *nothing).is_empty()
 
 
 def test_random_experts_can_be_experts_and_are_drawn_again(asked: Atlas, plain: Any) -> None:

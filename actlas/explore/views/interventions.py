@@ -1,0 +1,89 @@
+"""What a model wrote while neurons were forced, and what it answered with latents of another prompt put in."""
+
+from __future__ import annotations
+
+from actlas.explore.view import Part, View, picture
+from actlas.explore.views.pieces import CONCEPT, FOLLOWED, LANGUAGE, checkpoint_with
+
+INTERVENTIONS = View(
+    "interventions",
+    "Interventions",
+    choices=(CONCEPT, LANGUAGE, checkpoint_with("generations", "patches")),
+    about="What a model writes while experts are forced, and how it answers with latents of another prompt put in,"
+    " beside controls.",
+    parts=(
+        Part(
+            "concept_rate",
+            "How often texts are about the concept",
+            """SELECT coalesce(concept, 'all together') AS concept, language, measure, arm, rate, n_known, n_texts,
+    difference, low, high, n_draws
+FROM concept_rate()
+WHERE checkpoint = $checkpoint
+ORDER BY concept <> 'all together', concept, language, measure DESC, arm""",
+            picture("bars", x="concept", y="rate", series=["arm"]),
+            "By words of the concept and by a probe. difference: how much more often with its experts forced than in"
+            " the arm, paired by"
+            " prompt and seed, with the 95 % interval.",
+        ),
+        Part(
+            "languages",
+            "Which languages texts are in",
+            """SELECT arm, language, coalesce(text_language, 'not told') AS text_language, share, low, high, n, n_texts, n_draws
+FROM steering_languages()
+WHERE checkpoint = $checkpoint AND concept IS NULL
+ORDER BY arm, language, share DESC, text_language""",
+            picture("matrix", x="text_language", y="language", value="share", facet="arm", low="low", high="high"),
+            "All concepts together: language is that of the experts, text_language that of the text. With 95 % intervals.",
+        ),
+        Part(
+            "language_shift",
+            "How much more often texts are in the language of the experts",
+            """SELECT coalesce(concept, 'all together') AS concept, language, control, shift, low, high, share,
+    control_share, n_draws
+FROM language_shift()
+WHERE checkpoint = $checkpoint
+ORDER BY concept <> 'all together', concept, language, control""",
+            picture("bars", x="language", y="shift", series=["control"]),
+            "Beside each control arm, paired by prompt and seed, with the 95 % interval.",
+        ),
+        Part(
+            "texts",
+            "What was written",
+            """SELECT arm, coalesce(prompt, '') AS prompt, text, coalesce(text_language, 'not told') AS text_language,
+    has_word, probe_p,
+    is_finished, n_tokens, k, on_value, experts_of, seed
+FROM generations
+WHERE checkpoint = $checkpoint AND concept = $concept AND language = $language
+ORDER BY seed, prompt, arm""",
+            about="For the chosen concept and language of experts. Texts of one seed and prompt begin with the same"
+            " random numbers.",
+        ),
+        Part(
+            "patching",
+            "Latents put in, by the first patched layer",
+            """SELECT layer, concat_ws(' ', language_in, 'to', language_out, setting, 'words in', language) AS what,
+    p_source, p_source_low,
+    p_source_high, p_target, p_target_low, p_target_high, difference, difference_low, difference_high, setting, language_in,
+    language_out,
+    language, n_pairs
+FROM patching_by_layer()
+WHERE checkpoint = $checkpoint
+ORDER BY what, layer NULLS FIRST""",
+            picture("lines", x="layer", y="p_source", series=["what"], low="p_source_low", high="p_source_high"),
+            "Probability of words of the concept whose latents were put in (source), and of the prompt's own (target):"
+            " means with 95 %"
+            " intervals over pairs. Layer null: nothing was put in.",
+        ),
+        Part(
+            "patching_onset",
+            "Where the concept of the latents wins",
+            f"""{FOLLOWED}
+SELECT f.step, p.language_in, p.language_out, p.setting, p.n_won, p.n_layers, p.first_layer, p.last_layer, p.most,
+    p.layer_of_most,
+    p.first_step, p.n_pairs, f.checkpoint
+FROM followed AS f JOIN (FROM patching_onset()) AS p USING (checkpoint)
+ORDER BY f.position, p.language_in, p.language_out, p.setting""",
+            about="Layers from which on the source concept is more probable than the target, by more than the 95 % interval.",
+        ),
+    ),
+)
