@@ -164,7 +164,13 @@ def describe(view: View, given: Mapping[str, str], ask: Ask) -> dict[str, Any]:
         "about": view.about,
         "params": values,
         "choices": [
-            {"name": choice.name, "label": choice.label, "values": possible[choice.name], "is_free": choice.is_free}
+            {
+                "name": choice.name,
+                "label": choice.label,
+                "values": possible[choice.name],
+                "is_free": choice.is_free,
+                "needs": list(choice.needs),
+            }
             for choice in view.choices
         ],
         "parts": [

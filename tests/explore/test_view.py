@@ -49,7 +49,9 @@ def test_what_is_not_chosen_is_the_first_that_can_be(store: Atlas) -> None:
     described = describe(VIEW, {}, store.sql)
     concepts = store.sql(CONCEPTS).to_series().to_list()
     assert described["params"] == {"concept": concepts[0], "language": "en", "most": 3, "word": ""}
-    assert described["choices"][0] == {"name": "concept", "label": "Concept", "values": concepts, "is_free": False}
+    first = {"name": "concept", "label": "Concept", "values": concepts, "is_free": False, "needs": []}
+    assert described["choices"][0] == first
+    assert described["choices"][1]["needs"] == ["concept"]
     assert described["choices"][3]["is_free"]
     assert chosen(VIEW, {}, store.sql) == described["params"]
 
