@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-# Doctests of the GPU kernels are collected only where Triton is: there is no build of it for some systems.
+# Doctests of the GPU kernels are collected only where Triton is: there is no build of it for some systems; those of the server
+# where the extra [explore] is.
 collect_ignore_glob = [] if find_spec("triton") else ["actlas/kernels/gpu/*"]
+collect_ignore_glob += [] if find_spec("starlette") else ["actlas/explore/server/*"]
 
 # Machine code of the tests: neither out of the user's cache nor into it, and compiled once for all processes of all runs.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parent / ".cache"))

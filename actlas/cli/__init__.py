@@ -14,6 +14,7 @@ from actlas import __version__
 from actlas.cli.output import PrintableLines, tell
 from actlas.cli.signals import tell_stopped
 from actlas.cli.verbs import (
+    explore,
     export,
     extract,
     measures,
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     neuron_sets.add_verbs(verbs)
     patch.add_verbs(verbs)
     reproduce.add_verbs(verbs)
+    explore.add_verbs(verbs)
     export.add_verbs(verbs)
     effects.add_verbs(verbs)
     steer.add_verbs(verbs)

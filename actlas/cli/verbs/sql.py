@@ -42,7 +42,8 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_store(ask)
     ask.add_argument("question", nargs="?", help="its name (default: list all)")
     ask.add_argument("arguments", nargs="*", type=_pair, metavar="NAME=VALUE", help="its arguments, by name")
-    _add_limits(ask)
+    add_limits(ask)
+    add_output(ask)
     ask.set_defaults(run=_ask)
 
 
@@ -81,15 +82,21 @@ def _add_sql(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         action="store_true",
         help="say what the query would read of activations and scores, in rows, chunks and bytes, and read nothing",
     )
-    _add_limits(sql)
+    add_limits(sql)
+    add_output(sql)
     sql.set_defaults(run=_sql)
 
 
-def _add_limits(verb: argparse.ArgumentParser) -> None:
+def add_limits(verb: argparse.ArgumentParser) -> None:
+    """What a query may take."""
     verb.add_argument("--timeout", type=number(Positive), default=300, metavar="SECONDS", help="the query is ended after them")
     verb.add_argument("--memory", type=gigabytes, metavar="GB", help="memory that it may take (default: half of the machine's)")
     verb.add_argument("--max-rows", type=number(Positive), default=MAX_ANSWER, metavar="N", help="an answer with more is refused")
-    add_output(verb)
+
+
+def memory_of(options: argparse.Namespace) -> int:
+    """Bytes that queries may take."""
+    return options.memory or int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -130,7 +137,7 @@ def _answer(options: argparse.Namespace, ask: Callable[[Atlas, Callable[[int, in
 
     store = open_store(options.store)
     store.timeout, store.max_answer = options.timeout, options.max_rows
-    memory = options.memory or int(_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    memory = memory_of(options)
     store.memory_limit = f"{memory // 1_000_000}MB"
     with _limited(memory, options.timeout):
         line = ProgressLine(options.quiet or not sys.stderr.isatty())

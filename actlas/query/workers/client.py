@@ -180,7 +180,8 @@ class QueryWorker:
         #: All that were started and not yet waited for; also ended when this object is forgotten.
         self._processes: set[_Process] = set()
         self._end_all = weakref.finalize(self, _end_all, self._processes, self._made_by)
-        self._idle += [self._started() for _ in range(n_workers)]
+        # the others are started when a query finds none that is free: a machine has other things to do at first
+        self._idle += [*[None] * (n_workers - 1), self._started()]
 
     def ask(self, query: str, params: Mapping[str, Any] | None = None, *, name: str | None = None) -> pl.DataFrame:
         """The answer to one query, as `Store.sql` gives it.

@@ -1,0 +1,148 @@
+"""A store that is served: who asks it is told what is in it, and not where it lies."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from actlas.errors import ActlasError, StoreNotFound
+from actlas.query.schema import MAX_ANSWER
+from actlas.query.workers.client import QueryWorker
+from actlas.store.store import Store
+
+_GONE = "store {} is not there any more"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one query may take.
+
+    Attributes:
+        seconds: How long it may run.
+        memory: Bytes.
+        rows: Rows of its answer.
+        at_once: Queries of one store that run at the same time.
+    """
+
+    seconds: float = 300.0
+    memory: int = 1_000_000_000
+    rows: int = MAX_ANSWER
+    at_once: int = 2
+
+
+class Gone(Exception):
+    """The store is not there any more."""
+
+
+class Left(Exception):
+    """Who asked has gone away."""
+
+
+class Served:
+    """One store and what answers queries over it: processes of its own, in which limits hold. Threads may ask at once.
+
+    Args:
+        label: What addresses call it.
+        path: Its folder.
+        limits: What one query may take.
+    """
+
+    def __init__(self, label: str, path: Path, limits: Limits) -> None:
+        self.label = label
+        self._path = path.resolve()
+        self._limits = limits
+        self._numbers = itertools.count()
+        self._starting = threading.Lock()
+        self._worker: QueryWorker | None = None
+        Store(path)  # refuses a path without one
+
+    def start(self) -> QueryWorker:
+        """What answers queries; its processes are started when this is called first."""
+        with self._starting:
+            if self._worker is None:
+                limits = self._limits
+                self._worker = QueryWorker(
+                    self._path,
+                    timeout=limits.seconds,
+                    memory=limits.memory,
+                    max_rows=limits.rows,
+                    n_workers=limits.at_once,
+                )
+            return self._worker
+
+    @contextmanager
+    def asking(self) -> Iterator[Asking]:
+        """Within it, queries of one request; none of them runs on afterwards.
+
+        Raises:
+            Gone: If the store is not there any more.
+        """
+        if not self._path.is_dir():
+            raise Gone(_GONE.format(self.label))
+        asking = Asking(self, f"request {next(self._numbers)}")
+        try:
+            yield asking
+        finally:
+            asking.leave()
+
+    def cancel(self, name: str) -> None:
+        """End the queries that were asked under a name."""
+        if self._worker is not None:
+            self._worker.cancel(name)
+
+    def close(self) -> None:
+        """End the queries that run, and what runs them."""
+        with self._starting:
+            if self._worker is not None:
+                self._worker.close()
+
+    def told(self, error: Exception) -> str:
+        """What an error says, in one line, with the name of the store where its folder was."""
+        text = " ".join(str(error).split())
+        return text.replace(str(self._path), self._path.name).replace(f"{self._path.parent}/", "")
+
+
+class Asking:
+    """The queries of one request.
+
+    Args:
+        served: The store.
+        name: What they are cancelled by.
+    """
+
+    def __init__(self, served: Served, name: str) -> None:
+        self._served = served
+        self._name = name
+        self._has_left = threading.Event()
+
+    def __call__(self, sql: str, params: Mapping[str, Any]) -> pl.DataFrame:
+        """The answer to one query.
+
+        Raises:
+            Gone: If the store is not there any more.
+            Left: If who asked is not.
+            ActlasError: If the query is refused; what it says names no folder.
+        """
+        if self._has_left.is_set():
+            raise Left
+        try:
+            return self._served.start().ask(sql, params, name=self._name)
+        except StoreNotFound as error:
+            raise Gone(_GONE.format(self._served.label)) from error
+        except ActlasError as error:
+            raise type(error)(self._served.told(error)) from error
+        except OSError as error:
+            raise Gone(f"store {self._served.label} could not be read: {error.strerror}") from error
+
+    def leave(self) -> None:
+        """Ask nothing more, and end what runs."""
+        if not self._has_left.is_set():
+            self._has_left.set()
+            self._served.cancel(self._name)
