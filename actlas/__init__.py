@@ -42,6 +42,7 @@ _HOMES = {
     "score_neurons": "actlas.query",
     "shared_trajectory": "actlas.query",
     "steer": "actlas.intervene",
+    "token_values": "actlas.intervene",
     "top_experts": "actlas.query",
     "top_texts": "actlas.query",
     "train_probes": "actlas.query",
@@ -83,6 +84,7 @@ __all__ = [
     "score_neurons",
     "shared_trajectory",
     "steer",
+    "token_values",
     "top_experts",
     "top_texts",
     "train_probes",
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
         patch,
         patch_concepts,
         steer,
+        token_values,
         translation_prompts,
     )
     from actlas.query import (

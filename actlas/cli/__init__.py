@@ -26,7 +26,7 @@ from actlas.cli.verbs import (
     sql,
     stores,
 )
-from actlas.cli.verbs.interventions import effects, patch, steer
+from actlas.cli.verbs.interventions import effects, patch, steer, tokens
 from actlas.errors import ActlasError
 from actlas.words import printable
 
@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_verbs(verbs)
     effects.add_verbs(verbs)
     steer.add_verbs(verbs)
+    tokens.add_verbs(verbs)
     measures.add_verbs(verbs)
     return top
 

@@ -32,6 +32,7 @@ _HOMES = {
     "read_words": "actlas.intervene.concepts.words",
     "steer": "actlas.intervene.steering",
     "steering_summary": "actlas.intervene.generation",
+    "token_values": "actlas.intervene.tokens.run",
     "translation_prompts": "actlas.intervene.concepts.prompts",
     "vllm_columns": "actlas.intervene.engines",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "read_words",
     "steer",
     "steering_summary",
+    "token_values",
     "translation_prompts",
     "vllm_columns",
 ]
@@ -80,5 +82,6 @@ if TYPE_CHECKING:
     from actlas.intervene.live import LiveModel, load_live
     from actlas.intervene.patching import patch
     from actlas.intervene.steering import ablate, steer
+    from actlas.intervene.tokens.run import token_values
 
 __getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from actlas.extract.backends.hf.backend import HfBackend
+    from actlas.extract.backends.hf.tokenizer import HfTokenizer
     from actlas.extract.sites.resolve import SiteMap
 
 
@@ -116,7 +117,7 @@ class LiveModel:
         weight_hash: Hash of its weights.
         compute_dtype: What it computes in.
         device: Where it is.
-        load_tokenizer: Gives the transformers tokenizer.
+        load_tokenizer: Gives the tokenizer, as extraction uses it.
 
     `model`, `checkpoint`, `weight_hash`, `compute_dtype` and `device` are attributes too, and so is `n_layers`.
     """
@@ -130,7 +131,7 @@ class LiveModel:
         weight_hash: str,
         compute_dtype: str,
         device: torch.device,
-        load_tokenizer: Callable[[], Any],
+        load_tokenizer: Callable[[], HfTokenizer],
     ) -> None:
         self.model = model
         self.checkpoint, self.weight_hash, self.compute_dtype, self.device = checkpoint, weight_hash, compute_dtype, device
@@ -169,11 +170,20 @@ class LiveModel:
         Raises:
             ModelNotLoaded: If the checkpoint has none.
         """
-        tokenizer = self._load_tokenizer()
+        tokenizer = self.text_tokenizer.tokenizer
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
+
+    @cached_property
+    def text_tokenizer(self) -> HfTokenizer:
+        """The same tokenizer as extraction uses it, which knows its hash.
+
+        Raises:
+            ModelNotLoaded: If the checkpoint has none.
+        """
+        return self._load_tokenizer()
 
     def inference(self) -> AbstractContextManager[None]:
         """A context in which the model runs for its outputs alone, in the arithmetic that it was loaded for.
@@ -384,7 +394,7 @@ def _load(
         weight_hash=located.weight_hash,
         compute_dtype=located.compute_dtype,
         device=backend.device,
-        load_tokenizer=lambda: backend.tokenizer(located).tokenizer,
+        load_tokenizer=lambda: backend.tokenizer(located),
     )
 
 

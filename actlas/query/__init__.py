@@ -50,6 +50,7 @@ _HOMES = {
     "neuron_scores": "actlas.query.lookups.experts",
     "neuron_set_overlap": "actlas.query.questions.neuron_sets",
     "neuron_texts": "actlas.query.texts.top_texts",
+    "neuron_token_values": "actlas.query.texts.token_values",
     "neuron_trajectory": "actlas.query.questions.trajectory",
     "neurons_above": "actlas.query.lookups.thresholds",
     "open_store": "actlas.query.atlas",
@@ -132,6 +133,7 @@ __all__ = [
     "neuron_scores",
     "neuron_set_overlap",
     "neuron_texts",
+    "neuron_token_values",
     "neuron_trajectory",
     "neurons_above",
     "open_store",
@@ -239,6 +241,7 @@ if TYPE_CHECKING:
     from actlas.query.schema import TABLES, Table
     from actlas.query.space.parameters import parameter_space
     from actlas.query.texts.group_texts import group_texts, nearest_texts
+    from actlas.query.texts.token_values import neuron_token_values
     from actlas.query.texts.top_texts import neuron_texts, top_texts
     from actlas.query.workers.client import QueryWorker
 

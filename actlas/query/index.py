@@ -78,7 +78,7 @@ QUESTIONS: tuple[Question, ...] = (
     *_asked(_PROBES, "probe_intervals", "probe_by_checkpoint", "probe_onset", "probe_class_accuracy", "probe_sharing"),
     Question("effective_rank", _PROBES, "effective_rank", "measure effective-rank STORE"),
     Question("top_texts", _TEXTS, "top_texts", "top-texts STORE --site SITE"),
-    *_asked(_TEXTS, "neuron_texts", "group_texts", "nearest_texts"),
+    *_asked(_TEXTS, "neuron_texts", "neuron_token_values", "group_texts", "nearest_texts"),
     *_asked(_INTERVENTIONS, "steering_languages", "language_shift", "concept_rate"),
     *_asked(_INTERVENTIONS, "patching_by_layer", "patching_onset"),
     *_asked(_CHECKPOINTS, "checkpoint_flags", "same_weights"),

@@ -31,6 +31,7 @@ from actlas.store.tables import Part
 _LOG = logging.getLogger(__name__)
 #: Setting -> the flag that gives it, in the order of a command line.
 _FLAGS = {
+    "of": "of",
     "k": "k",
     "n": "n",
     "sites": "site",
@@ -47,6 +48,7 @@ _FLAGS = {
     "c": "c",
     "n_vectors": "vectors",
     "n_splits": "splits",
+    "texts": "texts",
 }
 _PART_OF_CHOICE = "an answer for some of the languages or concepts does not stand for the whole table"
 

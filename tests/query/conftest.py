@@ -181,6 +181,19 @@ def _effects() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict(TABLES["neuron_effects"].columns))
 
 
+def _token_values() -> dict[str, pl.DataFrame]:
+    """Of one neuron, on two texts of two tokens each."""
+    places = [(text, token, token + 4, "ab"[token], token, token + 1, False) for text in (77, 83) for token in (0, 1)]
+    names = [name for name in TABLES["token_places"].columns if name != "checkpoint"]
+    values = {"site": "mlp_pre", "layer": 0, "neuron": 4, "rank": [1, 2], "text_id": [77, 83], "value": [3.0, 2.0]}
+    tables = {
+        "token_places": pl.DataFrame(places, schema=names, orient="row"),
+        "token_values": pl.DataFrame({**values, "by_token": [[3.0, -1.0], [0.5, 2.0]]}),
+    }
+    checkpoint = pl.lit("planted-step64").alias("checkpoint")
+    return {name: TABLES[name].conform(frame.with_columns(checkpoint)) for name, frame in tables.items()}
+
+
 @pytest.fixture(scope="session")
 def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
@@ -219,6 +232,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     publish_generations(store, planted_generations(planting))
     store.publish_table("neuron_effects", "planted-step64", _effects(), {})
     store.publish_table("patches", "planted-step64", planted_patches(), {})
+    for name, frame in _token_values().items():
+        store.publish_table(name, "planted-step64", frame, {"of": "experts", "texts": 2})
     return store
 
 

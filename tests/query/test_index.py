@@ -55,6 +55,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "probe_by_checkpoint": {},
     "probe_sharing": {"m": 2},
     "neuron_texts": {"checkpoint": CK, "site": "mlp_pre", "layer": 0, "neuron": 4, "n": 3},
+    "neuron_token_values": {"checkpoint": CK, "site": "mlp_pre", "layer": 0, "neuron": 4, "n": 2},
     "group_texts": {"checkpoint": CK, "language": EN, "concept": SALT, "k": 5, "n": 7, "combine": "l2"},
     "nearest_texts": {"checkpoint": CK, "text_id": 77, "language": EN, "concept": SALT, "k": 5, "n": 7, "metric": "l1"},
     "steering_languages": {},

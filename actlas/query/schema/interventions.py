@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from actlas.query.schema.table import Basis, Table, table
+from actlas.query.schema.table import NEURON, Basis, Table, table
 
 INTERVENTIONS: tuple[Table, ...] = (
     table(
@@ -67,6 +67,28 @@ INTERVENTIONS: tuple[Table, ...] = (
             "continuation": pl.String(),
         },
         settings=("settings", "seen", "layers", "n_tokens", "prompts", "compute_dtype"),
+        basis=Basis.VALUES,
+    ),
+    table(
+        "token_values",
+        "what neurons have at every token of the texts that are strongest for them (by_token), beside what is kept of the text "
+        "(value); where the tokens stand in it: token_places",
+        "actlas tokens STORE",
+        {"checkpoint": pl.String()},
+        NEURON,
+        {"rank": pl.Int32(), "text_id": pl.Int64(), "value": pl.Float32(), "by_token": pl.List(pl.Float32())},
+        settings=("of", "languages", "concepts", "k", "neurons"),
+        limits=("texts",),
+        basis=Basis.VALUES,
+    ),
+    table(
+        "token_places",
+        "the tokens of the texts of table token_values, and the characters of the text that each stands for",
+        "actlas tokens STORE",
+        {"checkpoint": pl.String(), "text_id": pl.Int64(), "position": pl.Int32(), "token_id": pl.Int32()},
+        {"piece": pl.String(), "char_start": pl.Int32(), "char_end": pl.Int32(), "is_special": pl.Boolean()},
+        settings=("of", "languages", "concepts", "k", "neurons"),
+        limits=("texts",),
         basis=Basis.VALUES,
     ),
 )

@@ -197,6 +197,11 @@ MEANINGS: Mapping[str, str] = {
     "p_source": "probability of the words of the source concept",
     "p_target": "probability of the words of the target concept",
     "continuation": "what the model went on with; null where that was not asked for",
+    "by_token": "what the neuron has at every token of the text, in their order",
+    "piece": "what the token stands for: text, or bytes of a character that several tokens share",
+    "char_start": "first character of the text that the token stands for, from 0; null where the tokenizer does not say",
+    "char_end": "the character behind the last one; that of char_start where the token stands for none",
+    "is_special": "whether the tokenizer added the token",
 }
 
 #: Table -> those of its columns that mean something else there.
@@ -222,6 +227,8 @@ OTHER_MEANINGS: Mapping[str, Mapping[str, str]] = {
     "effective_rank": {"language": "language of the vectors; null: all together, an equal part of each"},
     "probe_controls": {"control": "accuracy of the same probe for labels drawn per kind of token"},
     "top_texts": {"rank": "place among the texts of the neuron, from 1: the highest value first"},
+    "token_values": {"rank": "place among the texts of the neuron, from 1: the highest value first"},
+    "token_places": {"position": "place of the token in its text, from 0"},
     "generations": {
         "language": "language of the experts",
         "k": "neurons that were forced; null where none were",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
+
 from actlas.allowed import Count, Number, Positive, PositiveNumber, Quantile, Seed, why_not
 from actlas.errors import QueryError
 from actlas.names import Combination, Intervention, Metric
@@ -135,6 +137,8 @@ def check_arguments(store: Store, macro: Sequence[Parameter], reads: Collection[
         _check_reach(store, names, None if most is None else most + known.get("skip", 0))
     if "n" in known and "texts" in reads and "scores" not in reads:
         chosen_n(store, known["n"], known["n"])
+    if "token_values" in tables:
+        _check_token_values(store, known)
 
 
 def _check_checkpoint(store: Store, tables: Sequence[str], checkpoint: str) -> None:
@@ -160,6 +164,26 @@ def _check_place(store: Store, reads: Collection[str], known: Mapping[str, Any])
         raise QueryError(no_such("site", [site], there, known.get("checkpoint", store.path)))
     if site in store.sites(having[0]):
         check_neuron(store, having[0], site, known.get("layer", 0), known.get("neuron", 0))
+
+
+def _check_token_values(store: Store, known: Mapping[str, Any]) -> None:
+    """Refuse a neuron whose token values are not kept, and more of its texts than are: no row would read as no value."""
+    for part in kept_parts(store, "token_values"):
+        if not part.is_shown or part.checkpoint != known.get("checkpoint"):
+            continue
+        place = [pl.col(name) == known[name] for name in ("site", "layer", "neuron") if name in known]
+        if part.scan().filter(*place).head(1).collect().is_empty():
+            raise QueryError(
+                f"token values of {'/'.join(str(known[name]) for name in ('site', 'layer', 'neuron') if name in known)} of "
+                f"{part.checkpoint} are not kept, only of {part.settings.get('of', 'others')}; keep those of all that a file "
+                f"names: actlas tokens {store.path} --of FILE --replace"
+            )
+        n, most = known.get("n"), part.settings.get("texts")
+        if n is not None and most is not None and n > most:
+            raise QueryError(
+                f"table token_values holds the {most} strongest texts of a neuron of {part.checkpoint}, not {n}: ask for fewer, "
+                f"or keep more with actlas tokens {store.path} --texts {n}"
+            )
 
 
 def _sites(store: Store, reads: Collection[str], checkpoint: str) -> Collection[str]:

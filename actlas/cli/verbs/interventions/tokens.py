@@ -1,0 +1,66 @@
+"""The verb that reads neurons token by token: tokens."""
+
+from __future__ import annotations
+
+import argparse
+
+from actlas.allowed import Positive
+from actlas.cli.arguments import add_checkpoints, add_store, named, number
+from actlas.cli.output import ProgressLine, show_frame, step_progress
+from actlas.cli.verbs.questions import add_kept_output, opened
+
+
+def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb to the top parser."""
+    tokens = verbs.add_parser("tokens", help="what neurons have at every token of their strongest texts")
+    add_store(tokens)
+    add_checkpoints(tokens)
+    tokens.add_argument(
+        "--of",
+        type=named,
+        default="experts",
+        metavar="SET",
+        help="which neurons: experts, lape, all, the name of imported sets, or a file of neurons (default: experts)",
+    )
+    tokens.add_argument("--texts", type=number(Positive), metavar="N", help="strongest texts of each neuron (default: 64)")
+    tokens.add_argument("--k", type=number(Positive), help="experts per language and concept (default: all that are kept)")
+    tokens.add_argument("--language", type=named, action="append", dest="languages", metavar="NAME", help="whose sets")
+    tokens.add_argument("--concept", type=named, action="append", dest="concepts", metavar="NAME", help="whose experts")
+    tokens.add_argument("--any-weights", action="store_true", help="take a file of neurons of other weights, or of none")
+    add_model(tokens)
+    add_kept_output(tokens)
+    tokens.set_defaults(run=_tokens)
+
+
+def add_model(verb: argparse.ArgumentParser) -> None:
+    """Which model runs, and how."""
+    verb.add_argument("--model", type=named, help="folder or hub id, where it is not where the store says")
+    verb.add_argument("--tokenizer", type=named, help="folder or hub id of the tokenizer, where the checkpoint has none")
+    verb.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
+    verb.add_argument("--compute-dtype", default="auto", metavar="DTYPE", help="what the model computes in (default: auto)")
+    verb.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def _tokens(options: argparse.Namespace) -> None:
+    from actlas.intervene import token_values
+
+    line = ProgressLine(options.quiet)
+    frame = token_values(
+        opened(options),
+        options.of,
+        n_texts=options.texts,
+        checkpoints=options.checkpoints,
+        languages=options.languages,
+        concepts=options.concepts,
+        k=options.k,
+        model=options.model,
+        tokenizer=options.tokenizer,
+        device=options.device,
+        compute_dtype=options.compute_dtype,
+        trust_remote_code=options.trust_remote_code,
+        any_weights=options.any_weights,
+        replace=options.replace,
+        progress=step_progress(line, "texts"),
+    )
+    line.end()
+    show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
