@@ -138,7 +138,7 @@ def _written(data: bytes) -> str:
 def _places(
     text: str, data: Sequence[bytes], places: NDArray[np.int64], is_special: NDArray[np.bool_], is_cut: bool
 ) -> NDArray[np.int64]:
-    plain = np.flatnonzero(~is_special)
+    plain = np.flatnonzero(~is_special).tolist()
     found = _by_bytes(text, [data[token] for token in plain], is_cut)
     if found is None:
         if len(plain) and (places[plain] < 0).any():
