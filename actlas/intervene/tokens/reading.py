@@ -72,7 +72,7 @@ class TokenReader:
         is_token = torch.from_numpy(batch.is_token).to(device)
         self._taps.begin_pass()
         with self._live.inference():
-            # without the head, whose logits nobody asks for
+            # without the head: no logits are needed
             self._live.model.base_model(**inputs, use_cache=False)
             self._taps.check_pass()
             found = {}
