@@ -2,7 +2,7 @@
 
 Tokenizers say so in ways of their own: spaces are left out, a byte has the place of its character or of its whole word, the space
 before a text has that of the first letter. So the bytes of the tokens are put side by side first: where they are the text, their
-places follow. Only where the tokenizer changes a text first (letters composed, lower case) is it asked, and what it says is mended.
+places follow. Only where the tokenizer changes a text first (letters composed, lower case) is it asked, and its answer is mended.
 """
 
 from __future__ import annotations
