@@ -84,6 +84,7 @@ class Store:
         self.log: Log | None = committed.log if isinstance(committed, Logged) else None
         self._records = Records(committed, self.recipe.pooling)
         self._named: tuple[object, dict[str, FileRecord]] = (None, {})
+        self._bases: dict[str, tuple[object, bytes]] = {}
         self._tables = Tables(self.path, self.log)
         self._check_root()
 
@@ -666,10 +667,16 @@ class Store:
             True
         """
         name, committed = self._records.score_name(checkpoint, site), self._records.committed
-        if committed.version(name) is None:
+        version = committed.version(name)
+        if version is None:
             return b""
-        files = ("settings.json", "done.json")
-        return b"".join(data for file in files for _, data in committed.contents(name, file))
+        # every part of every kept table asks for it
+        known, basis = self._bases.get(name, (None, b""))
+        if known != version:
+            files = ("settings.json", "done.json")
+            basis = b"".join(data for file in files for _, data in committed.contents(name, file))
+            self._bases[name] = (version, basis)
+        return basis
 
     def _refuse_read_only(self, what: str) -> None:
         if self.mode != "a":
