@@ -1,14 +1,14 @@
 // The pages of `actlas explore`, the notebook widget and the pictures of the report, from one module without dependencies.
 //
-// Every number comes from an answer of the store and is only drawn here. Whatever an answer holds enters the page as text, never as
-// markup: corpora hold scripts, control characters and marks that turn the direction of writing around.
+// Every number comes from an answer of the store and is only drawn here. Whatever an answer holds enters the page as text, never
+// as markup: corpora hold scripts, control characters and marks that change the direction of writing.
 //
 //   mount(el, source, where)    a page: choices, pictures, tables, links          explore and the widget
 //   enhance(root)               figures with inlined answers, sortable tables     the report
 //   render({model, el})         the widget, in the form that anywidget calls
 //
-// A source answers: describe(view, params), answer(view, part, params), heat(params), schema() -> Promise; href(view, part, params,
-// format) -> string or null (without a part the page of a view, with one its table); go(view, params) remembers where the reader is.
+// A source answers: describe(view, params), answer(view, part, params), heat(params), schema(params) -> Promise; href(view, part,
+// params, format) -> string or null, of a view or of one of its tables; go(view, params) remembers where the reader is.
 
 const SVG = "http://www.w3.org/2000/svg";
 const VIEWS = ["store", "concept", "neuron", "compare", "probe", "languages", "interventions", "sql"];
@@ -255,7 +255,8 @@ function places(values) {
   const gaps = areNumbers ? keys.slice(1).map((key, place) => key - keys[place]) : [];
   const isEven = !areNumbers || gaps.some((gap) => gap < (0.25 * range) / gaps.length);
   const end = Math.max(keys.length - 1, 1);
-  const share = new Map(keys.map((key, place) => [key, keys.length === 1 ? 0.5 : isEven ? place / end : (key - keys[0]) / range]));
+  const shareOf = (key, place) => (keys.length === 1 ? 0.5 : isEven ? place / end : (key - keys[0]) / range);
+  const share = new Map(keys.map((key, place) => [key, shareOf(key, place)]));
   return { keys, share, isStretched: areNumbers && isEven && gaps.some((gap) => gap !== gaps[0]) };
 }
 
@@ -272,8 +273,8 @@ function colourOf(share) {
 
 // ---------------------------------------------------------------------------------------------------------------- pictures
 //
-// A painter gets (frame, picture, width, hidden) and returns {width, height, nodes, marks, legend, scale}. Marks are what a pointer
-// or the arrow keys reach: {x, y, width, height, title, pairs, row}. Hidden are the series that a reader has taken out.
+// A painter gets (frame, picture, width, hidden) and returns {width, height, nodes, marks, legend, scale}. Marks are what a
+// pointer or the arrow keys reach: {x, y, width, height, title, pairs, row}. Hidden are the series that a reader has taken out.
 
 const series = (place) => `series s${place % N_COLOURS}`;
 const widthOf = (label) => Array.from(label).reduce((sum, letter) => sum + (letter > "\u2e80" ? 11 : 6.4), 0);
@@ -542,9 +543,9 @@ function ranges(frame, picture, width, hidden) {
     const colour = series(placeOf.get(row));
     const [low, q25, median, q75, high] = columns.map((column) => (isNumber(column[row]) ? x(column[row]) : null));
     const has = (...ends) => ends.every((end) => end !== null);
-    const whisker = (end) => `M${at(end)} ${at(y - 4)}v8`;
+    const whiskers = () => `M${at(low)} ${at(y)}H${at(high)}M${at(low)} ${at(y - 4)}v8M${at(high)} ${at(y - 4)}v8`;
     const node = s("g", null,
-      has(low, high) ? s("path", { class: `${colour} whisker`, d: `M${at(low)} ${at(y)}H${at(high)}${whisker(low)}${whisker(high)}` }) : null,
+      has(low, high) ? s("path", { class: `${colour} whisker`, d: whiskers() }) : null,
       has(q25, q75) ? rect(q25, y - 6, Math.max(q75 - q25, 1), 12, { class: `${colour} box` }) : null,
       has(median) ? s("path", { class: "median", d: `M${at(median)} ${at(y - 7)}v14` }) : null);
     const pairs = ENDS.map((name, column) => [picture[name] ?? name, shown(columns[column][row])]);
@@ -627,8 +628,8 @@ function chart(part, answer, context) {
       redraw();
       legend.children[which]?.focus();
     };
-    const isShown = String(!hidden.has(label));
-    const button = h("button", { type: "button", class: "entry", "aria-pressed": isShown, click: toggle }, sample, h("bdi", null, label));
+    const state = { "aria-pressed": String(!hidden.has(label)), click: toggle };
+    const button = h("button", { type: "button", class: "entry", ...state }, sample, h("bdi", null, label));
     return button;
   }
 
@@ -783,7 +784,8 @@ function table(part, answer, context) {
       order.sort((a, b) => compare(values[a], values[b], sign) || a - b);
       fillRows();
     };
-    const head = h("th", { scope: "col", class: kindOf(column), title: about ? plain(about) : null }, h("bdi", null, ...written(name)));
+    const meant = { scope: "col", class: kindOf(column), title: about ? plain(about) : null };
+    const head = h("th", meant, h("bdi", null, written(name)));
     return sortableHead(head, areNumbers[column], () => heads, sort, context);
   });
   fillRows();
@@ -834,8 +836,8 @@ function footer(part, answer, context, { view, params }, hasTable = false) {
 // -------------------------------------------------------------------------------------------------------------- token heat
 
 /**
- * A text cut where its tokens change, each stretch with the tokens that it belongs to. Clusters of characters are never cut: pieces
- * that hold a few bytes of a character, or a mark without its letter, all belong to the cluster.
+ * A text cut where its tokens change, each stretch with the tokens that it belongs to. Clusters of characters are never cut:
+ * pieces that hold a few bytes of a character, or a mark without its letter, all belong to the cluster.
  */
 export function stretches(text, tokens) {
   // offsets count code points, strings are counted in units of UTF-16
@@ -851,7 +853,7 @@ export function stretches(text, tokens) {
     const first = clusterAt.get(units[start]);
     // what stands for no character, as a mark of the beginning, is a piece by itself
     if (!(end > start)) (clusters[first]?.before ?? ending).push(place);
-    else for (let each = first; each <= (clusterAt.get(units[end] - 1) ?? clusters.length - 1); each += 1) clusters[each].tokens.push(place);
+    else for (const cluster of clusters.slice(first, clusterAt.get(units[end] - 1) + 1)) cluster.tokens.push(place);
   });
   const found = [];
   for (const { segment, tokens: own, before } of clusters) {
@@ -867,19 +869,23 @@ export function stretches(text, tokens) {
 /** A text coloured by the values of its tokens; the arrow keys walk from piece to piece. */
 function heat(answer, highest, context) {
   const tokens = answer.tokens ?? [];
+  const points = Array.from(answer.text);
+  const pieceOf = ({ piece, start, end }) => plain(piece ?? points.slice(start, end).join(""));
   const values = tokens.map(({ value }) => value).filter(isNumber);
   const most = Math.max(highest ?? 0, ...values.map(Math.abs), 1e-12);
-  const pieceOf = ({ piece, start, end }) => plain(piece ?? Array.from(answer.text).slice(start, end).join(""));
-  const spans = stretches(answer.text, tokens).map((stretch) => {
-    const own = stretch.tokens.map((place) => tokens[place]);
-    const strongest = own.reduce((best, token) => (isNumber(token.value) && Math.abs(token.value) > Math.abs(best ?? 0) ? token.value : best), null);
-    const share = strongest === null ? 0 : Math.abs(strongest) / most;
-    const span = h("span", { class: `token${strongest < 0 ? " below" : ""}${stretch.text ? "" : " piece"}` }, stretch.text ? written(stretch.text) : own.map(pieceOf));
-    span.style.setProperty("--share", `${Math.round(100 * share)}%`);
-    return { span, title: plain(stretch.text || own.map(pieceOf).join("")), pairs: own.map((token) => [pieceOf(token), shown(token.value)]) };
+  const spans = stretches(answer.text, tokens).map(({ text, tokens: own }) => {
+    const found = own.map((place) => tokens[place]);
+    const strongest = found.reduce((best, { value }) => (Math.abs(value ?? 0) > Math.abs(best) ? value : best), 0);
+    const kind = `token${strongest < 0 ? " below" : ""}${text ? "" : " piece"}`;
+    const span = h("span", { class: kind }, text ? written(text) : found.map(pieceOf));
+    span.style.setProperty("--share", `${Math.round((100 * Math.abs(strongest)) / most)}%`);
+    const title = plain(text || found.map(pieceOf).join(""));
+    return { span, title, pairs: found.map((token) => [pieceOf(token), shown(token.value)]) };
   });
   let current = -1;
-  const area = h("div", { class: "heat", dir: "auto", tabindex: "0", role: "group", "aria-label": "Text with the values of its tokens; the arrow keys walk through them" }, spans.map(({ span }) => span));
+  const label = "Text with the values of its tokens; the arrow keys walk through them";
+  const group = { class: "heat", dir: "auto", tabindex: "0", role: "group", "aria-label": label };
+  const area = h("div", group, spans.map(({ span }) => span));
   const select = (place, client, isSpoken) => {
     spans[current]?.span.classList.remove("picked");
     current = place;
@@ -890,27 +896,30 @@ function heat(answer, highest, context) {
     context.tip(found, client ?? { x: edge.left + edge.width / 2, y: edge.bottom });
     if (isSpoken) context.say(found.pairs.map((pair) => pair.join(": ")).join("; "));
   };
-  const WAYS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-  area.addEventListener("pointermove", (event) => select(spans.findIndex(({ span }) => span.contains(event.target)), { x: event.clientX, y: event.clientY }));
+  const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  const under = (target) => spans.findIndex(({ span }) => span.contains(target));
+  area.addEventListener("pointermove", (event) => select(under(event.target), { x: event.clientX, y: event.clientY }));
   area.addEventListener("pointerleave", () => select(-1));
   area.addEventListener("blur", () => select(-1));
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape") select(-1);
-    if (!(event.key in WAYS)) return;
+    if (!(event.key in STEPS)) return;
     event.preventDefault();
     // in a text from right to left the next piece lies to the left
-    const sign = getComputedStyle(area).direction === "rtl" && event.key.match(/Left|Right/) ? -1 : 1;
-    select(Math.min(Math.max(current + sign * WAYS[event.key], 0), spans.length - 1), null, true);
+    const isSwapped = getComputedStyle(area).direction === "rtl" && /Left|Right/.test(event.key);
+    const next = current + (isSwapped ? -1 : 1) * STEPS[event.key];
+    select(Math.min(Math.max(next, 0), spans.length - 1), null, true);
   });
-  const legend = h("div", { class: "legend" }, h("span", { class: "entry" }, "value of a token: 0 ", h("span", { class: "heatbar", "aria-hidden": "true" }), ` ${number(most, 3)}`));
-  return h("div", null, area, legend);
+  const scale = h("span", { class: "heatbar", "aria-hidden": "true" });
+  const entry = h("span", { class: "entry" }, "value of a token: 0 ", scale, ` ${number(most, 3)}`);
+  return h("div", null, area, h("div", { class: "legend" }, entry));
 }
 
 /** Texts with their values; one click shows what its tokens did. */
 function texts(part, answer, context) {
   const { picture } = part;
   const frame = new Frame(answer);
-  const [contents, languages, values, ids] = ["text", "language", "value", "text_id"].map((name) => frame.get(picture[name] ?? name));
+  const [contents, languages, values, ids] = ["text", "language", "value", "text_id"].map((name) => frame.get(picture[name]));
   const highest = Math.max(0, ...values.filter(isNumber).map(Math.abs));
   const list = h("ol", { class: "texts" });
   let most = 40;
@@ -920,9 +929,10 @@ function texts(part, answer, context) {
     const content = String(contents[row] ?? "");
     const body = h("div", { class: "text", dir: "auto" }, written(content));
     const bar = h("span", { class: "valuebar", "aria-hidden": "true" });
-    bar.style.setProperty("--share", `${isNumber(values[row]) && highest ? Math.round((100 * Math.abs(values[row])) / highest) : 0}%`);
+    bar.style.setProperty("--share", `${highest ? Math.round((100 * Math.abs(values[row] ?? 0)) / highest) : 0}%`);
     const problem = h("p", { class: "note", hidden: true });
-    const button = context.source.heat && h("button", { type: "button", "aria-expanded": "false", class: "show-tokens", click: show }, "Tokens");
+    const unfold = { type: "button", class: "show-tokens", "aria-expanded": "false", click: show };
+    const button = context.source.heat && h("button", unfold, "Tokens");
     async function show() {
       if (button.getAttribute("aria-expanded") === "true") {
         button.setAttribute("aria-expanded", "false");
@@ -942,12 +952,14 @@ function texts(part, answer, context) {
       }
       button.removeAttribute("aria-busy");
     }
-    const language = languages[row] === null ? null : h("span", { class: "language" }, h("span", { class: "unseen" }, "language "), shown(languages[row]));
-    return h("li", null, h("div", { class: "about-text" }, language, h("span", { class: "value" }, shown(values[row])), bar, button), body, problem);
+    const language = h("span", { class: "language" }, h("span", { class: "unseen" }, "language "), shown(languages[row]));
+    const value = h("span", { class: "value" }, shown(values[row]));
+    const above = h("div", { class: "about-text" }, languages[row] === null ? null : language, value, bar, button);
+    return h("li", null, above, body, problem);
   }
 
   function fillRows() {
-    list.append(...Array.from({ length: Math.min(most, frame.n) - list.children.length }, (_, place) => item(list.children.length + place)));
+    for (let row = list.children.length; row < Math.min(most, frame.n); row += 1) list.append(item(row));
     more.hidden = most >= frame.n;
     more.textContent = `Show more of ${grouped(frame.n)} texts (${grouped(Math.min(most, frame.n))} shown)`;
   }
@@ -963,37 +975,44 @@ function facts(part, answer, context) {
       const value = frame.byName[name][row];
       const to = part.links?.[name] ? linkOf(part.links[name], frame, row, context) : null;
       const content = typeof value === "string" ? h("bdi", null, written(value)) : shown(value);
-      return [h("dt", { title: about ? plain(about) : null }, plain(name)), h("dd", null, to ? link(context, to, null, content) : content)];
+      const term = h("dt", { title: about ? plain(about) : null }, plain(name));
+      return [term, h("dd", null, to ? link(context, to, null, content) : content)];
     })));
 }
 
 // ----------------------------------------------------------------------------------------------------------------- choices
+
+const FIELD = { type: "text", autocomplete: "off", spellcheck: "false" };
 
 /** A control for one choice: a list, a list with a search where there are many, or a line of text. */
 function control(choice, value, change) {
   const id = unique("choice");
   const label = h("label", { for: id }, plain(choice.label || choice.name));
   if (choice.is_free) {
-    const input = h("input", { id, type: "text", name: choice.name, autocomplete: "off", spellcheck: "false", change: () => change(input.value) });
+    const input = h("input", { ...FIELD, id, name: choice.name, dir: "auto", change: () => change(input.value) });
     input.value = value ?? "";
     return h("div", { class: "choice free" }, label, input);
   }
-  if (choice.values.length > MOST_PLAIN_CHOICES) return h("div", { class: "choice" }, label, searchable(id, choice, value, change));
+  const isLong = choice.values.length > MOST_PLAIN_CHOICES;
+  if (isLong) return h("div", { class: "choice" }, label, searchable(id, choice, value, change));
   const select = h("select", { id, name: choice.name, change: () => change(choice.values[select.selectedIndex]) },
     choice.values.map((each) => h("option", { selected: String(each) === String(value) }, shown(each))));
   return h("div", { class: "choice" }, label, select);
 }
 
+/** Something to pick from a list, which leaves the focus where it is. */
+const option = (id, take, ...children) =>
+  h("li", { role: "option", id, "aria-selected": "false", pointerdown: (event) => (event.preventDefault(), take()) }, children);
+
 /** A line of text with a list of what contains it (the pattern "combobox" of ARIA). */
 function searchable(id, choice, value, change) {
   const names = choice.values.map(shown);
-  const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": plain(choice.label || choice.name) });
+  const called = plain(choice.label || choice.name);
+  const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": called });
   let listed = [];
   let active = -1;
-  const input = h("input", {
-    id, name: choice.name, type: "text", role: "combobox", autocomplete: "off", spellcheck: "false",
-    "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id,
-  });
+  const box = { role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id };
+  const input = h("input", { ...FIELD, id, name: choice.name, ...box });
   const current = shown(value);
   input.value = current;
   const close = () => {
@@ -1008,20 +1027,21 @@ function searchable(id, choice, value, change) {
   };
   const mark = (place) => {
     active = place;
-    Array.from(list.children).forEach((option, each) => option.setAttribute("aria-selected", String(each === place)));
-    const option = listed.length && list.children[place];
-    if (!option) return input.removeAttribute("aria-activedescendant");
-    input.setAttribute("aria-activedescendant", option.id);
-    option.scrollIntoView({ block: "nearest" });
+    Array.from(list.children).forEach((child, each) => child.setAttribute("aria-selected", String(each === place)));
+    const marked = listed.length && list.children[place];
+    if (!marked) return input.removeAttribute("aria-activedescendant");
+    input.setAttribute("aria-activedescendant", marked.id);
+    marked.scrollIntoView({ block: "nearest" });
   };
   const open = (sought) => {
     const wanted = sought.toLocaleLowerCase();
     const found = names.flatMap((name, place) => (name.toLocaleLowerCase().includes(wanted) ? [place] : []));
     listed = found.slice(0, MOST_LISTED);
-    const options = listed.map((place, each) => h("li", { role: "option", id: `${id}-${each}`, "aria-selected": "false", pointerdown: (event) => (event.preventDefault(), take(place)) }, h("bdi", null, names[place])));
+    const options = listed.map((place, each) => option(`${id}-${each}`, () => take(place), h("bdi", null, names[place])));
     const rest = found.length - listed.length;
     const told = !found.length ? "nothing contains this" : rest ? `${grouped(rest)} more: type to narrow the list` : null;
-    list.replaceChildren(...options, ...(told ? [h("li", { role: "option", "aria-disabled": "true", class: "told" }, told)] : []));
+    if (told) options.push(h("li", { role: "option", "aria-disabled": "true", class: "told" }, told));
+    list.replaceChildren(...options);
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     mark(sought ? 0 : listed.findIndex((place) => names[place] === current));
@@ -1065,43 +1085,40 @@ const kept = {
   },
 };
 
-/** Names that a query can use, as {name, kind, about}, out of a schema by tables and macros. */
-function namesOf(schema) {
-  const listed = (value) => (Array.isArray(value) ? value : Object.entries(value ?? {}).map(([name, more]) => ({ name, ...(Array.isArray(more) ? { columns: more } : more) })));
-  const named = (each) => (typeof each === "string" ? { name: each } : each);
-  const tables = listed(schema.tables).map(named);
+/** Names that a query can use, out of a schema of tables with their columns, and of macros. */
+function namesOf({ tables, macros }) {
   const columns = new Map();
   for (const { name, columns: own } of tables)
-    for (const column of listed(own).map(named)) {
-      const known = columns.get(column.name) ?? { name: column.name, kind: "column", about: column.about ?? "", tables: [] };
-      known.tables.push(name);
-      columns.set(column.name, known);
+    for (const column of own) {
+      if (!columns.has(column.name)) columns.set(column.name, { ...column, kind: "column", of: [] });
+      columns.get(column.name).of.push(name);
     }
-  return [
-    ...tables.map(({ name, about }) => ({ name, kind: "table", about: about ?? "" })),
-    ...listed(schema.macros).map(named).map(({ name, about, parameters }) => ({ name, kind: "macro", about: about ?? "", parameters: parameters ?? [] })),
-    ...columns.values(),
-  ];
+  const list = (own) => own.map(({ name }) => name).join(", ");
+  const named = tables.map(({ name, about, columns: own }) => ({ name, kind: "table", about, own: list(own) }));
+  return [...named, ...macros.map(({ name, about, call }) => ({ name, kind: "macro", about, own: call })), ...columns.values()];
 }
 
 /** A field for SQL: Tab or Enter completes a name, Ctrl+Enter runs the query; kept queries are links. */
 function editor(context, query) {
   const id = unique("sql");
   const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": "Names that fit" });
-  const field = h("textarea", { id, name: "query", rows: "6", spellcheck: "false", autocomplete: "off", "aria-autocomplete": "list", "aria-controls": list.id, "aria-describedby": `${id}-help` });
+  const help = "Ctrl+Enter runs it, Ctrl+Space lists names, Tab takes one. The address of this page is a link to query and answer.";
+  const described = { "aria-autocomplete": "list", "aria-controls": list.id, "aria-describedby": `${id}-help` };
+  const field = h("textarea", { id, name: "query", rows: "6", spellcheck: "false", autocomplete: "off", ...described });
   field.value = query ?? "";
   let names = [];
   let listed = [];
   let active = 0;
-  const schemaBox = h("details", null, h("summary", null, "Tables and macros"));
-  context.source.schema?.(storeOf(context.params)).then((schema) => {
-    names = namesOf(schema);
-    schemaBox.append(h("ul", { class: "schema" }, names.filter(({ kind }) => kind !== "column").map(({ name, kind, about }) => {
-      const own = names.filter((each) => each.kind === "column" && each.tables.includes(name)).map((each) => each.name);
-      return h("li", null, h("button", { type: "button", class: "link", click: () => insert(kind === "macro" ? `${name}(` : name) }, name), ` ${kind}`, about ? `: ${plain(about)}` : null, own.length ? h("div", { class: "columns" }, own.join(", ")) : null);
-    })));
-  }, (error) => schemaBox.append(h("p", { class: "note" }, oneLine(error))));
+  const schema = h("details", null, h("summary", null, "Tables and macros"));
+  const fillSchema = (found) => {
+    names = namesOf(found);
+    const line = (each) => h("li", null,
+      h("button", { type: "button", class: "link", click: () => insert(callOf(each)) }, each.name), ` ${each.kind}${each.about ? `: ${plain(each.about)}` : ""}`, h("div", { class: "columns" }, each.own));
+    schema.append(h("ul", { class: "schema" }, names.filter(({ kind }) => kind !== "column").map(line)));
+  };
+  context.source.schema?.(storeOf(context.params)).then(fillSchema, (error) => schema.append(alert(error)));
 
+  const callOf = ({ kind, name }) => (kind === "macro" ? `${name}(` : name);
   const wordBefore = () => field.value.slice(0, field.selectionStart).match(/[\p{L}_][\p{L}\p{N}_]*$/u)?.[0] ?? "";
   const close = () => {
     list.hidden = true;
@@ -1113,21 +1130,23 @@ function editor(context, query) {
     field.focus();
     close();
   }
-  const take = (place) => insert(listed[place].kind === "macro" ? `${listed[place].name}(` : listed[place].name, wordBefore().length);
+  const take = (place) => insert(callOf(listed[place]), wordBefore().length);
   const mark = (place) => {
     active = place;
-    Array.from(list.children).forEach((option, each) => option.setAttribute("aria-selected", String(each === place)));
+    Array.from(list.children).forEach((child, each) => child.setAttribute("aria-selected", String(each === place)));
     field.setAttribute("aria-activedescendant", list.children[place].id);
     list.children[place].scrollIntoView({ block: "nearest" });
   };
   const suggest = (isAsked) => {
     const begun = wordBefore().toLowerCase();
-    const fits = (test) => names.filter(({ name }) => test(name.toLowerCase()));
-    listed = begun || isAsked ? [...new Set([...fits((name) => name.startsWith(begun)), ...fits((name) => name.includes(begun))])].slice(0, 12) : [];
+    const fits = (test) => (begun || isAsked ? names.filter(({ name }) => test(name.toLowerCase())) : []);
+    listed = [...new Set([...fits((name) => name.startsWith(begun)), ...fits((name) => name.includes(begun))])].slice(0, 12);
     if (!listed.length || (listed.length === 1 && listed[0].name === begun)) return close();
-    list.replaceChildren(...listed.map(({ name, kind, tables, about }, place) =>
-      h("li", { role: "option", id: `${id}-${place}`, "aria-selected": "false", pointerdown: (event) => (event.preventDefault(), take(place)) },
-        name, h("span", { class: "kind" }, ` ${kind}${tables ? ` of ${short(tables.join(", "), 40)}` : ""}${about ? `: ${short(plain(about), 60)}` : ""}`))));
+    const kindOf = ({ kind, of, about }) =>
+      [` ${kind}`, of ? ` of ${short(of.join(", "), 40)}` : null, about ? `: ${short(plain(about), 60)}` : null];
+    const line = (each, place) => option(`${id}-${place}`, () => take(place), each.name, h("span", { class: "kind" }, kindOf(each)));
+    const options = listed.map(line);
+    list.replaceChildren(...options);
     list.hidden = false;
     mark(0);
   };
@@ -1150,25 +1169,31 @@ function editor(context, query) {
   const shelf = h("ul", { class: "kept", "aria-label": "Kept queries" });
   const refill = () => {
     const all = kept.read("queries", []);
-    shelf.replaceChildren(...all.map((each, place) => h("li", null,
-      link(context, { view: "sql", params: { ...context.params, query: each.query } }, { title: plain(each.query) }, plain(each.name)), " ",
-      h("button", { type: "button", "aria-label": `Forget ${plain(each.name)}`, click: () => (kept.write("queries", all.filter((_, other) => other !== place)), refill()) }, "×"))));
+    const forget = (gone) => {
+      kept.write("queries", all.filter((each) => each !== gone));
+      refill();
+    };
+    const to = ({ query: each }) => ({ view: "sql", params: { ...context.params, query: each } });
+    const line = (each) => h("li", null, link(context, to(each), { title: plain(each.query) }, plain(each.name)), " ",
+      h("button", { type: "button", "aria-label": `Forget ${plain(each.name)}`, click: () => forget(each) }, "×"));
+    shelf.replaceChildren(...all.map(line));
   };
   const name = h("input", { type: "text", "aria-label": "Name of the query to keep", placeholder: "name" });
   const keep = () => {
     if (!field.value.trim()) return;
-    const all = kept.read("queries", []).filter((each) => each.name !== (name.value || field.value));
-    kept.write("queries", [...all, { name: name.value || field.value.slice(0, 60), query: field.value }]);
+    const called = name.value.trim() || short(field.value.trim(), 60);
+    const others = kept.read("queries", []).filter((each) => each.name !== called);
+    kept.write("queries", [...others, { name: called, query: field.value }]);
     refill();
     context.say("Kept");
   };
   refill();
+  const submit = h("button", { type: "submit", class: "primary" }, "Run");
   return h("form", { class: "editor", submit: (event) => (event.preventDefault(), run()) },
     h("label", { for: id }, "Query"),
     h("div", { class: "searchable" }, field, list),
-    h("p", { class: "hint", id: `${id}-help` }, "Ctrl+Enter runs it, Ctrl+Space lists names, Tab takes one. The address of the page is a link to the query and its answer."),
-    h("div", { class: "files" }, h("button", { type: "submit", class: "primary" }, "Run"), name, h("button", { type: "button", click: keep }, "Keep")),
-    shelf, schemaBox);
+    h("p", { class: "hint", id: `${id}-help` }, help),
+    h("div", { class: "files" }, submit, name, h("button", { type: "button", click: keep }, "Keep")), shelf, schema);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- the page
@@ -1185,9 +1210,11 @@ function voices(root) {
     tip(mark, where, hint) {
       tipBox.hidden = !mark;
       if (!mark) return;
-      tipBox.replaceChildren(h("div", { class: "tip-title" }, h("bdi", null, mark.title)),
-        ...mark.pairs.map(([name, value, place]) => h("div", null, isNumber(place) ? s("svg", { width: 10, height: 10 }, dot(place, 5, 5, 3.4)) : null, name ? h("bdi", null, name) : null, name ? " " : null, h("b", null, value))),
-        ...(hint ? [h("div", { class: "hint" }, hint)] : []));
+      const line = ([name, value, place]) => h("div", null,
+        isNumber(place) ? s("svg", { width: 10, height: 10 }, dot(place, 5, 5, 3.4)) : null,
+        name ? [h("bdi", null, name), " "] : null, h("b", null, value));
+      const title = h("div", { class: "tip-title" }, h("bdi", null, mark.title));
+      tipBox.replaceChildren(title, ...mark.pairs.map(line), hint ? h("div", { class: "hint" }, hint) : "");
       const [width, height] = [tipBox.offsetWidth, tipBox.offsetHeight];
       tipBox.style.left = `${Math.max(4, Math.min(where.x + 14, innerWidth - width - 8))}px`;
       tipBox.style.top = `${where.y + 18 + height > innerHeight ? Math.max(4, where.y - height - 12) : where.y + 18}px`;
@@ -1206,12 +1233,17 @@ function drawn(part, answer, context) {
 /** A part as it is shown: its picture with the table below it, or the table alone; an error is one line. */
 function body(part, answer, context, where) {
   if (answer.error) return h("p", { class: "note" }, h("span", { class: "unseen" }, "Not shown: "), oneLine(answer.error.text));
-  if (!answer.values[0]?.length) return [h("p", { class: "note" }, "No row: nothing in this store answers to that."), footer(part, answer, context, where)];
+  const nothing = h("p", { class: "note" }, "No row: nothing in this store answers to that.");
+  if (!answer.values[0]?.length) return [nothing, footer(part, answer, context, where)];
   const picture = drawn(part, answer, context);
   if (!picture) return [table(part, answer, context), footer(part, answer, context, where)];
-  const left = answer.is_whole ? null : h("p", { class: "note" }, `Drawn from ${grouped(answer.values[0].length)} of ${grouped(answer.n_rows)} rows.`);
+  const some = `Drawn from ${grouped(answer.values[0].length)} of ${grouped(answer.n_rows)} rows; the files hold all.`;
+  const left = answer.is_whole ? null : h("p", { class: "note" }, some);
   return [picture, left, footer(part, answer, context, where, true)];
 }
+
+const stay = (event) => event.preventDefault();
+const alert = (error) => h("p", { class: "note", role: "alert" }, oneLine(error));
 
 /** What to do first and what at the end of a page's life differ by home; all else is here. */
 class Page {
@@ -1221,11 +1253,13 @@ class Page {
     this.isPage = isPage;
     this.level = isPage ? 1 : 3;
     el.classList.add("actlas");
+    const brand = h("span", { class: "brand" }, "actlas");
     this.nav = h("ul");
+    this.side = h("div", { class: "side" });
     this.main = h(isPage ? "main" : "div", { id: unique("main"), tabindex: "-1" });
     el.replaceChildren(
       isPage ? h("a", { class: "skip", href: `#${this.main.id}` }, "Skip to the content") : "",
-      h(isPage ? "header" : "div", { class: "top" }, h("span", { class: "brand" }, "actlas"), h("nav", { "aria-label": "Views" }, this.nav), (this.side = h("div", { class: "side" }))),
+      h(isPage ? "header" : "div", { class: "top" }, brand, h("nav", { "aria-label": "Views" }, this.nav), this.side),
       this.main,
     );
     this.voices = voices(el);
@@ -1262,7 +1296,7 @@ class Page {
       await this.fill(described, params, focus, signal);
     } catch (error) {
       if (signal.aborted) return;
-      this.main.replaceChildren(this.heading(0, plain(view), { tabindex: "-1" }), h("p", { class: "note", role: "alert" }, oneLine(error)));
+      this.main.replaceChildren(this.heading(0, plain(view), { tabindex: "-1" }), alert(error));
       this.fillTop(view, {}, params);
     }
     this.main.removeAttribute("aria-busy");
@@ -1272,7 +1306,8 @@ class Page {
     const context = this.context(view, params);
     this.nav.replaceChildren(...(views ?? VIEWS).map((each) => {
       const name = each.name ?? each;
-      return h("li", null, link(context, { view: name, params: storeOf(params) }, { "aria-current": name === view ? "page" : null }, plain(each.title ?? name)));
+      const current = { "aria-current": name === view ? "page" : null };
+      return h("li", null, link(context, { view: name, params: storeOf(params) }, current, plain(each.title ?? name)));
     }));
     const side = [];
     if (stores?.length > 1) {
@@ -1287,13 +1322,18 @@ class Page {
 
   themeSwitch() {
     const theme = kept.read("theme", "auto");
-    const select = h("select", { "aria-label": "Theme", change: () => (kept.write("theme", select.value), this.setTheme(select.value)) },
-      [["auto", "theme: auto"], ["light", "light"], ["dark", "dark"]].map(([value, label]) => h("option", { value, selected: value === theme }, label)));
+    const change = () => {
+      kept.write("theme", select.value);
+      this.setTheme(select.value);
+    };
+    const options = { auto: "theme: auto", light: "light", dark: "dark" };
+    const select = h("select", { "aria-label": "Theme", change },
+      Object.entries(options).map(([value, label]) => h("option", { value, selected: value === theme }, label)));
     return select;
   }
 
   context(view, params) {
-    return { source: this.source, view, params, say: this.voices.say, tip: this.voices.tip, go: (to, with_) => this.go(to, with_) };
+    return { source: this.source, view, params, ...this.voices, go: (...where) => this.go(...where) };
   }
 
   async fill(described, asked, focus, signal) {
@@ -1308,19 +1348,22 @@ class Page {
       this.go(view, { ...Object.fromEntries(rest), [choice.name]: String(value ?? "") }, choice.name);
     };
     const isSql = view === "sql";
-    const controls = described.choices.filter(({ name }) => !(isSql && name === "query")).map((choice) => control(choice, params[choice.name], choose(choice)));
+    const choices = described.choices.filter(({ name }) => !(isSql && name === "query"));
+    const controls = choices.map((choice) => control(choice, params[choice.name], choose(choice)));
     const heading = this.heading(0, plain(title), { tabindex: "-1" });
     const slots = described.parts.map((part) => {
       const id = unique("part");
       const slot = h("div", { class: "slot", "aria-busy": "true" }, h("p", { class: "loading" }, "Loading …"));
-      const section = h("section", { "aria-labelledby": id, "data-part": part.name }, this.heading(1, plain(part.title), { id }), part.about ? h("p", { class: "about" }, plain(part.about)) : null, slot);
+      const about = part.about ? h("p", { class: "about" }, plain(part.about)) : null;
+      const named = { "aria-labelledby": id, "data-part": part.name };
+      const section = h("section", named, this.heading(1, plain(part.title), { id }), about, slot);
       return { part, slot, section };
     });
     this.main.replaceChildren(
       heading,
       about ? h("p", { class: "about" }, plain(about)) : "",
       isSql ? editor(context, params.query) : "",
-      controls.length ? h("form", { class: "choices", "aria-label": "Choices", submit: (event) => event.preventDefault() }, controls) : "",
+      controls.length ? h("form", { class: "choices", "aria-label": "Choices", submit: stay }, controls) : "",
       ...slots.map(({ section }) => section),
     );
     if (focus === "h1") {
@@ -1336,14 +1379,14 @@ class Page {
           const answer = await this.source.answer(view, part.name, params, signal);
           shownPart = body(part, answer, context, { view, params });
         } catch (error) {
-          shownPart = h("p", { class: "note", role: "alert" }, oneLine(error));
+          shownPart = alert(error);
         }
       if (signal.aborted) return;
       slot.replaceChildren(...[shownPart].flat(Infinity).filter(Boolean));
       slot.removeAttribute("aria-busy");
       section.dataset.done = "";
       done += 1;
-      this.voices.say(done < slots.length ? `${done} of ${slots.length} tables loaded` : `${plain(title)}: all ${slots.length} tables loaded`);
+      this.voices.say(`${plain(title)}: ${done} of ${slots.length} tables loaded`);
     }));
   }
 }
@@ -1370,8 +1413,8 @@ export function mount(el, source, where, { isPage = false } = {}) {
 /**
  * A report whose figures carry their answers becomes one that is read closely.
  *
- * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets its picture drawn in
- * place of its first `svg`, and files; every table of the page becomes sortable.
+ * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets its picture drawn
+ * in place of its first `svg`, and files; every table of the page becomes sortable.
  */
 export function enhance(root) {
   const host = root.body ?? root;
