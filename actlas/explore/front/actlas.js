@@ -1102,7 +1102,7 @@ function namesOf({ tables, macros }) {
 function editor(context, query) {
   const id = unique("sql");
   const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": "Names that fit" });
-  const help = "Ctrl+Enter runs it, Ctrl+Space lists names, Tab takes one. The address of this page is a link to query and answer.";
+  const help = "Ctrl+Enter runs it, Ctrl+Space lists names, Tab takes one. The address is a link to query and answer.";
   const described = { "aria-autocomplete": "list", "aria-controls": list.id, "aria-describedby": `${id}-help` };
   const field = h("textarea", { id, name: "query", rows: "6", spellcheck: "false", autocomplete: "off", ...described });
   field.value = query ?? "";
@@ -1113,7 +1113,9 @@ function editor(context, query) {
   const fillSchema = (found) => {
     names = namesOf(found);
     const line = (each) => h("li", null,
-      h("button", { type: "button", class: "link", click: () => insert(callOf(each)) }, each.name), ` ${each.kind}${each.about ? `: ${plain(each.about)}` : ""}`, h("div", { class: "columns" }, each.own));
+      h("button", { type: "button", class: "link", click: () => insert(callOf(each)) }, each.name),
+      [` ${each.kind}`, each.about ? `: ${plain(each.about)}` : null],
+      h("div", { class: "columns" }, each.own));
     schema.append(h("ul", { class: "schema" }, names.filter(({ kind }) => kind !== "column").map(line)));
   };
   context.source.schema?.(storeOf(context.params)).then(fillSchema, (error) => schema.append(alert(error)));
@@ -1144,9 +1146,9 @@ function editor(context, query) {
     if (!listed.length || (listed.length === 1 && listed[0].name === begun)) return close();
     const kindOf = ({ kind, of, about }) =>
       [` ${kind}`, of ? ` of ${short(of.join(", "), 40)}` : null, about ? `: ${short(plain(about), 60)}` : null];
-    const line = (each, place) => option(`${id}-${place}`, () => take(place), each.name, h("span", { class: "kind" }, kindOf(each)));
-    const options = listed.map(line);
-    list.replaceChildren(...options);
+    const line = (each, place) =>
+      option(`${id}-${place}`, () => take(place), each.name, h("span", { class: "kind" }, kindOf(each)));
+    list.replaceChildren(...listed.map(line));
     list.hidden = false;
     mark(0);
   };
@@ -1277,29 +1279,44 @@ class Page {
     else delete element.dataset.theme;
   }
 
-  go(view, params, focus = "h1") {
-    this.source.go(view, params);
-    return this.show(view, params, focus);
+  /** Goes to a view; where that cannot be shown and there is something `instead`, with those parameters. */
+  async go(view, params, focus = "h1", instead = null) {
+    await this.show(view, params, { focus, instead, isNew: true });
   }
 
   /** Shows a view; `focus` is the name of the control that keeps the focus, or "h1" for the heading. */
-  async show(view, params, focus = null) {
+  async show(view, asked, { focus = null, instead = null, isNew = false } = {}) {
     this.leave?.abort();
     this.leave = new AbortController();
     const { signal } = this.leave;
+    let params = asked;
+    const describe = async () => {
+      try {
+        return await this.source.describe(view, params, signal);
+      } catch (error) {
+        if (!instead || signal.aborted) throw error;
+        params = instead;
+        return this.source.describe(view, params, signal);
+      }
+    };
     this.main.setAttribute("aria-busy", "true");
     this.voices.tip(null);
     this.voices.say("Loading");
+    let described = null;
+    let failure = null;
     try {
-      const described = await this.source.describe(view, params, signal);
-      if (signal.aborted) return;
-      await this.fill(described, params, focus, signal);
+      described = await describe();
     } catch (error) {
-      if (signal.aborted) return;
-      this.main.replaceChildren(this.heading(0, plain(view), { tabindex: "-1" }), alert(error));
+      failure = error;
+    }
+    if (signal.aborted) return;
+    if (isNew) this.source.go(view, params);
+    if (described) await this.fill(described, params, focus, signal);
+    else {
+      this.main.replaceChildren(this.heading(0, plain(view), { tabindex: "-1" }), alert(failure));
       this.fillTop(view, {}, params);
     }
-    this.main.removeAttribute("aria-busy");
+    if (!signal.aborted) this.main.removeAttribute("aria-busy");
   }
 
   fillTop(view, { views, stores, title }, params) {
@@ -1341,15 +1358,15 @@ class Page {
     const params = { ...storeOf(asked), ...described.params };
     const context = this.context(view, params);
     this.fillTop(view, described, params);
-    const choose = (choice) => (value) => {
-      const gone = new Set([choice.name]);
-      for (const { name, needs } of described.choices) if (needs?.some((each) => gone.has(each))) gone.add(name);
-      const rest = Object.entries(params).filter(([name]) => !gone.has(name));
-      this.go(view, { ...Object.fromEntries(rest), [choice.name]: String(value ?? "") }, choice.name);
+    const choose = ({ name }, place) => (value) => {
+      const earlier = described.choices.slice(0, place).map((choice) => [choice.name, params[choice.name]]);
+      const chosen = { [name]: String(value ?? "") };
+      // what can be chosen depends on earlier choices: later ones stay where they still can be
+      this.go(view, { ...params, ...chosen }, name, { ...storeOf(params), ...Object.fromEntries(earlier), ...chosen });
     };
     const isSql = view === "sql";
     const choices = described.choices.filter(({ name }) => !(isSql && name === "query"));
-    const controls = choices.map((choice) => control(choice, params[choice.name], choose(choice)));
+    const controls = choices.map((choice, place) => control(choice, params[choice.name], choose(choice, place)));
     const heading = this.heading(0, plain(title), { tabindex: "-1" });
     const slots = described.parts.map((part) => {
       const id = unique("part");
@@ -1413,8 +1430,8 @@ export function mount(el, source, where, { isPage = false } = {}) {
 /**
  * A report whose figures carry their answers becomes one that is read closely.
  *
- * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets its picture drawn
- * in place of its first `svg`, and files; every table of the page becomes sortable.
+ * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets its picture
+ * drawn in place of its first `svg`, and files; every table of the page becomes sortable.
  */
 export function enhance(root) {
   const host = root.body ?? root;

@@ -45,6 +45,12 @@ class Window:
         if is_fault:
             self.faults.append(line)
 
+    def expect_fault(self, part: str) -> None:
+        """A fault that the test made itself: it must be there, and counts no more."""
+        found = [fault for fault in self.faults if part in fault]
+        assert found, f"no fault with {part!r} among {self.faults}"
+        self.faults = [fault for fault in self.faults if part not in fault]
+
     def open(self, address: str) -> Page:
         """A page of the site with all its tables."""
         self.page.goto(self.site + address)

@@ -131,13 +131,25 @@ _TEXTS = View(
 _CONCEPT = View(
     "concept",
     "Concept",
-    (Choice("concept", "concept", "SELECT unnest(['water', 'fire', 'en', 'fr', 'hi', 'العربية'])"),),
-    (Part("chosen", "What was chosen", "SELECT $concept AS concept", links={"concept": "neuron"}),),
+    (
+        Choice("concept", "concept", "SELECT unnest(['water', 'fire', 'en', 'fr', 'hi', 'العربية'])"),
+        Choice("word", "word", "SELECT $concept || n FROM unnest(['1', '2']) AS w(n)", needs=("concept",)),
+    ),
+    (Part("chosen", "What was chosen", "SELECT $concept AS concept, $word AS word", links={"concept": "neuron"}),),
 )
 
 _SQL = View("sql", "SQL", (Choice("query", "query", ""),), (Part("answer", "Answer", "$query"),))
 
 VIEWS: Mapping[str, View] = {view.name: view for view in (_PICTURES, _CONCEPT, _TEXTS, _SQL)}
+#: A report whose figure carries its answer, and a table without one.
+REPORT = """<!doctype html><html lang="en"><head><title>Report</title><link rel="stylesheet" href="/front/style.css"></head>
+<body><main><h1>Report</h1><figure data-actlas="languages"><svg class="fallback"></svg>
+<script type="application/json">%s</script><figcaption>Bars.</figcaption></figure>
+<table><thead><tr><th>name</th><th>value</th></tr></thead>
+<tbody><tr><td>b</td><td>9</td></tr><tr><td>a</td><td>10</td></tr><tr><td>c</td><td>–</td></tr></tbody></table>
+</main><script type="module" src="/enhanced.js"></script></body></html>"""
+ENHANCED = "import { enhance } from '/front/actlas.js'; enhance(document);"
+
 SCHEMA = {
     "tables": [
         {"name": "planted_texts", "about": "hard texts", "columns": [{"name": "text", "type": "VARCHAR", "about": "a text"}]}
@@ -175,6 +187,11 @@ class Answers:
             return answer(Part("answer", "", given.get("query", "")), {}, self)
         return answer(part, describe(view, given, self)["params"], self)
 
+    def report(self) -> str:
+        part = _PICTURES.part("bars")
+        inlined = {"title": part.title, "picture": part.picture and part.picture.to_json(), "answer": answer(part, {}, self)}
+        return REPORT % json.dumps(inlined).replace("<", "\\u003c")
+
     def heat(self, text_id: int) -> Any:
         """Token values of a planted text: a token per character, but for bytes, which come in pairs that share a character."""
         text = TEXTS[text_id]
@@ -198,6 +215,10 @@ def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
                     self.reply(file.read_bytes(), KINDS[file.suffix])
                 elif url.path.startswith("/data/") and url.path.endswith(".json"):
                     self.reply(json.dumps(answers.data(url.path.removeprefix("/data/").removesuffix(".json"), given)).encode())
+                elif url.path == "/report":
+                    self.reply(answers.report().encode(), KINDS[".html"])
+                elif url.path == "/enhanced.js":
+                    self.reply(ENHANCED.encode(), KINDS[".js"])
                 elif url.path == "/heat.json":
                     self.reply(json.dumps(answers.heat(int(given["text_id"]))).encode())
                 else:
