@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, prod
 from pathlib import Path
 
@@ -208,7 +209,7 @@ class ArrayPlan:
             return 0x7FC0
         return float("nan") if np.dtype(self.dtype).kind == "f" else 0
 
-    @property
+    @cached_property
     def chunks_per_shard(self) -> tuple[int, ...]:
         """How many chunks a shard holds along each dimension."""
         return tuple(shard // chunk for shard, chunk in zip(self.shard, self.chunk, strict=True))

@@ -35,8 +35,8 @@ DIGESTS = "digests.json"
 
 #: Array inside the store -> index of a shard ("0/1/0") -> its record.
 Shards = dict[str, dict[str, "ShardRecord"]]
-#: Checkpoints, and scores of sites, whose records of shards stay in memory: those of a large checkpoint take megabytes.
-_SHARDS_KEPT = 32
+#: Records of shards that stay in memory, of the checkpoints and scores that were read last: tens of megabytes at most.
+_SHARDS_KEPT = 50_000
 
 
 class ShardRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -342,8 +342,9 @@ class Records:
         self.committed, self._pooling = committed, pooling
         self._known: dict[str, tuple[object, Any]] = {}
         self._snapshot = (object(), Snapshot({}, {}))
-        #: id of a record -> the record, so that its id is no other's, and the shards that it stands for
-        self._shards: OrderedDict[int, tuple[object, Shards]] = OrderedDict()
+        #: id of a record -> the record, so that its id is no other's, the shards that it stands for, and how many they are
+        self._shards: OrderedDict[int, tuple[object, Shards, int]] = OrderedDict()
+        self._n_shards = 0
         self._lock = threading.Lock()
 
     def checkpoint(self, checkpoint: str) -> CheckpointRecord | None:
@@ -396,16 +397,18 @@ class Records:
         return [decode_record(data, path, block_shards) for path, data in self.committed.contents(name, pattern)]
 
     def _grouped(self, owner: object, read: Callable[[], Iterable[Sequence[ShardRecord]]]) -> Shards:
-        """The shards that a record stands for, read once while it is one of the last few that were asked for."""
+        """The shards that a record stands for, read once while it is one of the last that were asked for."""
         with self._lock:
             if id(owner) in self._shards:
                 self._shards.move_to_end(id(owner))
                 return self._shards[id(owner)][1]
         shards = by_array(shard for part in read() for shard in part)
         with self._lock:
-            self._shards[id(owner)] = (owner, shards)
-            while len(self._shards) > _SHARDS_KEPT:
-                self._shards.popitem(last=False)
+            if id(owner) not in self._shards:
+                self._shards[id(owner)] = (owner, shards, sum(map(len, shards.values())))
+                self._n_shards += self._shards[id(owner)][2]
+            while len(self._shards) > 1 and self._n_shards > _SHARDS_KEPT:
+                self._n_shards -= self._shards.popitem(last=False)[1][2]
         return shards
 
     def snapshot(self) -> Snapshot:

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from actlas.errors import DamagedStore, FormatTooNew
 from actlas.query import open_store, score_neurons
-from actlas.store import Store
+from actlas.store import Store, records
 from actlas.store.files.atomic import to_json
 from actlas.store.records import (
     BlockRecord,
@@ -89,6 +90,24 @@ def test_a_question_reads_each_record_once_and_the_next_question_none(scored: Pa
             store.scored_sites("planted-step0")
         assert reads == []
     store.close()
+
+
+def test_records_of_shards_stay_while_there_is_room(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cubes = [(name, site) for name in ("planted-step0", "planted-step64") for site in ("attn_out", "mlp_hidden")]
+
+    def reads_again(n_kept: int) -> int:
+        monkeypatch.setattr(records, "_SHARDS_KEPT", n_kept)
+        store = Store(scored)
+        values = [store.scores(*cube).read("ap") for cube in cubes]
+        with counted_reads(scored, monkeypatch) as reads:
+            again = [store.scores(*cube).read("ap") for cube in cubes]
+            layers = [name for name in reads if "layer-" in name]
+        assert all(np.array_equal(one, two, equal_nan=True) for one, two in zip(values, again, strict=True))
+        return len(layers)
+
+    assert reads_again(50_000) == 0
+    # of one alone, that of the last
+    assert reads_again(1) > 0
 
 
 def test_a_snapshot_stays_while_nothing_is_committed_and_says_what_there_is(scored: Path) -> None:

@@ -286,6 +286,7 @@ class ScoreGrid:
     concepts: tuple[str, ...]
     columns: Mapping[str, pl.DataType]
     name: str = "scores"
+    _scores: dict[tuple[str, str], ScoreCube] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def axes(self) -> Mapping[str, pl.DataFrame]:
@@ -310,7 +311,7 @@ class ScoreGrid:
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         asked = {axis: [names[at] for at in region.box[axis]] for axis, names in self._names.items()}
         for checkpoint, site, layers, neurons in slabs_in(self.cubes, region):
-            scores = self.store.scores(checkpoint, site)
+            scores = self._opened(checkpoint, site)
             languages = [name for name in asked["language"] if name in scores.languages]
             concepts = [name for name in asked["concept"] if name in scores.concepts]
             if not languages or not concepts:
@@ -327,28 +328,38 @@ class ScoreGrid:
     def _names(self) -> Mapping[str, tuple[str, ...]]:
         return {"language": self.languages, "concept": self.concepts}
 
+    def _opened(self, checkpoint: str, site: str) -> ScoreCube:
+        # to open one takes as long as to read a concept of it
+        if (checkpoint, site) not in self._scores:
+            self._scores[checkpoint, site] = self.store.scores(checkpoint, site)
+        return self._scores[checkpoint, site]
+
     def _batch(
         self, scores: ScoreCube, part: _ScorePart, columns: Sequence[str], constants: Mapping[str, Any], keep: Keep | None
     ) -> Batch:
-        numbers: dict[str, NDArray[Any]] = {}
+        needed = {*columns, *(keep.columns if keep is not None else ())}
+        numbers: dict[str, NDArray[Any]] = {
+            stat: scores.read(stat, part.languages, part.concepts, _span(part.layers), _span(part.neurons)).reshape(-1)
+            for stat in scores.stats
+            if stat in needed
+        }
+        at: Positions | None = None
+        if keep is not None:
+            absent = keep.columns - numbers.keys()
+            nothing = dict.fromkeys(absent, np.full(part.height if absent else 0, np.nan))
+            at = np.flatnonzero(keep.rows({name: numbers.get(name, nothing.get(name)) for name in keep.columns}))
+            numbers = {name: values[at] for name, values in numbers.items()}
         for axis, positions in (("layer", part.layers), ("neuron", part.neurons)):
             if axis in columns:
-                numbers[axis] = part.repeated(axis, positions.astype(np.int32))
-        needed = {*columns, *(keep.columns if keep is not None else ())}
-        for stat in (name for name in scores.stats if name in needed):
-            read = scores.read(stat, part.languages, part.concepts, _span(part.layers), _span(part.neurons))
-            numbers[stat] = read.reshape(-1)
+                numbers[axis] = part.along(axis, positions.astype(np.int32), at)
         coded = {
-            axis: (part.repeated(axis, np.arange(len(names), dtype=np.int32)), pl.Series(names, dtype=pl.String))
+            axis: (part.along(axis, np.arange(len(names), dtype=np.int32), at), pl.Series(names, dtype=pl.String))
             for axis, names in (("language", part.languages), ("concept", part.concepts))
             if axis in columns
         }
         missing = dict.fromkeys(name for name in columns if name in self.columns and name not in scores.stats)
-        whole = Batch(part.height, part.height, numbers, coded, {**constants, **missing})
-        if keep is None:
-            return whole
-        nothing = np.full(whole.height, np.nan)
-        return whole.taken(np.flatnonzero(keep.rows({name: numbers.get(name, nothing) for name in keep.columns})))
+        height = part.height if at is None else at.size
+        return Batch(height, part.height, numbers, coded, {**constants, **missing})
 
 
 @dataclass(frozen=True)
@@ -369,11 +380,14 @@ class _ScorePart:
     def height(self) -> int:
         return prod(self.shape.values())
 
-    def repeated(self, axis: str, values: NDArray[Any]) -> NDArray[Any]:
-        """Values along one axis, one for every row."""
+    def along(self, axis: str, values: NDArray[Any], at: Positions | None) -> NDArray[Any]:
+        """Values along one axis, one for every row, or for the rows at some places."""
+        sizes = list(self.shape.values())
         place = list(self.shape).index(axis)
-        fitting = values.reshape([-1 if at == place else 1 for at in range(len(self.shape))])
-        return np.ascontiguousarray(np.broadcast_to(fitting, tuple(self.shape.values()))).reshape(-1)
+        after = prod(sizes[place + 1 :])
+        if at is not None:
+            return values[at // after % sizes[place]]
+        return np.tile(np.repeat(values, after), prod(sizes[:place]))
 
 
 def _even_groups(positions: Positions, most: int) -> list[Positions]:

@@ -65,6 +65,7 @@ _scratch = _Scratch()
 _WHAT_TO_DO = "actlas verify names all that is damaged; put a whole copy of the file back, or compute it again"
 
 
+@cache
 def _n_cores() -> int:
     return os.cpu_count() or 1
 
@@ -181,15 +182,18 @@ def read_part(
             _count(folder / "c" / "/".join(map(str, shard)), plan, jobs, reads)
         return np.zeros(shape, dtype=plan.dtype)
 
+    where = str(folder)
+
     def read_shard(shard: tuple[int, ...], order: _Order) -> None:
         index = "/".join(map(str, shard))
-        path, record = folder / "c" / index, None
+        # as text: a concept lies in hundreds of shards, and joining paths takes as long as reading them
+        path, record = f"{where}/c/{index}", None
         if committed is not None and (record := committed.get(index)) is None:
             raise DamagedStore(f"no record names {path}, whose values are asked for; {_WHAT_TO_DO}")
         _read_shard(path, plan, record, shards[shard], out, order)
 
-    if max(map(len, shards.values()), default=0) < _n_cores():
-        # one neuron has a chunk in each of many shards
+    if len(shards) >= 2 * _n_cores() or max(map(len, shards.values()), default=0) < _n_cores():
+        # a neuron or a concept has a chunk or two in each of many shards
         _on_every_core(lambda shard: read_shard(shard, _one_after_another), list(shards))
     else:
         _one_after_another(lambda shard: read_shard(shard, _on_every_core), list(shards))
@@ -197,7 +201,7 @@ def read_part(
 
 
 def _read_shard(
-    path: Path, plan: ArrayPlan, record: ShardRecord | None, jobs: list[_Job], out: NDArray[Any], order: _Order
+    path: str, plan: ArrayPlan, record: ShardRecord | None, jobs: list[_Job], out: NDArray[Any], order: _Order
 ) -> None:
     try:
         fd = os.open(path, os.O_RDONLY)
