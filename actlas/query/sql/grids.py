@@ -347,7 +347,7 @@ class ScoreGrid:
         if keep is not None:
             absent = keep.columns - numbers.keys()
             nothing = dict.fromkeys(absent, np.full(part.height if absent else 0, np.nan))
-            at = np.flatnonzero(keep.rows({name: numbers.get(name, nothing.get(name)) for name in keep.columns}))
+            at = np.flatnonzero(keep.rows(numbers | nothing))
             numbers = {name: values[at] for name, values in numbers.items()}
         for axis, positions in (("layer", part.layers), ("neuron", part.neurons)):
             if axis in columns:
