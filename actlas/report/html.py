@@ -151,7 +151,9 @@ def table(frame: pl.DataFrame, caption: str = "", *, is_headed: bool = False) ->
         is_headed: Whether a heading above says the same: then the caption is only read aloud.
     """
     classes = [_column_class(frame[name]) for name in frame.columns]
-    head = "".join(f'<th scope="col"{shape}>{escape(name)}</th>' for name, shape in zip(frame.columns, classes, strict=True))
+    # long names may break between their words
+    names = [escape(name).replace("_", "_<wbr>") for name in frame.columns]
+    head = "".join(f'<th scope="col"{shape}>{name}</th>' for name, shape in zip(names, classes, strict=True))
     rows = "".join(
         "<tr>" + "".join(f"<td{shape}>{_cell(value)}</td>" for value, shape in zip(row, classes, strict=True)) + "</tr>\n"
         for row in frame.iter_rows()

@@ -59,13 +59,13 @@ pre {{ background: var(--panel); padding: .75rem 1rem; overflow-x: auto; font: .
   .skip, .themes, summary, button {{ display: none; }}
   details::details-content {{ content-visibility: visible; height: auto; }}
   svg {{ min-width: 0; }}
-  h2, h3, summary, caption {{ break-after: avoid; }}
+  h2, h3, summary, caption, figure > .fallback {{ break-after: avoid; }}
   figure > .fallback, tr {{ break-inside: avoid; }}
   thead {{ display: table-header-group; }}
   .wide, pre {{ overflow: visible; }}
   pre {{ white-space: pre-wrap; font-size: 7pt; }}
-  table {{ font-size: 7pt; width: 100%; }}
-  th, td {{ white-space: normal; overflow-wrap: anywhere; padding-right: .4rem; }}
+  table {{ font-size: 6.5pt; width: 100%; }}
+  th, td {{ white-space: normal; overflow-wrap: break-word; padding: .1rem .4rem .1rem 0; line-height: 1.25; }}
   .long {{ min-width: 0; }}
 }}
 """

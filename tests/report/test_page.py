@@ -12,7 +12,7 @@ from actlas.report import Question, write_report
 from actlas.store import corpus_from_frames
 from actlas.testing import planted
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "wbr", "br", "hr", "img", "link", "input"}
 #: What a corpus may hold, whoever wrote it.
 HOSTILE = (
     "<script>alert(1)</script>",
