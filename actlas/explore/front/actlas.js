@@ -12,7 +12,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const VIEWS = ["store", "concept", "neuron", "compare", "probe", "languages", "interventions", "sql"];
-const ROWS_AT_ONCE = 100;
+const ROWS_AT_ONCE = 20;
+const TEXTS_AT_ONCE = 10;
 const MOST_PLAIN_CHOICES = 24;
 const MOST_LISTED = 200;
 const N_COLOURS = 8;
@@ -760,7 +761,7 @@ function table(part, answer, context) {
   const order = Array.from({ length: frame.n }, (_, row) => row);
   let most = ROWS_AT_ONCE;
   const body = h("tbody");
-  const more = h("button", { type: "button", class: "more", click: () => ((most += 10 * ROWS_AT_ONCE), fillRows()) });
+  const more = h("button", { type: "button", class: "more", click: () => ((most *= 10), fillRows()) });
   const kindOf = (column) => (areNumbers[column] ? "number" : areLong[column] ? "long" : null);
 
   function cell(column, row) {
@@ -866,9 +867,15 @@ export function stretches(text, tokens) {
   return found;
 }
 
+/** Tokens of an answer with a row each. */
+function tokensOf(answer) {
+  const [starts, ends, pieces, values] = ["char_start", "char_end", "piece", "value"].map((name) => new Frame(answer).get(name));
+  return starts.map((start, row) => ({ start, end: ends[row], piece: pieces[row], value: values[row] }));
+}
+
 /** A text coloured by the values of its tokens; the arrow keys walk from piece to piece. */
 function heat(answer, highest, context) {
-  const tokens = answer.tokens ?? [];
+  const tokens = tokensOf(answer);
   const points = Array.from(answer.text);
   const pieceOf = ({ piece, start, end }) => plain(piece ?? points.slice(start, end).join(""));
   const values = tokens.map(({ value }) => value).filter(isNumber);
@@ -922,8 +929,8 @@ function texts(part, answer, context) {
   const [contents, languages, values, ids] = ["text", "language", "value", "text_id"].map((name) => frame.get(picture[name]));
   const highest = Math.max(0, ...values.filter(isNumber).map(Math.abs));
   const list = h("ol", { class: "texts" });
-  let most = 40;
-  const more = h("button", { type: "button", class: "more", click: () => ((most += 200), fillRows()) });
+  let most = TEXTS_AT_ONCE;
+  const more = h("button", { type: "button", class: "more", click: () => ((most *= 10), fillRows()) });
 
   function item(row) {
     const content = String(contents[row] ?? "");
@@ -1368,7 +1375,9 @@ class Page {
     const choices = described.choices.filter(({ name }) => !(isSql && name === "query"));
     const controls = choices.map((choice, place) => control(choice, params[choice.name], choose(choice, place)));
     const heading = this.heading(0, plain(title), { tabindex: "-1" });
-    const slots = described.parts.map((part) => {
+    // what a person typed is answered before everything that helps to type it
+    const typed = isSql && params.query ? [{ name: "answer", title: "Answer" }] : [];
+    const slots = [...typed, ...described.parts].map((part) => {
       const id = unique("part");
       const slot = h("div", { class: "slot", "aria-busy": "true" }, h("p", { class: "loading" }, "Loading …"));
       const about = part.about ? h("p", { class: "about" }, plain(part.about)) : null;
@@ -1390,14 +1399,12 @@ class Page {
     let done = 0;
     await Promise.all(slots.map(async ({ part, slot, section }) => {
       let shownPart;
-      if (isSql && !params.query) shownPart = h("p", { class: "note" }, "No query yet.");
-      else
-        try {
-          const answer = await this.source.answer(view, part.name, params, signal);
-          shownPart = body(part, answer, context, { view, params });
-        } catch (error) {
-          shownPart = alert(error);
-        }
+      try {
+        const answer = await this.source.answer(view, part.name, params, signal);
+        shownPart = body(part, answer, context, { view, params });
+      } catch (error) {
+        shownPart = alert(error);
+      }
       if (signal.aborted) return;
       slot.replaceChildren(...[shownPart].flat(Infinity).filter(Boolean));
       slot.removeAttribute("aria-busy");

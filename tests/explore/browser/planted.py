@@ -16,7 +16,7 @@ import polars as pl
 
 import actlas.explore
 from actlas.errors import TableNotFound
-from actlas.explore.view import Choice, Part, View, answer, describe, picture
+from actlas.explore.view import Choice, Part, View, answer, as_answer, describe, picture
 
 FRONT = Path(actlas.explore.__file__).parent / "front"
 #: As the server of `actlas explore` has it: a script or a style that the page does not serve itself is refused.
@@ -138,7 +138,12 @@ _CONCEPT = View(
     (Part("chosen", "What was chosen", "SELECT $concept AS concept, $word AS word", links={"concept": "neuron"}),),
 )
 
-_SQL = View("sql", "SQL", (Choice("query", "query", ""),), (Part("answer", "Answer", "$query"),))
+_SQL = View(
+    "sql",
+    "SQL",
+    (Choice("query", "Query", ""),),
+    (Part("saved", "To begin with", "SELECT 'one' AS asked", links={"asked": "sql"}),),
+)
 
 VIEWS: Mapping[str, View] = {view.name: view for view in (_PICTURES, _CONCEPT, _TEXTS, _SQL)}
 #: A report whose figure carries its answer, and a table without one.
@@ -182,10 +187,9 @@ class Answers:
         view = VIEWS[name]
         if not table:
             return {**describe(view, given, self), "stores": ["planted", "twin"]}
-        part = view.part(table)
-        if name == "sql":
+        if (name, table) == ("sql", "answer"):
             return answer(Part("answer", "", given.get("query", "")), {}, self)
-        return answer(part, describe(view, given, self)["params"], self)
+        return answer(view.part(table), describe(view, given, self)["params"], self)
 
     def report(self) -> str:
         part = _PICTURES.part("bars")
@@ -195,11 +199,12 @@ class Answers:
     def heat(self, text_id: int) -> Any:
         """Token values of a planted text: a token per character, but for bytes, which come in pairs that share a character."""
         text = TEXTS[text_id]
-        tokens = [{"start": 0, "end": 0, "piece": "<s>", "value": 0.5}]
+        rows = [("<s>", 0, 0, 0.5)]
         for place, letter in enumerate(text):
             for part in range(2 if ord(letter) > 0x7FF else 1):
-                tokens.append({"start": place, "end": place + 1, "piece": f"<{part}>", "value": (place * 7 + part) % 11 / 2 - 1})
-        return {"text": text, "tokens": tokens}
+                rows.append((f"<{part}>", place, place + 1, (place * 7 + part) % 11 / 2 - 1))
+        frame = pl.DataFrame(rows, schema=["piece", "char_start", "char_end", "value"], orient="row")
+        return {"text": text, **as_answer(frame)}
 
 
 def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
