@@ -81,7 +81,8 @@ class Part:
         sql: The query, whose ``$name`` are choices of the view.
         picture: How it is drawn; None where the table says it best.
         about: A line that says what is seen.
-        links: Column -> address of another view, in which ``{column}`` stands for the value of a column in the same row.
+        links: Column -> address of another view, in which ``{name}`` stands for the value of a column in the same row, or, where
+            the table has no such column, for what is chosen.
     """
 
     name: str

@@ -34,7 +34,7 @@ ORDER BY two.place""",
             "overlap",
             "What languages share at each",
             f"""SELECT o.concept, o.checkpoint, avg(o.overlap) AS overlap, avg(o.chance) AS chance, avg(o.ceiling) AS ceiling,
-    avg(o.cross_half) AS cross_half, count(o.overlap) AS n_pairs, any_value(o.k) AS k
+    avg(o.cross_half) AS cross_half, count(o.overlap) AS n_pairs, max(o.k) AS k
 FROM {_TWO} JOIN overlap AS o USING (checkpoint)
 GROUP BY o.concept, o.checkpoint, two.place
 ORDER BY avg(avg(o.overlap)) OVER (PARTITION BY o.concept) DESC NULLS LAST, o.concept, two.place""",
@@ -46,8 +46,7 @@ ORDER BY avg(avg(o.overlap)) OVER (PARTITION BY o.concept) DESC NULLS LAST, o.co
             "controls",
             "The mean of all concepts at each",
             f"""SELECT o.checkpoint, o.overlap, o.low, o.high, o."null", o.null_sd, o.p_value, o.other_concept, o.chance,
-    o.ceiling, o.cross_half,
-    o.corrected_ratio, o.n_pairs, o.n_concepts, o.k
+    o.ceiling, o.cross_half, o.corrected_ratio, o.n_pairs, o.n_concepts, o.k
 FROM {_TWO} JOIN overlap_controls AS o USING (checkpoint)
 ORDER BY two.place""",
             about="With the 95 % interval, and the mean overlap for labels without meaning.",
@@ -75,8 +74,7 @@ ORDER BY avg(share_common) OVER (PARTITION BY t.concept) DESC, t.concept, l.posi
             "Accuracy of probes",
             f"""WITH told AS (SELECT two.place, p.* FROM {_TWO} JOIN (FROM probe_intervals()) AS p USING (checkpoint))
 SELECT a.label, a.site, a.layer, a.accuracy, b.accuracy AS accuracy_beside, a.accuracy - b.accuracy AS difference, a.low,
-    a.high,
-    b.low AS low_beside, b.high AS high_beside, a.chance
+    a.high, b.low AS low_beside, b.high AS high_beside, a.chance
 FROM told AS a JOIN told AS b USING (label, site, layer)
 WHERE a.place = 1 AND b.place = 2
 ORDER BY a.label, a.site, a.layer""",
@@ -88,8 +86,7 @@ ORDER BY a.label, a.site, a.layer""",
             "weights",
             "Weights",
             """SELECT a.layer, a.kind, a.module, a.n_weights, a.norm, b.norm AS norm_beside, a.stable_rank,
-    b.stable_rank AS stable_rank_beside,
-    a.effective_rank, b.effective_rank AS effective_rank_beside
+    b.stable_rank AS stable_rank_beside, a.effective_rank, b.effective_rank AS effective_rank_beside
 FROM weights AS a JOIN weights AS b USING (module)
 WHERE a.checkpoint = $checkpoint AND b.checkpoint = $other
 ORDER BY a.layer NULLS FIRST, a.module""",
@@ -104,7 +101,7 @@ ORDER BY a.layer NULLS FIRST, a.module""",
     UNION ALL
     SELECT checkpoint, last, module, distance_last, cosine_last, relative_error FROM parameter_space
 ), known AS (
-    SELECT module, any_value(distance) AS distance, any_value(cosine) AS cosine, any_value(relative_error) AS relative_error
+    SELECT module, min(distance) AS distance, min(cosine) AS cosine, min(relative_error) AS relative_error
     FROM apart
     WHERE (checkpoint = $checkpoint AND beside = $other) OR (checkpoint = $other AND beside = $checkpoint)
     GROUP BY module
@@ -115,9 +112,8 @@ FROM known AS k JOIN parameter_space AS p USING (module)
 WHERE p.checkpoint = $other
 ORDER BY p.layer NULLS FIRST, p.module""",
             picture("lines", x="layer", y="relative_distance", series=["kind"]),
-            "Relative to the norm at the second. Known between neighbours in the order of steps, and between a"
-            " checkpoint and the last:"
-            " no row if the two are neither, no number for vectors.",
+            "Relative to the norm at the second. Known between neighbours in the order of steps, and between a checkpoint"
+            " and the last: no row if the two are neither, no number for vectors.",
         ),
     ),
 )

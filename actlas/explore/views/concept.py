@@ -10,8 +10,7 @@ _K = Choice(
     "Experts per language",
     """SELECT DISTINCT k
 FROM (SELECT max((details->>'k')::INTEGER) AS kept FROM settings WHERE table_name = 'experts' AND is_shown
-    AND checkpoint = $checkpoint),
-    LATERAL (SELECT unnest([kept, 1000, 500, 200, 100, 50, 20, 10, 5]) AS k)
+    AND checkpoint = $checkpoint), LATERAL (SELECT unnest([kept, 1000, 500, 200, 100, 50, 20, 10, 5]) AS k)
 WHERE k <= kept
 ORDER BY k DESC""",
     needs=("checkpoint",),
@@ -28,15 +27,14 @@ CONCEPT_VIEW = View(
             "shared",
             "Neurons that languages share, the best first",
             """SELECT s.site, s.layer, s.neuron, s.n_languages, array_to_string(s.languages, ' ') AS languages,
-    avg(e.ap) AS ap_mean,
-    min(e.ap) AS ap_min, $concept AS concept, $checkpoint AS checkpoint
+    avg(e.ap) AS ap_mean, min(e.ap) AS ap_min
 FROM shared_experts($checkpoint, $concept, k := $k) AS s
     JOIN experts AS e ON e.site = s.site AND e.layer = s.layer AND e.neuron = s.neuron
 WHERE e.checkpoint = $checkpoint AND e.concept = $concept AND e.rank <= $k
 GROUP BY s.site, s.layer, s.neuron, s.n_languages, s.languages
 ORDER BY s.n_languages DESC, ap_mean DESC, s.site, s.layer, s.neuron""",
-            about="Experts in two or more languages: of the most languages first, then by mean average precision in"
-            " these languages.",
+            about="Experts in two or more languages: of the most languages first, then by mean average precision in these"
+            " languages.",
             links={"neuron": NEURON_LINK},
         ),
         Part(
@@ -44,16 +42,14 @@ ORDER BY s.n_languages DESC, ap_mean DESC, s.site, s.layer, s.neuron""",
             "Overlap over training",
             f"""{FOLLOWED}
 SELECT f.step, avg(overlap) AS overlap, min(overlap) AS lowest_pair, max(overlap) AS highest_pair, avg(chance) AS chance,
-    avg(ceiling) AS ceiling, avg(cross_half) AS cross_half, count(overlap) AS n_pairs, any_value(k) AS k, o.concept,
-    f.checkpoint
+    avg(ceiling) AS ceiling, avg(cross_half) AS cross_half, count(overlap) AS n_pairs, max(k) AS k, f.checkpoint
 FROM followed AS f JOIN overlap AS o USING (checkpoint)
 WHERE o.concept = $concept
-GROUP BY f.step, f.checkpoint, f.position, o.concept
+GROUP BY f.step, f.checkpoint, f.position
 ORDER BY f.position""",
             picture("lines", x="step", y="overlap", low="lowest_pair", high="highest_pair", dashed=["chance", "ceiling"]),
-            "Mean over pairs of languages of the share of experts that both have, between the lowest and the highest"
-            " pair. Dashed:"
-            " chance, and the ceiling, which is what one language shares with itself on other texts.",
+            "Mean over pairs of languages of the share of experts that both have, between the lowest and the highest pair."
+            " Dashed: chance, and the ceiling, which is what one language shares with itself on other texts.",
             {"step": "concept?concept={concept}&checkpoint={checkpoint}"},
         ),
         Part(
@@ -82,8 +78,8 @@ ORDER BY f.position""",
             picture(
                 "lines", x="step", y="overlap", low="low", high="high", dashed=["null", "other_concept", "chance", "ceiling"]
             ),
-            "With the 95 % interval of the mean. Dashed: labels without meaning, experts of other concepts, chance, and"
-            " the ceiling.",
+            "With the 95 % interval of the mean. Dashed: labels without meaning, experts of other concepts, chance, and the"
+            " ceiling.",
         ),
         Part(
             "pairs",
@@ -100,8 +96,7 @@ ORDER BY a.position, b.position""",
             "evidence",
             "What the overlap of every two languages is held against",
             """SELECT language_a, language_b, overlap, chance, "null", null_low, null_high, excess, p_value, q_value,
-    ceiling, cross_half, shared, k,
-    n_repeats
+    ceiling, cross_half, shared, k, n_repeats
 FROM overlap_evidence($checkpoint)
 WHERE concept = $concept
 ORDER BY excess DESC NULLS LAST, language_a, language_b""",
@@ -111,21 +106,20 @@ ORDER BY excess DESC NULLS LAST, language_a, language_b""",
             "layers",
             "Overlap by layer",
             """SELECT layer, avg(overlap) AS overlap, avg(chance) AS chance, avg(ceiling) AS ceiling,
-    avg(cross_half) AS cross_half,
-    avg(shared) AS shared, any_value(n_neurons) AS n_neurons
+    avg(cross_half) AS cross_half, avg(shared) AS shared, max(n_neurons) AS n_neurons
 FROM overlap_by_layer
 WHERE checkpoint = $checkpoint AND concept = $concept
 GROUP BY layer
 ORDER BY layer""",
             picture("lines", x="layer", y="overlap", dashed=["chance", "ceiling"]),
-            "Each layer's part of the whole, mean over pairs of languages. Chance: of two sets with as many neurons in"
-            " the layer.",
+            "Each layer's part of the whole, mean over pairs of languages. Chance: of two sets with as many neurons in the"
+            " layer.",
         ),
         Part(
             "experts_by_layer",
             "Where experts sit",
             """SELECT layer, site, sum(n_experts)::BIGINT AS n_experts,
-    sum(n_experts) / sum(n_neurons)::DOUBLE AS share_of_neurons, any_value(n_neurons) AS n_neurons
+    sum(n_experts) / sum(n_neurons)::DOUBLE AS share_of_neurons, max(n_neurons) AS n_neurons
 FROM experts_by_layer($checkpoint, k := $k)
 WHERE concept = $concept
 GROUP BY layer, site
@@ -140,7 +134,7 @@ ORDER BY layer, site""",
     SELECT site, layer, neuron, count(*) AS n_languages
     FROM experts WHERE checkpoint = $checkpoint AND concept = $concept AND rank <= $k GROUP BY site, layer, neuron
 )
-SELECT e.language, e.rank, e.site, e.layer, e.neuron, e.ap, s.n_languages, e.concept, e.checkpoint
+SELECT e.language, e.rank, e.site, e.layer, e.neuron, e.ap, s.n_languages
 FROM experts AS e JOIN spread AS s USING (site, layer, neuron) JOIN languages AS l USING (language)
 WHERE e.checkpoint = $checkpoint AND e.concept = $concept AND e.rank <= least(10, $k)
 ORDER BY l.position, e.rank""",
@@ -150,8 +144,7 @@ ORDER BY l.position, e.rank""",
             "precision",
             "Average precision of the experts of every language",
             """SELECT e.language, min(ap) AS lowest, quantile_cont(ap, 0.25) AS q25, median(ap) AS middle,
-    quantile_cont(ap, 0.75) AS q75, max(ap) AS highest, count(*) AS n,
-    any_value(c.n_positive / nullif(c.n_member, 0)) AS chance
+    quantile_cont(ap, 0.75) AS q75, max(ap) AS highest, count(*) AS n, min(c.n_positive / nullif(c.n_member, 0)) AS chance
 FROM experts AS e JOIN languages AS l USING (language)
     LEFT JOIN label_counts AS c ON c.language = e.language AND c.concept = e.concept
 WHERE e.checkpoint = $checkpoint AND e.concept = $concept AND e.rank <= $k

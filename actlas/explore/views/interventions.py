@@ -9,8 +9,8 @@ INTERVENTIONS = View(
     "interventions",
     "Interventions",
     choices=(CONCEPT, LANGUAGE, checkpoint_with("generations", "patches")),
-    about="What a model writes while experts are forced, and how it answers with latents of another prompt put in,"
-    " beside controls.",
+    about="What a model writes while experts are forced, and how it answers with latents of another prompt put in, beside"
+    " controls.",
     parts=(
         Part(
             "concept_rate",
@@ -21,9 +21,8 @@ FROM concept_rate()
 WHERE checkpoint = $checkpoint
 ORDER BY concept <> 'all together', concept, language, measure DESC, arm""",
             picture("bars", x="concept", y="rate", series=["arm"]),
-            "By words of the concept and by a probe. difference: how much more often with its experts forced than in"
-            " the arm, paired by"
-            " prompt and seed, with the 95 % interval.",
+            "By words of the concept and by a probe. difference: how much more often with its experts forced than in the"
+            " arm, paired by prompt and seed, with the 95 % interval.",
         ),
         Part(
             "languages",
@@ -50,13 +49,12 @@ ORDER BY concept <> 'all together', concept, language, control""",
             "texts",
             "What was written",
             """SELECT arm, coalesce(prompt, '') AS prompt, text, coalesce(text_language, 'not told') AS text_language,
-    has_word, probe_p,
-    is_finished, n_tokens, k, on_value, experts_of, seed
+    has_word, probe_p, is_finished, n_tokens, k, on_value, experts_of, seed
 FROM generations
 WHERE checkpoint = $checkpoint AND concept = $concept AND language = $language
 ORDER BY seed, prompt, arm""",
-            about="For the chosen concept and language of experts. Texts of one seed and prompt begin with the same"
-            " random numbers.",
+            about="For the chosen concept and language of experts. Texts of one seed and prompt begin with the same random"
+            " numbers.",
         ),
         Part(
             "patching",
@@ -64,23 +62,20 @@ ORDER BY seed, prompt, arm""",
             """SELECT layer, concat_ws(' ', language_in, 'to', language_out, setting, 'words in', language) AS what,
     p_source, p_source_low,
     p_source_high, p_target, p_target_low, p_target_high, difference, difference_low, difference_high, setting, language_in,
-    language_out,
-    language, n_pairs
+    language_out, language, n_pairs
 FROM patching_by_layer()
 WHERE checkpoint = $checkpoint
 ORDER BY what, layer NULLS FIRST""",
             picture("lines", x="layer", y="p_source", series=["what"], low="p_source_low", high="p_source_high"),
-            "Probability of words of the concept whose latents were put in (source), and of the prompt's own (target):"
-            " means with 95 %"
-            " intervals over pairs. Layer null: nothing was put in.",
+            "Probability of words of the concept whose latents were put in (source), and of the prompt's own (target): means"
+            " with 95 % intervals over pairs. Layer null: nothing was put in.",
         ),
         Part(
             "patching_onset",
             "Where the concept of the latents wins",
             f"""{FOLLOWED}
 SELECT f.step, p.language_in, p.language_out, p.setting, p.n_won, p.n_layers, p.first_layer, p.last_layer, p.most,
-    p.layer_of_most,
-    p.first_step, p.n_pairs, f.checkpoint
+    p.layer_of_most, p.first_step, p.n_pairs, f.checkpoint
 FROM followed AS f JOIN (FROM patching_onset()) AS p USING (checkpoint)
 ORDER BY f.position, p.language_in, p.language_out, p.setting""",
             about="Layers from which on the source concept is more probable than the target, by more than the 95 % interval.",

@@ -33,8 +33,8 @@ SELECT p.site, p.layer, l.language, coalesce(c.n_neurons, 0) AS n_neurons
 FROM places AS p CROSS JOIN languages AS l LEFT JOIN counted AS c USING (site, layer, language)
 ORDER BY p.site, p.layer, l.position""",
             picture("bars", x="layer", y="n_neurons", series=["language"]),
-            "Neurons with low entropy of activation probability over languages, counted for every language that they"
-            " are specific to.",
+            "Neurons with low entropy of activation probability over languages, counted for every language that they are"
+            " specific to.",
         ),
         Part(
             "by_step",
@@ -51,7 +51,7 @@ ORDER BY f.position, l.position""",
         Part(
             "neurons",
             "Neurons of the chosen language",
-            """SELECT site, layer, neuron, p_active, entropy, $language AS language, $checkpoint AS checkpoint
+            """SELECT site, layer, neuron, p_active, entropy
 FROM language_mask($checkpoint, $language)
 ORDER BY entropy, site, layer, neuron""",
             about="The most specific first. p_active: share of the language's tokens on which the neuron is active.",
@@ -65,8 +65,7 @@ ORDER BY entropy, site, layer, neuron""",
     ORDER BY entropy, site, layer, neuron LIMIT 30
 )
 SELECT concat_ws('/', o.site, o.layer, o.neuron) AS place, l.language, t.p_active[l.position + 1] AS p_active, o.entropy,
-    o.site, o.layer,
-    o.neuron, t.checkpoint
+    o.site, o.layer, o.neuron
 FROM own AS o JOIN token_activity AS t USING (site, layer, neuron) CROSS JOIN languages AS l
 WHERE t.checkpoint = $checkpoint
 ORDER BY o.entropy, o.site, o.layer, o.neuron, l.position""",
@@ -127,8 +126,7 @@ ORDER BY source, concept NULLS FIRST, set_language, language""",
             "Are they needed, and are they enough",
             "FROM set_effects($checkpoint)",
             about="Beyond random sets: necessity is what the loss on texts of their language rises by without them,"
-            " selectivity how much more than"
-            " on others, sufficiency what it falls by if they are amplified.",
+            " selectivity how much more than on others, sufficiency what it falls by if they are amplified.",
         ),
     ),
 )

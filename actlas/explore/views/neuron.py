@@ -21,8 +21,8 @@ _LAYER = Choice(
 _NEURON = Choice(
     "neuron",
     "Neuron",
-    "SELECT unnest(range(n_neurons))::INTEGER AS neuron FROM sites WHERE checkpoint = $checkpoint AND site = $site"
-    " ORDER BY neuron",
+    "SELECT unnest(range(n_neurons))::INTEGER AS neuron FROM sites WHERE checkpoint = $checkpoint AND site = $site ORDER BY"
+    " neuron",
     needs=("checkpoint", "site"),
     kind=int,
 )
@@ -134,8 +134,7 @@ ORDER BY l.position""",
         AND neuron = $neuron
 )
 SELECT o.concept, o.language, o.ap, c.n_positive / nullif(c.n_member, 0) AS chance,
-    avg(o.ap) OVER (PARTITION BY o.concept) AS ap_mean,
-    $checkpoint AS checkpoint, $site AS site, $layer AS layer, $neuron AS neuron
+    avg(o.ap) OVER (PARTITION BY o.concept) AS ap_mean
 FROM own AS o JOIN languages AS l USING (language)
     LEFT JOIN label_counts AS c ON c.language = o.language AND c.concept = o.concept
 ORDER BY ap_mean DESC NULLS LAST, o.concept, l.position""",
@@ -147,11 +146,10 @@ ORDER BY ap_mean DESC NULLS LAST, o.concept, l.position""",
             "roles",
             "What it is among the best experts for",
             """SELECT e.concept, count(*) AS n_languages, string_agg(e.language, ' ' ORDER BY l.position) AS languages,
-    min(e.rank) AS best_rank,
-    avg(e.ap) AS ap_mean, e.checkpoint
+    min(e.rank) AS best_rank, avg(e.ap) AS ap_mean
 FROM experts AS e JOIN languages AS l USING (language)
 WHERE e.checkpoint = $checkpoint AND e.site = $site AND e.layer = $layer AND e.neuron = $neuron
-GROUP BY e.concept, e.checkpoint
+GROUP BY e.concept
 ORDER BY n_languages DESC, best_rank, e.concept""",
             about="Experts are ranked over all layers and linear sites together. No row: it is an expert for nothing.",
             links={"concept": "concept?concept={concept}&checkpoint={checkpoint}"},
@@ -159,11 +157,9 @@ ORDER BY n_languages DESC, best_rank, e.concept""",
         Part(
             "alike",
             "Neurons that are experts for the same",
-            """SELECT *, $checkpoint AS checkpoint, $concept AS concept
-FROM alike_neurons($checkpoint, $site, $layer, $neuron, n := 20)""",
+            "FROM alike_neurons($checkpoint, $site, $layer, $neuron, n := 20)",
             about="similarity: the smaller average precision of the two over the larger, added up over all concepts and"
-            " languages that either"
-            " is an expert for. No row: it is an expert for nothing.",
+            " languages that either is an expert for. No row: it is an expert for nothing.",
             links={"neuron": NEURON_LINK},
         ),
         Part(
@@ -171,8 +167,7 @@ FROM alike_neurons($checkpoint, $site, $layer, $neuron, n := 20)""",
             "How their values go together with its own",
             f"""WITH near AS (FROM alike_neurons($checkpoint, $site, $layer, $neuron, n := 10))
 SELECT concat_ws('/', n.site, n.layer, n.neuron) AS place, n.rank, n.site, n.layer, n.neuron,
-    corr(b.value::DOUBLE, a.value::DOUBLE) AS correlation, count(*) AS n_texts,
-    $checkpoint AS checkpoint, $concept AS concept
+    corr(b.value::DOUBLE, a.value::DOUBLE) AS correlation, count(*) AS n_texts
 FROM near AS n JOIN activations AS b ON b.site = n.site AND b.layer = n.layer AND b.neuron = n.neuron
     JOIN activations AS a ON a.text_id = b.text_id
 WHERE b.checkpoint = $checkpoint AND {_ONE}
@@ -191,8 +186,8 @@ FROM followed AS f JOIN token_activity AS t USING (checkpoint) CROSS JOIN langua
 WHERE replace(t.site, 'hidden', 'pre') = replace($site, 'hidden', 'pre') AND t.layer = $layer AND t.neuron = $neuron
 ORDER BY f.position, l.position""",
             picture("lines", x="step", y="p_active", series=["language"]),
-            "Tokens are counted for neurons of MLPs alone, which mlp_pre and mlp_hidden number alike. No row: a neuron"
-            " of another site.",
+            "Tokens are counted for neurons of MLPs alone, which mlp_pre and mlp_hidden number alike. No row: a neuron of"
+            " another site.",
         ),
         Part(
             "health",

@@ -26,7 +26,7 @@ PROBE = View(
             "accuracy",
             "Accuracy by layer and step",
             f"""{FOLLOWED}
-SELECT f.step, p.site, p.layer, p.accuracy, p.low, p.high, p.chance, p.n_seeds, p.label, f.checkpoint
+SELECT f.step, p.site, p.layer, p.accuracy, p.low, p.high, p.chance, p.n_seeds, f.checkpoint
 FROM followed AS f JOIN (FROM probe_intervals()) AS p USING (checkpoint)
 WHERE p.label = $label
 ORDER BY f.position, p.site, p.layer""",
@@ -83,8 +83,7 @@ ORDER BY layer, truth, predicted""",
             "transfer",
             "From one language to another, at the checkpoint and site",
             """SELECT layer, language_train, language_test, avg(accuracy) AS accuracy, avg(chance) AS chance,
-    count(*) AS n_seeds,
-    sum(n_test)::BIGINT AS n_test
+    count(*) AS n_seeds, sum(n_test)::BIGINT AS n_test
 FROM probe_transfer AS t JOIN languages AS a ON a.language = t.language_train
     JOIN languages AS b ON b.language = t.language_test
 WHERE label = $label AND checkpoint = $checkpoint AND site = $site
@@ -98,8 +97,7 @@ ORDER BY layer, a.position, b.position""",
             "Beside labels that are drawn per kind of token",
             f"""{FOLLOWED}
 SELECT f.step, p.site, p.layer, avg(p.accuracy) AS accuracy, avg(p.control) AS control_accuracy,
-    avg(p.selectivity) AS selectivity,
-    count(*) AS n_seeds, f.checkpoint
+    avg(p.selectivity) AS selectivity, count(*) AS n_seeds, f.checkpoint
 FROM followed AS f JOIN probe_controls AS p USING (checkpoint)
 WHERE p.label = $label
 GROUP BY f.step, f.position, f.checkpoint, p.site, p.layer
@@ -114,17 +112,15 @@ ORDER BY f.position, p.site, p.layer""",
 FROM probe_sharing()
 WHERE label = $label
 ORDER BY over DESC, checkpoint, layer, site""",
-            about="Correlation of accuracy with the share of a layer's experts that languages share: over the layers of"
-            " each checkpoint, and over"
-            " the checkpoints of each layer.",
+            about="Correlation of accuracy with the share of a layer's experts that languages share: over the layers of each"
+            " checkpoint, and over the checkpoints of each layer.",
         ),
         Part(
             "effective_rank",
             "How many directions token vectors use",
             f"""{FOLLOWED}
 SELECT f.step, e.site, e.layer, coalesce(e.language, 'all together') AS language, e.effective_rank, e.low, e.high,
-    e.participation_ratio,
-    e.n_vectors, e.n_channels, e.is_bounded, f.checkpoint
+    e.participation_ratio, e.n_vectors, e.n_channels, e.is_bounded, f.checkpoint
 FROM followed AS f JOIN effective_rank AS e USING (checkpoint) LEFT JOIN languages AS l USING (language)
 WHERE e.site = $site AND f.checkpoint = $checkpoint
 ORDER BY l.position NULLS FIRST, e.layer""",

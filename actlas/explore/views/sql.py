@@ -9,7 +9,7 @@ from actlas.query.sql.guard import quoted
 #: What a query asks -> the query. Each makes sense of any store whose experts and overlap were computed.
 SAVED = {
     "Which concepts share the most experts, by checkpoint": """SELECT checkpoint, concept, avg(overlap) AS overlap,
-    any_value(chance) AS chance
+    avg(chance) AS chance
 FROM overlap JOIN checkpoints USING (checkpoint)
 GROUP BY checkpoint, position, concept ORDER BY position, overlap DESC""",
     "Neurons that are experts of one concept in every language": """SELECT checkpoint, concept, site, layer, neuron,
@@ -54,8 +54,8 @@ SQL = View(
             "questions",
             "Questions with arguments",
             f"SELECT topic, asked, query FROM (VALUES {_MACROS}) AS macros (topic, asked, query)",
-            about="Macros, called like tables. Write what you ask about in place of the arguments: 'water' for concept,"
-            " and so on.",
+            about="Macros, called like tables. Write what you ask about in place of the arguments: 'water' for concept, and"
+            " so on.",
             links={"asked": "sql?query={query}"},
         ),
         Part(

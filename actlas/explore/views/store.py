@@ -14,10 +14,8 @@ STORE = View(
             "sizes",
             "In short",
             """SELECT (SELECT count(*) FROM checkpoints WHERE control IS NULL) AS n_checkpoints,
-    (SELECT count(*) FROM checkpoints WHERE control IS NOT NULL) AS n_controls,
-    (SELECT count(*) FROM languages) AS n_languages,
-    (SELECT count(DISTINCT concept) FROM label_counts) AS n_concepts,
-    (SELECT sum(n_texts)::BIGINT FROM languages) AS n_texts,
+    (SELECT count(*) FROM checkpoints WHERE control IS NOT NULL) AS n_controls, (SELECT count(*) FROM languages) AS n_languages,
+    (SELECT count(DISTINCT concept) FROM label_counts) AS n_concepts, (SELECT sum(n_texts)::BIGINT FROM languages) AS n_texts,
     (SELECT sum(n_layers * n_neurons)::BIGINT FROM sites
      WHERE checkpoint = (SELECT arg_max(checkpoint, position) FROM checkpoints)) AS n_neurons,
     (SELECT sum(n_layers::BIGINT * n_neurons * n_texts) FROM cubes)::BIGINT AS n_values""",
@@ -55,6 +53,17 @@ ORDER BY kind, name, warning""",
             about="No row: nothing was found.",
         ),
         Part(
+            "concepts",
+            "Concepts",
+            """SELECT concept, count(*) FILTER (n_positive IS NULL OR n_positive > 0) AS n_languages,
+    sum(n_positive)::BIGINT AS n_positive, sum(n_member)::BIGINT AS n_member
+FROM label_counts
+GROUP BY concept
+ORDER BY concept""",
+            about="A concept is what its positive texts share. Every one leads to its page.",
+            links={"concept": "concept?concept={concept}"},
+        ),
+        Part(
             "checkpoints",
             "Checkpoints",
             """SELECT c.checkpoint, c.model, c.step, c.revision, c.control, c.sanity_loss, f.is_broken, f.same_as,
@@ -76,21 +85,9 @@ ORDER BY site""",
             about="Which tensors were taken. Experts are ranked among the linear sites that were scored.",
         ),
         Part(
-            "concepts",
-            "Concepts",
-            """SELECT concept, count(*) FILTER (n_positive IS NULL OR n_positive > 0) AS n_languages,
-    sum(n_positive)::BIGINT AS n_positive,
-    sum(n_member)::BIGINT AS n_member
-FROM label_counts
-GROUP BY concept
-ORDER BY concept""",
-            about="A concept is what its positive texts share. Every one leads to its page.",
-            links={"concept": "concept?concept={concept}"},
-        ),
-        Part(
             "overlap",
             "Which concepts languages share most, at the last checkpoint",
-            """SELECT concept, avg(overlap) AS overlap, any_value(chance) AS chance, avg(ceiling) AS ceiling, any_value(k) AS k,
+            """SELECT concept, avg(overlap) AS overlap, avg(chance) AS chance, avg(ceiling) AS ceiling, max(k) AS k,
     count(overlap) AS n_pairs, checkpoint
 FROM overlap
 WHERE checkpoint = (SELECT arg_max(checkpoint, position) FROM checkpoints WHERE control IS NULL)
@@ -121,30 +118,44 @@ ORDER BY concept, position""",
         Part(
             "neuron_health",
             "What became of the values of neurons",
-            """SELECT checkpoint, site, count(*) AS n_neurons, count(*) FILTER (is_constant) AS n_constant,
-    min(low) AS lowest, max(high) AS highest,
-    avg(share_zero) AS share_zero, avg(share_lost) AS share_lost, avg(share_special) AS share_special
-FROM neuron_health JOIN checkpoints USING (checkpoint)
-GROUP BY checkpoint, position, site
-ORDER BY position, site""",
-            about="Means over the neurons of a site, all layers. A neuron with one value for all texts cannot be an expert.",
+            """WITH sums AS (
+    SELECT checkpoint, site, count(*) AS n_neurons, count(*) FILTER (is_constant) AS n_constant, min(low) AS lowest,
+        max(high) AS highest, avg(share_zero) AS share_zero, avg(share_lost) AS share_lost, avg(share_special) AS share_special
+    FROM neuron_health GROUP BY checkpoint, site
+)
+SELECT site, max(n_neurons) AS n_neurons, max(n_constant) AS most_constant, min(lowest) AS lowest, max(highest) AS highest,
+    max(share_zero) AS most_zero, max(share_lost) AS most_lost, max(share_special) AS most_special, count(*) AS n_checkpoints
+FROM sums
+GROUP BY site
+ORDER BY site""",
+            about="Of each site, the checkpoint with the most. A neuron with one value for all texts cannot be an expert;"
+            " shares are of texts, mean over neurons: kept as 0, not kept with all bits, and of a token that the tokenizer"
+            " added.",
         ),
         Part(
             "site_proofs",
             "What proves that sites are what their names say",
-            """SELECT checkpoint, architecture, compute_dtype, site, proof, layer, figure, allowed, is_proved
-FROM site_proofs JOIN checkpoints USING (checkpoint)
-ORDER BY is_proved, position, site, proof""",
-            about="figure: by how much the property fails to hold, in the layer where it holds least; allowed: what"
-            " rounding allows.",
+            """SELECT site, proof, bool_and(is_proved) AS is_proved, max(figure) AS figure,
+    arg_max(allowed, (figure > allowed, figure, checkpoint, layer)) AS allowed, arg_max(layer, (figure > allowed, figure,
+    checkpoint, layer)) AS layer,
+    arg_max(checkpoint, (figure > allowed, figure, checkpoint, layer)) AS checkpoint, count(*) AS n_checkpoints
+FROM site_proofs
+GROUP BY site, proof
+ORDER BY is_proved, site, proof""",
+            about="figure: by how much the property fails to hold, in the layer and checkpoint where it holds least;"
+            " allowed: what rounding allows.",
         ),
         Part(
             "site_dtypes",
             "What rounding to the stored type does",
-            """SELECT checkpoint, site, d.dtype, reason, n_texts, largest, rounding, share_coarse, ap_change, ap_change_most,
-    same_best
-FROM site_dtypes AS d JOIN checkpoints USING (checkpoint)
-ORDER BY position, site""",
+            """SELECT site, dtype, max(rounding) AS rounding, max(share_coarse) AS share_coarse,
+    max(abs(ap_change)) AS ap_change,
+    max(ap_change_most) AS ap_change_most, min(same_best) AS same_best, min(n_texts) AS n_texts, min(reason) AS reason,
+    count(*) AS n_checkpoints
+FROM site_dtypes
+GROUP BY site, dtype
+ORDER BY site, dtype""",
+            about="Of each site, the checkpoint at which it does most.",
         ),
         Part(
             "score_sources",
@@ -158,8 +169,7 @@ ORDER BY site, statistic, source""",
             "tables",
             "Tables that are kept, and with which settings",
             """SELECT table_name, settings, count(DISTINCT checkpoint) AS n_checkpoints, bool_and(is_shown) AS is_shown,
-    bool_and(is_current) AS is_current,
-    (json_merge_patch(any_value(details), '{"basis": null}'))::VARCHAR AS details
+    bool_and(is_current) AS is_current, (json_merge_patch(min(details), '{"basis": null}'))::VARCHAR AS details
 FROM settings
 GROUP BY table_name, settings
 ORDER BY table_name, is_shown DESC, settings""",
