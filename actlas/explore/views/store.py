@@ -135,13 +135,16 @@ ORDER BY site""",
         Part(
             "site_proofs",
             "What proves that sites are what their names say",
-            """SELECT site, proof, bool_and(is_proved) AS is_proved, max(figure) AS figure,
-    arg_max(allowed, (figure > allowed, figure, checkpoint, layer)) AS allowed, arg_max(layer, (figure > allowed, figure,
-    checkpoint, layer)) AS layer,
-    arg_max(checkpoint, (figure > allowed, figure, checkpoint, layer)) AS checkpoint, count(*) AS n_checkpoints
-FROM site_proofs
-GROUP BY site, proof
-ORDER BY is_proved, site, proof""",
+            """WITH least AS (
+    SELECT *, count(*) OVER one AS n_checkpoints, bool_and(is_proved) OVER one AS are_proved,
+        row_number() OVER (one ORDER BY is_proved, figure DESC, checkpoint, layer) AS place
+    FROM site_proofs
+    WINDOW one AS (PARTITION BY site, proof)
+)
+SELECT site, proof, are_proved, figure, allowed, layer, checkpoint, architecture, compute_dtype, n_checkpoints
+FROM least
+WHERE place = 1
+ORDER BY are_proved, site, proof""",
             about="figure: by how much the property fails to hold, in the layer and checkpoint where it holds least;"
             " allowed: what rounding allows.",
         ),
