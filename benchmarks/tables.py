@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
+from benchmarks.explore_tables import EXPLORE_TABLES
 from benchmarks.harness import RESULTS
 from benchmarks.kernel_tables import KERNEL_TABLES
 from benchmarks.markdown import markdown, spread
@@ -427,6 +428,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "estimates": _estimates,
     "probe": _probe,
     "site_proofs": _site_proofs,
+    **EXPLORE_TABLES,
     **KERNEL_TABLES,
     **QUERY_TABLES,
     **REAL_TABLES,

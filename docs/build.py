@@ -35,6 +35,7 @@ PICTURE_STYLE = (
 TABLED = (
     "README.md",
     "docs/benchmarks.md",
+    "docs/explore.md",
     "docs/kernels.md",
     "docs/extraction.md",
     "docs/results/real-models.md",

@@ -26,7 +26,7 @@ from actlas.words import listed, no_such
 #: Errors that say what is wrong to who asked.
 _TOLD = (ActlasError, Gone, Left)
 #: Seconds that a query may go on when who asked it has left: ending it ends what other queries would be asked of.
-_SECONDS_TO_FINISH = 0.5
+_SECONDS_TO_FINISH = 2.0
 #: Requests that are worked on at once; the others wait, in the order in which they came.
 _AT_ONCE = 16
 

@@ -65,7 +65,7 @@ ORDER BY two.place""",
     there AS (SELECT language, concept FROM a WHERE rank = 1 INTERSECT SELECT language, concept FROM b WHERE rank = 1)
 SELECT t.concept, t.language, coalesce(c.shared, 0) AS n_common, coalesce(c.shared, 0) / k::DOUBLE AS share_common, k
 FROM there AS t CROSS JOIN least_k LEFT JOIN common AS c USING (language, concept) JOIN languages AS l USING (language)
-ORDER BY avg(share_common) OVER (PARTITION BY t.concept) DESC, t.concept, l.position""",
+ORDER BY sum(n_common) OVER (PARTITION BY t.concept) DESC, t.concept, l.position""",
             picture("matrix", x="language", y="concept", value="share_common"),
             "Share of the k best neurons at one that are among the k best at the other, zeros included.",
         ),
