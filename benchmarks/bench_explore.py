@@ -43,10 +43,8 @@ class Server:
 
     def __init__(self, store: Path) -> None:
         self.begun = time.perf_counter()
-        command = [sys.executable, "-m", "actlas", "explore", str(store), "--token", TOKEN]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True, cwd=ROOT
-        )
+        command = [sys.executable, "-m", "actlas", "--quiet", "explore", str(store), "--token", TOKEN]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().split("/")[2].rpartition(":")[2])
 

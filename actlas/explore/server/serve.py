@@ -159,6 +159,7 @@ def _listening(host: str, port: int | None) -> Iterator[socket.socket]:
         for one in ports:
             try:
                 listening.bind((host, one))
+                listening.listen(128)
             except OverflowError:
                 raise QueryError(f"--port {one} is none: ports go from 0 to 65535") from None
             except OSError as error:
@@ -167,5 +168,4 @@ def _listening(host: str, port: int | None) -> Iterator[socket.socket]:
                 what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
                 raise QueryError(f"port {one} of {host} {what}; name another with --port, or leave it out") from error
             break
-        listening.listen(128)
         yield listening
