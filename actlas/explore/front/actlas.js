@@ -389,7 +389,10 @@ function lines(frame, picture, width, hidden) {
   const byKey = new Map(axis.keys.map((key) => [key, []]));
   for (const { label, rows: own, place } of drawn) {
     const sorted = own.filter((row) => axis.share.has(xs[row])).sort((a, b) => axis.share.get(xs[a]) - axis.share.get(xs[b]));
-    const points = (column) => sorted.map((row) => (isNumber(column[row]) ? [across(xs[row]), y(column[row])] : null));
+    // a single place has no line: what belongs to it reaches a little to both sides
+    const sides = sorted.length === 1 ? [-12, 12] : [0];
+    const pointOf = (column, row) => (side) => (isNumber(column[row]) ? [across(xs[row]) + side, y(column[row])] : null);
+    const points = (column) => sorted.flatMap((row) => sides.map(pointOf(column, row)));
     const [lower, upper] = [points(low), points(high)].map((ends) => ends.filter(Boolean));
     if (lower.length > 1 && lower.length === upper.length)
       nodes.push(s("path", { class: `${series(place)} band`, d: `${path([...lower, ...upper.reverse()])}Z` }));
