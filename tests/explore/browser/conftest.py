@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 #: What windows looked like, to be seen after a test: a folder that git ignores.
 SCREENSHOTS = HERE.parents[2] / ".cache" / "screenshots"
+LOOKS = ((1280, "light"), (1280, "dark"), (400, "dark"), (400, "light"))
+JUDGED = LOOKS[::2]
 #: Milliseconds until a page must be whole.
-PATIENCE = 10_000
+PATIENCE = 30_000
 
 
 class Window:
@@ -61,20 +63,29 @@ class Window:
         self.page.wait_for_selector("main:not([aria-busy])")
         return self.page
 
+    def look_around(self, name: str) -> None:
+        """Look at the page in both themes at two widths: a screenshot of each is left, and axe-core judges two of them."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for width, theme in LOOKS:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.emulate_media(color_scheme=theme)
+            # nothing is wider than the window: what is scrolls by itself
+            assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"wider than {width}"
+            self.page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{theme}.png", full_page=True)
+            if (width, theme) in JUDGED:
+                findings = self.findings()
+                assert not findings, f"{width}, {theme}:\n" + "\n".join(findings)
+
     def findings(self) -> list[str]:
         """What axe-core calls serious or critical, each as a rule and the first element that breaks it."""
-        self.page.evaluate((HERE / "vendor" / "axe.min.js").read_text(encoding="utf-8"))
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate((HERE / "vendor" / "axe.min.js").read_text(encoding="utf-8"))
         found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary']}"
             for one in found["violations"]
             if one["impact"] in ("serious", "critical")
         ]
-
-    def keep(self, name: str) -> None:
-        """Leave a screenshot of the whole page."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,6 @@ import pytest
 from actlas.explore.views import VIEWS
 from tests.explore.server.conftest import TOKEN, Started
 
-LOOKS = [(1280, "light"), (1280, "dark"), (400, "dark"), (400, "light")]
-
 
 @pytest.fixture(scope="module")
 def store(example_store: Path) -> Path:
@@ -42,13 +40,7 @@ def test_every_view_is_whole_in_both_themes_at_two_widths(reader: Any, view: str
     page = reader.open(f"/{view}")
     assert page.locator("section[data-done]").count() == page.locator("section").count() == len(VIEWS[view].parts)
     assert page.locator("[role=alert]").count() == 0
-    for width, theme in LOOKS:
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=theme)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is wider than {width}"
-        reader.keep(f"{view}-{width}-{theme}")
-        if (width, theme) in LOOKS[::2]:
-            assert not reader.findings(), f"{view}, {width}, {theme}"
+    reader.look_around(view)
 
 
 def test_three_clicks_lead_from_the_store_to_the_texts_of_the_best_shared_neuron(reader: Any) -> None:
