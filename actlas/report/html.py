@@ -48,13 +48,13 @@ def document(title: str, body: str, script: str = "") -> str:
     )
     contents = "".join(f'<li><a href="#{name}">{heading}</a></li>\n' for name, heading in _SECTION.findall(body))
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<!doctype html>\n<html lang="en" class="actlas-page">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        '<body>\n<a class="skip" href="#content">Skip to the content</a>\n'
+        '<body class="actlas">\n<a class="skip" href="#content">Skip to the content</a>\n'
         f"<header>\n<h1>{escape(title)}</h1>\n{_THEMES}</header>\n"
-        + (f'<nav aria-label="Contents">\n<ol>\n{contents}</ol>\n</nav>\n' if contents else "")
+        + (f'<nav class="contents" aria-label="Contents">\n<ol>\n{contents}</ol>\n</nav>\n' if contents else "")
         + f'<main id="content" tabindex="-1">\n{body}\n</main>\n'
         + (f'<script type="module">{script}</script>\n' if script else "")
         + "</body>\n</html>\n"

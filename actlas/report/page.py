@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actlas.errors import QueryError
+from actlas.explore.module import module
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.report.html import document, paragraph
 from actlas.report.measures import Labelled
@@ -76,7 +77,7 @@ def write_report(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(document(title, body), encoding="utf-8")
+    partial.write_text(document(title, body, f"{module()}\nenhance(document);\n"), encoding="utf-8")
     os.replace(partial, path)
     return path
 

@@ -1,71 +1,58 @@
-"""The style of a page: on screens bright or dark, and on paper."""
+"""The style of a page: that of the front end, and what a page with a list of contents needs, on screens and on paper."""
 
-_LIGHT = (
-    "--page: #ffffff; --ink: #1d2126; --soft: #5b6470; --rule: #d9dde3; --panel: #f5f6f8; --link: #1f5fae; color-scheme: light;"
-)
-_DARK = (
-    "--page: #14171b; --ink: #e4e7eb; --soft: #a2abb6; --rule: #3a414a; --panel: #1d2127; --link: #8cb8f0; color-scheme: dark;"
-)
+from actlas.explore.module import style
 
-#: Text of the page's only style sheet.
-STYLE = f"""
-:root {{ {_LIGHT} }}
-@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}
-:root:has(input[value="light"]:checked) {{ {_LIGHT} }}
-:root:has(input[value="dark"]:checked) {{ {_DARK} }}
-* {{ box-sizing: border-box; }}
-body {{ margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI",
-  Roboto, "Helvetica Neue", sans-serif; }}
-header, nav, main {{ max-width: 62rem; margin: 0 auto; padding: 0 1.25rem; }}
-header {{ display: flex; flex-wrap: wrap; gap: .5rem 2rem; justify-content: space-between; padding-top: 2.5rem; }}
-main {{ padding-bottom: 4rem; outline: none; }}
-h1 {{ font-size: 1.9rem; line-height: 1.2; margin: 0 0 1rem; }}
-h2 {{ font-size: 1.3rem; margin: 2.75rem 0 .75rem; padding-top: 1.25rem; border-top: 1px solid var(--rule); }}
-h3 {{ font-size: 1.05rem; margin: 1.75rem 0 .5rem; }}
-a {{ color: var(--link); }}
-:focus-visible {{ outline: 2px solid var(--link); outline-offset: 2px; }}
-.skip {{ position: absolute; left: -99rem; }}
-.unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }}
-.skip:focus {{ left: 1rem; top: 1rem; background: var(--page); padding: .5rem 1rem; }}
-.themes {{ border: 0; margin: 0; padding: .5rem 0; font-size: .875rem; color: var(--soft); }}
-.themes legend {{ float: left; padding: 0 .75rem 0 0; }}
-.themes label {{ margin-right: .75rem; }}
-nav ol {{ padding-left: 1.2rem; margin: 0 0 1rem; columns: 2 18rem; font-size: .9375rem; }}
-p, ul {{ max-width: 46rem; margin: .6rem 0; }}
-ul {{ padding-left: 1.2rem; }}
-li {{ margin: .3rem 0; }}
-figure {{ margin: 1.5rem 0 .75rem; }}
-svg {{ display: block; width: 100%; min-width: 36rem; height: auto; color: var(--ink); }}
-svg .rule {{ stroke: var(--rule); stroke-width: .6; fill: none; }}
-figcaption, caption {{ color: var(--soft); font-size: .875rem; text-align: left; }}
-figcaption {{ max-width: 52rem; }}
-caption {{ padding-bottom: .4rem; }}
-.wide {{ overflow-x: auto; margin: .75rem 0; }}
-table {{ border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .75rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule);
-  white-space: nowrap; }}
-th {{ font-weight: 600; color: var(--soft); }}
-.number {{ text-align: right; }}
-.long {{ white-space: normal; min-width: 14rem; }}
-details {{ margin: .5rem 0; }}
-summary {{ cursor: pointer; color: var(--soft); font-size: .875rem; }}
-pre {{ background: var(--panel); padding: .75rem 1rem; overflow-x: auto; font: .8125rem/1.5 ui-monospace, Menlo, Consolas,
-  monospace; border-radius: 6px; }}
+_THEME = '.actlas-page:has([name="theme"][value="{0}"]:checked), .actlas-page:has([name="theme"][value="{0}"]:checked) .actlas'
+
+_PAGE = f"""
+{_THEME.format("light")} {{ color-scheme: light; }}
+{_THEME.format("dark")} {{ color-scheme: dark; }}
+.actlas header, .actlas .contents, .actlas main {{ max-width: 62rem; margin: 0 auto; padding: 0 1.25rem; }}
+.actlas header {{ display: flex; flex-wrap: wrap; gap: .5rem 2rem; justify-content: space-between; padding-top: 2.5rem; }}
+.actlas main {{ padding-bottom: 4rem; }}
+.actlas .themes {{ border: 0; margin: 0; padding: .5rem 0; font-size: .875rem; color: var(--soft); }}
+.actlas .themes legend {{ float: left; padding: 0 .75rem 0 0; }}
+.actlas .themes label {{ margin-right: .75rem; }}
+.actlas .contents ol {{ padding-left: 1.4rem; margin: .5rem 0 1rem; columns: 2 18rem; }}
+.actlas .contents li {{ margin: 0 0 .3rem; break-inside: avoid; }}
+.actlas .contents a {{ color: var(--link); text-decoration: underline; padding: .1rem 0; display: inline; }}
+.actlas h1 {{ font-size: 1.9rem; }}
+.actlas section > h2 {{ font-size: 1.35rem; margin-top: 2.75rem; }}
+.actlas h3 {{ font-size: 1.05rem; margin: 2rem 0 .5rem; }}
+.actlas p, .actlas ul {{ max-width: 46rem; margin: .6rem 0; }}
+.actlas ul {{ padding-left: 1.2rem; }}
+.actlas li {{ margin: .3rem 0; }}
+.actlas figure {{ margin: .5rem 0 .75rem; }}
+.actlas figcaption, .actlas caption {{ color: var(--soft); font-size: .875rem; text-align: left; }}
+.actlas figcaption {{ max-width: 52rem; }}
+.actlas caption {{ padding-bottom: .4rem; }}
+.actlas td.long {{ min-width: 14rem; }}
+.actlas .fallback svg {{ display: block; width: 100%; min-width: 36rem; height: auto; }}
+.actlas .fallback svg .rule {{ stroke-width: .6; }}
+.actlas .fallback text[font-size="8"] {{ font-size: 8px; }}
+.actlas .fallback text[font-size="9"] {{ font-size: 9px; }}
+.actlas .fallback text[font-size="10"] {{ font-size: 10px; }}
 @page {{ size: A4; margin: 14mm; }}
 @media print {{
-  :root, :root:has(input:checked) {{ {_LIGHT} }}
-  body {{ font-size: 10.5pt; }}
-  header, nav, main {{ max-width: none; padding: 0; }}
-  .skip, .themes, summary, button {{ display: none; }}
-  details::details-content {{ content-visibility: visible; height: auto; }}
-  svg {{ min-width: 0; }}
-  h2, h3, summary, caption, figure > .fallback {{ break-after: avoid; }}
-  figure > .fallback, tr {{ break-inside: avoid; }}
-  thead {{ display: table-header-group; }}
-  .wide, pre {{ overflow: visible; }}
-  pre {{ white-space: pre-wrap; font-size: 7pt; }}
-  table {{ font-size: 6.5pt; width: 100%; }}
-  th, td {{ white-space: normal; overflow-wrap: break-word; padding: .1rem .4rem .1rem 0; line-height: 1.25; }}
-  .long {{ min-width: 0; }}
+  .actlas-page, .actlas-page .actlas, {_THEME.format("dark")} {{ color-scheme: light; }}
+  .actlas {{ font-size: 10.5pt; }}
+  .actlas header, .actlas .contents, .actlas main {{ max-width: none; padding: 0; }}
+  .actlas .skip, .actlas .themes {{ display: none; }}
+  .actlas .facts {{ font-size: 7pt; margin: .2rem 0; gap: 0 1rem; }}
+  .actlas summary {{ list-style: none; }}
+  .actlas details::details-content {{ content-visibility: visible; height: auto; }}
+  .actlas .fallback svg {{ min-width: 0; }}
+  .actlas section, .actlas figure {{ break-inside: auto; }}
+  .actlas h2, .actlas h3, .actlas summary, .actlas caption, .actlas .fallback, .actlas .picture {{ break-after: avoid; }}
+  .actlas .fallback, .actlas .picture, .actlas tr {{ break-inside: avoid; }}
+  .actlas thead {{ display: table-header-group; }}
+  .actlas .wide, .actlas .chart, .actlas pre {{ overflow: visible; }}
+  .actlas pre {{ font-size: 7pt; }}
+  .actlas table {{ font-size: 6.5pt; width: 100%; }}
+  .actlas th, .actlas td {{ white-space: normal; overflow-wrap: break-word; padding: .1rem .4rem .1rem 0; line-height: 1.25; }}
+  .actlas td:not(.number) {{ overflow-wrap: anywhere; min-width: 4.5em; }}
 }}
 """
+
+#: Text of the page's only style sheet.
+STYLE = style() + _PAGE

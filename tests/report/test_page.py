@@ -2,28 +2,13 @@ import json
 import re
 from html.parser import HTMLParser
 
-import polars as pl
 import pytest
 
 import actlas
-from actlas.query import open_store
-from actlas.query.schema import TABLES
 from actlas.report import Question, write_report
-from actlas.store import corpus_from_frames
-from actlas.testing import planted
+from tests.report.hostile import HOSTILE, hostile_report
 
 VOID = {"meta", "wbr", "br", "hr", "img", "link", "input"}
-#: What a corpus may hold, whoever wrote it.
-HOSTILE = (
-    "<script>alert(1)</script>",
-    "</script><script>alert(2)</script>",
-    "<img src=x onerror=alert(3)>",
-    "&lt;script&gt;alert(4)&lt;/script&gt;",
-    "\x1b[2J\x1b]0;owned\x07",
-    "\u202egnp.exe\u2066",
-    "<!-- </table></main> -->",
-    "=HYPERLINK(1)\u2028\x01",
-)
 
 
 class Page(HTMLParser):
@@ -81,11 +66,10 @@ def page(report):
 
 
 def test_the_page_needs_nothing_else(report, page):
-    text = report.read_text(encoding="utf-8")
-    assert "http:" not in text
-    assert "https:" not in text
-    assert "url(" not in text.replace("url(#", "")
-    assert "@import" not in text
+    text = report.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+    for word in ("http:", "https:", "@import", "import("):
+        assert word not in text
+    assert "url(" not in text.replace("url(#", "").replace("url()", "")
     assert all(reference.startswith("#") for reference in page.references)
     assert not {"link", "iframe", "img", "object", "form"} & set(page.tags)
     # what runs is named by its hash; nothing else can
@@ -211,29 +195,7 @@ def test_the_public_name_is_this_function():
 
 @pytest.fixture(scope="module")
 def hostile_page(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hostile")
-    corpus = planted.planted_corpus
-
-    def hostile_corpus(planting):
-        made = corpus(planting)
-        texts = pl.Series("text", [f"{HOSTILE[at % len(HOSTILE)]} {at}" for at in range(made.n_texts)])
-        return corpus_from_frames(made.texts.drop("source_id").with_columns(texts), made.labels)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "planted_corpus", hostile_corpus)
-        path = planted.planted_store(folder / "run.actlas", planted.Planting(steps=(0,), sharing=(1.0,), n_groups=16))
-    store = open_store(path, mode="a")
-    columns = TABLES["generations"].columns
-    told = {"checkpoint": "planted-step0", "concept": "salt", "language": "en", "k": 2, "seed": 0, "text_language": "fr"}
-    arms = zip(("experts", "none", "random"), HOSTILE, strict=False)
-    rows = [{**told, "arm": arm, "text": text, "has_word": True} for arm, text in arms]
-    frame = pl.DataFrame(rows).select(
-        (pl.col(name) if name in rows[0] else pl.lit(None)).cast(dtype).alias(name) for name, dtype in columns.items()
-    )
-    store.publish_table("generations", "planted-step0", frame, {})
-    questions = [Question(text, "SELECT text FROM texts ORDER BY text_id LIMIT 16") for text in HOSTILE]
-    path = write_report({HOSTILE[1]: store}, folder / "r.html", title=HOSTILE[0], about=HOSTILE, questions=questions)
-    return path.read_text(encoding="utf-8")
+    return hostile_report(tmp_path_factory.mktemp("hostile")).read_text(encoding="utf-8")
 
 
 def test_hostile_texts_stay_texts(hostile_page):
@@ -246,7 +208,7 @@ def test_hostile_texts_stay_texts(hostile_page):
 
 
 def test_what_hostile_texts_would_do_unseen_is_seen(hostile_page):
-    shown = re.sub(r'<script type="application/json">.*?</script>', "", hostile_page)
+    shown = re.sub(r'<script type="(application/json|module)">.*?</script>', "", hostile_page, flags=re.DOTALL)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", shown)
     assert "\\x1b[2J" in shown
     assert "\\u202egnp.exe" in shown
@@ -256,4 +218,4 @@ def test_hostile_texts_come_back_whole_from_what_is_inlined(hostile_page):
     figures = inlined(hostile_page)
     texts = figures["question-1"]["answer"]["values"][0]
     assert texts[: len(HOSTILE)] == [f"{text} {at}" for at, text in enumerate(HOSTILE)]
-    assert len(re.findall("<script", hostile_page)) == len(re.findall("</script>", hostile_page))
+    assert hostile_page.count("</script>") == len(figures) + 1

@@ -378,7 +378,7 @@ function lines(frame, picture, width, hidden) {
   const [xs, ys, low, high] = [picture.x, picture.y, picture.low, picture.high].map((name) => frame.get(name));
   const axis = places(xs);
   const dashed = [picture.dashed ?? []].flat().map((name, place) => (
-    { name, values: frame.get(name), dash: DASHES[place % DASHES.length] }));
+    { name, values: frame.get(name), dash: DASHES[place % DASHES.length] })).filter(({ values }) => values.some(isNumber));
   const all = frame.groups(picture.series);
   const drawn = all.filter(({ label }) => !hidden.has(label));
   const rows = drawn.flatMap((each) => each.rows);
@@ -1440,8 +1440,8 @@ export function mount(el, source, where, { isPage = false } = {}) {
 /**
  * A report whose figures carry their answers becomes one that is read closely.
  *
- * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets its picture
- * drawn in place of its first `svg`, and files; every table of the page becomes sortable.
+ * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets files, and its
+ * picture, if it has one, in place of its first `svg`; every table of the page becomes sortable.
  */
 export function enhance(root) {
   const host = root.body ?? root;
@@ -1453,11 +1453,36 @@ export function enhance(root) {
     const part = { name: figure.dataset.actlas, links: {}, ...JSON.parse(data.textContent) };
     const context = { source: inlineSource({ [part.name]: part.answer }), params: {}, say, tip, go: null };
     const picture = drawn(part, part.answer, context);
-    if (!picture) continue;
-    (figure.querySelector(".fallback") ?? figure.querySelector("svg"))?.replaceWith(picture);
+    if (picture) (figure.querySelector(".fallback") ?? figure.querySelector("svg"))?.replaceWith(picture);
     figure.append(footer({ ...part, sql: null }, part.answer, context, { view: "report", params: {} }));
   }
   for (const each of root.querySelectorAll("table")) if (!each.querySelector("th button")) sortable(each, say);
+  forPaper(root);
+}
+
+/** On paper everything is open, and heads of tables are words alone: with a control in them no page but the first has them. */
+function forPaper(root) {
+  const buttons = new Map();
+  const closed = new Set();
+  addEventListener("beforeprint", () => {
+    for (const details of root.querySelectorAll("details:not([open])")) {
+      closed.add(details);
+      details.open = true;
+    }
+    for (const button of root.querySelectorAll("th button")) {
+      buttons.set(button.parentElement, button);
+      button.replaceWith(...button.childNodes);
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const details of closed) details.open = false;
+    for (const [head, button] of buttons) {
+      button.append(...head.childNodes);
+      head.append(button);
+    }
+    closed.clear();
+    buttons.clear();
+  });
 }
 
 /** A table that is already written becomes sortable by its heads. */
