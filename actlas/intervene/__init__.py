@@ -17,6 +17,7 @@ _HOMES = {
     "Sampling": "actlas.intervene.generation",
     "WordTable": "actlas.intervene.concepts.words",
     "ablate": "actlas.intervene.steering",
+    "active_experts": "actlas.intervene.tokens.typed",
     "concept_latents": "actlas.intervene.concepts.latents",
     "effect_summary": "actlas.intervene.effects.summary",
     "export_direction": "actlas.intervene.exports",
@@ -32,6 +33,7 @@ _HOMES = {
     "read_words": "actlas.intervene.concepts.words",
     "steer": "actlas.intervene.steering",
     "steering_summary": "actlas.intervene.generation",
+    "text_token_values": "actlas.intervene.tokens.typed",
     "token_values": "actlas.intervene.tokens.run",
     "translation_prompts": "actlas.intervene.concepts.prompts",
     "vllm_columns": "actlas.intervene.engines",
@@ -45,6 +47,7 @@ __all__ = [
     "Sampling",
     "WordTable",
     "ablate",
+    "active_experts",
     "concept_latents",
     "effect_summary",
     "export_direction",
@@ -60,6 +63,7 @@ __all__ = [
     "read_words",
     "steer",
     "steering_summary",
+    "text_token_values",
     "token_values",
     "translation_prompts",
     "vllm_columns",
@@ -83,5 +87,6 @@ if TYPE_CHECKING:
     from actlas.intervene.patching import patch
     from actlas.intervene.steering import ablate, steer
     from actlas.intervene.tokens.run import token_values
+    from actlas.intervene.tokens.typed import active_experts, text_token_values
 
 __getattr__, __dir__ = lazily(__name__, _HOMES, __all__)
