@@ -34,6 +34,7 @@ _HOMES = {
     "steer": "actlas.intervene.steering",
     "steering_summary": "actlas.intervene.generation",
     "text_token_values": "actlas.intervene.tokens.typed",
+    "text_tokens": "actlas.intervene.tokens.typed",
     "token_values": "actlas.intervene.tokens.run",
     "translation_prompts": "actlas.intervene.concepts.prompts",
     "vllm_columns": "actlas.intervene.engines",
@@ -64,6 +65,7 @@ __all__ = [
     "steer",
     "steering_summary",
     "text_token_values",
+    "text_tokens",
     "token_values",
     "translation_prompts",
     "vllm_columns",
@@ -87,6 +89,6 @@ if TYPE_CHECKING:
     from actlas.intervene.patching import patch
     from actlas.intervene.steering import ablate, steer
     from actlas.intervene.tokens.run import token_values
-    from actlas.intervene.tokens.typed import active_experts, text_token_values
+    from actlas.intervene.tokens.typed import active_experts, text_token_values, text_tokens
 
 __getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

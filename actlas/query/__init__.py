@@ -75,6 +75,7 @@ _HOMES = {
     "random_experts": "actlas.query.lookups.experts",
     "rank_stability": "actlas.query.questions.trajectory",
     "read_selfcond": "actlas.query.imports",
+    "sampled_token_values": "actlas.query.texts.token_values",
     "same_weights": "actlas.query.lookups.checkpoints",
     "score_neurons": "actlas.query.questions.scores",
     "set_effects": "actlas.query.lookups.languages",
@@ -159,6 +160,7 @@ __all__ = [
     "rank_stability",
     "read_selfcond",
     "same_weights",
+    "sampled_token_values",
     "score_neurons",
     "set_effects",
     "shared_by_layer",
@@ -241,7 +243,7 @@ if TYPE_CHECKING:
     from actlas.query.schema import TABLES, Table
     from actlas.query.space.parameters import parameter_space
     from actlas.query.texts.group_texts import group_texts, nearest_texts
-    from actlas.query.texts.token_values import neuron_token_values
+    from actlas.query.texts.token_values import neuron_token_values, sampled_token_values
     from actlas.query.texts.top_texts import neuron_texts, top_texts
     from actlas.query.workers.client import QueryWorker
 

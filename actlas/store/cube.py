@@ -194,20 +194,27 @@ class TokenCube:
         layers, _, channels = self.array.shape
         return (layers, self.table.height, channels)
 
-    def read(self, layer: int) -> NDArray[np.float32]:
+    def read(self, layer: int, tokens: Rows = None, channels: int | Rows = None) -> NDArray[np.float32]:
         """Vectors of one layer, in the order of `table`.
 
         Args:
             layer: Which one, from 0.
+            tokens: Rows of `table`, or None for all.
+            channels: One channel (dimension dropped), a slice, a sequence in the wanted order, or None for all.
 
         Returns:
             float32 ``"tokens channels"``.
+
+        Raises:
+            IndexError: If an index is outside the cube.
 
         Example:
             >>> store.token_cube("planted-step64", "resid").read(layer=1).shape
             (288, 6)
         """
-        values = read_array(self.array, (layer, self.table["row"].to_numpy(), None), self.committed)
+        rows = self.table["row"].to_numpy()
+        rows = rows if tokens is None else rows[tokens]
+        values = read_array(self.array, (layer, rows, channels), self.committed)
         if self.array.attrs["logical_dtype"] == "bfloat16":
             return bfloat16_to_float32(values)
         as_float: NDArray[np.float32] = values.astype(np.float32, copy=False)

@@ -48,8 +48,8 @@ def add_kept_output(verb: argparse.ArgumentParser) -> None:
 def refuse(options: argparse.Namespace, where: str, *flags: str) -> None:
     """Refuse flags that a verb has, but not together with another of its flags: they would be passed over."""
     for flag in flags:
-        dest = {"checkpoint": "checkpoints", "language": "languages", "concept": "concepts", "site": "sites", "stat": "stats"}
-        held = next(name for name in (dest.get(flag, flag), flag) if hasattr(options, name.replace("-", "_")))
+        # what can be repeated is held as several
+        held = next(name for name in (f"{flag}s", flag) if hasattr(options, name.replace("-", "_")))
         if getattr(options, held.replace("-", "_")) not in (None, False):
             raise QueryError(f"--{flag} says nothing {where}; leave one of the two out")
 

@@ -26,8 +26,9 @@ from actlas.intervene.tokens.strongest import Gathered, Strongest, pooled, sprea
 from actlas.names import EXPERTS, ComputeDtype, fingerprint
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
-from actlas.query.choices import chosen_checkpoints, chosen_n
+from actlas.query.choices import chosen_checkpoints, chosen_n, linear_sites
 from actlas.query.keep import Keeper, kept_parts
+from actlas.query.neurons import NeuronAxis
 from actlas.query.schema import TABLES
 from actlas.store import layout
 from actlas.store.files.parquet import read_parquet
@@ -81,7 +82,8 @@ def token_values(
         checkpoints: None for all.
         languages: Of which languages the sets are; None for all. The strongest texts are those of any language.
         concepts: Of experts; None for all.
-        k: Of experts, how many per language and concept; None for as many as table `experts` holds.
+        k: Of experts, how many per language and concept; None for as many as table `experts` holds (without it 500, or a tenth of
+            the neurons where that is fewer).
         model: Folder or hub id of the checkpoint, where it is not where the store's record says; the weights have to be the same.
         tokenizer: Folder or hub id of the tokenizer, where the checkpoint has none.
         device: cpu, cuda, cuda:N, or auto.
@@ -122,7 +124,7 @@ def token_values(
     options = {"model": model, "tokenizer": tokenizer, "device": device, "compute_dtype": compute_dtype}
     with Keeper(store, keep, replace) as keeper:
         for checkpoint in chosen_checkpoints(store, checkpoints):
-            own_k = k or kept_k(store, checkpoint)
+            own_k = k or (kept_k(store, checkpoint) if of == EXPERTS else _USUAL_K)
             settings: dict[str, Any] = {"of": of, "texts": n, "languages": languages, "concepts": concepts}
             settings |= {"k": own_k} if of == EXPERTS else {}
             is_file = Path(of).suffix in READ
@@ -149,9 +151,12 @@ def token_values(
 
 
 def kept_k(store: Store, checkpoint: str) -> int:
-    """Experts per language and concept that table `experts` holds; the usual number where it is not kept."""
+    """Experts per language and concept that table `experts` holds; where it is not kept the usual number, or a tenth of all."""
     held = [part.settings["k"] for part in kept_parts(store, EXPERTS) if part.checkpoint == checkpoint and part.is_shown]
-    return int(held[0]) if held else _USUAL_K
+    if held:
+        return int(held[0])
+    n_neurons = NeuronAxis.of(store, checkpoint, linear_sites(store, checkpoint, None)).n_neurons
+    return min(_USUAL_K, max(1, n_neurons // 10))
 
 
 def set_neurons(

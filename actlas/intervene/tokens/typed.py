@@ -18,7 +18,6 @@ from actlas.query import Atlas, top_experts
 from actlas.query.atlas import as_atlas
 
 _PLACE = ["site", "layer", "neuron"]
-_TOKEN = ["position", "piece", "char_start", "char_end", "is_special"]
 
 
 def text_token_values(
@@ -57,25 +56,45 @@ def text_token_values(
     if missing:
         raise InterventionError(f"the frame has no column {', '.join(missing)}; it has {', '.join(neurons.columns)}")
     asked = checked(neurons.select(_PLACE).with_columns(value=pl.lit(0.0)), live).select(_PLACE).sort(_PLACE)
-    add_special, max_tokens, dtypes, tokenizer = True, None, {}, live.text_tokenizer
+    tokens, recipe = text_tokens(live, text, store=store), None if store is None else as_atlas(store).recipe
+    rows = tokens.drop("token_id").join(asked, how="cross", maintain_order="left_right")
+    values = np.zeros(0, dtype=np.float32)
+    if rows.height:
+        dtypes = {} if recipe is None else {site: recipe.dtype_of(site) for site in asked["site"].unique()}
+        with TokenReader(live, asked, dtypes) as reader:
+            found = reader.read(padded([tokens["token_id"].cast(pl.Int64).to_numpy()]))
+        values = np.concatenate(list(found.values()), axis=1).reshape(-1)
+    return rows.with_columns(pl.Series("value", values, pl.Float32), pl.col("layer", "neuron").cast(pl.Int32))
+
+
+def text_tokens(live: LiveModel, text: str, *, store: Atlas | str | Path | None = None) -> pl.DataFrame:
+    """The tokens of a text, and the characters that each stands for.
+
+    Args:
+        live: The model whose tokenizer divides it.
+        text: Any text.
+        store: As in `text_token_values`.
+
+    Returns:
+        Columns position, token_id, piece, char_start, char_end, is_special.
+
+    Raises:
+        InterventionError: If the text has no token, or the tokenizer is not the store's.
+        ModelNotLoaded: If the model has no tokenizer.
+
+    Example:
+        >>> text_tokens(live, "cat").select("position", "piece", "char_start", "char_end").row(1)
+        (1, 'a', 1, 2)
+    """
+    add_special, max_tokens, tokenizer = True, None, live.text_tokenizer
     if store is not None:
         opened = as_atlas(store)
-        recipe, tokenizer = opened.recipe, check_tokenizer(opened, live)
-        add_special, max_tokens = recipe.special_tokens != "none", recipe.max_tokens
-        dtypes = {site: recipe.dtype_of(site) for site in asked["site"].unique()}
+        tokenizer = check_tokenizer(opened, live)
+        add_special, max_tokens = opened.recipe.special_tokens != "none", opened.recipe.max_tokens
     (pieces,) = text_pieces(tokenizer, [text], add_special=add_special, max_tokens=max_tokens)
     if not len(pieces.token_ids):
         raise InterventionError("the text has no token; type one that has")
-    tokens = piece_rows([0], [pieces]).select(_TOKEN)
-    if asked.is_empty():
-        return tokens.clear().with_columns(asked.clear(), value=pl.lit(0.0, pl.Float32))
-    with TokenReader(live, asked, dtypes) as reader:
-        found = reader.read(padded([pieces.token_ids.astype(np.int64)]))
-    values = np.concatenate(
-        [found[site, layer] for site, layer in asked.select("site", "layer").unique(maintain_order=True).rows()], axis=1
-    )
-    rows = tokens.join(asked, how="cross", maintain_order="left_right")
-    return rows.with_columns(pl.Series("value", values.reshape(-1), pl.Float32), pl.col("layer", "neuron").cast(pl.Int32))
+    return piece_rows([0], [pieces]).drop("text_id")
 
 
 @checks_arguments(QueryError)

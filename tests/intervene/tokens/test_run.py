@@ -112,6 +112,8 @@ def test_sql_joins_values_and_places(store: Callable[[], Atlas]) -> None:
 def test_more_than_one_size_of_expert_sets(store: Callable[[], Atlas]) -> None:
     """Without k it is as many as are kept."""
     opened = store()
+    # all that is linear: attn_out and mlp_out, attn_qkv, mlp_pre, in two layers
+    assert run.kept_k(opened, "tiny") == 2 * (24 + 24 + 72 + 40) // 10
     top_experts(opened, k=3)
     assert run.kept_k(opened, "tiny") == 3
     answer = token_values(opened, n_texts=1)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
+
+import polars as pl
 
 from actlas.allowed import Positive
-from actlas.cli.arguments import add_checkpoints, add_store, named, number
+from actlas.cli.arguments import add_checkpoints, add_store, named, neuron, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.questions import add_kept_output, opened
+from actlas.cli.verbs.questions import add_kept_output, opened, refuse
+from actlas.errors import QueryError
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb to the top parser."""
-    tokens = verbs.add_parser("tokens", help="what neurons have at every token of their strongest texts")
+    tokens = verbs.add_parser(
+        "tokens", help="what neurons have at every token of their strongest texts, or of a text that is typed"
+    )
     add_store(tokens)
     add_checkpoints(tokens)
     tokens.add_argument(
@@ -26,6 +32,17 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     tokens.add_argument("--k", type=number(Positive), help="experts per language and concept (default: all that are kept)")
     tokens.add_argument("--language", type=named, action="append", dest="languages", metavar="NAME", help="whose sets")
     tokens.add_argument("--concept", type=named, action="append", dest="concepts", metavar="NAME", help="whose experts")
+    tokens.add_argument(
+        "--type",
+        metavar="TEXT",
+        help="read this text instead, and keep nothing: whose experts are active at which token, or what --neuron has there",
+    )
+    tokens.add_argument(
+        "--neuron", type=neuron, action="append", dest="neurons", metavar="SITE/LAYER/NEURON", help="with --type; repeat for more"
+    )
+    tokens.add_argument(
+        "--pairs", type=number(Positive), metavar="N", help="with --type: concepts and languages shown of a token (default: 5)"
+    )
     tokens.add_argument("--any-weights", action="store_true", help="take a file of neurons of other weights, or of none")
     add_model(tokens)
     add_kept_output(tokens)
@@ -44,6 +61,11 @@ def add_model(verb: argparse.ArgumentParser) -> None:
 def _tokens(options: argparse.Namespace) -> None:
     from actlas.intervene import token_values
 
+    if options.type is not None:
+        frame = _typed(options)
+        show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
+        return
+    refuse(options, "without --type", "neuron", "pairs")
     line = ProgressLine(options.quiet)
     frame = token_values(
         opened(options),
@@ -64,3 +86,33 @@ def _tokens(options: argparse.Namespace) -> None:
     )
     line.end()
     show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
+
+
+def _typed(options: argparse.Namespace) -> pl.DataFrame:
+    """What one text gives, at the last checkpoint or the one that is named."""
+    from actlas.intervene import active_experts, load_live, text_token_values
+    from actlas.query import open_store
+
+    refuse(options, "with --type", "texts", "any-weights", "no-keep", "replace")
+    if options.of != "experts":
+        raise QueryError(f"--of {options.of} says nothing with --type; name neurons with --neuron SITE/LAYER/NEURON")
+    store = open_store(options.store)
+    chosen = options.checkpoints or store.checkpoints[-1:]
+    if len(chosen) != 1:
+        raise QueryError(f"--type reads a text with one checkpoint, and {len(chosen)} are named; name one")
+    if options.neurons:
+        refuse(options, "with --neuron", "k", "language", "concept", "pairs")
+    with load_live(
+        store,
+        chosen[0],
+        model=options.model,
+        tokenizer=options.tokenizer,
+        device=options.device,
+        compute_dtype=options.compute_dtype,
+        trust_remote_code=options.trust_remote_code,
+    ) as live:
+        if options.neurons:
+            neurons = pl.DataFrame([asdict(one) for one in options.neurons])
+            return text_token_values(live, options.type, neurons, store=store)
+        who = {"k": options.k, "languages": options.languages, "concepts": options.concepts}
+        return active_experts(live, options.type, store, n=options.pairs or 5, **who)

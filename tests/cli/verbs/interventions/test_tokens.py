@@ -36,6 +36,19 @@ def test_token_values_are_shown_and_kept(path: Path, caplog: pytest.LogCaptureFi
     assert kept["rank"].max() == 2
 
 
+def test_a_typed_text_is_shown_and_not_kept(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = open_store(path).table_names()
+    command = ["--quiet", "tokens", str(path), "--type", "a \x1b[31mcat\u202e"]
+    assert run([*command, "--neuron", "mlp_pre/1/3", "--neuron", "mlp_pre/0/5", "--rows", "0"]) == 0
+    shown = capfd.readouterr().out
+    # no terminal acts on what is in a text
+    assert not set("\x1b\u202e") & set(shown)
+    assert len(shown.splitlines()) == 1 + 2 * len("a \x1b[31mcat\u202e")
+    assert run([*command, "--k", "9", "--pairs", "1", "--format", "csv"]) == 0
+    assert capfd.readouterr().out.startswith("position,piece,char_start,char_end,rank,concept,language,n_active,n_experts,")
+    assert open_store(path).table_names() == before
+
+
 def test_what_cannot_be_is_one_line(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for options, said in (
         (["--of", "nobody"], "no sets called nobody"),
@@ -43,8 +56,16 @@ def test_what_cannot_be_is_one_line(path: Path, capfd: pytest.CaptureFixture[str
         (["--model", str(path.parent)], "actlas: "),
         (["--texts", "9"], "has 4 texts"),
         (["--of", "lape", "--concept", "cat"], "leave the concepts out"),
+        (["--neuron", "mlp_pre/0/1"], "--neuron says nothing without --type"),
+        (["--type", "a", "--texts", "3"], "--texts says nothing with --type"),
+        (["--type", "a", "--of", "lape"], "--of lape says nothing with --type"),
+        (["--type", "a", "--neuron", "mlp_pre/0/1", "--k", "3"], "--k says nothing with --neuron"),
+        (["--type", "a", "--neuron", "mlp_pre/0/99"], "no neuron 99"),
+        (["--type", ""], "text is empty"),
+        (["--type", "a", "--checkpoint", "tiny", "--checkpoint", "tiny"], "2 are named"),
     ):
-        assert run(["--quiet", "tokens", str(path), "--no-keep", *options]) == 1
+        keeping = [] if "--type" in options else ["--no-keep"]
+        assert run(["--quiet", "tokens", str(path), *keeping, *options]) == 1
         error = capfd.readouterr().err
         assert said in error
         assert error.count("\n") == 1, error
