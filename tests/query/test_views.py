@@ -33,6 +33,14 @@ GIVEN: dict[str, dict[str, str]] = {
     "languages": {"language": "fr", "checkpoint": CK},
     "interventions": {"concept": "salt", "language": "fr", "checkpoint": CK},
 }
+#: Kind of a picture -> what tells its marks apart, beside x.
+WHERE = {
+    "lines": ("series",),
+    "bars": ("series",),
+    "matrix": ("y", "facet"),
+    "ranges": ("label",),
+    "histogram": ("low", "series"),
+}
 #: Tables without rows on the planted store: nothing to warn of, no proofs, and what other labels and languages would show.
 EMPTY = {"store/site_proofs", "languages/experts", "languages/published", "probe/transfer"}
 
@@ -44,12 +52,15 @@ def params(asked: Atlas) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_page_and_python_give_the_same_rows(asked: Atlas, params: dict[str, dict[str, Any]], name: str) -> None:
+def test_page_and_python_give_the_same_rows(
+    asked: Atlas, params: dict[str, dict[str, Any]], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     view, part = PARTS[name]
     shown = answer(part, params[view.name], asked.sql)
     assert shown["error"] is None
     assert (shown["n_rows"] == 0) == (name in EMPTY)
     frame = asked.sql(filled(part.sql, params[view.name]))
+    assert not caplog.records, "a query compares with a name that the store does not have"
     columns = [column["name"] for column in shown["columns"]]
     assert columns == frame.columns
     again = as_answer(frame)
@@ -58,6 +69,14 @@ def test_page_and_python_give_the_same_rows(asked: Atlas, params: dict[str, dict
         one for of in (part.picture.columns.values() if part.picture else ()) for one in ([of] if isinstance(of, str) else of)
     ]
     assert {*drawn, *part.links} <= {*columns}
+    where = (
+        [name for key in ("x", *WHERE.get(part.picture.kind, ())) if (name := part.picture.columns.get(key))]
+        if part.picture
+        else []
+    )
+    if where:
+        named = [one for of in where for one in ([of] if isinstance(of, str) else of)]
+        assert frame.select(named).is_unique().all(), f"{name} draws several rows at one place"
     for address in part.links.values():
         target, _, query = address.partition("?")
         named = [pair.partition("=")[0] for pair in query.split("&")]
@@ -113,14 +132,12 @@ FUNCTIONS: dict[str, Callable[[Atlas, Mapping[str, Any]], pl.DataFrame]] = {
     "languages/overlap": lambda store, p: actlas.query.lape_overlap(store, p["other"], p["checkpoint"]),
     "languages/effects": lambda store, p: actlas.query.language_effects(store, p["checkpoint"], p["intervention"]),
     "languages/set_effects": lambda store, p: actlas.query.set_effects(store, p["checkpoint"]),
-    "interventions/concept_rate": lambda store, p: (
-        actlas.query.concept_rate(store)
-        .filter(checkpoint=p["checkpoint"])
-        .with_columns(pl.col("concept").fill_null("all together"))
+    "interventions/concept_rate": lambda store, p: actlas.query.concept_rate(store).filter(
+        checkpoint=p["checkpoint"], language=p["language"]
     ),
     "interventions/language_shift": lambda store, p: (
         actlas.query.language_shift(store)
-        .filter(checkpoint=p["checkpoint"])
+        .filter(checkpoint=p["checkpoint"], language=p["language"])
         .with_columns(pl.col("concept").fill_null("all together"))
     ),
     "interventions/patching": lambda store, p: actlas.query.patching_by_layer(store.scan("patches").collect()).filter(

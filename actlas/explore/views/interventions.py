@@ -14,15 +14,16 @@ INTERVENTIONS = View(
     parts=(
         Part(
             "concept_rate",
-            "How often texts are about the concept",
-            """SELECT coalesce(concept, 'all together') AS concept, language, measure, arm, rate, n_known, n_texts,
+            "How often texts are about a concept",
+            """SELECT coalesce(concept, 'all together') || ', by ' || measure AS told, arm, rate, n_known, n_texts,
     difference, low, high, n_draws
 FROM concept_rate()
-WHERE checkpoint = $checkpoint
-ORDER BY concept <> 'all together', concept, language, measure DESC, arm""",
-            picture("bars", x="concept", y="rate", series=["arm"]),
-            "By words of the concept and by a probe. difference: how much more often with its experts forced than in the"
-            " arm, paired by prompt and seed, with the 95 % interval.",
+WHERE checkpoint = $checkpoint AND language = $language
+ORDER BY concept NULLS FIRST, measure DESC, arm""",
+            picture("bars", x="told", y="rate", series=["arm"]),
+            "With experts in the chosen language. difference: how much more often with the concept's experts forced"
+            " than in the arm,"
+            " paired by prompt and seed, with the 95 % interval.",
         ),
         Part(
             "languages",
@@ -37,13 +38,12 @@ ORDER BY arm, language, share DESC, text_language""",
         Part(
             "language_shift",
             "How much more often texts are in the language of the experts",
-            """SELECT coalesce(concept, 'all together') AS concept, language, control, shift, low, high, share,
-    control_share, n_draws
-FROM language_shift()
-WHERE checkpoint = $checkpoint
-ORDER BY concept <> 'all together', concept, language, control""",
-            picture("bars", x="language", y="shift", series=["control"]),
-            "Beside each control arm, paired by prompt and seed, with the 95 % interval.",
+            """SELECT coalesce(concept, 'all together') AS concept, control, shift, low, high, share, control_share, n_draws
+FROM language_shift() AS s
+WHERE checkpoint = $checkpoint AND language = $language
+ORDER BY s.concept NULLS FIRST, control""",
+            picture("bars", x="concept", y="shift", series=["control"]),
+            "With experts in the chosen language, beside each control arm, paired by prompt and seed, with the 95 % interval.",
         ),
         Part(
             "texts",

@@ -113,11 +113,12 @@ ORDER BY n_neurons DESC, name, specific_to, concept""",
         Part(
             "effects",
             "What acting on the neurons of a language changes",
-            """SELECT source, concept, set_language, language, n_neurons, excess, change, low, high, random_mean, random_sd,
+            """SELECT concat_ws(' ', source, concept) AS sets, set_language, language, n_neurons, excess, change, low, high,
+    random_mean, random_sd,
     p_more, p_less, n_random
 FROM language_effects($checkpoint, $intervention)
 ORDER BY source, concept NULLS FIRST, set_language, language""",
-            picture("matrix", x="language", y="set_language", value="excess", facet="source"),
+            picture("matrix", x="language", y="set_language", value="excess", facet="sets"),
             "Change of the loss on texts of each language, less that of random sets of as many neurons; with the 95 %"
             " interval of the change.",
         ),

@@ -70,14 +70,19 @@ ORDER BY site, layer, truth""",
         Part(
             "confusion",
             "Which class is taken for which, at the checkpoint and site",
-            """SELECT layer, truth, predicted, sum(n)::BIGINT AS n,
-    sum(n) / sum(sum(n)) OVER (PARTITION BY layer, truth) AS share
-FROM probe_classes
-WHERE label = $label AND checkpoint = $checkpoint AND site = $site
-GROUP BY layer, truth, predicted
+            """WITH counted AS (
+    SELECT layer, truth, predicted, sum(n)::BIGINT AS n FROM probe_classes
+    WHERE label = $label AND checkpoint = $checkpoint AND site = $site
+    GROUP BY layer, truth, predicted
+), grid AS (
+    FROM (SELECT DISTINCT layer, truth FROM counted)
+        CROSS JOIN (SELECT truth AS predicted FROM counted UNION SELECT predicted FROM counted)
+)
+SELECT layer, truth, predicted, coalesce(n, 0) AS n, coalesce(n, 0) / sum(n) OVER (PARTITION BY layer, truth) AS share
+FROM grid LEFT JOIN counted USING (layer, truth, predicted)
 ORDER BY layer, truth, predicted""",
             picture("matrix", x="predicted", y="truth", value="share", facet="layer"),
-            "Shares of the vectors of a class; pairs without any have no row.",
+            "Shares of the vectors of a class, zeros included.",
         ),
         Part(
             "transfer",

@@ -70,7 +70,7 @@ ORDER BY concept""",
     c.weight_hash, c.backend, c.dtype
 FROM checkpoints AS c LEFT JOIN (FROM checkpoint_flags()) AS f USING (checkpoint)
 ORDER BY c.position""",
-            picture("lines", x="step", y="sanity_loss"),
+            picture("lines", x="checkpoint", y="sanity_loss"),
             "Sanity loss: mean loss per token on texts of the corpus. Flags are of checkpoints, not of controls.",
             {"checkpoint": "compare?checkpoint={checkpoint}"},
         ),
