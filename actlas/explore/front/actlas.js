@@ -870,25 +870,16 @@ export function stretches(text, tokens) {
   return found;
 }
 
-/** Tokens of an answer with a row each. */
-function tokensOf(answer) {
-  const [starts, ends, pieces, values] = ["char_start", "char_end", "piece", "value"].map((name) => new Frame(answer).get(name));
-  return starts.map((start, row) => ({ start, end: ends[row], piece: pieces[row], value: values[row] }));
-}
-
 /** A text coloured by the values of its tokens; the arrow keys walk from piece to piece. */
-function heat(answer, highest, context) {
-  const tokens = tokensOf(answer);
-  const points = Array.from(answer.text);
-  const pieceOf = ({ piece, start, end }) => plain(piece ?? points.slice(start, end).join(""));
-  const values = tokens.map(({ value }) => value).filter(isNumber);
-  const most = Math.max(highest ?? 0, ...values.map(Math.abs), 1e-12);
-  const spans = stretches(answer.text, tokens).map(({ text, tokens: own }) => {
+function heat({ text: whole, tokens, low, high, source, experts }, context) {
+  const pieceOf = ({ piece }) => plain(piece);
+  const most = Math.max(-low, high, 1e-12);
+  const spans = stretches(whole, tokens).map(({ text, tokens: own }) => {
     const found = own.map((place) => tokens[place]);
     const strongest = found.reduce((best, { value }) => (Math.abs(value ?? 0) > Math.abs(best) ? value : best), 0);
     const kind = `token${strongest < 0 ? " below" : ""}${text ? "" : " piece"}`;
     const span = h("span", { class: kind }, text ? written(text) : found.map(pieceOf));
-    span.style.setProperty("--share", `${Math.round((100 * Math.abs(strongest)) / most)}%`);
+    span.style.setProperty("--share", `${Math.min(100, Math.round((100 * Math.abs(strongest)) / most))}%`);
     const title = plain(text || found.map(pieceOf).join(""));
     return { span, title, pairs: found.map((token) => [pieceOf(token), shown(token.value)]) };
   });
@@ -921,8 +912,44 @@ function heat(answer, highest, context) {
     select(Math.min(Math.max(next, 0), spans.length - 1), null, true);
   });
   const scale = h("span", { class: "heatbar", "aria-hidden": "true" });
-  const entry = h("span", { class: "entry" }, "value of a token: 0 ", scale, ` ${number(most, 3)}`);
-  return h("div", null, area, h("div", { class: "legend" }, entry));
+  const ends = h("span", { class: "entry" }, "0", scale, number(most, 3));
+  const legend = h("div", { class: "legend" }, ends, h("span", null, plain(source)));
+  return h("div", null, area, legend, experts ? table({ title: "Whose experts are active", links: {} }, experts, context) : null);
+}
+
+/** Puts the heat of a text into `body`, or what went wrong into `problem`; whether there is heat. */
+async function heated(body, problem, params, context) {
+  body.setAttribute("aria-busy", "true");
+  try {
+    const found = await context.source.heat(params);
+    if (found.error) throw new Error(found.error.text);
+    body.replaceChildren(heat(found, context));
+    problem.hidden = true;
+  } catch (error) {
+    problem.textContent = oneLine(error);
+    problem.hidden = false;
+    context.say(problem.textContent);
+  }
+  body.removeAttribute("aria-busy");
+  return problem.hidden;
+}
+
+/** A sentence of the reader's own, read by a model: by the neuron that is looked at, or by the experts of all concepts. */
+function sentence(context) {
+  const { checkpoint, site, layer, neuron } = context.params;
+  const id = unique("sentence");
+  const field = h("textarea", { id, rows: "2", dir: "auto" });
+  const [body, problem] = [h("div"), h("p", { class: "note", hidden: true })];
+  const read = (more) => heated(body, problem, { ...storeOf(context.params), checkpoint, ...more, text: field.value }, context);
+  const submit = (event) => {
+    event.preventDefault();
+    read({ site, layer, neuron });
+  };
+  const all = h("button", { type: "button", click: () => read({}) }, "All experts");
+  const buttons = [h("button", { type: "submit" }, "This neuron"), all];
+  const form = h("form", { class: "editor", submit },
+    h("label", { for: id }, "In any language"), field, h("div", { class: "files" }, buttons), problem, body);
+  return h("details", null, h("summary", null, "Read a sentence of your own"), form);
 }
 
 /** Texts with their values; one click shows what its tokens did. */
@@ -944,23 +971,10 @@ function texts(part, answer, context) {
     const unfold = { type: "button", class: "show-tokens", "aria-expanded": "false", click: show };
     const button = context.source.heat && h("button", unfold, "Tokens");
     async function show() {
-      if (button.getAttribute("aria-expanded") === "true") {
-        button.setAttribute("aria-expanded", "false");
-        return body.replaceChildren(...written(content));
-      }
-      button.setAttribute("aria-busy", "true");
-      try {
-        const found = await context.source.heat({ ...context.params, text_id: ids[row] });
-        if (found.error) throw new Error(found.error.text);
-        body.replaceChildren(heat(found, highest, context));
-        button.setAttribute("aria-expanded", "true");
-        problem.hidden = true;
-      } catch (error) {
-        problem.textContent = oneLine(error);
-        problem.hidden = false;
-        context.say(problem.textContent);
-      }
-      button.removeAttribute("aria-busy");
+      const isOpen = button.getAttribute("aria-expanded") === "true";
+      if (isOpen) body.replaceChildren(...written(content));
+      const found = isOpen || (await heated(body, problem, { ...context.params, text_id: ids[row] }, context));
+      if (found) button.setAttribute("aria-expanded", String(!isOpen));
     }
     const language = h("span", { class: "language" }, h("span", { class: "unseen" }, "language "), shown(languages[row]));
     const value = h("span", { class: "value" }, shown(values[row]));
@@ -1103,9 +1117,8 @@ function namesOf({ tables, macros }) {
       if (!columns.has(column.name)) columns.set(column.name, { ...column, kind: "column", of: [] });
       columns.get(column.name).of.push(name);
     }
-  const list = (own) => own.map(({ name }) => name).join(", ");
-  const named = tables.map(({ name, about, columns: own }) => ({ name, kind: "table", about, own: list(own) }));
-  return [...named, ...macros.map(({ name, about, call }) => ({ name, kind: "macro", about, own: call })), ...columns.values()];
+  const of = (kind) => ({ name, about }) => ({ name, about, kind });
+  return [...tables.map(of("table")), ...macros.map(of("macro")), ...columns.values()];
 }
 
 /** A field for SQL: Tab or Enter completes a name, Ctrl+Enter runs the query; kept queries are links. */
@@ -1119,16 +1132,8 @@ function editor(context, query) {
   let names = [];
   let listed = [];
   let active = 0;
-  const schema = h("details", null, h("summary", null, "Tables and macros"));
-  const fillSchema = (found) => {
-    names = namesOf(found);
-    const line = (each) => h("li", null,
-      h("button", { type: "button", class: "link", click: () => insert(callOf(each)) }, each.name),
-      [` ${each.kind}`, each.about ? `: ${plain(each.about)}` : null],
-      h("div", { class: "columns" }, each.own));
-    schema.append(h("ul", { class: "schema" }, names.filter(({ kind }) => kind !== "column").map(line)));
-  };
-  context.source.schema?.(storeOf(context.params)).then(fillSchema, (error) => schema.append(alert(error)));
+  const schema = context.source.schema?.(storeOf(context.params));
+  schema?.then((found) => (names = namesOf(found)), (error) => context.say(oneLine(error)));
 
   const callOf = ({ kind, name }) => (kind === "macro" ? `${name}(` : name);
   const wordBefore = () => field.value.slice(0, field.selectionStart).match(/[\p{L}_][\p{L}\p{N}_]*$/u)?.[0] ?? "";
@@ -1205,7 +1210,7 @@ function editor(context, query) {
     h("label", { for: id }, "Query"),
     h("div", { class: "searchable" }, field, list),
     h("p", { class: "hint", id: `${id}-help` }, help),
-    h("div", { class: "files" }, submit, name, h("button", { type: "button", click: keep }, "Keep")), shelf, schema);
+    h("div", { class: "files" }, submit, name, h("button", { type: "button", click: keep }, "Keep")), shelf);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- the page
@@ -1393,6 +1398,7 @@ class Page {
       about ? h("p", { class: "about" }, plain(about)) : "",
       isSql ? editor(context, params.query) : "",
       controls.length ? h("form", { class: "choices", "aria-label": "Choices", submit: stay }, controls) : "",
+      context.source.heat && params.neuron !== undefined ? sentence(context) : "",
       ...slots.map(({ section }) => section),
     );
     if (focus === "h1") {

@@ -16,7 +16,7 @@ import polars as pl
 
 import actlas.explore
 from actlas.errors import TableNotFound
-from actlas.explore.view import Choice, Part, View, answer, as_answer, describe, picture
+from actlas.explore.view import Choice, Part, View, answer, describe, picture
 
 FRONT = Path(actlas.explore.__file__).parent / "front"
 #: As the server of `actlas explore` has it: a script or a style that the page does not serve itself is refused.
@@ -117,7 +117,7 @@ FROM range(20) AS r(i), unnest(['positive', 'negative']) AS l(label)""",
 _TEXTS = View(
     "neuron",
     "Texts that are hard to draw",
-    (),
+    (Choice("neuron", "neuron", "SELECT 7", kind=int),),
     (
         Part(
             "texts",
@@ -196,15 +196,17 @@ class Answers:
         inlined = {"title": part.title, "picture": part.picture and part.picture.to_json(), "answer": answer(part, {}, self)}
         return REPORT % json.dumps(inlined).replace("<", "\\u003c")
 
-    def heat(self, text_id: int) -> Any:
-        """Token values of a planted text: a token per character, but for bytes, which come in pairs that share a character."""
-        text = TEXTS[text_id]
-        rows = [("<s>", 0, 0, 0.5)]
+    def heat(self, given: Mapping[str, str]) -> Any:
+        """A token per character, but for those of three bytes, which come in two pieces; what is typed is not read."""
+        nothing = {"language": None, "low": -1.0, "high": 5.0, "source": "planted", "experts": None, "error": None}
+        if "text" in given:
+            return {"text": "", "tokens": [], **nothing, "error": {"kind": "QueryError", "text": "a typed text has to be read"}}
+        text = TEXTS[int(given["text_id"])]
+        tokens = [{"start": 0, "end": 0, "piece": "<s>", "value": 0.5}]
         for place, letter in enumerate(text):
             for part in range(2 if ord(letter) > 0x7FF else 1):
-                rows.append((f"<{part}>", place, place + 1, (place * 7 + part) % 11 / 2 - 1))
-        frame = pl.DataFrame(rows, schema=["piece", "char_start", "char_end", "value"], orient="row")
-        return {"text": text, **as_answer(frame)}
+                tokens.append({"start": place, "end": place + 1, "piece": f"<{part}>", "value": (place * 7 + part) % 11 / 2 - 1})
+        return {"text": text, "tokens": tokens, **nothing}
 
 
 def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
@@ -225,7 +227,7 @@ def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
                 elif url.path == "/enhanced.js":
                     self.reply(ENHANCED.encode(), KINDS[".js"])
                 elif url.path == "/heat.json":
-                    self.reply(json.dumps(answers.heat(int(given["text_id"]))).encode())
+                    self.reply(json.dumps(answers.heat(given)).encode())
                 else:
                     self.reply((FRONT / "page.html").read_bytes(), KINDS[".html"])
             except Exception as error:

@@ -198,6 +198,15 @@ def test_tokens_are_coloured_without_breaking_a_character(window) -> None:
     assert page.get_by_role("status").inner_text() == "<0>: 2.5; <1>: 3"
     page.get_by_role("button", name="Tokens").first.click()
     assert page.locator(".heat").count() == 9
+    assert "planted" in page.locator("[data-part=texts] .legend").first.inner_text()
+
+
+def test_a_typed_sentence_is_read_or_it_is_said_what_is_missing(window) -> None:
+    page = window().open("/neuron")
+    page.get_by_text("Read a sentence of your own").click()
+    page.get_by_label("In any language").fill("agua")
+    page.get_by_role("button", name="This neuron").click()
+    page.get_by_text("a typed text has to be read").first.wait_for()
 
 
 def test_stretches_know_offsets_in_characters(window) -> None:
