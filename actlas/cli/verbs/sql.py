@@ -139,6 +139,8 @@ def _answer(options: argparse.Namespace, ask: Callable[[Atlas, Callable[[int, in
     store.timeout, store.max_answer = options.timeout, options.max_rows
     memory = memory_of(options)
     store.memory_limit = f"{memory // 1_000_000}MB"
+    # threads and libraries that every query needs are there before the limit, and do not count
+    store.sql("SELECT 1")
     with _limited(memory, options.timeout):
         line = ProgressLine(options.quiet or not sys.stderr.isatty())
         frame = ask(store, _once_it_takes_long(step_progress(line, "rows")))
