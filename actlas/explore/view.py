@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from actlas.errors import ActlasError, QueryError
+from actlas.errors import ActlasError, QueryError, StaleTable, TableNotFound
 from actlas.query.schema.meanings import meaning
 from actlas.query.sql.guard import quoted
 from actlas.words import no_such
@@ -37,6 +37,7 @@ class Choice:
         sql: Gives one column of what can be chosen, the one that is shown first ahead; "" takes any text.
         needs: Other choices that `sql` depends on; they are declared before this one.
         kind: What its values are: str, int or float.
+        otherwise: Asked in place of `sql` where a table that this reads is not there, or out of date.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Choice:
     sql: str
     needs: tuple[str, ...] = ()
     kind: type[str] | type[int] | type[float] = str
+    otherwise: str = ""
 
     @property
     def is_free(self) -> bool:
@@ -94,7 +96,7 @@ class Part:
 
     def params(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the choices that the query names."""
-        return {name: chosen[name] for name in dict.fromkeys(_PARAMETER.findall(self.sql))}
+        return {name: chosen[name] for name in _named(self.sql)}
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,11 @@ def plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+def _named(sql: str) -> Iterator[str]:
+    """The ``$name`` of a query."""
+    yield from dict.fromkeys(_PARAMETER.findall(sql))
+
+
 def _literal(value: Any) -> str:
     if value is None:
         return "NULL"
@@ -278,7 +285,12 @@ def _choose(
 
 
 def _possible(choice: Choice, values: Mapping[str, Any], ask: Ask) -> list[Any]:
-    frame = ask(choice.sql, {name: values[name] for name in choice.needs})
+    try:
+        frame = ask(choice.sql, {name: values[name] for name in choice.needs})
+    except (TableNotFound, StaleTable):
+        if not choice.otherwise:
+            raise
+        frame = ask(choice.otherwise, {name: values[name] for name in _named(choice.otherwise)})
     return [plain(value) for value in frame.to_series(0).unique(maintain_order=True).drop_nulls().to_list()]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from actlas.errors import QueryError
+from actlas.errors import QueryError, TableNotFound
 from actlas.explore.view import Choice, Part, View, answer, as_answer, chosen, describe, filled, picture
 from actlas.query import Atlas, open_store
 from actlas.testing import Planting, planted_store
@@ -61,6 +61,16 @@ def test_values_of_an_address_have_the_kind_of_their_choice(store: Atlas) -> Non
     for text in ("five", "5.5", "1e3"):
         with pytest.raises(QueryError, match="at most must be a whole number"):
             chosen(VIEW, {"most": text}, store.sql)
+
+
+def test_a_choice_is_asked_otherwise_where_a_table_is_missing(store: Atlas) -> None:
+    language = Choice("language", "Language", "SELECT language FROM languages ORDER BY position")
+    best = "SELECT concept FROM experts WHERE language = $language ORDER BY rank"
+    concept = Choice("concept", "Concept", best, ("language",), otherwise="SELECT unnest(['salt', 'fire'])")
+    assert chosen(View("v", "V", (language, concept), ()), {}, store.sql)["concept"] == "salt"
+    alone = Choice("concept", "Concept", best, ("language",))
+    with pytest.raises(TableNotFound):
+        chosen(View("v", "V", (language, alone), ()), {}, store.sql)
 
 
 def test_what_cannot_be_chosen_is_refused_with_the_nearest(store: Atlas) -> None:

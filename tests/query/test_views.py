@@ -275,6 +275,16 @@ def test_odd_names_are_only_ever_parameters(stores: dict[str, Atlas]) -> None:
         assert as_answer(store.sql(filled(part.sql, params))) == shown
 
 
+def test_a_neuron_is_looked_at_first_that_most_languages_share(asked: Atlas) -> None:
+    for concept in ("salt", "water"):
+        given = chosen(VIEWS["concept"], {"concept": concept}, asked.sql)
+        shared = VIEWS["concept"].part("shared")
+        first = asked.sql(shared.sql, shared.params(given)).row(0, named=True)
+        found = chosen(VIEWS["neuron"], {"concept": concept}, asked.sql)
+        assert {name: first[name] for name in ("site", "layer", "neuron")}.items() <= found.items()
+        assert found["checkpoint"] == given["checkpoint"]
+
+
 def test_saved_queries_are_answered(asked: Atlas) -> None:
     for query in SAVED.values():
         assert asked.sql(query).height > 0

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from actlas.explore.view import Part, View, picture
+from actlas.explore.view import Choice, Part, View, picture
 from actlas.explore.views.pieces import CONCEPT, FOLLOWED, LANGUAGE, checkpoint_with
+
+_CONCEPT = Choice(
+    "concept",
+    "Concept",
+    """SELECT DISTINCT concept FROM label_counts
+ORDER BY concept IN (SELECT concept FROM generations) DESC, concept""",
+    otherwise=CONCEPT.sql,
+)
+_LANGUAGE = Choice(
+    "language",
+    "Language",
+    "SELECT language FROM languages ORDER BY language IN (SELECT language FROM generations) DESC, position",
+    otherwise=LANGUAGE.sql,
+)
 
 INTERVENTIONS = View(
     "interventions",
     "Interventions",
-    choices=(CONCEPT, LANGUAGE, checkpoint_with("generations", "patches")),
+    choices=(_CONCEPT, _LANGUAGE, checkpoint_with("generations", "patches")),
     about="What a model writes while experts are forced, and how it answers with latents of another prompt put in, beside"
     " controls.",
     parts=(

@@ -5,26 +5,43 @@ from __future__ import annotations
 from actlas.explore.view import Choice, Part, View, picture
 from actlas.explore.views.pieces import CONCEPT, FOLLOWED, NEURON_LINK, checkpoint_with
 
+#: The neurons that are experts of the concept, by the languages that they are that in, then by average precision.
+_BEST = """WITH best AS (
+    SELECT site, layer, neuron, row_number() OVER (ORDER BY count(*) DESC, round(avg(ap), 12) DESC, site, layer, neuron) AS place
+    FROM experts WHERE checkpoint = $checkpoint AND concept = $concept GROUP BY site, layer, neuron
+)"""
+_SITES = "SELECT site FROM sites WHERE checkpoint = $checkpoint"
+_LAYERS = "SELECT unnest(range(n_layers))::INTEGER AS layer FROM sites WHERE checkpoint = $checkpoint AND site = $site"
+_NEURONS = "SELECT unnest(range(n_neurons))::INTEGER AS neuron FROM sites WHERE checkpoint = $checkpoint AND site = $site"
+
 _SITE = Choice(
     "site",
     "Site",
-    "SELECT site FROM sites WHERE checkpoint = $checkpoint ORDER BY has_scores DESC, site",
-    needs=("checkpoint",),
+    f"""{_BEST}
+{_SITES}
+ORDER BY (SELECT min(place) FROM best WHERE best.site = sites.site) NULLS LAST, has_scores DESC, site""",
+    needs=("checkpoint", "concept"),
+    otherwise=f"{_SITES} ORDER BY has_scores DESC, site",
 )
 _LAYER = Choice(
     "layer",
     "Layer",
-    "SELECT unnest(range(n_layers))::INTEGER AS layer FROM sites WHERE checkpoint = $checkpoint AND site = $site ORDER BY layer",
-    needs=("checkpoint", "site"),
+    f"""{_BEST}
+SELECT layer FROM ({_LAYERS})
+ORDER BY layer = (SELECT arg_min(layer, place) FROM best WHERE site = $site) DESC NULLS LAST, layer""",
+    needs=("checkpoint", "concept", "site"),
     kind=int,
+    otherwise=f"{_LAYERS} ORDER BY layer",
 )
 _NEURON = Choice(
     "neuron",
     "Neuron",
-    "SELECT unnest(range(n_neurons))::INTEGER AS neuron FROM sites WHERE checkpoint = $checkpoint AND site = $site ORDER BY"
-    " neuron",
-    needs=("checkpoint", "site"),
+    f"""{_BEST}
+SELECT neuron FROM ({_NEURONS})
+ORDER BY neuron = (SELECT arg_min(neuron, place) FROM best WHERE site = $site AND layer = $layer) DESC NULLS LAST, neuron""",
+    needs=("checkpoint", "concept", "site", "layer"),
     kind=int,
+    otherwise=f"{_NEURONS} ORDER BY neuron",
 )
 
 #: Its values, with the language of the text and whether it expresses the concept; texts that take no part in it are left out.
