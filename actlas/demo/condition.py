@@ -29,9 +29,10 @@ from actlas.demo.settings import (
 )
 from actlas.demo.train import TrainingSettings, is_trained, train
 from actlas.extract import extract_activations
-from actlas.intervene import Forcing, Sampling, generate_steered
+from actlas.intervene import Forcing, Sampling, generate_steered, token_values
 from actlas.names import LINEAR_SITES, TokenSample
 from actlas.query import (
+    Atlas,
     expert_overlap,
     language_neurons,
     open_store,
@@ -72,6 +73,7 @@ def build_in_this_process(condition: Condition, out: Path | str, progress: Progr
     with _kernel_lines(condition, progress):
         store = build_condition(condition, out, progress, TrainingSettings(condition=condition, seed=seed))
         steer_condition(condition, out, progress)
+        keep_token_values(condition, out, progress)
         return store
 
 
@@ -160,11 +162,7 @@ def steer_condition(condition: Condition, out: Path | str, progress: Progress = 
         out: Folder of the demo, in which the condition was built.
         progress: Called with each line of progress.
     """
-    file = seconds_file(Path(out), condition)
-    seconds: dict[str, float] = json.loads(file.read_text())
-    atlas = open_store(Path(out) / STORES[condition], mode="a")
-    last = atlas.checkpoints[-1]
-    with _timed(seconds, "steer"):
+    with _last_checkpoint(condition, Path(out), "steer") as (atlas, last, model):
         progress(f"{condition}: writing texts with experts forced, and controls")
         generate_steered(
             atlas,
@@ -176,10 +174,28 @@ def steer_condition(condition: Condition, out: Path | str, progress: Progress = 
             seeds=STEERED_SEEDS,
             sampling=Sampling(max_new_tokens=STEERED_TOKENS),
             words={concept: concept_words(concept, atlas.corpus.languages) for concept in CONCEPTS},
-            # the folder may have been moved since it was extracted
-            model=model_folder(Path(out), condition) / f"step{atlas.checkpoint(last)['step']}",
+            model=model,
             device="cpu",
         )
+
+
+def keep_token_values(condition: Condition, out: Path | str, progress: Progress = lambda line: None) -> None:
+    """Keeps what the experts of the last checkpoint have at every token of their strongest texts; arguments as above."""
+    with _last_checkpoint(condition, Path(out), "tokens") as (atlas, last, model):
+        progress(f"{condition}: reading the strongest texts of experts token by token")
+        token_values(atlas, checkpoints=[last], model=model, device="cpu")
+
+
+@contextmanager
+def _last_checkpoint(condition: Condition, out: Path, phase: str) -> Iterator[tuple[Atlas, str, Path]]:
+    """The store, its last checkpoint and where the model of it is; the time that is spent within is noted with the others."""
+    file = seconds_file(out, condition)
+    seconds: dict[str, float] = json.loads(file.read_text())
+    atlas = open_store(out / STORES[condition], mode="a")
+    last = atlas.checkpoints[-1]
+    with _timed(seconds, phase):
+        # the folder may have been moved since it was extracted
+        yield atlas, last, model_folder(out, condition) / f"step{atlas.checkpoint(last)['step']}"
     file.write_text(json.dumps({phase: round(spent, 1) for phase, spent in seconds.items()}))
 
 

@@ -11,7 +11,7 @@ from transformers import logging
 from actlas.cli import run
 from actlas.demo import condition as condition_module
 from actlas.demo import train as train_module
-from actlas.demo.condition import SITES, build_condition, steer_condition
+from actlas.demo.condition import SITES, build_condition, keep_token_values, steer_condition
 from actlas.demo.corpus import CONCEPTS
 from actlas.demo.settings import K, model_folder, seconds_file
 from actlas.demo.train import TrainingSettings
@@ -81,6 +81,17 @@ def test_the_last_checkpoint_writes_with_experts_forced_and_under_controls(built
     assert list(json.loads(seconds_file(out, "multi").read_text()))[-1] == "steer"
 
 
+def test_experts_of_the_last_checkpoint_are_read_token_by_token(built, tmp_path):
+    out, lines = shutil.copytree(built[0], tmp_path / "own"), []
+    keep_token_values("multi", out, lines.append)
+    assert lines == ["multi: reading the strongest texts of experts token by token"]
+    store = open_store(out / "store.actlas")
+    experts = store.sql("SELECT DISTINCT checkpoint, site, layer, neuron FROM experts WHERE checkpoint = 'multi-step2'")
+    kept = store.sql("SELECT DISTINCT checkpoint, site, layer, neuron FROM token_values")
+    assert kept.join(experts, on=kept.columns).height == kept.height == experts.height
+    assert list(json.loads(seconds_file(out, "multi").read_text()))[-1] == "tokens"
+
+
 def test_a_second_call_reuses_the_model_and_the_store(built):
     out, _ = built
     cube = next((out / "store.actlas" / "cubes").rglob("c/0/0/0"))
@@ -119,6 +130,7 @@ def test_the_command_builds_the_condition_that_was_asked_for(monkeypatch, tmp_pa
 
     monkeypatch.setattr(condition_module, "build_condition", build)
     monkeypatch.setattr(condition_module, "steer_condition", lambda condition, out, progress: progress("steered"))
+    monkeypatch.setattr(condition_module, "keep_token_values", lambda condition, out, progress: progress("read"))
     threads = torch.get_num_threads()
     try:
         assert run(["demo", "--condition", "mono", "--out", str(tmp_path), "--seed", "3"]) == 0
@@ -126,7 +138,7 @@ def test_the_command_builds_the_condition_that_was_asked_for(monkeypatch, tmp_pa
         torch.set_num_threads(threads)
         logging.enable_progress_bar()
     assert asked == {"condition": "mono", "out": tmp_path, "settings": TrainingSettings(condition="mono", seed=3)}
-    assert capsys.readouterr().out == "built with 1 thread\nsteered\n"
+    assert capsys.readouterr().out == "built with 1 thread\nsteered\nread\n"
 
 
 def test_what_the_kernels_log_is_a_line_of_progress(monkeypatch, tmp_path):
@@ -134,6 +146,7 @@ def test_what_the_kernels_log_is_a_line_of_progress(monkeypatch, tmp_path):
     monkeypatch.setattr(kernels, "level", python_logging.INFO)
     monkeypatch.setattr(condition_module, "build_condition", lambda *_: kernels.info("compiling kernels, once"))
     monkeypatch.setattr(condition_module, "steer_condition", lambda *_: None)
+    monkeypatch.setattr(condition_module, "keep_token_values", lambda *_: None)
     n_threads, lines = torch.get_num_threads(), []
     try:
         condition_module.build_in_this_process("mono", tmp_path, lines.append)
