@@ -25,6 +25,11 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     explore.add_argument("--port", type=number(Count), metavar="N", help="listen on this port (default: a free one near 8765)")
     explore.add_argument("--open", action="store_true", help="open a browser")
     explore.add_argument("--token", type=named, help="what those must know who ask (default: a random one)")
+    explore.add_argument(
+        "--model",
+        type=named,
+        help="let this model read texts token by token: a folder, a hub id, or auto for the one that a store names",
+    )
     add_limits(explore)
     explore.set_defaults(run=_explore)
 
@@ -47,7 +52,15 @@ def _explore(options: argparse.Namespace) -> int:
 
     limits = Limits(options.timeout, memory_of(options) // Limits.at_once, options.max_rows)
     try:
-        serve(options.stores, host=options.host, port=options.port, token=options.token, limits=limits, ready=ready)
+        serve(
+            options.stores,
+            host=options.host,
+            port=options.port,
+            token=options.token,
+            limits=limits,
+            model=options.model,
+            ready=ready,
+        )
     except KeyboardInterrupt as stop:
         # how this is ended: there is nothing to say
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)

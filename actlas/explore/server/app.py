@@ -36,10 +36,12 @@ class Explorer:
 
     Args:
         stores: Label -> store; the first is shown unless another one is asked for.
+        model: What may read texts, as `heat` takes it; None: none.
     """
 
-    def __init__(self, stores: Mapping[str, Served]) -> None:
+    def __init__(self, stores: Mapping[str, Served], model: str | None = None) -> None:
         self._stores = stores
+        self._model = model
         self._threads = ThreadPoolExecutor(_AT_ONCE, "actlas-explore")
         #: Of queries that a person typed one runs at a time, so that however long it takes, the views are answered.
         self._typed = {label: asyncio.Semaphore() for label in stores}
@@ -50,6 +52,7 @@ class Explorer:
             Route("/", self._first),
             Route("/front/{name}", self._front),
             Route("/data/schema.json", self._schema),
+            Route("/heat.json", self._heat),
             Route("/data/{view}.json", self._described),
             Route("/data/{view}/{table}.{kind}", self._table),
             Route("/{view}", self._page),
@@ -87,6 +90,13 @@ class Explorer:
 
         served = self._served(_given(request))
         return await self._answered(request, served, JSON, schema)
+
+    async def _heat(self, request: Request) -> Response:
+        from actlas.explore.server.tables import JSON, as_json
+
+        given = _given(request)
+        served = self._served(given)
+        return await self._answered(request, served, JSON, lambda _: as_json(served.heat(given, self._model)))
 
     async def _described(self, request: Request) -> Response:
         from actlas.explore.server.tables import JSON, described, view_named

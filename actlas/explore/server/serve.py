@@ -29,6 +29,8 @@ PORT, _PORTS = 8765, 20
 _SHORTEST = 16
 #: Seconds that a connection without a request is kept.
 _SECONDS_IDLE = 30
+#: Bytes of a request: a text that is typed may have 20,000 characters, each of which an address writes in up to twelve.
+_LONGEST = 300_000
 #: What the server has to end by itself.
 _SECONDS_TO_END = 0.2
 
@@ -40,6 +42,7 @@ def serve(
     port: int | None = None,
     token: str | None = None,
     limits: Limits | None = None,
+    model: str | None = None,
     ready: Callable[[Access], None],
 ) -> None:
     """Serve stores until this is interrupted.
@@ -50,6 +53,7 @@ def serve(
         port: Its port; None for a free one near `PORT`.
         token: What those must know who ask; None for a random one.
         limits: What one query may take.
+        model: Folder or hub id of a model that may read texts, or "auto" for the one that a store names; None: none.
         ready: Is called when requests are taken, with what they must show.
 
     Raises:
@@ -70,7 +74,7 @@ def serve(
         from actlas.explore.server.app import Explorer
 
         access = Access(host, listening.getsockname()[1], token or secrets.token_urlsafe(32))
-        explorer = opened.enter_context(contextlib.closing(Explorer(served)))
+        explorer = opened.enter_context(contextlib.closing(Explorer(served, model)))
         ready(access)
         _run(explorer.app(access), listening)
 
@@ -92,6 +96,7 @@ def _run(app: ASGIApp, listening: socket.socket) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_SECONDS_IDLE,
+            h11_max_incomplete_event_size=_LONGEST,
         )
     )
     ended: Future[None] = Future()

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -16,6 +17,9 @@ from actlas.errors import ActlasError, StoreNotFound
 from actlas.query.schema import MAX_ANSWER
 from actlas.query.workers.client import QueryWorker
 from actlas.store.store import Store
+
+if TYPE_CHECKING:
+    from actlas.query.atlas import Atlas
 
 _GONE = "store {} is not there any more"
 
@@ -92,6 +96,21 @@ class Served:
         finally:
             asking.leave()
 
+    def heat(self, params: Mapping[str, str], model: str | None) -> dict[str, Any]:
+        """A text with what a neuron has at each of its tokens; a model runs in this process."""
+        from actlas.explore.heat import heat
+
+        found = heat(self._atlas, params, model)
+        if found["error"] is not None:
+            found["error"]["text"] = self.told(found["error"]["text"])
+        return found
+
+    @cached_property
+    def _atlas(self) -> Atlas:
+        from actlas.query.atlas import Atlas
+
+        return Atlas(self._path)
+
     def cancel(self, name: str) -> None:
         """End the queries that were asked under a name."""
         if self._worker is not None:
@@ -103,7 +122,7 @@ class Served:
             if self._worker is not None:
                 self._worker.close()
 
-    def told(self, error: Exception) -> str:
+    def told(self, error: object) -> str:
         """What an error says, in one line, with the name of the store where its folder was."""
         text = " ".join(str(error).split())
         return text.replace(str(self._path), self._path.name).replace(f"{self._path.parent}/", "")

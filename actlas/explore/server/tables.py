@@ -54,8 +54,9 @@ def is_typed(view: View, name: str) -> bool:
 
 
 def described(view: View, given: Mapping[str, str], ask: Ask, stores: Sequence[str]) -> bytes:
-    """A view without the rows of its tables, and the stores that it can be of."""
-    return _json({**describe(view, given, ask), "stores": list(stores)})
+    """A view without the rows of its tables; beside it the stores that it can be of, and the other views."""
+    views = [{"name": one.name, "title": one.title} for one in VIEWS.values()]
+    return as_json({**describe(view, given, ask), "stores": list(stores), "views": views})
 
 
 def table(view: View, name: str, kind: str, given: Mapping[str, str], ask: Ask) -> bytes:
@@ -68,7 +69,7 @@ def table(view: View, name: str, kind: str, given: Mapping[str, str], ask: Ask) 
     part = _Typed(name, "", given.get("query", "")) if is_typed(view, name) else _part(view, name)
     params = chosen(view, given, ask)
     if kind == "json":
-        return _json(answer(part, params, ask))
+        return as_json(answer(part, params, ask))
     return FORMATS[kind][1](ask(part.sql, part.params(params)))
 
 
@@ -82,7 +83,7 @@ def schema(ask: Ask) -> bytes:
         }
         for (name,), rows in ask(_COLUMNS, {}).group_by("table_name", maintain_order=True)
     ]
-    return _json(
+    return as_json(
         {
             "tables": tables,
             "macros": [{"name": one.name, "call": one.call, "about": one.about} for one in macros().values()],
@@ -104,5 +105,6 @@ def _part(view: View, name: str) -> Part:
     raise NameNotFound(no_such("table", [name], [part.name for part in view.parts], f"view {view.name}"))
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
+    """What a page reads, in one line; what a terminal would act on is written as an escape."""
     return escaped(msgspec.json.encode(value).decode()).encode() + b"\n"

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -70,6 +71,7 @@ def test_every_view_is_one_page_and_says_what_it_is(ask: Any, view: str) -> None
     assert described.headers["content-type"] == "application/json"
     assert described.json["view"] == view
     assert described.json["stores"] == ["first", "second"]
+    assert {"name": "concept", "title": "Concept"} in described.json["views"]
     assert list(described.json["params"]) == [choice.name for choice in VIEWS[view].choices]
     assert ask(f"/data/{view}.json?store=second").json == described.json
 
@@ -151,6 +153,39 @@ def test_scripts_and_styles_are_kept_under_the_name_of_what_is_in_them(ask: Any)
         assert ask(f"/front/{name}?v=other").headers["cache-control"] == "no-store"
 
 
+def test_tokens_of_a_text_are_told_or_why_not(ask: Any, example_store: Path) -> None:
+    known = "/heat.json?checkpoint=planted-step64&site=mlp_pre&layer=0&neuron=4&store=second"
+    for more, said in (
+        ("&text_id=7&concept=salt", "table token_values was not computed|are not kept"),
+        ("&text=typed", "no model|none is given"),
+        ("&text_id=many", "whole number"),
+        (f"&text_id={'9' * 40}", "must be from 0 to"),
+        ("", "name a text"),
+    ):
+        reply = ask(known + more)
+        assert (reply.status, bool(re.search(said, reply.json["error"]["text"]))) == (200, True), reply.text
+        assert str(example_store.parent) not in reply.text
+
+
+def test_a_model_reads_what_is_typed(ask: Any, example_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def heat(store: Any, params: Mapping[str, str], model: str | None) -> dict[str, Any]:
+        asked.append((store.path, dict(params), model))
+        return {"text": params["text"], "error": {"kind": "QueryError", "text": f"{store.path} is\nnot there"}}
+
+    monkeypatch.setattr("actlas.explore.heat.heat", heat)
+    explorer = Explorer({"own": Served("own", example_store, Limits())}, model="a/model")
+    browser = type(ask)(explorer.app(Access("127.0.0.1", 8765, TOKEN)))
+    # as long as a text may be, in letters of three bytes
+    text = "\u202e東" * 10_000
+    found = browser("/heat.json", layer=1, text=text, store="own")
+    assert asked == [(example_store, {"layer": "1", "text": text}, "a/model")]
+    assert (found.json["text"], found.json["error"]["text"]) == (text, "run.actlas is not there")
+    assert "\u202e" not in found.text
+    explorer.close()
+
+
 def test_hostile_texts_are_harmless_in_every_format(ask: Any) -> None:
     query = query_of(HOSTILE)
     obeyed = {"\x1b", "\x07", "\u202e", "\r", "\ufeff"}
@@ -173,7 +208,9 @@ def test_hostile_texts_are_harmless_in_every_format(ask: Any) -> None:
 
 
 ODD = st.text(st.characters(codec="utf-8"), max_size=12)
-WORDS = st.sampled_from(["..", "", "data", "store", "concept", "sql", "front", "answer.json", "sizes.csv", "schema.json", "%00"])
+WORDS = st.sampled_from(
+    ["..", "", "data", "store", "concept", "sql", "front", "heat.json", "answer.json", "sizes.csv", "schema.json", "%00"]
+)
 NAMES = st.sampled_from(["store", "concept", "language", "checkpoint", "k", "layer", "neuron", "site", "query", "token", "v"])
 VALUES = ODD | st.sampled_from(
     ["first", "water", "1", "-1", "1e9", "9" * 30, "SELECT", "FROM range(3)", "NULL", "water' --", "\x00"]

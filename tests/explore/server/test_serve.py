@@ -46,6 +46,7 @@ def test_ten_clients_at_once_and_an_end_at_ctrl_c(example_store: Path, started: 
     with ThreadPoolExecutor(10) as clients:
         assert [status for statuses in clients.map(client, range(10)) for status in statuses] == [200] * 50
     assert len(server.processes()) == 3
+    assert server.ask(f"/data/sql/answer.json?query=SELECT%201%20--{'%F0%9F%98%80' * 20_000}").status == 200
     with socket.create_connection(("127.0.0.1", server.port)) as idle:
         # one that is connected, and a query that would take hours
         idle.sendall(b"GET /data/sql/answer.json?query=SELECT%20count(*)%20FROM%20range(1000000000000)%20AS%20a HTTP/1.1\r\n")
