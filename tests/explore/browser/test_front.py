@@ -284,7 +284,7 @@ def test_the_widget_asks_its_model(window) -> None:
             get: (name) => state[name],
             set: (name, value) => (state[name] = value),
             save_changes: () => (window.saved = { ...state }),
-            on: (name, listen) => (heard = listen),
+            on: (name, listen) => name === "msg:custom" && (heard = listen),
             off: () => {},
             async send({ id, ask, view, part, params }) {
               const query = new URLSearchParams(params);
