@@ -14,7 +14,7 @@ ORDER BY checkpoint = $checkpoint, control IS NULL, position""",
 )
 
 #: The two of them, in the order that they were chosen in.
-_TWO = "(VALUES (1, $checkpoint), (2, $other)) AS two (place, checkpoint)"
+_TWO = "(SELECT 1 AS place, $checkpoint AS checkpoint UNION ALL SELECT 2, $other WHERE $other <> $checkpoint) AS two"
 
 COMPARE = View(
     "compare",
@@ -26,7 +26,7 @@ COMPARE = View(
             "checkpoints",
             "The two checkpoints",
             f"""SELECT c.checkpoint, c.model, c.step, c.control, c.sanity_loss, c.weight_hash,
-    count(*) OVER (PARTITION BY c.weight_hash) > 1 AND c.weight_hash IS NOT NULL AND $checkpoint <> $other AS has_same_weights
+    count(*) OVER (PARTITION BY c.weight_hash) > 1 AND c.weight_hash IS NOT NULL AS has_same_weights
 FROM {_TWO} JOIN checkpoints AS c USING (checkpoint)
 ORDER BY two.place""",
         ),
@@ -37,7 +37,7 @@ ORDER BY two.place""",
     avg(o.cross_half) AS cross_half, count(o.overlap) AS n_pairs, max(o.k) AS k
 FROM {_TWO} JOIN overlap AS o USING (checkpoint)
 GROUP BY o.concept, o.checkpoint, two.place
-ORDER BY avg(avg(o.overlap)) OVER (PARTITION BY o.concept) DESC NULLS LAST, o.concept, two.place""",
+ORDER BY round(avg(avg(o.overlap)) OVER (PARTITION BY o.concept), 12) DESC NULLS LAST, o.concept, two.place""",
             picture("bars", x="concept", y="overlap", series=["checkpoint"]),
             "Mean over pairs of languages of the share of experts that both have, the concept with the most overlap first.",
             {"concept": "concept?concept={concept}&checkpoint={checkpoint}"},
@@ -73,8 +73,8 @@ ORDER BY sum(n_common) OVER (PARTITION BY t.concept) DESC, t.concept, l.position
             "probe",
             "Accuracy of probes",
             f"""WITH told AS (SELECT two.place, p.* FROM {_TWO} JOIN (FROM probe_intervals()) AS p USING (checkpoint))
-SELECT a.label, a.site, a.layer, a.accuracy, b.accuracy AS accuracy_beside, a.accuracy - b.accuracy AS difference, a.low,
-    a.high, b.low AS low_beside, b.high AS high_beside, a.chance
+SELECT a.label, a.site, a.layer, a.accuracy, b.accuracy AS accuracy_beside, a.accuracy - b.accuracy AS difference,
+    a.low, a.high, b.low AS low_beside, b.high AS high_beside, a.chance
 FROM told AS a JOIN told AS b USING (label, site, layer)
 WHERE a.place = 1 AND b.place = 2
 ORDER BY a.label, a.site, a.layer""",

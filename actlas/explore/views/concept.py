@@ -9,8 +9,10 @@ _K = Choice(
     "k",
     "Experts per language",
     """SELECT DISTINCT k
-FROM (SELECT max((details->>'k')::INTEGER) AS kept FROM settings WHERE table_name = 'experts' AND is_shown
-    AND checkpoint = $checkpoint), LATERAL (SELECT unnest([kept, 1000, 500, 200, 100, 50, 20, 10, 5]) AS k)
+FROM (
+    SELECT max((details->>'k')::INTEGER) AS kept
+    FROM settings WHERE table_name = 'experts' AND is_shown AND checkpoint = $checkpoint
+), LATERAL (SELECT unnest([kept, 1000, 500, 200, 100, 50, 20, 10, 5]) AS k)
 WHERE k <= kept
 ORDER BY k DESC""",
     needs=("checkpoint",),
@@ -32,7 +34,7 @@ FROM shared_experts($checkpoint, $concept, k := $k) AS s
     JOIN experts AS e ON e.site = s.site AND e.layer = s.layer AND e.neuron = s.neuron
 WHERE e.checkpoint = $checkpoint AND e.concept = $concept AND e.rank <= $k
 GROUP BY s.site, s.layer, s.neuron, s.n_languages, s.languages
-ORDER BY s.n_languages DESC, ap_mean DESC, s.site, s.layer, s.neuron""",
+ORDER BY s.n_languages DESC, round(avg(e.ap), 12) DESC, s.site, s.layer, s.neuron""",
             about="Experts in two or more languages: of the most languages first, then by mean average precision in these"
             " languages.",
             links={"neuron": NEURON_LINK},
@@ -70,9 +72,8 @@ ORDER BY f.position""",
             "For comparison: the mean of all concepts",
             f"""{FOLLOWED}
 SELECT f.step, c.overlap, c.low, c.high, c."null", c.null_sd, c.p_value, c.null_independent, c.other_concept, c.chance,
-    c.ceiling,
-    c.cross_half, c.null_ceiling, c.null_cross_half, c.corrected_ratio, c.n_pairs, c.n_concepts, c.n_repeats, c.permuted,
-    c.k, f.checkpoint
+    c.ceiling, c.cross_half, c.null_ceiling, c.null_cross_half, c.corrected_ratio, c.n_pairs, c.n_concepts, c.n_repeats,
+    c.permuted, c.k, f.checkpoint
 FROM followed AS f JOIN overlap_controls AS c USING (checkpoint)
 ORDER BY f.position""",
             picture(

@@ -36,16 +36,15 @@ WHERE checkpoint = $checkpoint AND language = $language
 ORDER BY concept NULLS FIRST, measure DESC, arm""",
             picture("bars", x="told", y="rate", series=["arm"]),
             "With experts in the chosen language. difference: how much more often with the concept's experts forced"
-            " than in the arm,"
-            " paired by prompt and seed, with the 95 % interval.",
+            " than in the arm, paired by prompt and seed, with the 95 % interval.",
         ),
         Part(
             "languages",
             "Which languages texts are in",
-            """SELECT arm, language, coalesce(text_language, 'not told') AS text_language, share, low, high, n, n_texts, n_draws
-FROM steering_languages()
+            """SELECT arm, s.language, coalesce(text_language, 'not told') AS text_language, share, low, high, n, n_texts, n_draws
+FROM steering_languages() AS s
 WHERE checkpoint = $checkpoint AND concept IS NULL
-ORDER BY arm, language, share DESC, text_language""",
+ORDER BY arm, s.language, s.text_language NULLS LAST""",
             picture("matrix", x="text_language", y="language", value="share", facet="arm", low="low", high="high"),
             "All concepts together: language is that of the experts, text_language that of the text. With 95 % intervals.",
         ),
@@ -74,9 +73,8 @@ ORDER BY seed, prompt, arm""",
             "patching",
             "Latents put in, by the first patched layer",
             """SELECT layer, concat_ws(' ', language_in, 'to', language_out, setting, 'words in', language) AS what,
-    p_source, p_source_low,
-    p_source_high, p_target, p_target_low, p_target_high, difference, difference_low, difference_high, setting, language_in,
-    language_out, language, n_pairs
+    p_source, p_source_low, p_source_high, p_target, p_target_low, p_target_high, difference, difference_low, difference_high,
+    setting, language_in, language_out, language, n_pairs
 FROM patching_by_layer()
 WHERE checkpoint = $checkpoint
 ORDER BY what, layer NULLS FIRST""",

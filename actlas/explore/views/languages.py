@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from actlas.explore.view import Choice, Part, View, picture
 from actlas.explore.views.pieces import FOLLOWED, LANGUAGE, checkpoint_with
+from actlas.names import INTERVENTIONS
+from actlas.query.sql.guard import quoted
 
 _OTHER = Choice(
     "other",
@@ -11,7 +13,16 @@ _OTHER = Choice(
     "SELECT checkpoint FROM checkpoints ORDER BY checkpoint = $checkpoint, control IS NOT NULL, position DESC",
     needs=("checkpoint",),
 )
-_INTERVENTION = Choice("intervention", "Intervention", "SELECT unnest(['zero', 'amplify', 'only']) AS intervention")
+_KNOWN = f"[{', '.join(map(quoted, INTERVENTIONS))}]"
+_INTERVENTION = Choice(
+    "intervention",
+    "Intervention",
+    f"""SELECT intervention FROM (SELECT unnest({_KNOWN}) AS intervention)
+ORDER BY intervention IN (SELECT intervention FROM neuron_effects WHERE checkpoint = $checkpoint) DESC,
+    list_position({_KNOWN}, intervention)""",
+    needs=("checkpoint",),
+    otherwise=f"SELECT unnest({_KNOWN}) AS intervention",
+)
 _LINK = "neuron?checkpoint={checkpoint}&site={site}&layer={layer}&neuron={neuron}"
 
 LANGUAGES = View(
@@ -114,8 +125,7 @@ ORDER BY n_neurons DESC, name, specific_to, concept""",
             "effects",
             "What acting on the neurons of a language changes",
             """SELECT concat_ws(' ', source, concept) AS sets, set_language, language, n_neurons, excess, change, low, high,
-    random_mean, random_sd,
-    p_more, p_less, n_random
+    random_mean, random_sd, p_more, p_less, n_random
 FROM language_effects($checkpoint, $intervention)
 ORDER BY source, concept NULLS FIRST, set_language, language""",
             picture("matrix", x="language", y="set_language", value="excess", facet="sets"),

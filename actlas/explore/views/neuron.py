@@ -44,14 +44,14 @@ ORDER BY neuron = (SELECT arg_min(neuron, place) FROM best WHERE site = $site AN
     otherwise=f"{_NEURONS} ORDER BY neuron",
 )
 
+_ONE = "a.checkpoint = $checkpoint AND a.site = $site AND a.layer = $layer AND a.neuron = $neuron"
+
 #: Its values, with the language of the text and whether it expresses the concept; texts that take no part in it are left out.
-_LABELLED = """WITH valued AS (
+_LABELLED = f"""WITH valued AS (
     SELECT a.text_id, a.language, a.value, CASE WHEN b.is_concept THEN 'positive' ELSE 'negative' END AS label
     FROM activations AS a JOIN labels AS b ON b.text_id = a.text_id
-    WHERE a.checkpoint = $checkpoint AND a.site = $site AND a.layer = $layer AND a.neuron = $neuron AND b.concept = $concept
+    WHERE {_ONE} AND b.concept = $concept
 )"""
-
-_ONE = "a.checkpoint = $checkpoint AND a.site = $site AND a.layer = $layer AND a.neuron = $neuron"
 
 NEURON = View(
     "neuron",
@@ -147,14 +147,14 @@ ORDER BY l.position""",
             "concepts",
             "Its average precision for every concept",
             """WITH own AS (
-    SELECT concept, language, ap FROM scores WHERE checkpoint = $checkpoint AND site = $site AND layer = $layer
-        AND neuron = $neuron
+    SELECT concept, language, ap FROM scores
+    WHERE checkpoint = $checkpoint AND site = $site AND layer = $layer AND neuron = $neuron
 )
 SELECT o.concept, o.language, o.ap, c.n_positive / nullif(c.n_member, 0) AS chance,
     avg(o.ap) OVER (PARTITION BY o.concept) AS ap_mean
 FROM own AS o JOIN languages AS l USING (language)
     LEFT JOIN label_counts AS c ON c.language = o.language AND c.concept = o.concept
-ORDER BY ap_mean DESC NULLS LAST, o.concept, l.position""",
+ORDER BY round(ap_mean, 12) DESC NULLS LAST, o.concept, l.position""",
             picture("matrix", x="language", y="concept", value="ap"),
             "At the chosen checkpoint, the best concept first.",
             {"concept": NEURON_LINK},
@@ -191,7 +191,7 @@ WHERE b.checkpoint = $checkpoint AND {_ONE}
 GROUP BY n.rank, n.site, n.layer, n.neuron
 ORDER BY correlation DESC NULLS LAST, n.rank""",
             picture("bars", x="place", y="correlation"),
-            "Pearson's correlation over all texts, of the ten neurons above that are most like it.",
+            "Pearson's correlation over all texts, of the ten that are most like it.",
             {"place": NEURON_LINK},
         ),
         Part(

@@ -8,8 +8,8 @@ from actlas.query.sql.guard import quoted
 
 #: What a query asks -> the query. Each makes sense of any store whose experts and overlap were computed.
 SAVED = {
-    "Which concepts share the most experts, by checkpoint": """SELECT checkpoint, concept, avg(overlap) AS overlap,
-    avg(chance) AS chance
+    "Which concepts share the most experts, by checkpoint": """SELECT checkpoint, concept,
+    avg(overlap) AS overlap, avg(chance) AS chance
 FROM overlap JOIN checkpoints USING (checkpoint)
 GROUP BY checkpoint, position, concept ORDER BY position, overlap DESC""",
     "Neurons that are experts of one concept in every language": """SELECT checkpoint, concept, site, layer, neuron,
@@ -20,8 +20,8 @@ HAVING count(*) = (SELECT count(*) FROM languages) ORDER BY ap DESC""",
     "The best expert of every concept and language at the last checkpoint": """SELECT concept, language, site, layer, neuron, ap
 FROM experts
 WHERE rank = 1 AND checkpoint = (SELECT arg_max(checkpoint, position) FROM checkpoints) ORDER BY ap DESC""",
-    "Pairs of languages, from most to least shared": """SELECT language_a, language_b, avg(overlap) AS overlap,
-    avg(ceiling) AS ceiling
+    "Pairs of languages, from most to least shared": """SELECT language_a, language_b,
+    avg(overlap) AS overlap, avg(ceiling) AS ceiling
 FROM overlap
 WHERE checkpoint = (SELECT arg_max(checkpoint, position) FROM checkpoints) GROUP BY ALL ORDER BY overlap DESC""",
     "Where experts sit, over training": """SELECT step, site, layer, sum(n_experts) AS n_experts
@@ -44,12 +44,7 @@ SQL = View(
             f"SELECT asked, query FROM (VALUES {_SAVED}) AS saved (asked, query)",
             links={"asked": "sql?query={query}"},
         ),
-        Part(
-            "tables",
-            "Tables",
-            "SHOW TABLES",
-            links={"name": "sql?query=FROM%20{name}%20LIMIT%20100"},
-        ),
+        Part("tables", "Tables", "SHOW TABLES", links={"name": "sql?query=FROM%20{name}%20LIMIT%20100"}),
         Part(
             "questions",
             "Questions with arguments",

@@ -92,7 +92,7 @@ ORDER BY site""",
 FROM overlap
 WHERE checkpoint = (SELECT arg_max(checkpoint, position) FROM checkpoints WHERE control IS NULL)
 GROUP BY concept, checkpoint
-ORDER BY overlap DESC NULLS LAST, concept""",
+ORDER BY round(avg(overlap), 12) DESC NULLS LAST, concept""",
             picture("bars", x="concept", y="overlap"),
             "Mean over all pairs of languages of the share of experts that both have, beside chance and the ceiling of the data.",
             {"concept": "concept?concept={concept}&checkpoint={checkpoint}"},
