@@ -27,6 +27,15 @@ RECORDED = "auto"
 MOST_CHARACTERS = 20_000
 #: Pairs of a concept and a language that are told of a token.
 _PAIRS = 5
+#: What columns of `active_experts` mean, where tables mean something else by them.
+_MEANT = {
+    "position": "place of the token in the text, from 0",
+    "rank": "place among concepts and languages at this token, from 1: most active experts first",
+    "n_active": "experts of the concept in the language that are above their median at this token",
+    "n_experts": "how many experts of the concept the language has",
+    "expert_rank": "place of the best active one among them",
+    "value": "what it has at this token",
+}
 _TOKEN = ["position", "piece", "char_start", "char_end", "is_special", "value"]
 
 
@@ -263,6 +272,15 @@ def _of_experts(store: Atlas, asked: Asked, live: LiveModel) -> _Found:
     return _Found(tokens.with_columns(pl.col("value").fill_null(0.0)).select(_TOKEN), source, experts=experts)
 
 
+def _experts(frame: pl.DataFrame | None) -> dict[str, Any] | None:
+    """Whose experts are active, as a table of a page."""
+    if frame is None:
+        return None
+    found = as_answer(frame)
+    columns = [{**column, "about": _MEANT.get(column["name"], column["about"])} for column in found["columns"]]
+    return {**found, "columns": columns}
+
+
 def _payload(asked: Asked, found: _Found) -> dict[str, Any]:
     if found.tokens["char_start"].null_count():
         raise QueryError(f"the tokenizer of {asked.checkpoint} does not say where its tokens stand in this text")
@@ -274,7 +292,7 @@ def _payload(asked: Asked, found: _Found) -> dict[str, Any]:
         "low": plain(min(0.0, *values.to_list()) if len(values) else 0.0),
         "high": plain(max(found.high, *values.to_list()) if len(values) else found.high),
         "source": found.source,
-        "experts": None if found.experts is None else as_answer(found.experts),
+        "experts": _experts(found.experts),
         "error": None,
     }
 

@@ -110,6 +110,7 @@ def test_a_typed_text_tells_whose_experts_are_active(store: Atlas) -> None:
     found = heat(store, {"text": "a cat sleeps", "checkpoint": "tiny"}, model="auto")
     check(found)
     names = [column["name"] for column in found["experts"]["columns"]]
+    assert all(column["about"] for column in found["experts"]["columns"])
     rows = [dict(zip(names, row, strict=True)) for row in zip(*found["experts"]["values"], strict=True)]
     assert {row["concept"] for row in rows} == {"cat"}
     best = {row["position"]: row["n_active"] / row["n_experts"] for row in rows if row["rank"] == 1}

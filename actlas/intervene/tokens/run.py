@@ -131,7 +131,8 @@ def token_values(
             neurons = None if is_file else set_neurons(store, checkpoint, of, languages, concepts, own_k)
             settings["neurons"] = _file_digest(of) if neurons is None else fingerprint(neurons.rows())
             part = keeper.find("token_values", checkpoint, settings, along=("token_places",))
-            if part is not None:
+            # every checkpoint has neurons of its own, so they do not decide beside what an answer stands, but whether it stands
+            if part is not None and part.settings["neurons"] == settings["neurons"]:
                 answers.append(part.scan().filter(pl.col("rank") <= n).collect())
                 continue
             with load_live(store, checkpoint, trust_remote_code=trust_remote_code, **options) as live:  # type: ignore[arg-type]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
+import actlas
 from actlas.errors import InterventionError, QueryError, WeightsDiffer
 from actlas.intervene import LiveModel, load_live, token_values
 from actlas.intervene.tokens import run
@@ -45,14 +48,15 @@ def test_values_are_those_of_the_model_run_plainly(store: Callable[[], Atlas], l
     experts = top_experts(opened, k=30, keep=False).select("site", "layer", "neuron").unique()
     assert frame.select("site", "layer", "neuron").unique().height == experts.height
     texts = dict(opened.corpus.texts.select("text_id", "text").rows())
+    plain = cache(lambda site, layer, text: plainly(live, site, layer, text))
     checked = set()
     for row in frame.iter_rows(named=True):
         if row["site"] in MODULES:
-            expected = plainly(live, row["site"], row["layer"], texts[row["text_id"]])[:, row["neuron"]]
+            expected = plain(row["site"], row["layer"], texts[row["text_id"]])[:, row["neuron"]]
             assert np.allclose(row["by_token"], expected, rtol=2e-3, atol=1e-6)
             checked.add(row["site"])
     assert len(checked) >= 3
-    for (site, layer, neuron), own in frame.group_by("site", "layer", "neuron"):
+    for (site, layer, neuron), own in islice(frame.group_by("site", "layer", "neuron", maintain_order=True), 0, None, 9):
         best = neuron_texts(opened, "tiny", site, layer, neuron, n=4)
         assert_frame_equal(own.sort("rank").select("rank", "value", "text_id"), best.select("rank", "value", "text_id"))
     # rounding keeps order: the largest token value is what was kept of the text, to the last bit
@@ -97,6 +101,43 @@ def test_what_is_kept_does_not_run_again(store: Callable[[], Atlas], monkeypatch
     opened = store()
     assert opened.sql("SELECT max(rank) AS n FROM token_values").item() == 5
     assert opened.sql("SELECT count(DISTINCT settings) AS n FROM token_values_by_settings").item() == 2
+
+
+def test_every_checkpoint_is_shown_though_its_experts_are_others(tmp_path: Path) -> None:
+    from actlas.testing import random_checkpoint
+
+    texts = pl.DataFrame({"text": ["a cat", "two dogs", "eine Katze", "ein Hund"], "language": ["en", "en", "de", "de"]})
+    labels = pl.DataFrame({"text_id": range(4), "concept": "cat", "is_concept": [True, False] * 2})
+    models = [random_checkpoint(tmp_path / f"step{seed}", seed=seed) for seed in (0, 1)]
+    path = tmp_path / "run.actlas"
+    actlas.extract_activations(models, actlas.corpus_from_frames(texts, labels), path, device="cpu")
+    actlas.score_neurons(path)
+    names = open_store(path).checkpoints
+    assert len(names) == 2
+
+    def stop(done: int, total: int, where: str) -> None:
+        if where == f"{names[1]} texts":
+            raise KeyboardInterrupt
+
+    # what was stopped goes on with the checkpoint that it was stopped at
+    with pytest.raises(KeyboardInterrupt):
+        token_values(path, k=2, n_texts=2, progress=stop, keep=True)
+    assert open_store(path).sql("SELECT DISTINCT checkpoint FROM token_values").rows() == [(names[0],)]
+    seen: list[str] = []
+    token_values(path, k=2, n_texts=2, progress=lambda done, total, where: seen.append(where), keep=True)
+    assert set(seen) == {f"{names[1]} texts"}
+    store = open_store(path)
+    assert store.sql("SELECT DISTINCT checkpoint FROM token_places").height == 2
+    sets = store.sql("SELECT DISTINCT checkpoint, site, layer, neuron FROM token_values").partition_by("checkpoint")
+    assert not sets[0].drop("checkpoint").sort(pl.all()).equals(sets[1].drop("checkpoint").sort(pl.all()))
+
+
+def test_other_neurons_of_the_same_name_take_their_place(store: Callable[[], Atlas], tmp_path: Path) -> None:
+    for neuron in (3, 4):
+        pl.DataFrame({"site": ["resid"], "layer": [0], "neuron": [neuron], "value": [0.0]}).write_csv(tmp_path / "mine.csv")
+        answer = token_values(store(), str(tmp_path / "mine.csv"), n_texts=1, any_weights=True)
+        assert answer["neuron"].to_list() == [neuron]
+    assert store().sql("SELECT neuron FROM token_values").rows() == [(4,)]
 
 
 def test_sql_joins_values_and_places(store: Callable[[], Atlas]) -> None:
