@@ -39,6 +39,9 @@ _METHODS = ("GET", "HEAD")
 #: What `Sec-Fetch-Site` says of a request that no other site made.
 _OWN = ("same-origin", "none")
 
+#: Letters of a line that says why not: an address that it names may be as long as it likes.
+_LONGEST_LINE = 2_000
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -120,21 +123,28 @@ class Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
-        has_begun = False
+        has_begun = is_lost = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal has_begun
+            nonlocal has_begun, is_lost
             if message["type"] == "http.response.start":
                 has_begun = True
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
                 headers.setdefault("cache-control", NOT_KEPT)
-            await send(message)
+            try:
+                await send(message)
+            except Exception:
+                is_lost = True
+                raise
 
         try:
             answer = self._refusal(scope) or self._welcome(scope) or self._app
             await answer(scope, receive, send_with_headers)
-        except Exception as error:  # a mistake of ours: nothing of it is shown, and the next request is answered
+        except Exception as error:
+            if is_lost:
+                return  # what was sent is no request, or who sent it has left
+            # a mistake of ours: nothing of it is shown, and the next request is answered
             _LOG.warning("%s could not be answered: unexpected %s", printable(scope["path"]), type(error).__name__)
             if not has_begun:
                 await refused(500, "this could not be answered, by a mistake of actlas")(scope, receive, send_with_headers)
@@ -172,7 +182,7 @@ class Guarded:
 
 def refused(status: int, line: str, **headers: str) -> Response:
     """An answer of one line that says why there is no other."""
-    return PlainTextResponse(printable(line) + "\n", status, headers)
+    return PlainTextResponse(printable(line)[:_LONGEST_LINE] + "\n", status, headers)
 
 
 def _without_token(access: Access) -> str:

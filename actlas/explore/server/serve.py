@@ -92,6 +92,8 @@ def _run(app: ASGIApp, listening: socket.socket) -> None:
             lifespan="off",
             interface="asgi3",
             log_config=None,
+            # what others send is no news for the terminal
+            log_level="critical",
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -30,6 +30,29 @@ def gone(started: Any) -> bool:
     return not started.processes()
 
 
+HEAD = b"Host: localhost\r\nCookie: actlas-%d=a-token-of-a-test\r\n"
+MALFORMED = {
+    b"\x00\x01\r\n\r\n": {400},
+    b"GET /store HTTP/1.1\r\n\r\n": {400},
+    b"GET /store HTTP/1.1\r\nHost: localhost\r\n%b\r\n": {400},
+    b"GET /st\xf6re HTTP/1.1\r\n%b\r\n": {400},
+    b"GET /%%ff%%00 HTTP/1.1\r\n%b\r\n": {404},
+    b"GET http://evil.example/store HTTP/1.1\r\n%b\r\n": {404},
+    b"GET //evil.example/x HTTP/1.1\r\n%b\r\n": {404},
+    b"OPTIONS * HTTP/1.1\r\n%b\r\n": {405},
+    b"CONNECT evil.example:80 HTTP/1.1\r\n%b\r\n": {405},
+    b"POST /store HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\nzz\r\n": {400, 405},
+    b"GET /store HTTP/1.1\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n": {200},
+}
+
+
+def sent(port: int, request: bytes) -> bytes:
+    """The first line of what comes back."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(request.replace(b"%b", HEAD % port).replace(b"%%", b"%"))
+        return client.recv(4096).partition(b"\r\n")[0]
+
+
 def test_ten_clients_at_once_and_an_end_at_ctrl_c(example_store: Path, started: Callable[..., Any]) -> None:
     server = started(str(example_store))
     addresses = [
@@ -47,6 +70,8 @@ def test_ten_clients_at_once_and_an_end_at_ctrl_c(example_store: Path, started: 
         assert [status for statuses in clients.map(client, range(10)) for status in statuses] == [200] * 50
     assert len(server.processes()) == 3
     assert server.ask(f"/data/sql/answer.json?query=SELECT%201%20--{'%F0%9F%98%80' * 20_000}").status == 200
+    for request, statuses in MALFORMED.items():
+        assert int(sent(server.port, request).split()[1]) in statuses, request[:80]
     with socket.create_connection(("127.0.0.1", server.port)) as idle:
         # one that is connected, and a query that would take hours
         idle.sendall(b"GET /data/sql/answer.json?query=SELECT%20count(*)%20FROM%20range(1000000000000)%20AS%20a HTTP/1.1\r\n")
