@@ -13,6 +13,7 @@ from actlas.names import VERSION as __version__
 _HOMES = {
     "Atlas": "actlas.query",
     "Corpus": "actlas.store",
+    "Widget": "actlas.explore",
     "ablate": "actlas.intervene",
     "concept_latents": "actlas.intervene",
     "corpus_from_frames": "actlas.store",
@@ -54,6 +55,7 @@ _HOMES = {
 __all__ = [
     "Atlas",
     "Corpus",
+    "Widget",
     "__version__",
     "ablate",
     "concept_latents",
@@ -94,6 +96,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from actlas.explore import Widget
     from actlas.extract import estimate_extraction, extract_activations, prove_sites
     from actlas.intervene import (
         ablate,

@@ -23,6 +23,7 @@ MODULES = {
     "docs/api/extract.md": "actlas.extract",
     "docs/api/intervene.md": "actlas.intervene",
     "docs/api/report.md": "actlas.report",
+    "docs/api/explore.md": "actlas.explore",
     "docs/api/testing.md": "actlas.testing",
 }
 CLI = "docs/cli.md"

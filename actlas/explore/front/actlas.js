@@ -146,18 +146,21 @@ export function httpSource(base) {
 /** Answers of the process behind a widget, as messages with a number each. */
 export function modelSource(model) {
   const waiting = new Map();
+  // a widget that is shown twice hears the answers to both
+  const own = crypto.getRandomValues(new Uint32Array(2)).join("-");
   let asked = 0;
-  model.on("msg:custom", ({ id, answer, error }) => {
+  const hear = ({ id, answer, error }) => {
     const promise = waiting.get(id);
     waiting.delete(id);
     if (error) promise?.reject(new Error(error.text ?? error));
     else promise?.resolve(answer);
-  });
+  };
+  model.on("msg:custom", hear);
   const ask = (message) =>
     new Promise((resolve, reject) => {
-      asked += 1;
-      waiting.set(asked, { resolve, reject });
-      model.send({ id: asked, ...message });
+      const id = `${own}-${(asked += 1)}`;
+      waiting.set(id, { resolve, reject });
+      model.send({ id, ...message });
     });
   return {
     describe: (view, params) => ask({ ask: "describe", view, params }),
@@ -165,6 +168,7 @@ export function modelSource(model) {
     heat: (params) => ask({ ask: "heat", params }),
     schema: (params) => ask({ ask: "schema", params }),
     href: () => null,
+    close: () => model.off("msg:custom", hear),
     go(view, params) {
       model.set("view", view);
       model.set("params", params);
@@ -1264,7 +1268,7 @@ const alert = (error) => h("p", { class: "note", role: "alert" }, oneLine(error)
 
 /** What to do first and what at the end of a page's life differ by home; all else is here. */
 class Page {
-  constructor(el, source, isPage) {
+  constructor(el, source, isPage, theme) {
     this.el = el;
     this.source = source;
     this.isPage = isPage;
@@ -1280,7 +1284,8 @@ class Page {
       this.main,
     );
     this.voices = voices(el);
-    this.setTheme(kept.read("theme", "auto"));
+    this.theme = theme === "auto" ? kept.read("theme", "auto") : theme;
+    this.setTheme(this.theme);
   }
 
   heading(depth, content, attributes) {
@@ -1353,14 +1358,14 @@ class Page {
   }
 
   themeSwitch() {
-    const theme = kept.read("theme", "auto");
     const change = () => {
+      this.theme = select.value;
       kept.write("theme", select.value);
       this.setTheme(select.value);
     };
     const options = { auto: "theme: auto", light: "light", dark: "dark" };
     const select = h("select", { "aria-label": "Theme", change },
-      Object.entries(options).map(([value, label]) => h("option", { value, selected: value === theme }, label)));
+      Object.entries(options).map(([value, label]) => h("option", { value, selected: value === this.theme }, label)));
     return select;
   }
 
@@ -1437,8 +1442,8 @@ function hostTheme() {
  *
  * Returns: show(view, params), which goes there without telling the source: for what came from outside, as the back button.
  */
-export function mount(el, source, where, { isPage = false } = {}) {
-  const page = new Page(el, source, isPage);
+export function mount(el, source, where, { isPage = false, theme = "auto" } = {}) {
+  const page = new Page(el, source, isPage, theme);
   page.show(where.view, where.params ?? {});
   return (view, params) => page.show(view, params);
 }
@@ -1518,7 +1523,25 @@ function start(el) {
 }
 
 function render({ model, el }) {
-  mount(el, modelSource(model), { view: model.get("view") || "store", params: model.get("params") ?? {} });
+  const height = model.get("height");
+  if (height) Object.assign(el.style, { maxHeight: `${height}px`, overflowY: "auto" });
+  const source = modelSource(model);
+  const { go } = source;
+  let isOwn = false;
+  source.go = (...to) => {
+    isOwn = true;
+    go(...to);
+    isOwn = false;
+  };
+  const where = () => ({ view: model.get("view") || "store", params: model.get("params") ?? {} });
+  const show = mount(el, source, where(), { theme: model.get("theme") || "auto" });
+  // what the notebook sets is shown, too
+  const follow = () => isOwn || show(where().view, where().params);
+  for (const name of ["view", "params"]) model.on(`change:${name}`, follow);
+  return () => {
+    for (const name of ["view", "params"]) model.off(`change:${name}`, follow);
+    source.close();
+  };
 }
 
 const page = typeof document === "undefined" ? null : document.querySelector("[data-actlas-page]");
