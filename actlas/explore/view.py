@@ -24,6 +24,8 @@ Ask = Callable[[str, Mapping[str, Any]], pl.DataFrame]
 MOST_ROWS = 5_000
 #: JavaScript counts exactly up to here.
 _EXACT = 2**53
+#: Where an error about a table goes on to what else there is.
+_ALL_TABLES = re.compile(r"; (?!did you mean)[^;]* has (\w+, )+\w+$")
 _PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 
 
@@ -206,7 +208,9 @@ def answer(part: Part, params: Mapping[str, Any], ask: Ask, most: int = MOST_ROW
     try:
         frame = ask(part.sql, part.params(params))
     except ActlasError as error:
-        said = {"kind": type(error).__name__, "text": " ".join(str(error).split())}
+        text = " ".join(str(error).split())
+        # a page has no room for the names of all other tables
+        said = {"kind": type(error).__name__, "text": _ALL_TABLES.sub("", text) if isinstance(error, TableNotFound) else text}
         return {"columns": [], "values": [], "n_rows": 0, "is_whole": True, "error": said}
     return as_answer(frame, most)
 

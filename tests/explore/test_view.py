@@ -96,7 +96,7 @@ def test_the_query_beneath_a_table_gives_the_same_rows(store: Atlas) -> None:
 def test_a_table_that_was_not_computed_is_a_line(store: Atlas) -> None:
     said = answer(VIEW.part("experts"), {}, store.sql)
     assert said["error"]["kind"] == "TableNotFound"
-    assert "actlas experts" in said["error"]["text"]
+    assert said["error"]["text"] == f"table experts was not computed yet: actlas experts {store.path}"
     assert "\n" not in said["error"]["text"]
 
 
