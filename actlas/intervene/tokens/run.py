@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, checks_arguments
-from actlas.errors import InterventionError, QueryError
+from actlas.errors import InterventionError, NeuronSetError, QueryError
 from actlas.extract.backends.agreement import OTHER_ENGINE, deviation
 from actlas.extract.inputs.batches import plan_batches
 from actlas.extract.sites.proofs import EPSILON
@@ -176,6 +176,8 @@ def set_neurons(
 
 
 def _file_digest(path: str) -> str:
+    if path.endswith((".pth", ".pt")):
+        raise NeuronSetError(f"{path} does not name its languages; import it under a name: actlas neuron-sets import")
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
@@ -298,7 +300,10 @@ class _Reading:
             own = pooled(one.values, one.first, takes_part, recipe.pooling).reshape(one.strongest.texts.shape)
             kept = one.strongest.values.astype(np.float64)
             off = own - kept if recipe.pooling == "max_with_pad" else np.abs(own - kept)
-            excess = off - _explained(kept, recipe.dtype_of(one.strongest.site), recipe.compute_dtype, one.strongest.layer)
+            # a mean takes over what rounding did to its terms
+            rounded = np.maximum.reduceat(np.abs(one.values), one.first).reshape(kept.shape) if recipe.pooling == "mean" else kept
+            last_bit = np.maximum(np.abs(rounded), 2.0**-14) * EPSILON[recipe.dtype_of(one.strongest.site)]
+            excess = off - last_bit - _explained(kept, recipe.compute_dtype, one.strongest.layer)
             # NaN is off, too
             n_off, n_all = n_off + int((~(excess <= 0)).sum()), n_all + excess.size
             at = np.unravel_index(np.nanargmax(excess), excess.shape) if np.isfinite(excess).any() else (0, 0)
@@ -332,10 +337,8 @@ def _neurons(one: Strongest) -> pl.DataFrame:
     return pl.DataFrame({"site": one.site, "layer": one.layer, "neuron": one.neurons})
 
 
-def _explained(values: NDArray[np.float64], dtype: str, compute_dtype: str, layer: int) -> NDArray[np.float64]:
-    """How far values may be off: by the last bit of the stored dtype, and by what the arithmetic of the model rounds."""
-    last_bit = np.maximum(np.abs(values), 2.0**-14) * EPSILON[dtype]
+def _explained(values: NDArray[np.float64], compute_dtype: str, layer: int) -> NDArray[np.float64]:
+    """How far values of neurons may be off by what the arithmetic of a model rounds."""
     # a neuron adds up what others have as well: none counts as smaller than most are
     sizes = np.abs(values).max(axis=1, keepdims=True)
-    sizes = np.maximum(sizes, np.median(sizes))
-    return np.asarray(last_bit + OTHER_ENGINE * deviation(compute_dtype, layer) * sizes)
+    return OTHER_ENGINE * deviation(compute_dtype, layer) * np.maximum(sizes, np.median(sizes))

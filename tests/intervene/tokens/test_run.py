@@ -16,10 +16,11 @@ import torch
 from polars.testing import assert_frame_equal
 
 import actlas
-from actlas.errors import InterventionError, QueryError, WeightsDiffer
+from actlas.errors import InterventionError, NeuronSetError, QueryError, WeightsDiffer
 from actlas.intervene import LiveModel, load_live, token_values
 from actlas.intervene.tokens import run
 from actlas.query import Atlas, neuron_texts, neuron_token_values, open_store, top_experts
+from actlas.store.cube import Cube
 
 #: Sites of the store, each with the module that gives it and the side.
 MODULES = {
@@ -205,6 +206,28 @@ def test_progress_and_size_are_told(store: Callable[[], Atlas], caplog: pytest.L
         token_values(store(), k=2, progress=lambda *step: seen.append(step))
     assert seen[-1] == (12, 12, "tiny texts")
     assert "% of its cubes" in caplog.text
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "max_with_pad"])
+def test_values_are_checked_whatever_the_pooling(
+    tiny: Path, tmp_path: Path, pooling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = pl.DataFrame({"text": ["a cat", "two dogs", "eine Katze", "ein Hund"], "language": ["en", "en", "de", "de"]})
+    labels = pl.DataFrame({"text_id": range(4), "concept": "cat", "is_concept": [True, False] * 2})
+    path = tmp_path / "run.actlas"
+    actlas.extract_activations(tiny, actlas.corpus_from_frames(texts, labels), path, pooling=pooling, device="cpu")
+    # every neuron of the site, so that no score is needed
+    frame = token_values(path, "all", n_texts=2)
+    assert frame.height == 2 * 2 * 40
+    read = Cube.read
+    monkeypatch.setattr(Cube, "read", lambda cube, *where: read(cube, *where) - (100 if pooling == "max_with_pad" else 1))
+    with pytest.raises(InterventionError, match="gives other values"):
+        token_values(path, "all", n_texts=2)
+
+
+def test_a_file_that_names_no_languages_is_imported_first(store: Callable[[], Atlas]) -> None:
+    with pytest.raises(NeuronSetError, match="import it under a name"):
+        token_values(store(), "published.neuron.pth")
 
 
 def test_a_store_that_is_read_only_is_not_written(extracted: Path) -> None:
