@@ -341,4 +341,4 @@ def _explained(values: NDArray[np.float64], compute_dtype: str, layer: int) -> N
     """How far values of neurons may be off by what the arithmetic of a model rounds."""
     # a neuron adds up what others have as well: none counts as smaller than most are
     sizes = np.abs(values).max(axis=1, keepdims=True)
-    return OTHER_ENGINE * deviation(compute_dtype, layer) * np.maximum(sizes, np.median(sizes))
+    return np.asarray(OTHER_ENGINE * deviation(compute_dtype, layer) * np.maximum(sizes, np.median(sizes)))
