@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ PICTURES = ROOT / "docs/figures/gallery"
 CONCEPT = "water"
 #: A picture must not be larger.
 MOST_BYTES = 60_000
+#: Dots of a picture for each of the page's.
+SHARPNESS = 1.25
 
 _HEAD = """# What the pages look like
 
@@ -38,13 +40,13 @@ _HEAD = """# What the pages look like
 `actlas explore STORE` ([explore.md](explore.md)) over the store of the [demo](demo.md), from its first page to the tokens of a
 text. Under every picture stand its rows, files of them, and its SQL.
 """
-#: Turns a picture of the browser into a smaller file.
-_WEBP = """async (source) => {
+#: Turns a picture of the browser into a smaller file, without what is further down.
+_WEBP = """async ([source, highest]) => {
   const image = new Image();
   image.src = source;
   await image.decode();
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.width, image.height];
+  [canvas.width, canvas.height] = [image.width, Math.min(image.height, highest)];
   canvas.getContext("2d").drawImage(image, 0, 0);
   return canvas.toDataURL("image/webp", 0.85);
 }"""
@@ -62,6 +64,7 @@ class Shot:
         theme: light or dark.
         width: Of the window.
         tokens: How many texts are opened to show their tokens.
+        height: Of the picture; what is further down is left out.
     """
 
     name: str
@@ -71,6 +74,15 @@ class Shot:
     theme: str = "light"
     width: int = 900
     tokens: int = 0
+    height: int = 460
+
+    @property
+    def title(self) -> str:
+        """What stands for the picture where it is not seen."""
+        from actlas.explore.views import VIEWS
+
+        view = VIEWS[self.view]
+        return f"{view.title}: {view.part(self.part).title}" if self.part else view.title
 
 
 SHOTS = (
@@ -82,7 +94,7 @@ SHOTS = (
     Shot("values", "neuron", "values", "What it has on texts with the concept, and on texts without it.", "dark"),
     Shot("tokens", "neuron", "top_texts", "Its strongest texts, coloured by what it has at each token.", tokens=3),
     Shot("narrow", "neuron", "concepts", "On a telephone: every concept that it could detect.", "dark", 400),
-    Shot("sql", "sql", "", "A query of one's own. Its address is a link to the answer."),
+    Shot("sql", "sql", "", "A query of one's own. Its address is a link to the answer.", height=720),
 )
 QUERY = f"""SELECT language, rank, site, layer, neuron, ap
 FROM experts
@@ -111,7 +123,7 @@ def main() -> None:
     PICTURES.mkdir(parents=True)
     with explored(store) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        context = browser.new_context(viewport={"width": 900, "height": 700}, device_scale_factor=1.5)
+        context = browser.new_context(viewport={"width": 900, "height": 700}, device_scale_factor=SHARPNESS)
         page = context.new_page()
         page.goto(address)
         site = "{0.scheme}://{0.netloc}".format(urlsplit(address))
@@ -119,7 +131,7 @@ def main() -> None:
         for shot in SHOTS:
             take(page, shot, addresses[shot.view])
         browser.close()
-    texts = [f"{shot.text}\n\n![{shot.text}](figures/gallery/{shot.name}.webp)\n" for shot in SHOTS]
+    texts = [f"{shot.text}\n\n![{shot.title}](figures/gallery/{shot.name}.webp)\n" for shot in SHOTS]
     PAGE.write_text("\n".join([_HEAD, *texts]), encoding="utf-8")
     print(f"{PAGE.relative_to(ROOT)}: {len(SHOTS)} pictures, {sum(path.stat().st_size for path in PICTURES.iterdir()):,} bytes")
 
@@ -148,25 +160,20 @@ def walk(page: Page, site: str) -> dict[str, str]:
 def take(page: Page, shot: Shot, address: str) -> None:
     """Keep a part of a page as a picture."""
     page.emulate_media(color_scheme=shot.theme)
-    page.set_viewport_size({"width": shot.width, "height": 620})
+    page.set_viewport_size({"width": shot.width, "height": shot.height})
     if page.url != address:
         page.goto(address)
     whole(page)
-    settings: dict[str, Any] = {}
     area = page.locator(f"[data-part={shot.part}]") if shot.part else page.locator("body")
-    if shot.part:
-        notes = area.locator(".slot > .note").all_inner_texts()
-        if notes:
-            sys.exit(f"{shot.name}: nothing to show: {notes[0]}")
-        area.scroll_into_view_if_needed()
-        box = area.bounding_box() or {}
-        settings["clip"] = {**box, "height": min(box["height"], 480.0)}
+    notes = area.locator(".slot > .note").all_inner_texts() if shot.part else []
+    if notes:
+        sys.exit(f"{shot.name}: nothing to show: {notes[0]}")
     for button in area.get_by_role("button", name="Tokens").all()[: shot.tokens]:
         button.click()
     if shot.tokens:
         area.locator(".heat").nth(shot.tokens - 1).wait_for()
-    picture = page.screenshot(full_page=bool(shot.part), **settings)
-    url = page.evaluate(_WEBP, f"data:image/png;base64,{base64.b64encode(picture).decode()}")
+    picture = base64.b64encode(area.screenshot() if shot.part else page.screenshot()).decode()
+    url = page.evaluate(_WEBP, [f"data:image/png;base64,{picture}", shot.height * SHARPNESS])
     content = base64.b64decode(url.partition(",")[2])
     if len(content) > MOST_BYTES:
         sys.exit(f"{shot.name} has {len(content):,} bytes; show less of it")

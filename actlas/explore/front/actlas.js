@@ -12,7 +12,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const VIEWS = ["store", "concept", "neuron", "compare", "probe", "languages", "interventions", "sql"];
-const ROWS_AT_ONCE = 20;
+const ROWS_AT_ONCE = 40;
 const TEXTS_AT_ONCE = 10;
 const MOST_PLAIN_CHOICES = 24;
 const MOST_LISTED = 200;

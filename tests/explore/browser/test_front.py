@@ -72,9 +72,9 @@ def test_rows_that_are_left_out_are_said_and_more_are_shown_when_asked(window) -
     page = window().open("/store")
     rows = page.locator("[data-part=rows]")
     assert "1,000 of 6,000 rows are left out here" in rows.inner_text()
-    assert rows.locator("tbody tr").count() == 20
+    assert rows.locator("tbody tr").count() == 40
     rows.get_by_role("button", name="Show more").click()
-    assert rows.locator("tbody tr").count() == 200
+    assert rows.locator("tbody tr").count() == 400
 
 
 def test_every_table_has_its_files_and_its_query(window) -> None:
