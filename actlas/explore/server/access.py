@@ -62,7 +62,9 @@ class Access:
     @property
     def url(self) -> str:
         """Where the first page is, with the token in it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        # where all addresses are served, the name of the machine is one that others can reach
+        host = socket.gethostname() if self._is_everywhere else self.host
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}/?{urlencode({'token': self.token})}"
 
     @property
@@ -88,11 +90,16 @@ class Access:
         address = _address(name)
         if address is not None and address.is_loopback:
             return True
-        own = _address(self.host)
-        if own is None or not own.is_unspecified:
+        if not self._is_everywhere:
             return False
-        # every address of this machine is served: a number leads nowhere else than it says, a name may
+        # a number leads nowhere else than it says, a name may
         return address is not None or name == socket.gethostname().lower()
+
+    @property
+    def _is_everywhere(self) -> bool:
+        """Whether every address of this machine is served."""
+        own = _address(self.host)
+        return own is not None and own.is_unspecified
 
     def knows(self, headers: Headers) -> bool:
         """Whether the cookie of a request holds the token."""

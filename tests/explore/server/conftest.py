@@ -88,7 +88,7 @@ class Browser:
 @pytest.fixture(scope="session")
 def explored(example_store: Path) -> Iterator[Explorer]:
     """Two stores behind labels: the second is the first again."""
-    served = {label: Served(label, example_store, Limits()) for label in ("first", "second")}
+    served = {label: Served(label, example_store, Limits(at_once=1)) for label in ("first", "second")}
     explorer = Explorer(served)
     yield explorer
     explorer.close()

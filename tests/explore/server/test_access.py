@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -102,6 +103,8 @@ def test_where_all_addresses_are_served_a_number_is_one_and_a_name_is_not() -> N
     assert everywhere.is_host("192.168.1.7:8765")
     assert everywhere.is_host("[fe80::1]:8765")
     assert everywhere.is_host("localhost:8765")
+    assert everywhere.url == f"http://{socket.gethostname()}:8765/?token={TOKEN}"
+    assert everywhere.is_host(f"{socket.gethostname()}:8765")
     assert not everywhere.is_host("evil.example:8765")
     one = access.Access("192.168.1.7", 8765, TOKEN)
     assert one.is_host("192.168.1.7:8765")

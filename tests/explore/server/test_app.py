@@ -265,7 +265,7 @@ def test_a_store_that_changes_is_answered_anew_and_one_that_goes_is_told_of(
 ) -> None:
     path = tmp_path / "moving.actlas"
     shutil.copytree(example_store, path)
-    explorer = Explorer({"moving": (served := Served("moving", path, Limits()))})
+    explorer = Explorer({"moving": (served := Served("moving", path, Limits(at_once=1)))})
     browser = type(ask)(explorer.app(Access("127.0.0.1", 8765, TOKEN)))
     count = "/data/sql/answer.json?query=SELECT%20count(*)%20AS%20n%20FROM%20experts"
     before = browser(count).json["values"][0][0]
