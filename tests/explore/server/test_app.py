@@ -81,7 +81,9 @@ def test_every_table_is_the_same_in_every_format(ask: Any, view: str, part: str)
     answer = ask(f"/data/{view}/{part}.json").json
     whole = ask(f"/data/{view}/{part}.parquet")
     if answer["error"]:
-        assert whole.text == answer["error"]["text"] + "\n"
+        # which leaves out the names of all other tables
+        assert whole.text.startswith(answer["error"]["text"])
+        assert whole.text.count("\n") == 1
         assert whole.status in (400, 404)
         assert ask(f"/data/{view}/{part}.csv").body == ask(f"/data/{view}/{part}.arrow").body == whole.body
         return
