@@ -242,6 +242,25 @@ def _(concept, mo, rates):
 @app.cell(hide_code=True)
 def _(mo):
     mo.md("""
+    ## 6. Look around
+
+    The widget shows the same store in pictures and tables, each with its query: it begins at the neuron from above, and leads
+    to the concepts, the languages and the checkpoints.
+    """)
+    return
+
+
+@app.cell
+def _(actlas, concept, last, mo, neuron, store):
+    _where = {name: neuron[name] for name in ("site", "layer", "neuron")}
+    widget = mo.ui.anywidget(actlas.Widget(store, "neuron", {"checkpoint": last, "concept": concept, **_where}, height=700))
+    widget
+    return (widget,)
+
+
+@app.cell(hide_code=True)
+def _(mo):
+    mo.md("""
     ## Where to go on
 
     - `actlas report STORE --out report.html` draws all of this, with its nulls and its queries, into one file.

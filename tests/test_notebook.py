@@ -17,6 +17,7 @@ from actlas.store import corpus_from_frames
 from actlas.testing import random_checkpoint
 
 marimo = pytest.importorskip("marimo", reason="the notebook needs marimo")
+pytest.importorskip("anywidget", reason="the notebook ends with the widget")
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "tutorial.py"
 CONCEPTS = ("bread", "milk", "water")
@@ -68,6 +69,8 @@ def test_the_notebook_runs_to_its_end(demo: Path) -> None:
     assert f"at step 8 it is {last['overlap']:.1%} beside {last['null']:.1%}" in said
     # nothing was taught, nothing is claimed
     assert "Languages came to share their experts" not in said
+    assert made["widget"].value["view"] == "neuron"
+    assert made["widget"].value["params"]["neuron"] == made["neuron"]["neuron"]
     rates = dict(made["rates"].select("arm", "rate").iter_rows())
     assert f"is in {rates['experts']:.0%} of the texts" in said
     # it only reads: what it wrote with the model is not kept
