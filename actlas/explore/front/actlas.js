@@ -113,15 +113,7 @@ async function fetched(url, signal) {
     throw new Error("the server does not answer; is `actlas explore` still running?");
   }
   if (response.ok) return response.json();
-  const body = (await response.text()).trim();
-  let told = body;
-  try {
-    const { error } = JSON.parse(body);
-    told = error?.text ?? error ?? body;
-  } catch {
-    // a line of text, as it is
-  }
-  throw new Error(told || `${response.status} ${response.statusText}`);
+  throw new Error((await response.text()).trim() || `${response.status} ${response.statusText}`);
 }
 
 const queryOf = (params) => {
@@ -162,7 +154,8 @@ export function modelSource(model) {
       waiting.set(id, { resolve, reject });
       model.send({ id, ...message });
     });
-  return {
+  const source = {
+    isGoing: false,
     describe: (view, params) => ask({ ask: "describe", view, params }),
     answer: (view, part, params) => ask({ ask: "answer", view, part, params }),
     heat: (params) => ask({ ask: "heat", params }),
@@ -170,11 +163,14 @@ export function modelSource(model) {
     href: () => null,
     close: () => model.off("msg:custom", hear),
     go(view, params) {
+      source.isGoing = true;
       model.set("view", view);
       model.set("params", params);
       model.save_changes();
+      source.isGoing = false;
     },
   };
+  return source;
 }
 
 /** Nothing can be asked of a page that stands alone; its tables can be kept as files. */
@@ -189,11 +185,11 @@ function inlineSource(answers) {
   };
 }
 
-const rowsOf = ({ values }) => (values.length ? values[0].map((_, row) => values.map((column) => column[row])) : []);
+const rowsOf = ({ values }) => (values[0] ?? []).map((_, row) => values.map((column) => column[row]));
 
 function asJson(answer) {
-  const names = answer.columns.map(({ name }) => name);
-  return JSON.stringify(rowsOf(answer).map((row) => Object.fromEntries(row.map((value, column) => [names[column], value]))));
+  const named = (row) => Object.fromEntries(row.map((value, column) => [answer.columns[column].name, value]));
+  return JSON.stringify(rowsOf(answer).map(named));
 }
 
 /** Cells that a spreadsheet would run as a formula begin with an apostrophe. */
@@ -304,20 +300,16 @@ function path(points) {
   return points.map(step).join("");
 }
 
-const CORNERS = [
-  null,
-  [[-1, -1], [1, -1], [1, 1], [-1, 1]],
-  [[0, -1.3], [1.2, 1], [-1.2, 1]],
-  [[0, -1.4], [1.4, 0], [0, 1.4], [-1.4, 0]],
-  [[0, 1.3], [1.2, -1], [-1.2, -1]],
-];
+// a circle, then corners in units of its radius
+const CORNERS = ["", "-1 -1 1 -1 1 1 -1 1", "0 -1.3 1.2 1 -1.2 1", "0 -1.4 1.4 0 0 1.4 -1.4 0", "0 1.3 1.2 -1 -1.2 -1"];
 
 /** A dot whose shape differs from series to series, so that lines are told apart without colour. */
 function dot(place, x, y, size = 3) {
   const corners = CORNERS[place % CORNERS.length];
   const shape = { class: series(place), fill: "currentColor" };
   if (!corners) return s("circle", { ...shape, cx: at(x), cy: at(y), r: size });
-  return s("path", { ...shape, d: `${path(corners.map(([dx, dy]) => [x + dx * size, y + dy * size]))}Z` });
+  const points = corners.split(" ").map((unit, place) => at((place % 2 ? y : x) + unit * size));
+  return s("polygon", { ...shape, points: points.join(" ") });
 }
 
 const ruleOf = (tick) => (tick === 0 ? "rule zero" : "rule");
@@ -566,9 +558,10 @@ function histogram(frame, picture, width, hidden) {
   const [low, high, count] = [picture.low, picture.high, picture.count].map((name) => frame.get(name));
   const all = frame.groups(picture.series);
   const drawn = all.filter(({ label }) => !hidden.has(label));
-  const ends = extent([...low, ...high]);
+  const reach = extent([...low, ...high]);
+  const ends = reach[0] < reach[1] ? reach : [0, 1];
   const { box, y, nodes } = valueBox(ticksOf(drawn.flatMap(({ rows }) => rows.map((row) => count[row]))), width, 200);
-  const x = linear(ends[0] < ends[1] ? ends : [ends[0] - 1, ends[0] + 1], box.left, box.left + box.width);
+  const x = linear(ends, box.left, box.left + box.width);
   const marks = [];
   for (const { label, rows, place } of drawn) {
     const isWhole = (row) => [low, high, count].every((column) => isNumber(column[row]));
@@ -615,8 +608,8 @@ function chart(part, answer, context) {
   let width = 0;
 
   function redraw() {
-    width = area.clientWidth || 640;
-    drawing = PAINTERS[picture.kind](frame, picture, Math.max(width, 260), hidden);
+    width = area.clientWidth;
+    drawing = PAINTERS[picture.kind](frame, picture, Math.max(width || 640, 260), hidden);
     current = null;
     const [wide, high] = [at(drawing.width), at(drawing.height)];
     const size = { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high };
@@ -686,8 +679,9 @@ function chart(part, answer, context) {
   area.addEventListener("click", open);
   area.addEventListener("keydown", keys);
   area.addEventListener("blur", () => select(null));
-  redraw();
-  // drawn in the next frame: what changes its own height inside the callback would be told again at once
+  // once it has its place, and so its width
+  queueMicrotask(redraw);
+  // in the next frame: what changes its own height inside the callback would be told again at once
   const refit = () => area.clientWidth && Math.abs(area.clientWidth - width) > 4 && redraw();
   new ResizeObserver(() => requestAnimationFrame(refit)).observe(area);
   return h("div", { class: "picture" }, legend, area);
@@ -752,6 +746,14 @@ function link(context, { view, params }, attributes, ...children) {
   return h("button", { type: "button", class: "link", ...attributes, click }, children);
 }
 
+/** A value of a table, as a link where the table has one for its column. */
+function content(part, frame, name, row, context) {
+  const value = frame.byName[name][row];
+  const to = part.links?.[name] ? linkOf(part.links[name], frame, row, context) : null;
+  const words = typeof value === "string" ? h("bdi", null, written(value)) : shown(value);
+  return to ? link(context, to, null, words) : words;
+}
+
 // ------------------------------------------------------------------------------------------------------------------ tables
 
 /** Order of two values: numbers by size, text by its language's order, what is missing last either way. */
@@ -771,16 +773,9 @@ function table(part, answer, context) {
   const more = h("button", { type: "button", class: "more", click: () => ((most *= 10), fillRows()) });
   const kindOf = (column) => (areNumbers[column] ? "number" : areLong[column] ? "long" : null);
 
-  function cell(column, row) {
-    const value = answer.values[column][row];
-    const template = part.links?.[answer.columns[column].name];
-    const to = template ? linkOf(template, frame, row, context) : null;
-    const content = typeof value === "string" ? h("bdi", null, written(value)) : shown(value);
-    return h("td", { class: kindOf(column) }, to ? link(context, to, null, content) : content);
-  }
-
   function fillRows() {
-    const line = (row) => h("tr", null, answer.columns.map((_, column) => cell(column, row)));
+    const cell = (row) => ({ name }, column) => h("td", { class: kindOf(column) }, content(part, frame, name, row, context));
+    const line = (row) => h("tr", null, answer.columns.map(cell(row)));
     body.replaceChildren(...order.slice(0, most).map(line));
     more.hidden = order.length <= most;
     more.textContent = `Show more of ${grouped(order.length)} rows (${grouped(Math.min(most, order.length))} shown)`;
@@ -999,13 +994,9 @@ function texts(part, answer, context) {
 function facts(part, answer, context) {
   const frame = new Frame(answer);
   return Array.from({ length: Math.min(frame.n, 20) }, (_, row) =>
-    h("dl", { class: "facts" }, answer.columns.map(({ name, about }) => {
-      const value = frame.byName[name][row];
-      const to = part.links?.[name] ? linkOf(part.links[name], frame, row, context) : null;
-      const content = typeof value === "string" ? h("bdi", null, written(value)) : shown(value);
-      const term = h("dt", { title: about ? plain(about) : null }, plain(name));
-      return [term, h("dd", null, to ? link(context, to, null, content) : content)];
-    })));
+    h("dl", { class: "facts" }, answer.columns.map(({ name, about }) => [
+      h("dt", { title: about ? plain(about) : null }, plain(name)), h("dd", null, content(part, frame, name, row, context)),
+    ])));
 }
 
 // ----------------------------------------------------------------------------------------------------------------- choices
@@ -1028,74 +1019,103 @@ function control(choice, value, change) {
   return h("div", { class: "choice" }, label, select);
 }
 
-/** Something to pick from a list, which leaves the focus where it is. */
-const option = (id, take, ...children) =>
-  h("li", { role: "option", id, "aria-selected": "false", pointerdown: (event) => (event.preventDefault(), take()) }, children);
+/** A list below a field, from which the pointer and the keys pick while the focus stays in the field (ARIA's "listbox"). */
+class Listbox {
+  constructor(field, label) {
+    this.field = field;
+    this.list = h("ul", { role: "listbox", id: unique("list"), class: "options", hidden: true, "aria-label": label });
+    this.takes = [];
+    this.active = -1;
+    made(field, { "aria-autocomplete": "list", "aria-controls": this.list.id }, []);
+    field.addEventListener("blur", () => this.close());
+  }
 
-/** A line of text with a list of what contains it (the pattern "combobox" of ARIA). */
+  get isOpen() {
+    return !this.list.hidden;
+  }
+
+  close() {
+    this.list.hidden = true;
+    this.field.removeAttribute("aria-activedescendant");
+    if (this.field.role === "combobox") this.field.ariaExpanded = "false";
+  }
+
+  /** Offers entries, each {take, words}; `first` is marked. `told` stands below them and cannot be picked. */
+  open(entries, first, told = null) {
+    this.takes = entries.map(({ take }) => take);
+    const picked = (take) => (event) => {
+      event.preventDefault();
+      take();
+    };
+    const option = (take) => ({ role: "option", id: unique("option"), pointerdown: picked(take) });
+    const options = entries.map(({ take, words }) => h("li", option(take), words));
+    if (told) options.push(h("li", { role: "option", "aria-disabled": "true", class: "told" }, told));
+    this.list.replaceChildren(...options);
+    this.list.hidden = false;
+    if (this.field.role === "combobox") this.field.ariaExpanded = "true";
+    this.mark(first);
+  }
+
+  mark(place) {
+    this.active = place;
+    Array.from(this.list.children).forEach((child, each) => child.setAttribute("aria-selected", String(each === place)));
+    const marked = this.takes[place] && this.list.children[place];
+    if (!marked) return this.field.removeAttribute("aria-activedescendant");
+    this.field.setAttribute("aria-activedescendant", marked.id);
+    marked.scrollIntoView({ block: "nearest" });
+  }
+
+  /** What a key does while the list is open; whether it did anything. */
+  key({ key }) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[key];
+    if (step) this.mark(Math.min(Math.max(this.active + step, 0), this.takes.length - 1));
+    else if (key === "Enter" && this.takes[this.active]) this.takes[this.active]();
+    else if (key === "Escape") this.close();
+    else return false;
+    return true;
+  }
+}
+
+/** A line of text with a list of what contains it. */
 function searchable(id, choice, value, change) {
   const names = choice.values.map(shown);
-  const called = plain(choice.label || choice.name);
-  const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": called });
-  let listed = [];
-  let active = -1;
-  const box = { role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id };
-  const input = h("input", { ...FIELD, id, name: choice.name, ...box });
   const current = shown(value);
+  const input = h("input", { ...FIELD, id, name: choice.name, role: "combobox", "aria-expanded": "false" });
+  const box = new Listbox(input, plain(choice.label || choice.name));
   input.value = current;
-  const close = () => {
-    list.hidden = true;
-    input.setAttribute("aria-expanded", "false");
-    input.removeAttribute("aria-activedescendant");
-  };
-  const take = (place) => {
-    close();
-    input.value = names[place];
-    if (names[place] !== current) change(choice.values[place]);
-  };
-  const mark = (place) => {
-    active = place;
-    Array.from(list.children).forEach((child, each) => child.setAttribute("aria-selected", String(each === place)));
-    const marked = listed.length && list.children[place];
-    if (!marked) return input.removeAttribute("aria-activedescendant");
-    input.setAttribute("aria-activedescendant", marked.id);
-    marked.scrollIntoView({ block: "nearest" });
-  };
+  const entry = (place) => ({
+    words: h("bdi", null, names[place]),
+    take() {
+      box.close();
+      input.value = names[place];
+      if (names[place] !== current) change(choice.values[place]);
+    },
+  });
   const open = (sought) => {
     const wanted = sought.toLocaleLowerCase();
     const found = names.flatMap((name, place) => (name.toLocaleLowerCase().includes(wanted) ? [place] : []));
-    listed = found.slice(0, MOST_LISTED);
-    const options = listed.map((place, each) => option(`${id}-${each}`, () => take(place), h("bdi", null, names[place])));
+    // what is typed whole stands above what only contains it
+    found.sort((a, b) => (names[b] === sought) - (names[a] === sought));
+    const listed = found.slice(0, MOST_LISTED);
     const rest = found.length - listed.length;
     const told = !found.length ? "nothing contains this" : rest ? `${grouped(rest)} more: type to narrow the list` : null;
-    if (told) options.push(h("li", { role: "option", "aria-disabled": "true", class: "told" }, told));
-    list.replaceChildren(...options);
-    list.hidden = false;
-    input.setAttribute("aria-expanded", "true");
-    mark(sought ? 0 : listed.findIndex((place) => names[place] === current));
+    box.open(listed.map(entry), sought ? 0 : listed.findIndex((place) => names[place] === current), told);
   };
   input.addEventListener("input", () => open(input.value));
   input.addEventListener("click", () => (input.select(), open("")));
-  input.addEventListener("blur", () => (close(), (input.value = current)));
+  input.addEventListener("blur", () => (input.value = current));
   input.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      event.preventDefault();
-      if (list.hidden) return open("");
-      const step = event.key === "ArrowDown" ? 1 : -1;
-      mark(Math.min(Math.max(active + step, 0), listed.length - 1));
-    } else if (event.key === "Enter" && !list.hidden && listed[active] !== undefined) {
-      event.preventDefault();
-      take(listed[active]);
-    } else if (event.key === "Escape") {
-      input.value = current;
-      close();
-    }
+    if (event.key === "Escape") input.value = current;
+    const isOpening = !box.isOpen && /^Arrow(Up|Down)$/.test(event.key);
+    if (isOpening) open("");
+    if (isOpening || (box.isOpen && box.key(event))) event.preventDefault();
   });
-  return h("div", { class: "searchable" }, input, list);
+  return h("div", { class: "searchable" }, input, box.list);
 }
 
 // --------------------------------------------------------------------------------------------------------------------- SQL
 
+/** What a browser remembers between pages; where it may not, nothing is. */
 const kept = {
   read(name, otherwise) {
     try {
@@ -1107,9 +1127,7 @@ const kept = {
   write(name, value) {
     try {
       localStorage.setItem(`actlas.${name}`, JSON.stringify(value));
-    } catch {
-      // a page without storage forgets
-    }
+    } catch {}
   },
 };
 
@@ -1128,68 +1146,47 @@ function namesOf({ tables, macros }) {
 /** A field for SQL: Tab or Enter completes a name, Ctrl+Enter runs the query; kept queries are links. */
 function editor(context, query) {
   const id = unique("sql");
-  const list = h("ul", { role: "listbox", id: `${id}-list`, class: "options", hidden: true, "aria-label": "Names that fit" });
   const help = "Ctrl+Enter runs it, Ctrl+Space lists names, Tab takes one. The address is a link to query and answer.";
-  const described = { "aria-autocomplete": "list", "aria-controls": list.id, "aria-describedby": `${id}-help` };
-  const field = h("textarea", { id, name: "query", rows: "6", spellcheck: "false", autocomplete: "off", ...described });
+  const described = { spellcheck: "false", autocomplete: "off", "aria-describedby": `${id}-help` };
+  const field = h("textarea", { id, name: "query", rows: "6", ...described });
+  const box = new Listbox(field, "Names that fit");
   field.value = query ?? "";
   let names = [];
-  let listed = [];
-  let active = 0;
   const schema = context.source.schema?.(storeOf(context.params));
   schema?.then((found) => (names = namesOf(found)), (error) => context.say(oneLine(error)));
 
-  const callOf = ({ kind, name }) => (kind === "macro" ? `${name}(` : name);
   const wordBefore = () => field.value.slice(0, field.selectionStart).match(/[\p{L}_][\p{L}\p{N}_]*$/u)?.[0] ?? "";
-  const close = () => {
-    list.hidden = true;
-    field.removeAttribute("aria-activedescendant");
-  };
-  function insert(text, replaced = 0) {
-    const end = field.selectionEnd;
-    field.setRangeText(text, field.selectionStart - replaced, end, "end");
-    field.focus();
-    close();
-  }
-  const take = (place) => insert(callOf(listed[place]), wordBefore().length);
-  const mark = (place) => {
-    active = place;
-    Array.from(list.children).forEach((child, each) => child.setAttribute("aria-selected", String(each === place)));
-    field.setAttribute("aria-activedescendant", list.children[place].id);
-    list.children[place].scrollIntoView({ block: "nearest" });
+  const entry = ({ name, kind, of, about }) => {
+    const more = [` ${kind}`, of ? ` of ${short(of.join(", "), 40)}` : null, about ? `: ${short(plain(about), 60)}` : null];
+    const take = () => {
+      const from = field.selectionStart - wordBefore().length;
+      field.setRangeText(kind === "macro" ? `${name}(` : name, from, field.selectionEnd, "end");
+      box.close();
+    };
+    return { take, words: [name, h("span", { class: "kind" }, more)] };
   };
   const suggest = (isAsked) => {
     const begun = wordBefore().toLowerCase();
     const fits = (test) => (begun || isAsked ? names.filter(({ name }) => test(name.toLowerCase())) : []);
-    listed = [...new Set([...fits((name) => name.startsWith(begun)), ...fits((name) => name.includes(begun))])].slice(0, 12);
-    if (!listed.length || (listed.length === 1 && listed[0].name === begun)) return close();
-    const kindOf = ({ kind, of, about }) =>
-      [` ${kind}`, of ? ` of ${short(of.join(", "), 40)}` : null, about ? `: ${short(plain(about), 60)}` : null];
-    const line = (each, place) =>
-      option(`${id}-${place}`, () => take(place), each.name, h("span", { class: "kind" }, kindOf(each)));
-    list.replaceChildren(...listed.map(line));
-    list.hidden = false;
-    mark(0);
+    const found = [...new Set([...fits((name) => name.startsWith(begun)), ...fits((name) => name.includes(begun))])];
+    if (!found.length || (found.length === 1 && found[0].name === begun)) box.close();
+    else box.open(found.slice(0, 12).map(entry), 0);
   };
   const run = () => context.go("sql", { ...context.params, query: field.value });
+  const keys = (event) => {
+    const { key } = event;
+    const isCommand = event.ctrlKey || event.metaKey;
+    if (isCommand && key === "Enter") run();
+    else if (isCommand && key === " ") suggest(true);
+    else if (!box.isOpen || !box.key(key === "Tab" ? { key: "Enter" } : event)) return;
+    event.preventDefault();
+  };
   field.addEventListener("input", () => suggest(false));
-  field.addEventListener("blur", close);
-  field.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) return event.preventDefault(), run();
-    if (event.key === " " && event.ctrlKey) return event.preventDefault(), suggest(true);
-    if (list.hidden) return undefined;
-    if (event.key === "Escape") return event.preventDefault(), close();
-    if (event.key === "Tab" || event.key === "Enter") return event.preventDefault(), take(active);
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      event.preventDefault();
-      mark((active + (event.key === "ArrowDown" ? 1 : listed.length - 1)) % listed.length);
-    }
-    return undefined;
-  });
+  field.addEventListener("keydown", keys);
 
   const shelf = h("ul", { class: "kept", "aria-label": "Kept queries" });
   const refill = () => {
-    const all = kept.read("queries", []);
+    const all = [kept.read("queries", [])].flat();
     const forget = (gone) => {
       kept.write("queries", all.filter((each) => each !== gone));
       refill();
@@ -1212,7 +1209,7 @@ function editor(context, query) {
   const submit = h("button", { type: "submit", class: "primary" }, "Run");
   return h("form", { class: "editor", submit: (event) => (event.preventDefault(), run()) },
     h("label", { for: id }, "Query"),
-    h("div", { class: "searchable" }, field, list),
+    h("div", { class: "searchable" }, field, box.list),
     h("p", { class: "hint", id: `${id}-help` }, help),
     h("div", { class: "files" }, submit, name, h("button", { type: "button", click: keep }, "Keep")), shelf);
 }
@@ -1309,26 +1306,17 @@ class Page {
     this.leave?.abort();
     this.leave = new AbortController();
     const { signal } = this.leave;
-    let params = asked;
-    const describe = async () => {
-      try {
-        return await this.source.describe(view, params, signal);
-      } catch (error) {
-        if (!instead || signal.aborted) throw error;
-        params = instead;
-        return this.source.describe(view, params, signal);
-      }
-    };
     this.main.setAttribute("aria-busy", "true");
     this.voices.tip(null);
     this.voices.say("Loading");
-    let described = null;
-    let failure = null;
-    try {
-      described = await describe();
-    } catch (error) {
-      failure = error;
-    }
+    let params = asked;
+    const others = (error) => {
+      if (!instead || signal.aborted) throw error;
+      params = instead;
+      return this.source.describe(view, params, signal);
+    };
+    const describing = this.source.describe(view, params, signal).catch(others);
+    const [described, failure] = await describing.then((found) => [found], (error) => [null, error]);
     if (signal.aborted) return;
     if (isNew) this.source.go(view, params);
     if (described) await this.fill(described, params, focus, signal);
@@ -1346,14 +1334,9 @@ class Page {
       const current = { "aria-current": name === view ? "page" : null };
       return h("li", null, link(context, { view: name, params: storeOf(params) }, current, plain(each.title ?? name)));
     }));
-    const side = [];
-    if (stores?.length > 1) {
-      const store = h("select", { "aria-label": "Store", change: () => this.go(view, { store: store.value }) },
-        stores.map((label) => h("option", { value: label, selected: label === params.store }, plain(label))));
-      side.push(store);
-    }
-    side.push(this.themeSwitch());
-    this.side.replaceChildren(...side);
+    const store = h("select", { "aria-label": "Store", change: () => this.go(view, { store: store.value }) },
+      (stores ?? []).map((label) => h("option", { value: label, selected: label === params.store }, plain(label))));
+    this.side.replaceChildren(stores?.length > 1 ? store : "", this.themeSwitch());
     if (this.isPage) document.title = [title ?? view, params.store, "actlas"].filter(Boolean).map(plain).join(" · ");
   }
 
@@ -1526,17 +1509,10 @@ function render({ model, el }) {
   const height = model.get("height");
   if (height) Object.assign(el.style, { maxHeight: `${height}px`, overflowY: "auto" });
   const source = modelSource(model);
-  const { go } = source;
-  let isOwn = false;
-  source.go = (...to) => {
-    isOwn = true;
-    go(...to);
-    isOwn = false;
-  };
   const where = () => ({ view: model.get("view") || "store", params: model.get("params") ?? {} });
   const show = mount(el, source, where(), { theme: model.get("theme") || "auto" });
   // what the notebook sets is shown, too
-  const follow = () => isOwn || show(where().view, where().params);
+  const follow = () => source.isGoing || show(where().view, where().params);
   for (const name of ["view", "params"]) model.on(`change:${name}`, follow);
   return () => {
     for (const name of ["view", "params"]) model.off(`change:${name}`, follow);
