@@ -12,7 +12,6 @@ import polars as pl
 from actlas.errors import QueryError, TableNotFound
 from actlas.explore.view import Part, as_answer, filled
 from actlas.names import VERSION, installed_version
-from actlas.query.atlas import Atlas
 from actlas.query.schema import TABLES
 from actlas.report import findings, measures, parts
 from actlas.report.figures import draw
@@ -193,27 +192,25 @@ def question_section(source: Labelled, questions: Sequence[Question]) -> str:
 
 
 def missing_section(sources: Sources) -> str:
-    """Which answers were never computed, and the commands that do it."""
+    """Which answers were never computed, or not for every checkpoint, and the commands that do it."""
     rows = []
     for source in sources:
-        existing = set(source.store.sql("SHOW TABLES")["name"])
-        rows += [
-            {"store": source.label, "table": name, "holds": kept.about, "command": _command(kept.command, source.store)}
-            for name, kept in sorted(TABLES.items())
-            if kept.command and kept.stored and name not in existing
-        ]
+        parts_of = source.store.table_parts()
+        n_all = len(source.store.checkpoints)
+        for name, kept in sorted(TABLES.items()):
+            n_there = len(parts_of.get(name, {}).get(None, ()))
+            if kept.command and kept.stored and n_there < n_all:
+                command = kept.command.replace("STORE", source.store.path.name)
+                told = {"store": source.label, "table": name, "checkpoints": f"{n_there} of {n_all}"}
+                rows.append({**told, "holds": kept.about, "command": command})
     text = (
-        "Nothing was computed for this page. Tables that were never asked for are not on it: here they are, with the commands "
-        "that make them."
+        "Nothing was computed for this page. Tables that were never asked for, or for some checkpoints alone, are here with the "
+        "commands that make them whole."
     )
     if not rows:
         return section("What is not shown", paragraph("Every table that there is a command for was computed."))
     listed = table(pl.DataFrame(rows), caption="Tables that were not computed", is_headed=True)
     return section("What is not shown", paragraph(text), listed)
-
-
-def _command(command: str, store: Atlas) -> str:
-    return command.replace("STORE", store.path.name)
 
 
 def provenance_section(sources: Sources) -> str:
@@ -226,8 +223,7 @@ def provenance_section(sources: Sources) -> str:
         if not source.ask(parts.FLAGS).is_empty():
             made.append(shown(replace(parts.FLAGS, name=f"flags-{number}"), [source], is_several=False))
         settings: dict[str, Any] = {"recipe": store.recipe.to_json()}
-        last = source.checkpoints[-1]
-        settings |= {name: store.table_settings(name, last) for name in _LISTED_TABLES if store.table_files(name)}
+        settings |= {name: found for name in _LISTED_TABLES if (found := _settings(source, name))}
         slices = {language: store.corpus.language_slice(language) for language in store.corpus.languages}
         settings["corpus"] = {
             "fingerprint": store.corpus.fingerprint,
@@ -235,9 +231,17 @@ def provenance_section(sources: Sources) -> str:
             "concepts": list(store.corpus.concepts),
         }
         made.append(disclosure("Recipe, settings and seeds", code(json.dumps(settings, indent=1, sort_keys=True))))
-        made_with = store.checkpoint(last).get("versions")
+        made_with = store.checkpoint(source.checkpoints[-1]).get("versions")
         if made_with:
             made.append(disclosure("Versions at extraction", code(json.dumps(made_with, indent=1, sort_keys=True))))
     installed = [f"{name} {version}" for name in _LISTED_PACKAGES if (version := installed_version(name))]
     written_with = ", ".join([f"actlas {VERSION}", *installed])
     return section("Where the numbers come from", *made, paragraph(f"Report written with {written_with}."))
+
+
+def _settings(source: Labelled, name: str) -> dict[str, Any]:
+    """The settings of a table, of the last checkpoint that it was computed for; {} for none."""
+    for checkpoint in reversed(source.checkpoints):
+        if source.store.table_file(name, checkpoint):
+            return dict(source.store.table_settings(name, checkpoint))
+    return {}
