@@ -11,12 +11,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actlas.errors import QueryError
+from actlas.errors import BackendUnavailable, QueryError
 from actlas.explore.server.served import Limits, Served
-from actlas.words import printable
+from actlas.words import listed, printable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -57,9 +58,13 @@ def serve(
         ready: Is called when requests are taken, with what they must show.
 
     Raises:
+        BackendUnavailable: If the extra is not installed.
         StoreNotFound: If there is no store in one of the folders.
         QueryError: If two stores have one label, the token could be guessed, or the address cannot be had.
     """
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise BackendUnavailable(f"serving stores needs {listed(missing)}: pip install 'actlas[explore]'")
     if token is not None and not re.fullmatch(rf"[\w-]{{{_SHORTEST},}}", token, re.ASCII):
         raise QueryError(f"a token has {_SHORTEST} letters, digits, - and _ at least, so that it is not guessed")
     labelled = labels(stores)

@@ -9,7 +9,9 @@ import pytest
 
 from actlas.cli import run
 
-served = pytest.importorskip("actlas.explore.server.serve", reason="the extra [explore] is not installed")
+pytest.importorskip("starlette", reason="the extra [explore] is not installed")
+
+from actlas.explore.server import serve as served
 
 
 @pytest.fixture

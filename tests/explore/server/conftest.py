@@ -12,17 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode
 
 import pytest
 
-pytest.importorskip("starlette", reason="the extra [explore] is not installed")
-pytest.importorskip("uvicorn", reason="the extra [explore] is not installed")
-
-from actlas.explore.server.access import Access
-from actlas.explore.server.app import Explorer
-from actlas.explore.server.served import Limits, Served
+if TYPE_CHECKING:
+    from actlas.explore.server.app import Explorer
 
 TOKEN = "a-token-of-a-test"
 
@@ -88,6 +84,9 @@ class Browser:
 @pytest.fixture(scope="session")
 def explored(example_store: Path) -> Iterator[Explorer]:
     """Two stores behind labels: the second is the first again."""
+    from actlas.explore.server.app import Explorer
+    from actlas.explore.server.served import Limits, Served
+
     served = {label: Served(label, example_store, Limits(at_once=1)) for label in ("first", "second")}
     explorer = Explorer(served)
     yield explorer
@@ -98,6 +97,8 @@ def explored(example_store: Path) -> Iterator[Explorer]:
 
 @pytest.fixture(scope="session")
 def ask(explored: Explorer) -> Browser:
+    from actlas.explore.server.access import Access
+
     return Browser(explored.app(Access("127.0.0.1", 8765, TOKEN)))
 
 

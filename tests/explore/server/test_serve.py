@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra [explore] is not installed")
 
-from actlas.errors import QueryError
+from actlas.errors import BackendUnavailable, QueryError
 from actlas.explore.server.serve import is_loopback, labels, serve
 
 #: A machine that does much else needs longer.
@@ -91,6 +91,12 @@ def test_one_that_is_killed_leaves_no_process(example_store: Path, started: Call
     os.kill(server.process.pid, signal.SIGKILL)
     assert server.process.wait(60) == -signal.SIGKILL
     assert gone(server)
+
+
+def test_an_extra_that_is_missing_is_named(example_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actlas.explore.server.serve.find_spec", lambda name: None)
+    with pytest.raises(BackendUnavailable, match=r"needs starlette, uvicorn: pip install 'actlas\[explore\]'"):
+        serve([str(example_store)], ready=print)
 
 
 def test_a_port_that_is_taken_is_not_taken_again(example_store: Path) -> None:
