@@ -42,7 +42,7 @@ INTERVENTIONS: tuple[Table, ...] = (
             "change_se": pl.Float64(),
         },
         settings=(
-            *("sources", "interventions", "languages", "concepts", "sets", "any_weights", "k", "share", "bar_quantile"),
+            *("sources", "interventions", "languages", "concepts", "any_weights", "k", "share", "bar_quantile"),
             *("text_languages", "n_texts", "split", "n_random", "seed", "factor", "shift"),
         ),
         basis=Basis.VALUES,

@@ -181,6 +181,19 @@ def test_an_answer_is_kept_and_not_measured_again(planned: Path, plan: Path, tmp
         own.sql("FROM language_effects('tiny', 'zer')")
 
 
+def test_other_sets_of_the_same_name_are_measured_in_their_place(planned: Path, plan: Path, tmp_path: Path) -> None:
+    """Every checkpoint has sets of its own, and SQL shows all checkpoints: sets do not decide beside what an answer stands."""
+    own = open_store(shutil.copytree(planned, tmp_path / "own.actlas"), "a")
+    path = shutil.copy(plan, tmp_path / "mine.csv")
+    chosen = EffectOptions(sources=[str(path)], any_weights=True, n_random=1, n_texts=4)
+    first = measure_effects(own, chosen)
+    pl.read_csv(path).group_by("language", maintain_order=True).head(2).write_csv(path)
+    second = measure_effects(own, chosen)
+    assert set(second["n_neurons"]) == {2} != set(first["n_neurons"])
+    assert own.table("neuron_effects", "tiny").equals(second)
+    assert own.table_variants("neuron_effects") == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
