@@ -68,8 +68,8 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
 }
 #: Public functions that take a store and are no question: they say by their name what they write, or open it.
 NOT_QUESTIONS = {"score_neurons", "open_store", "import_neuron_sets", "import_scores"}
-#: Questions that keep nothing: about texts of a group of neurons, tokens of texts, texts that steered models wrote, a probe to judge such texts
-#: by, weights, and measures whose answers are no tables.
+#: Questions that keep nothing: about texts of a group of neurons, tokens of texts, texts that steered models wrote, a probe to
+#: judge such texts by, weights, and measures whose answers are no tables.
 OF_TEXTS = {"concept_rate", "language_shift", "parameter_space", "steering_languages", "train_concept_probe"}
 OF_TEXTS |= {"group_texts", "nearest_texts", "neuron_token_values", "sampled_token_values"}
 OF_TEXTS |= {measure.function for measure in MEASURES if not measure.is_kept}
