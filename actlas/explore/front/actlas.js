@@ -19,7 +19,7 @@ const MOST_LISTED = 200;
 const N_COLOURS = 8;
 // matplotlib's viridis, evenly spaced: its lightness grows along the scale, so it reads in grey too
 const SCALE = "#440154 #482475 #414487 #355f8d #2a788e #21918c #22a884 #44bf70 #7ad151 #bddf26 #fde725".split(" ");
-const DASHES = ["5 3", "1 2", "9 3 2 3", "12 4", "2 4"];
+const DASHES = ["5 3", "2 2", "9 3 2 3", "12 4", "2 5"];
 
 let last = 0;
 const unique = (stem) => `actlas-${stem}-${(last += 1)}`;
@@ -314,15 +314,16 @@ function dot(place, x, y, size = 3) {
 
 const ruleOf = (tick) => (tick === 0 ? "rule zero" : "rule");
 
-/** A box beside an axis of values at its left, with the rules and labels of the axis. */
-function valueBox(ticks, width, height) {
-  const box = { left: 14 + longest(ticks.map((tick) => number(tick)), 80), top: 12, height };
+/** A box beside an axis of values at its left, with the rules and labels of the axis, and its title above. */
+function valueBox(ticks, width, height, title) {
+  const box = { left: 14 + longest(ticks.map((tick) => number(tick)), 80), top: 24, height };
   box.width = width - box.left - 14;
   const y = linear(ticks, box.top + height, box.top);
   const nodes = ticks.map((tick) => [
     s("path", { class: ruleOf(tick), d: `M${at(box.left)} ${at(y(tick))}h${at(box.width)}` }),
     word(box.left - 6, y(tick) + 4, number(tick), { "text-anchor": "end", class: "tick" }),
   ]);
+  nodes.push(word(0, 10, title, { class: "tick" }));
   return { box, y, nodes };
 }
 
@@ -351,9 +352,11 @@ function labelAxis(box, labels, xs, title) {
   const shorter = labels.map((label) => short(label, 20));
   const nodes = [];
   let free = -Infinity;
+  const end = box.left + box.width + 12;
   shorter.forEach((label, place) => {
-    const x = xs[place];
     const half = isSlanted ? 6 : widthOf(label) / 2 + 3;
+    // what would be cut off at the right stands further left
+    const x = Math.min(xs[place], end - half);
     if (x - half < free) return;
     free = x + half;
     const slant = { "text-anchor": "end", transform: `rotate(-60 ${at(x + 4)} ${at(bottom + 12)})` };
@@ -379,7 +382,7 @@ function lines(frame, picture, width, hidden) {
   const drawn = all.filter(({ label }) => !hidden.has(label));
   const rows = drawn.flatMap((each) => each.rows);
   const columns = [ys, low, high, ...dashed.map(({ values }) => values)];
-  const { box, y, nodes } = valueBox(ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true), width, 240);
+  const { box, y, nodes } = valueBox(ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true), width, 240, picture.y);
   const across = (key) => box.left + 8 + (box.width - 16) * axis.share.get(key);
   const front = [];
   const byKey = new Map(axis.keys.map((key) => [key, []]));
@@ -420,7 +423,10 @@ function lines(frame, picture, width, hidden) {
 
 function matrix(frame, picture, width) {
   const [xs, ys, values, low, high] = ["x", "y", "value", "low", "high"].map((name) => frame.get(picture[name]));
-  const [across, down] = [places(xs).keys, places(ys).keys];
+  const down = places(ys).keys;
+  // of a thing with itself both sides have one order, whatever is left out
+  const found = places(xs).keys;
+  const across = found.length === down.length && found.every((key) => down.includes(key)) ? [...down] : found;
   // layers grow upwards, names are read downwards
   if (down.every(isNumber)) down.reverse();
   const [columnOf, lineOf] = [across, down].map((keys) => new Map(keys.map((key, place) => [key, place])));
@@ -440,7 +446,8 @@ function matrix(frame, picture, width) {
     marks.top = top;
     const box = { left: (place % perRow) * panelWidth + left, top: top + (picture.facet ? 24 : 6) };
     Object.assign(box, { width: cell * across.length, height: line * down.length });
-    if (picture.facet) nodes.push(word(box.left, box.top - 8, short(label, 40)));
+    const called = isNumber(frame.get(picture.facet)[rows[0]]) ? `${picture.facet} ${label}` : label;
+    if (picture.facet) nodes.push(word(box.left, box.top - 8, short(called, 40)));
     const beside = { "text-anchor": "end", class: "tick" };
     nodes.push(names.map((name, each) => word(box.left - 6, box.top + (each + 0.5) * line + 4, name, beside)));
     for (const row of rows) {
@@ -454,7 +461,7 @@ function matrix(frame, picture, width) {
       const ink = { "text-anchor": "middle", class: "inside", fill: share < 0.55 ? "#ffffff" : "#111111" };
       if (share !== null && cell >= 27) nodes.push(word(x + cell / 2, y + line / 2 + 3.5, brief(value), ink));
       const cellName = `${picture.y} ${shown(ys[row])}, ${picture.x} ${shown(xs[row])}`;
-      const title = picture.facet ? `${label}, ${cellName}` : cellName;
+      const title = picture.facet ? `${called}, ${cellName}` : cellName;
       const pairs = [[picture.value, `${shown(value)}${between(low, high, row)}`]];
       marks.push({ x: x + cell / 2, y: y + line / 2, width: cell, height: line, title, pairs, row });
     }
@@ -495,7 +502,7 @@ function bars(frame, picture, width, hidden) {
     },
   });
   if (isUpright) {
-    const { box, y, nodes } = valueBox(ticks, width, 220);
+    const { box, y, nodes } = valueBox(ticks, width, 220, picture.y);
     const slot = box.width / listed.length;
     const thick = Math.min((slot * 0.8) / drawn.length, 48);
     const made = entries.map((each) => {
@@ -560,7 +567,7 @@ function histogram(frame, picture, width, hidden) {
   const drawn = all.filter(({ label }) => !hidden.has(label));
   const reach = extent([...low, ...high]);
   const ends = reach[0] < reach[1] ? reach : [0, 1];
-  const { box, y, nodes } = valueBox(ticksOf(drawn.flatMap(({ rows }) => rows.map((row) => count[row]))), width, 200);
+  const { box, y, nodes } = valueBox(ticksOf(drawn.flatMap(({ rows }) => rows.map((row) => count[row]))), width, 200, picture.count);
   const x = linear(ends, box.left, box.left + box.width);
   const marks = [];
   for (const { label, rows, place } of drawn) {
