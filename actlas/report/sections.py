@@ -22,6 +22,8 @@ from actlas.report.steering import steering_findings, steering_rates
 
 _LISTED_PACKAGES = ("numpy", "polars", "zarr", "scikit-learn", "duckdb", "torch", "transformers")
 _LISTED_TABLES = ("experts", "overlap", "probe", "lape")
+#: Rows that a page writes out, and that it carries for its script; the query gives all.
+_MOST_WRITTEN, _MOST_CARRIED = 400, 20_000
 #: Columns that only put rows in order.
 _ORDER = ("position", "place_order")
 
@@ -49,10 +51,13 @@ def shown(part: Part, sources: Sources, *, description: str = "", is_several: bo
         return heading(part.title) + paragraph("No row: nothing in this store answers to that.")
     sql = filled(part.sql, params)
     drawing = draw(part, frame, description or part.title)
-    rows = table(frame.drop(_ORDER, strict=False), caption=part.title, is_headed=not drawing)
+    rows = table(frame.head(_MOST_WRITTEN).drop(_ORDER, strict=False), caption=part.title, is_headed=not drawing)
+    if frame.height > _MOST_WRITTEN:
+        carried = f", {_MOST_CARRIED:,} are drawn and can be saved" if frame.height > _MOST_CARRIED else ""
+        rows += paragraph(f"{_MOST_WRITTEN:,} of {frame.height:,} rows are written out{carried}; the query gives all.")
     asked = f"Asked of {' and of '.join(source.label for source in sources)}:"
     data: dict[str, Any] = {"name": part.name, "title": part.title, "about": part.about, "sql": sql}
-    data |= {"picture": part.picture and part.picture.to_json(), "answer": as_answer(frame)}
+    data |= {"picture": part.picture and part.picture.to_json(), "answer": as_answer(frame, _MOST_CARRIED)}
     return heading(part.title) + figure(
         drawing,
         part.about,

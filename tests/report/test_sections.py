@@ -1,5 +1,7 @@
 """Sections by themselves: what they say where something is missing."""
 
+import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -27,6 +29,17 @@ def test_a_part_is_drawn_with_its_numbers_and_its_query_filled(shared):
         assert words in made
     assert "$most" not in made
     assert "<svg" not in sections.shown(Part("n", "Texts", "FROM texts LIMIT 2"), [shared])
+
+
+def test_a_long_table_is_written_out_as_far_as_it_is_read(shared):
+    made = sections.shown(Part("n", "Numbers", "SELECT range AS n FROM range(1234)"), [shared], is_several=False)
+    assert made.count("<tr>") == 1 + 400
+    assert "400 of 1,234 rows are written out; the query gives all." in made
+    carried = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', made)[0])["answer"]
+    assert (len(carried["values"][0]), carried["is_whole"]) == (1234, True)
+    longer = sections.shown(Part("n", "Numbers", "SELECT range AS n FROM range(20001)"), [shared], is_several=False)
+    assert "400 of 20,001 rows are written out, 20,000 are drawn and can be saved; the query gives all." in longer
+    assert "rows are written out" not in sections.shown(Part("n", "Numbers", "SELECT range AS n FROM range(400)"), [shared])
 
 
 def test_a_part_that_cannot_be_answered_says_why_and_the_others_stay(bare):
