@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from actlas.explore.view import answer, chosen
 from actlas.explore.views import VIEWS
@@ -58,16 +59,24 @@ class Server:
             raise RuntimeError(f"{address}: {response.status} {body.decode()}")
         return body
 
-    def memory(self) -> dict[str, float]:
-        """Megabytes of all processes of its session."""
-        found = {"pss": 0.0, "rss": 0.0, "processes": 0}
+    def processes(self) -> Iterator[tuple[Path, list[str]]]:
+        """All of its session: folder of each below /proc, and what stands in its stat behind the name."""
         for each in Path("/proc").glob("[0-9]*"):
             try:
-                if int((each / "stat").read_text().rpartition(")")[2].split()[3]) != self.process.pid:
-                    continue
-                sizes = dict(line.split()[:2] for line in (each / "smaps_rollup").read_text().splitlines()[1:])
-            except (OSError, ValueError):
+                stat = (each / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
                 continue
+            if int(stat[3]) == self.process.pid:
+                yield each, stat
+
+    def processor_seconds(self) -> float:
+        return sum(int(stat[11]) + int(stat[12]) for _, stat in self.processes()) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> dict[str, float]:
+        """Megabytes of all its processes."""
+        found = {"pss": 0.0, "rss": 0.0, "processes": 0}
+        for each, _ in self.processes():
+            sizes = dict(line.split()[:2] for line in (each / "smaps_rollup").read_text().splitlines()[1:])
             found["pss"] += int(sizes["Pss:"]) / 1000
             found["rss"] += int(sizes["Rss:"]) / 1000
             found["processes"] += 1
@@ -87,8 +96,11 @@ def served(store: Path) -> Iterator[Server]:
         server.end()
 
 
-def addresses(view: str) -> list[str]:
-    return [f"/data/{view}/{part.name}.json" for part in VIEWS[view].parts]
+def addresses(server: Server, view: str) -> list[str]:
+    """Its tables, with all that is chosen, as the page asks for them."""
+    chosen_there = json.loads(server.get(f"/data/{view}.json"))["params"]
+    query = urlencode({name: value for name, value in chosen_there.items() if value is not None})
+    return [f"/data/{view}/{part.name}.json?{query}" for part in VIEWS[view].parts]
 
 
 def check(store: Path, server: Server) -> int:
@@ -128,6 +140,7 @@ def first_page(store: Path) -> dict[str, float]:
         ):
             server.get(address)
             seconds[what] = time.perf_counter() - server.begun
+        seconds["processor"] = server.processor_seconds()
     return seconds
 
 
@@ -142,12 +155,12 @@ def first_description(store: Path, view: str) -> float:
 def one_view(server: Server, view: str, pool: ThreadPoolExecutor) -> dict[str, float]:
     """Milliseconds of a description, of all tables together, and of the slowest alone."""
     begun = time.perf_counter()
-    server.get(f"/data/{view}.json")
+    tables = addresses(server, view)
     described = time.perf_counter()
-    list(pool.map(server.get, addresses(view)))
+    list(pool.map(server.get, tables))
     whole = time.perf_counter()
     slowest = 0.0
-    for address in addresses(view):
+    for address in tables:
         start = time.perf_counter()
         server.get(address)
         slowest = max(slowest, time.perf_counter() - start)
@@ -158,7 +171,7 @@ def client(server: Server, seed: int, n_requests: int) -> tuple[list[float], int
     """Milliseconds of every request of one client, and how many failed."""
     rng = random.Random(seed)
     everything = [f"/{view}" for view in VIEWS] + [f"/data/{view}.json" for view in VIEWS]
-    everything += [address for view in VIEWS for address in addresses(view)]
+    everything += [address for view in VIEWS for address in addresses(server, view)]
     found, n_failed = [], 0
     for _ in range(n_requests):
         start = time.perf_counter()

@@ -21,11 +21,20 @@ def _first(result: Mapping[str, Any]) -> str:
             row["store"],
             f"{row['n_scores']:,}",
             *(f"{_middle(row['first'], what):.2f}" for what in _FIRST),
+            f"{_middle(row['first'], 'processor'):.2f}",
             f"{median(row['first_concept']):.2f}",
         )
         for row in result["rows"]
     ]
-    head = ("store", "scores", "first page, s", "with its description", "with its first table", "concept: page and description")
+    head = (
+        "store",
+        "scores",
+        "first page, s",
+        "with its description",
+        "with its first table",
+        "processor time until then",
+        "concept: page and description",
+    )
     return markdown(head, rows)
 
 
