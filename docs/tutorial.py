@@ -34,10 +34,11 @@ def _():
 
     import marimo as mo
     import polars as pl
+    import polars.selectors as cs
 
     import actlas
 
-    return Path, actlas, mo, pl
+    return Path, actlas, cs, mo, pl
 
 
 @app.cell
@@ -108,9 +109,9 @@ def _(mo):
 
 
 @app.cell
-def _(actlas, concept, last, store):
+def _(actlas, concept, cs, last, store):
     best = actlas.top_experts(store, k=3, concepts=[concept], checkpoints=[last])
-    best.select("language", "rank", "site", "layer", "neuron", "ap")
+    best.select("language", "rank", "site", "layer", "neuron", cs.by_name("ap").round(3))
     return
 
 
@@ -128,14 +129,14 @@ def _(mo):
 
 
 @app.cell
-def _(actlas, demo, store):
+def _(actlas, cs, demo, store):
     over_training = """
         SELECT step, overlap, low, high, "null", overlap - "null" AS excess, p_value, chance FROM overlap_controls
         JOIN checkpoints USING (checkpoint, step) WHERE control IS NULL ORDER BY position
     """
     overlap = store.sql(over_training)
     of_control = actlas.open_store(demo / "control.actlas").sql(over_training)
-    overlap
+    overlap.with_columns(cs.float().round(3))
     return of_control, overlap
 
 
@@ -179,10 +180,10 @@ def _(last, mo, shared, store):
 
 
 @app.cell
-def _(concept, neuron, pl, store):
+def _(concept, cs, neuron, pl, store):
     _course = store.ask("neuron_trajectory", site=neuron["site"], layer=neuron["layer"], neuron=neuron["neuron"])
     # a row per step, a column per language: since when does it know the concept?
-    _course.filter(pl.col("concept") == concept).pivot("language", index="step", values="ap")
+    _course.filter(pl.col("concept") == concept).pivot("language", index="step", values="ap").with_columns(cs.float().round(3))
     return
 
 
@@ -204,6 +205,7 @@ def _(actlas, concept, demo, last, store):
     from actlas.demo.settings import STEERED_LANGUAGE
     from actlas.intervene import Forcing, Sampling
 
+    model = demo / "models" / "multi" / f"step{store.checkpoint(last)['step']}"
     texts = actlas.generate_steered(
         store,
         concepts=[concept],
@@ -214,17 +216,17 @@ def _(actlas, concept, demo, last, store):
         seeds=24,
         sampling=Sampling(max_new_tokens=14),
         words={concept: concept_words(concept, store.corpus.languages)},
-        model=demo / "models" / "multi" / f"step{store.checkpoint(last)['step']}",
+        model=model,
         device="cpu",
     )
     texts.pivot("arm", index="seed", values="text").head(6)
-    return (texts,)
+    return model, texts
 
 
 @app.cell
-def _(pl, texts):
+def _(cs, pl, texts):
     rates = texts.group_by("arm", maintain_order=True).agg(pl.len().alias("n_texts"), pl.col("has_word").mean().alias("rate"))
-    rates
+    rates.with_columns(cs.float().round(3))
     return (rates,)
 
 
@@ -245,15 +247,16 @@ def _(mo):
     ## 6. Look around
 
     The widget shows the same store in pictures and tables, each with its query: it begins at the neuron from above, and leads
-    to the concepts, the languages and the checkpoints.
+    to the concepts, the languages and the checkpoints. *Tokens* beside a text shows at which of its tokens the neuron goes up,
+    and a sentence of your own can be read, too: the model runs once for each.
     """)
     return
 
 
 @app.cell
-def _(actlas, concept, last, mo, neuron, store):
-    _where = {name: neuron[name] for name in ("site", "layer", "neuron")}
-    widget = mo.ui.anywidget(actlas.Widget(store, "neuron", {"checkpoint": last, "concept": concept, **_where}, height=700))
+def _(actlas, concept, last, mo, model, neuron, store):
+    _where = {"checkpoint": last, "concept": concept, **{name: neuron[name] for name in ("site", "layer", "neuron")}}
+    widget = mo.ui.anywidget(actlas.Widget(store, "neuron", _where, height=700, model=model))
     widget
     return (widget,)
 

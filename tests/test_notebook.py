@@ -55,6 +55,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("default")
 def test_the_notebook_runs_to_its_end(demo: Path) -> None:
+    from actlas.explore.widget import reply
+
     outputs, made = notebook().run(defs={"demo": demo})
     store = actlas.open_store(demo / "store.actlas")
     assert made["last"] == store.checkpoints[-1]
@@ -71,6 +73,11 @@ def test_the_notebook_runs_to_its_end(demo: Path) -> None:
     assert "Languages came to share their experts" not in said
     assert made["widget"].value["view"] == "neuron"
     assert made["widget"].value["params"]["neuron"] == made["neuron"]["neuron"]
+    neuron = {name: made["neuron"][name] for name in ("site", "layer", "neuron")}
+    typed = {"id": 1, "ask": "heat", "params": {"checkpoint": made["last"], "text": "the water", **neuron}}
+    heat = reply(store, typed, made["model"])["answer"]
+    assert heat["error"] is None
+    assert "".join(token["piece"] for token in heat["tokens"] if not token["is_special"]) == "the water"
     rates = dict(made["rates"].select("arm", "rate").iter_rows())
     assert f"is in {rates['experts']:.0%} of the texts" in said
     # it only reads: what it wrote with the model is not kept

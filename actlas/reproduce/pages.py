@@ -39,7 +39,7 @@ def write_pages(folder: Path, name: str, title: str, about: Sequence[str], parts
         lines += [text, ""]
     verdicts = pl.DataFrame([row for _, answers in parts for answer in answers for row in _verdict_rows(answer)])
     if not verdicts.is_empty():
-        body.append(table(verdicts.select("figure", "finding", "verdict")))
+        body.append(table(verdicts.select("figure", "finding", "verdict"), "Findings"))
         lines += [*_markdown_table(verdicts.select("figure", "finding", "verdict")), ""]
     for heading, answers in parts:
         if len(parts) > 1:
@@ -92,7 +92,7 @@ def _section(folder: Path, name: str, answer: Answer) -> tuple[list[str], list[s
         rows = _rows(answer)
         _write(folder / name / f"{asked.name}.csv", rows.write_csv(float_precision=6))
         html.append(figure(svg, asked.text))
-        html.append(disclosure("Numbers of this figure", table(rows)))
+        html.append(disclosure("Numbers of this figure", table(rows, asked.title)))
         lines += [f"![{asked.title}]({name}/{asked.name}.svg)", "", f"Numbers: [{asked.name}.csv]({name}/{asked.name}.csv).", ""]
         lines += [*_markdown_table(_last(rows)), ""]
     queries = [asked.sql, *(claim.sql for claim in asked.claims)]
