@@ -53,7 +53,7 @@ def shown(part: Part, sources: Sources, *, description: str = "", is_several: bo
     drawing = draw(part, frame, description or part.title)
     rows = table(frame.head(_MOST_WRITTEN).drop(_ORDER, strict=False), caption=part.title, is_headed=not drawing)
     if frame.height > _MOST_WRITTEN:
-        carried = f", {_MOST_CARRIED:,} are drawn and can be saved" if frame.height > _MOST_CARRIED else ""
+        carried = f", {_MOST_CARRIED:,} are drawn" if frame.height > _MOST_CARRIED else ""
         rows += paragraph(f"{_MOST_WRITTEN:,} of {frame.height:,} rows are written out{carried}; the query gives all.")
     asked = f"Asked of {' and of '.join(source.label for source in sources)}:"
     data: dict[str, Any] = {"name": part.name, "title": part.title, "about": part.about, "sql": sql}

@@ -38,7 +38,7 @@ def test_a_long_table_is_written_out_as_far_as_it_is_read(shared):
     carried = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', made)[0])["answer"]
     assert (len(carried["values"][0]), carried["is_whole"]) == (1234, True)
     longer = sections.shown(Part("n", "Numbers", "SELECT range AS n FROM range(20001)"), [shared], is_several=False)
-    assert "400 of 20,001 rows are written out, 20,000 are drawn and can be saved; the query gives all." in longer
+    assert "400 of 20,001 rows are written out, 20,000 are drawn; the query gives all." in longer
     assert "rows are written out" not in sections.shown(Part("n", "Numbers", "SELECT range AS n FROM range(400)"), [shared])
 
 

@@ -138,6 +138,7 @@ export function httpSource(base) {
 /** Answers of the process behind a widget, as messages with a number each. */
 export function modelSource(model) {
   const waiting = new Map();
+  const answers = {};
   // a widget that is shown twice hears the answers to both
   const own = crypto.getRandomValues(new Uint32Array(2)).join("-");
   let asked = 0;
@@ -157,10 +158,10 @@ export function modelSource(model) {
   const source = {
     isGoing: false,
     describe: (view, params) => ask({ ask: "describe", view, params }),
-    answer: (view, part, params) => ask({ ask: "answer", view, part, params }),
+    answer: async (view, part, params) => (answers[part] = await ask({ ask: "answer", view, part, params })),
     heat: (params) => ask({ ask: "heat", params }),
     schema: (params) => ask({ ask: "schema", params }),
-    href: () => null,
+    href: inlineSource(answers).href,
     close: () => model.off("msg:custom", hear),
     go(view, params) {
       source.isGoing = true;
@@ -173,12 +174,12 @@ export function modelSource(model) {
   return source;
 }
 
-/** Nothing can be asked of a page that stands alone; its tables can be kept as files. */
+/** What is there can be kept as files, where nothing can be asked; a table of which rows are left out is none. */
 function inlineSource(answers) {
   const files = { json: ["application/json", asJson], csv: ["text/csv", asCsv] };
   return {
     href(view, part, params, format) {
-      if (!part || !(format in files) || !answers[part]) return null;
+      if (!part || !(format in files) || !answers[part]?.is_whole) return null;
       const [type, text] = files[format];
       return URL.createObjectURL(new Blob([text(answers[part])], { type }));
     },

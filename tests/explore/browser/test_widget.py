@@ -101,6 +101,9 @@ def test_the_widget_draws_a_view_and_says_where_the_reader_is(window: Callable, 
     assert page.get_by_role("heading", name="Neuron", exact=True).count() == 1
     box = page.locator(".actlas").first.bounding_box()
     assert box["height"] <= 601
+    with page.expect_download() as download:
+        page.locator("[data-part]").get_by_role("link", name=".csv").first.click()
+    assert len(Path(download.value.path()).read_text().splitlines()) > 1
     # a step of the reader is seen by the notebook, without a message that was lost
     page.get_by_role("button", name=re.compile("^store$", re.IGNORECASE)).click()
     page.get_by_text("shown: store None").wait_for()
