@@ -38,6 +38,17 @@ def _():
 
 @app.cell
 def _(mo, shown):
+    def lead(_):
+        with shown.widget.hold_sync():
+            shown.widget.params = {{"concept": "water"}}
+            shown.widget.view = "concept"
+
+    mo.ui.button(label="lead the reader", on_click=lead)
+    return
+
+
+@app.cell
+def _(mo, shown):
     mo.md(f"shown: {{shown.value['view']}} {{shown.value['params'].get('neuron')}}")
     return
 """
@@ -108,6 +119,10 @@ def test_the_widget_draws_a_view_and_says_where_the_reader_is(window: Callable, 
     page.get_by_role("button", name=re.compile("^store$", re.IGNORECASE)).click()
     page.get_by_text("shown: store None").wait_for()
     page.locator("[data-part][data-done]").first.wait_for()
+    # and where the notebook leads, the reader is taken
+    page.get_by_role("button", name="lead the reader").click()
+    page.get_by_role("heading", name="Concept", exact=True).wait_for()
+    assert page.get_by_label("Concept", exact=True).input_value() == "water"
     assert page.get_by_role("alert").count() == 0
     # pictures that marimo loads ahead and does not show
     reader.faults = [fault for fault in reader.faults if "was preloaded using link preload" not in fault]
