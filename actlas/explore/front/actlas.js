@@ -16,9 +16,12 @@ const ROWS_AT_ONCE = 40;
 const TEXTS_AT_ONCE = 10;
 const MOST_PLAIN_CHOICES = 24;
 const MOST_LISTED = 200;
+const MOST_ENTRIES = 40;
 const N_COLOURS = 8;
 // matplotlib's viridis, evenly spaced: its lightness grows along the scale, so it reads in grey too
 const SCALE = "#440154 #482475 #414487 #355f8d #2a788e #21918c #22a884 #44bf70 #7ad151 #bddf26 #fde725".split(" ");
+// white words can be read on what lies below, black ones on the rest
+const DARK = 0.43;
 const DASHES = ["5 3", "2 2", "9 3 2 3", "12 4", "2 5"];
 
 let last = 0;
@@ -458,8 +461,7 @@ function matrix(frame, picture, width) {
       const share = isNumber(value) ? (value - limits[0]) / (limits[1] - limits[0] || 1) : null;
       const paint = share === null ? { class: "missing", fill: "none" } : { fill: colourOf(share) };
       nodes.push(rect(x + 0.5, y + 0.5, cell - 1, line - 1, paint));
-      // the scale is dark below its middle
-      const ink = { "text-anchor": "middle", class: "inside", fill: share < 0.55 ? "#ffffff" : "#111111" };
+      const ink = { "text-anchor": "middle", class: "inside", fill: share < DARK ? "#ffffff" : "#000000" };
       if (share !== null && cell >= 27) nodes.push(word(x + cell / 2, y + line / 2 + 3.5, brief(value), ink));
       const cellName = `${picture.y} ${shown(ys[row])}, ${picture.x} ${shown(xs[row])}`;
       const title = picture.facet ? `${called}, ${cellName}` : cellName;
@@ -622,7 +624,9 @@ function chart(part, answer, context) {
     const [wide, high] = [at(drawing.width), at(drawing.height)];
     const size = { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high };
     area.replaceChildren(s("svg", { ...size, "aria-hidden": "true", fill: "currentColor" }, drawing.nodes));
-    legend.replaceChildren(...drawing.legend.map(entry), ...(drawing.scale ? colourBar(drawing.scale) : []));
+    const rest = drawing.legend.length - MOST_ENTRIES;
+    const entries = [drawing.legend.slice(0, MOST_ENTRIES).map(entry), rest > 0 ? [`and ${rest} more`] : []];
+    legend.replaceChildren(...entries.flat(), ...(drawing.scale ? colourBar(drawing.scale) : []));
   }
 
   function entry({ label, place, kind, dash, mayHide }) {

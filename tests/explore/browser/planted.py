@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ CHINESE = "河里的水很冷。"
 FAMILY = "👩‍👩‍👧 drinks water"
 COMBINED = "cafe\u0301 and n\u0303"
 TEXTS = (MARKUP, OVERRIDE, CONTROL, FORMULA, ARABIC, DEVANAGARI, CHINESE, FAMILY, COMBINED, "line one\nline two\tend")
+
+#: A concept whose page is late.
+SLOW = "fire"
 
 _MANY = "SELECT i::VARCHAR FROM range(3000) AS r(i)"
 _STEPS = "SELECT unnest([0, 64, 512, 1000, 100000]) AS step"
@@ -184,6 +188,8 @@ class Answers:
         if path == "schema":
             return SCHEMA
         name, _, table = path.partition("/")
+        if given.get("concept") == SLOW:
+            time.sleep(0.4)
         view = VIEWS[name]
         if not table:
             return {**describe(view, given, self), "stores": ["planted", "twin"]}
@@ -230,8 +236,15 @@ def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
                     self.reply(json.dumps(answers.heat(given)).encode())
                 else:
                     self.reply((FRONT / "page.html").read_bytes(), KINDS[".html"])
+            except ConnectionError:
+                raise
             except Exception as error:
                 self.reply(f"{error}\n".encode(), "text/plain", 400)
+
+        def handle(self) -> None:
+            # a page that has gone on hears no more
+            with suppress(ConnectionError):
+                super().handle()
 
         def reply(self, content: bytes, kind: str = "application/json", status: int = 200) -> None:
             self.send_response(status)

@@ -256,6 +256,32 @@ def test_what_cannot_be_shown_is_one_line(window) -> None:
     page.locator("[data-part=chosen]").wait_for()
 
 
+def test_what_was_asked_before_does_not_come_after(window) -> None:
+    reader = window()
+    page = reader.open("/concept")
+    page.get_by_label("concept").select_option(planted.SLOW)
+    page.get_by_label("concept").select_option("en")
+    page.wait_for_url("**concept=en**")
+    reader.whole()
+    page.wait_for_timeout(600)
+    assert "concept=en" in page.url
+    assert page.locator("[data-part=chosen] tbody td").first.inner_text() == "en"
+    # the word that belonged to the other concept
+    reader.expect_fault("400")
+
+
+def test_a_server_that_is_gone_is_one_line_and_the_way_back_stays(window) -> None:
+    reader = window()
+    page = reader.open("/concept")
+    page.context.set_offline(True)
+    page.get_by_role("link", name="neuron", exact=True).click()
+    page.get_by_text("the server does not answer").wait_for()
+    page.context.set_offline(False)
+    page.go_back()
+    page.locator("[data-part=chosen] tbody td").first.wait_for()
+    reader.expect_fault("ERR_INTERNET_DISCONNECTED")
+
+
 def test_a_report_is_drawn_from_what_it_carries(window) -> None:
     reader = window()
     page = reader.open("/report")
