@@ -35,7 +35,7 @@ def coarse(page: Page, picture: Locator) -> list[str]:
     return [digits[start : start + _COLUMNS] for start in range(0, len(digits), _COLUMNS)]
 
 
-def difference(seen: list[str], reference: list[str]) -> float:
-    """Steps of grey, of 16, that two grids are apart on average."""
-    pairs = list(zip("".join(seen), "".join(reference), strict=True))
-    return sum(abs(int(a, 16) - int(b, 16)) for a, b in pairs) / len(pairs)
+def difference(seen: list[str], reference: list[str]) -> tuple[float, float]:
+    """Steps of grey, of 16, that two grids are apart on average; and the share of cells that are more than 3 apart."""
+    apart = [abs(int(a, 16) - int(b, 16)) for a, b in zip("".join(seen), "".join(reference), strict=True)]
+    return sum(apart) / len(apart), sum(one > 3 for one in apart) / len(apart)

@@ -189,7 +189,7 @@ class Answers:
             return SCHEMA
         name, _, table = path.partition("/")
         if given.get("concept") == SLOW:
-            time.sleep(0.4)
+            time.sleep(0.15)
         view = VIEWS[name]
         if not table:
             return {**describe(view, given, self), "stores": ["planted", "twin"]}
