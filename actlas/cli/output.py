@@ -221,11 +221,16 @@ class ProgressLine:
 
 
 def step_progress(line: ProgressLine, what: str) -> Callable[[int, int, str], None]:
-    """A callback for work that counts its steps: share done, speed, time left."""
-    start = time.monotonic()
+    """A callback for work that counts its steps, or again for every checkpoint: share done, speed, time left."""
+    start = last = time.monotonic()
+    was_done, is_over = 0, False
 
     def show(done: int, total: int, where: str) -> None:
-        seconds = max(time.monotonic() - start, 1e-9)
+        nonlocal start, last, was_done, is_over
+        if is_over or done < was_done:
+            start = last
+        was_done, is_over, last = done, done == total, time.monotonic()
+        seconds = max(last - start, 1e-9)
         left = duration(seconds * (total - done) / done) if done else "?"
         line.update(f"{where}: {done:,} of {total:,} {what}, {done / seconds:,.0f}/s, {left} left", final=done == total)
 

@@ -97,6 +97,17 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_the_speed_of_each_checkpoint_is_its_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("actlas.cli.output.time.monotonic", lambda: now[0])
+    show = step_progress(ProgressLine(), "texts")
+    for seconds, done, where in ((5, 50, "a"), (10, 100, "a"), (12, 100, "b"), (20, 20, "c"), (32, 100, "c")):
+        now[0] = seconds
+        show(done, 100, where)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(", ")[1] for line in lines if "100 of" in line] == ["10/s", "50/s", "5/s"]
+
+
 def test_sizes(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(b"x" * 1500)

@@ -245,11 +245,9 @@ class _Reading:
 
     def __init__(self, store: Atlas, live: LiveModel, strongest: Sequence[Strongest]) -> None:
         self.store, self.live = store, live
-        self.rows = (
-            np.unique(np.concatenate([one.texts.reshape(-1) for one in strongest])) if strongest else np.zeros(0, np.int64)
-        )
-        if not len(self.rows):
+        if not strongest:
             raise QueryError(f"there are no neurons to read of {live.checkpoint}")
+        self.rows = np.unique(np.concatenate([one.texts.reshape(-1) for one in strongest]))
         self.pieces = corpus_pieces(store, live, self.rows)
         self.lengths = np.array([len(one.token_ids) for one in self.pieces], dtype=np.int64)
         n_values = sum(int(self.lengths[np.searchsorted(self.rows, one.texts)].sum()) for one in strongest)
@@ -288,34 +286,36 @@ class _Reading:
         Raises:
             InterventionError: If those are more than a few.
         """
-        recipe = self.store.recipe
-        is_pooled = np.concatenate(
-            [np.ones_like(one.is_special) if recipe.special_tokens == "pool" else ~one.is_special for one in self.pieces]
-        )
+        is_all = self.store.recipe.special_tokens == "pool"
+        is_pooled = np.concatenate([np.ones_like(one.is_special) if is_all else ~one.is_special for one in self.pieces])
         first = np.cumsum(self.lengths) - self.lengths
         n_off = n_all = 0
-        worst = (0.0, "")
+        farthest, where = 0.0, ""
         for one in self.gathered:
-            takes_part = is_pooled[spread(first[one.texts], one.lengths)]
-            own = pooled(one.values, one.first, takes_part, recipe.pooling).reshape(one.strongest.texts.shape)
-            kept = one.strongest.values.astype(np.float64)
-            off = own - kept if recipe.pooling == "max_with_pad" else np.abs(own - kept)
-            # a mean takes over what rounding did to its terms
-            rounded = np.maximum.reduceat(np.abs(one.values), one.first).reshape(kept.shape) if recipe.pooling == "mean" else kept
-            last_bit = np.maximum(np.abs(rounded), 2.0**-14) * EPSILON[recipe.dtype_of(one.strongest.site)]
-            excess = off - last_bit - _explained(kept, recipe.compute_dtype, one.strongest.layer)
+            own, excess = self._compared(one, is_pooled[spread(first[one.texts], one.lengths)])
             # NaN is off, too
             n_off, n_all = n_off + int((~(excess <= 0)).sum()), n_all + excess.size
-            at = np.unravel_index(np.nanargmax(excess), excess.shape) if np.isfinite(excess).any() else (0, 0)
-            if excess[at] > worst[0]:
-                where = f"{one.strongest.site}, layer {one.strongest.layer}, neuron {one.strongest.neurons[at[0]]}"
-                worst = float(excess[at]), f" (farthest: {where} has {own[at]:.4g}, not {kept[at]:.4g})"
+            if np.nanmax(excess, initial=-1.0) > farthest:
+                neuron, rank = np.unravel_index(np.nanargmax(excess), excess.shape)
+                farthest, kept = float(excess[neuron, rank]), one.strongest.values[neuron, rank]
+                place = f"{one.strongest.site}, layer {one.strongest.layer}, neuron {one.strongest.neurons[neuron]}"
+                where = f" (farthest: {place} has {own[neuron, rank]:.4g}, not {kept:.4g})"
         if n_off > _MOST_OFF * n_all:
             raise InterventionError(
                 f"{self.live.checkpoint} gives other values than {self.store.path} holds, for {n_off:,} of {n_all:,} texts of "
-                f"neurons{worst[1]}; run the model that was extracted, in the versions that its record names"
+                f"neurons{where}; run the model that was extracted, in the versions that its record names"
             )
         return n_off
+
+    def _compared(self, one: Gathered, is_pooled: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What tokens give when they are pooled, and by how much more than rounding explains it is off what the store has."""
+        recipe, kept = self.store.recipe, one.strongest.values.astype(np.float64)
+        own = pooled(one.values, one.first, is_pooled, recipe.pooling).reshape(kept.shape)
+        off = own - kept if recipe.pooling == "max_with_pad" else np.abs(own - kept)
+        # a mean takes over what rounding did to its terms
+        rounded = np.maximum.reduceat(np.abs(one.values), one.first).reshape(kept.shape) if recipe.pooling == "mean" else kept
+        last_bit = np.maximum(np.abs(rounded), 2.0**-14) * EPSILON[recipe.dtype_of(one.strongest.site)]
+        return own, off - last_bit - _explained(kept, recipe.compute_dtype, one.strongest.layer)
 
     def _rows_of(self, one: Gathered) -> pl.DataFrame:
         """Table `token_values` of one layer of a site, without its column checkpoint."""

@@ -124,7 +124,7 @@ def test_tokens_cover_a_text_in_order(tokenizer: HfTokenizer, text: str) -> None
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
 def test_any_text_is_covered(text: str) -> None:
-    for kind in ("byte level", "byte level, composed", "byte fallback", "unigram"):
+    for kind in KINDS:
         check(text, pieces_of(_made(kind), text))
 
 
