@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from actlas.errors import ActlasError, StoreNotFound
+from actlas.explore.view import MOST_ROWS
 from actlas.query.schema import MAX_ANSWER
 from actlas.query.workers.client import QueryWorker
 from actlas.store.store import Store
@@ -134,9 +135,13 @@ class Asking:
     Args:
         served: The store.
         name: What they are cancelled by.
+
+    Attributes:
+        n_rows: How many rows the answer has that `first` gave last.
     """
 
     def __init__(self, served: Served, name: str) -> None:
+        self.n_rows = 0
         self._served = served
         self._name = name
         self._has_left = threading.Event()
@@ -149,10 +154,26 @@ class Asking:
             Left: If who asked is not.
             ActlasError: If the query is refused; what it says names no folder.
         """
+        with self._telling():
+            return self._served.start().ask(sql, params, name=self._name)
+
+    def first(self, sql: str, params: Mapping[str, Any]) -> pl.DataFrame:
+        """As many rows of an answer as a page shows; `n_rows` says how many there are.
+
+        Raises:
+            Gone: As when it is called, and so are the others.
+        """
+        with self._telling():
+            frame, self.n_rows = self._served.start().ask_first(sql, params, most=MOST_ROWS, name=self._name)
+            return frame
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Within it, errors are those that may be told."""
         if self._has_left.is_set():
             raise Left
         try:
-            return self._served.start().ask(sql, params, name=self._name)
+            yield
         except StoreNotFound as error:
             raise Gone(_GONE.format(self._served.label)) from error
         except ActlasError as error:

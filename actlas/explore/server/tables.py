@@ -9,7 +9,8 @@ import msgspec
 import polars as pl
 
 from actlas.errors import NameNotFound
-from actlas.explore.view import Ask, Part, View, answer, chosen, describe
+from actlas.explore.server.served import Asking
+from actlas.explore.view import MOST_ROWS, Ask, Part, View, answer, chosen, describe
 from actlas.explore.views import VIEWS
 from actlas.query.formats import as_arrow, as_csv, as_parquet, escaped, printable_frame
 from actlas.query.schema.comments import about
@@ -69,7 +70,13 @@ def table(view: View, name: str, kind: str, given: Mapping[str, str], ask: Ask) 
     part = _Typed(name, "", given.get("query", "")) if is_typed(view, name) else _part(view, name)
     params = chosen(view, given, ask)
     if kind == "json":
-        return as_json(answer(part, params, ask))
+        if not isinstance(ask, Asking):
+            return as_json(answer(part, params, ask))
+        # from another process come no more rows than a page shows, and how many there are
+        told = answer(part, params, ask.first)
+        if told["error"] is None:
+            told |= {"n_rows": ask.n_rows, "is_whole": ask.n_rows <= MOST_ROWS}
+        return as_json(told)
     return FORMATS[kind][1](ask(part.sql, part.params(params)))
 
 

@@ -22,7 +22,7 @@ from typing import Any, Self
 import msgspec
 import polars as pl
 
-from actlas.allowed import Bytes, Positive, PositiveNumber, checks_arguments
+from actlas.allowed import Bytes, Count, Positive, PositiveNumber, checks_arguments
 from actlas.errors import QueryError, error_named
 from actlas.query.schema import MAX_ANSWER
 from actlas.query.sql.answer import TOO_LARGE, took_too_long
@@ -227,26 +227,33 @@ class QueryWorker:
             ...     pl.read_ipc_stream(worker.ask_arrow("SELECT 7 AS n")).item()
             7
         """
-        row = packed(params or {})
-        asked = _Query(name)
-        with self._process_for(asked) as process:
-            try:
-                answered, body = process.ask(Asked(query), row)
-            except (EOFError, OSError) as error:
-                # all that is left of it is how it ended
-                status = process.end()
-                raise self._ended(asked, status) from error
-            except BaseException:
-                process.kill()
-                raise
-            if answered.is_last:
-                process.end()
-        for logger, text in answered.warnings:
-            logging.getLogger(logger).warning("%s", text)
-        if answered.error is not None:
-            kind, text = answered.error
-            raise error_named(kind, text) or QueryError(f"the query failed: {kind}: {text}")
-        return body
+        return self._asked(Asked(query), params, name)[1]
+
+    def ask_first(
+        self, query: str, params: Mapping[str, Any] | None = None, *, most: Count, name: str | None = None
+    ) -> tuple[pl.DataFrame, int]:
+        """The first rows of the answer, and how many there are: the others are not handed over.
+
+        Args:
+            query: As in `ask`.
+            params: Likewise.
+            most: How many rows at most.
+            name: As in `ask`.
+
+        Returns:
+            The rows, and the number of all.
+
+        Raises:
+            QueryError: As in `ask`, and so are the others.
+
+        Example:
+            >>> with QueryWorker(store.path) as worker:
+            ...     rows, n_rows = worker.ask_first("FROM texts ORDER BY text_id", most=2)
+            >>> rows.height, n_rows
+            (2, 144)
+        """
+        answered, body = self._asked(Asked(query, most), params, name)
+        return pl.read_ipc_stream(io.BytesIO(body)), answered.n_rows
 
     def cancel(self, name: str | None = None) -> int:
         """End queries at once, from another thread; who asked them gets a `QueryError`.
@@ -290,6 +297,29 @@ class QueryWorker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _asked(self, asked: Asked, params: Mapping[str, Any] | None, name: str | None) -> tuple[Answered, bytes]:
+        """What a process answers."""
+        row = packed(params or {})
+        waiting = _Query(name)
+        with self._process_for(waiting) as process:
+            try:
+                answered, body = process.ask(asked, row)
+            except (EOFError, OSError) as error:
+                # all that is left of it is how it ended
+                status = process.end()
+                raise self._ended(waiting, status) from error
+            except BaseException:
+                process.kill()
+                raise
+            if answered.is_last:
+                process.end()
+        for logger, text in answered.warnings:
+            logging.getLogger(logger).warning("%s", text)
+        if answered.error is not None:
+            kind, text = answered.error
+            raise error_named(kind, text) or QueryError(f"the query failed: {kind}: {text}")
+        return answered, body
 
     @contextmanager
     def _process_for(self, asked: _Query) -> Iterator[_Process]:

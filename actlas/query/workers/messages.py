@@ -32,9 +32,15 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A query; with it goes a frame of one row, its parameters."""
+    """A query; with it goes a frame of one row, its parameters.
+
+    Attributes:
+        query: What `Store.sql` takes.
+        most: Rows of the answer that are handed over; None for all.
+    """
 
     query: str
+    most: int | None = None
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -44,11 +50,13 @@ class Answered(msgspec.Struct, frozen=True):
         error: Class and text of what went wrong instead.
         warnings: Logger and text of what was warned of.
         is_last: Whether the worker ends after it.
+        n_rows: Rows that the answer has, handed over or not.
     """
 
     error: tuple[str, str] | None = None
     warnings: list[tuple[str, str]] = []
     is_last: bool = False
+    n_rows: int = 0
 
 
 Header = TypeVar("Header", Asked, Answered)

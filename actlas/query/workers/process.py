@@ -66,10 +66,11 @@ def _serve(connection: Connection, settings: Settings, queries: Queries) -> None
         while True:
             asked, params = queries.get()
             signal.setitimer(signal.ITIMER_REAL, settings.timeout + _GRACE)
-            failure, body = _answer(store, asked.query, params)
+            answered, body = _answer(store, asked, params)
             signal.setitimer(signal.ITIMER_REAL, 0)
             left = most - _address_space() if most else settings.memory
-            answered = Answered(failure, warned.taken(), is_last=left < _MOST_KEPT * settings.memory)
+            is_last = left < _MOST_KEPT * settings.memory
+            answered = msgspec.structs.replace(answered, warnings=warned.taken(), is_last=is_last)
             send(connection, answered, body)
             if answered.is_last:
                 return
@@ -87,18 +88,20 @@ def _opened(settings: Settings) -> Atlas:
     return store
 
 
-def _answer(store: Atlas, query: str, params: bytes) -> tuple[tuple[str, str] | None, bytes | memoryview]:
+def _answer(store: Atlas, asked: Asked, params: bytes) -> tuple[Answered, bytes | memoryview]:
     try:
-        return None, arrow(store.sql(query, unpacked(params)))
+        frame = store.sql(asked.query, unpacked(params))
+        return Answered(n_rows=frame.height), arrow(frame if asked.most is None else frame.head(asked.most))
     except ActlasError as error:
-        return (type(error).__name__, str(error)), b""
+        failure = type(error).__name__, str(error)
     except MemoryError:
-        return (QueryError.__name__, TOO_LARGE), b""
+        failure = QueryError.__name__, TOO_LARGE
     except pl.exceptions.PolarsError as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return (QueryError.__name__, f"the answer cannot be handed over: {first}"), b""
+        failure = QueryError.__name__, f"the answer cannot be handed over: {first}"
     except Exception as error:
-        return (type(error).__name__, str(error)), b""
+        failure = type(error).__name__, str(error)
+    return Answered(failure), b""
 
 
 def _limit(memory: int) -> int:

@@ -112,6 +112,17 @@ def test_refusals_are_those_of_the_store(query: str, worker: QueryWorker, store:
     assert str(there.value) == str(own.value)
 
 
+def test_of_a_long_answer_the_first_rows_are_handed_over(worker: QueryWorker, store: Atlas) -> None:
+    query = "FROM texts WHERE text_id >= $first ORDER BY text_id"
+    whole = store.sql(query, {"first": 4})
+    for most in (0, 3, whole.height, 1000):
+        rows, n_rows = worker.ask_first(query, {"first": 4}, most=most)
+        assert rows.equals(whole.head(most))
+        assert n_rows == whole.height
+    with pytest.raises(QueryError):
+        worker.ask_first("SELECT", most=1)
+
+
 def test_parameters_arrive(worker: QueryWorker, store: Atlas) -> None:
     query, params = "SELECT $a AS a, $b AS b, $c AS c, $d AS d", {"a": [1, 2], "b": None, "c": "x'; --", "d": 0.5}
     assert worker.ask(query, params).equals(store.sql(query, params))
