@@ -386,7 +386,8 @@ function lines(frame, picture, width, hidden) {
   const drawn = all.filter(({ label }) => !hidden.has(label));
   const rows = drawn.flatMap((each) => each.rows);
   const columns = [ys, low, high, ...dashed.map(({ values }) => values)];
-  const { box, y, nodes } = valueBox(ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true), width, 240, picture.y);
+  const ticks = ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true);
+  const { box, y, nodes } = valueBox(ticks, width, 240, picture.y);
   const across = (key) => box.left + 8 + (box.width - 16) * axis.share.get(key);
   const front = [];
   const byKey = new Map(axis.keys.map((key) => [key, []]));
@@ -485,23 +486,26 @@ function brief(value) {
 
 /** Upright bars over few numbers, as layers; rows of bars over all else. */
 function bars(frame, picture, width, hidden) {
-  const [xs, ys] = [frame.get(picture.x), frame.get(picture.y)];
+  const [xs, ys, low, high] = [picture.x, picture.y, picture.low, picture.high].map((name) => frame.get(name));
   const all = frame.groups(picture.series);
   const drawn = all.filter(({ label }) => !hidden.has(label));
-  const keys = places(xs).keys;
+  const rows = drawn.flatMap((each) => each.rows).sort((a, b) => a - b).filter((row) => isNumber(ys[row]));
+  const keys = places(rows.map((row) => xs[row])).keys;
   const isUpright = keys.every(isNumber) && keys.length * drawn.length * 5 < width;
   const listed = isUpright ? keys : keys.slice(0, 60);
   const placeOf = new Map(listed.map((key, place) => [key, place]));
   const entries = drawn
     .flatMap((each, rank) => each.rows.map((row) => ({ ...each, row, rank, slot: placeOf.get(xs[row]), value: ys[row] })))
     .filter(({ slot, value }) => slot !== undefined && isNumber(value));
-  const ticks = ticksOf(entries.map(({ value }) => value));
+  const ticks = ticksOf([ys, low, high].flatMap((column) => entries.map(({ row }) => column[row])));
   const names = listed.map(shown);
-  const bar = ({ label, place, row, value }, x, y, length, thick) => ({
-    node: rect(x, y, length, thick, { class: `${series(place)} bar` }),
+  const bar = ({ label, place, row, value }, x, y, length, thick, whisker) => ({
+    node: [rect(x, y, length, thick, { class: `${series(place)} bar` }),
+      isNumber(low[row]) && isNumber(high[row]) ? s("path", { class: "interval", d: whisker(low[row], high[row]) }) : []],
     mark: {
       ...{ x: x + length / 2, y: y + thick / 2, width: Math.max(length, 8), height: Math.max(thick, 8), row },
-      ...{ title: `${picture.x} ${shown(xs[row])}`, pairs: [[label || picture.y, number(value), place]] },
+      title: `${picture.x} ${shown(xs[row])}`,
+      pairs: [[label || picture.y, `${number(value)}${between(low, high, row)}`, place]],
     },
   });
   if (isUpright) {
@@ -511,7 +515,8 @@ function bars(frame, picture, width, hidden) {
     const made = entries.map((each) => {
       const [top, bottom] = [Math.max(each.value, 0), Math.min(each.value, 0)].map(y);
       const x = box.left + (each.slot + 0.5) * slot + (each.rank - drawn.length / 2) * thick;
-      return bar(each, x, top, Math.max(thick - 1, 1), Math.max(bottom - top, 0.5));
+      const whisker = (from, to) => `M${at(x + thick / 2)} ${at(y(from))}V${at(y(to))}`;
+      return bar(each, x, top, Math.max(thick - 1, 1), Math.max(bottom - top, 0.5), whisker);
     });
     const below = labelAxis(box, names, names.map((_, place) => box.left + (place + 0.5) * slot), picture.x_label ?? picture.x);
     return painted(width, box.top + box.height + below.depth, [nodes, below.nodes], made, all);
@@ -521,8 +526,12 @@ function bars(frame, picture, width, hidden) {
   const made = entries.map((each) => {
     const [from, to] = [Math.min(each.value, 0), Math.max(each.value, 0)].map(x);
     const top = middle(each.slot) + (each.rank - drawn.length / 2) * thick;
-    nodes.push(word(to + 4, top + thick / 2 + 3.5, number(each.value, 3), { class: "tick" }));
-    return bar(each, from, top, Math.max(to - from, 0.5), thick - 1);
+    const whisker = (start, end) => `M${at(x(start))} ${at(top + thick / 2)}H${at(x(end))}`;
+    const [end, anchor] = each.value < 0 ? [from - 4, "end"] : [to + 4, "start"];
+    const written = { class: "tick", "text-anchor": anchor };
+    // where there is an interval, the number would stand in it
+    if (!isNumber(low[each.row])) nodes.push(word(end, top + thick / 2 + 3.5, number(each.value, 3), written));
+    return bar(each, from, top, Math.max(to - from, 0.5), thick - 1, whisker);
   });
   const left = keys.length - listed.length;
   if (left) nodes.push(word(12, height + 12, `${left} more in the table`));
@@ -570,7 +579,8 @@ function histogram(frame, picture, width, hidden) {
   const drawn = all.filter(({ label }) => !hidden.has(label));
   const reach = extent([...low, ...high]);
   const ends = reach[0] < reach[1] ? reach : [0, 1];
-  const { box, y, nodes } = valueBox(ticksOf(drawn.flatMap(({ rows }) => rows.map((row) => count[row]))), width, 200, picture.count);
+  const counts = drawn.flatMap(({ rows }) => rows.map((row) => count[row]));
+  const { box, y, nodes } = valueBox(ticksOf(counts), width, 200, picture.count);
   const x = linear(ends, box.left, box.left + box.width);
   const marks = [];
   for (const { label, rows, place } of drawn) {

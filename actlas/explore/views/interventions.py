@@ -55,7 +55,7 @@ ORDER BY arm, s.language, s.text_language NULLS LAST""",
 FROM language_shift() AS s
 WHERE checkpoint = $checkpoint AND language = $language
 ORDER BY s.concept NULLS FIRST, control""",
-            picture("bars", x="concept", y="shift", series=["control"]),
+            picture("bars", x="concept", y="shift", series=["control"], low="low", high="high"),
             "With experts in the chosen language, beside each control arm, paired by prompt and seed, with the 95 % interval.",
         ),
         Part(

@@ -89,8 +89,8 @@ FROM ({_LANGUAGES}), unnest(['a', 'b']) AS l(label)""",
         Part(
             "layers",
             "Bars over numbers",
-            "SELECT i AS layer, i * i - 20 AS share FROM range(12) AS r(i)",
-            picture("bars", x="layer", y="share"),
+            "SELECT i AS layer, i * i - 20 AS share, share - 9 AS low, share + 9 AS high FROM range(12) AS r(i)",
+            picture("bars", x="layer", y="share", low="low", high="high"),
         ),
         Part(
             "ranges",
