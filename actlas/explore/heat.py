@@ -119,8 +119,8 @@ def heat(store: Atlas, params: Mapping[str, Any], model: LiveModel | Path | str 
         from; experts: None, or an answer as `view.answer` gives it; error: None, or a kind and a line.
 
     Example:
-        >>> heat(store, {"site": "mlp_pre", "layer": "0", "neuron": "4", "text_id": "77"})["error"]["kind"]
-        'TableNotFound'
+        >>> heat(store, {"site": "mlp_pre", "layer": "0", "neuron": "4", "text_id": "77"})["error"]["kind"]  # none are kept
+        'QueryError'
     """
     try:
         asked = Asked.of(store, params)

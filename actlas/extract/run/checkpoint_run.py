@@ -319,10 +319,11 @@ class CheckpointRun:
         return loss, True
 
     def _describing(self, work: CheckpointWriter) -> AbstractContextManager[Callable[[], None]]:
-        """Describe the weights meanwhile, if they are to be; see `describing`."""
+        """Describe the weights, if they are to be; see `describing`."""
         if not self.run.options.describes_weights or work.is_complete:
             return nullcontext(lambda: None)
-        return describing(work, self.source.folder, self.profile.busy)
+        is_on_cpu = str(self.session.about["device"]).startswith("cpu")
+        return describing(work, self.source.folder, self.profile.busy, meanwhile=not is_on_cpu)
 
     def check(self) -> Agreement | None:
         """Try the checkpoint on a few texts of many lengths: their loss tells a broken one before time is spent on it.

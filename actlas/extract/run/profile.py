@@ -43,7 +43,7 @@ class Profile:
         busy: "load", "check" and "forward" of the model; beside these
             "collect" (from the device), "write" (from a block to its files; in it "transpose" and "encode", each added up over
             all encoding threads, "file", handing bytes to the operating system, and "accumulate", adding to states), "sync" (to
-            the disk) and "commit"; and "weights", describing them, in a thread of its own.
+            the disk) and "commit"; and "weights", describing them, beside a GPU in a thread of its own.
         waits: Of the stages with threads of their own; `STAGES` says for what.
     """
 

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint are described while its model reads texts: by one process, in a thread of its own."""
+"""The weights of a checkpoint are described by one process: while its model reads texts on a device, or after it on the CPU."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from actlas.timing import StageTimes
 
 
 @contextmanager
-def describing(work: CheckpointWriter, folder: Path, times: StageTimes) -> Iterator[Callable[[], None]]:
-    """Describe the weights in `folder` meanwhile, unless another process does.
+def describing(work: CheckpointWriter, folder: Path, times: StageTimes, *, meanwhile: bool) -> Iterator[Callable[[], None]]:
+    """Describe the weights in `folder`, unless another process does.
 
     Leaving before the wait is over stops it; what was not written is left out.
 
@@ -24,6 +24,8 @@ def describing(work: CheckpointWriter, folder: Path, times: StageTimes) -> Itera
         work: Writes the checkpoint.
         folder: Its safetensors files.
         times: Where its time is added up, as "weights".
+        meanwhile: Whether to begin at once, in a thread of its own. Where the model runs on the CPU, two libraries that each
+            take every core wait for each other: both become several times slower.
 
     Yields:
         Waits until table `weights` of the checkpoint is written; does what another process did not end.
@@ -41,10 +43,11 @@ def describing(work: CheckpointWriter, folder: Path, times: StageTimes) -> Itera
 
     path = work.weights_file.with_suffix(".claim")
     with ThreadPoolExecutor(1, thread_name_prefix="actlas-weights") as pool:
-        meanwhile = pool.submit(lambda: describe(Claim.take(path)))
+        begun = pool.submit(lambda: describe(Claim.take(path))) if meanwhile else None
 
         def wait() -> None:
-            meanwhile.result()
+            if begun is not None:
+                begun.result()
             if not work.weights_file.exists() and not work.is_complete:
                 describe(Claim.hold(path))
 

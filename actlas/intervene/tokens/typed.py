@@ -140,7 +140,7 @@ def active_experts(
         >>> corpus = actlas.corpus_from_frames(texts, labels)
         >>> summary = actlas.extract_activations(random_checkpoint(folder / "tiny"), corpus, folder / "own.actlas", device="cpu")
         >>> scores = actlas.score_neurons(folder / "own.actlas")
-        >>> with load_live(folder / "own.actlas", "tiny", device="cpu") as own:
+        >>> with actlas.load_live(folder / "own.actlas", "tiny", device="cpu") as own:
         ...     active_experts(own, "drei Katzen, a cat", folder / "own.actlas", k=5, n=1)["concept"].unique().to_list()
         ['cat']
     """

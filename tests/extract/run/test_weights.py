@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 import actlas
 from actlas.extract.checkpoints import weights
+from actlas.extract.run import checkpoint_run
 from actlas.extract.run import weights as in_run
 from actlas.query import TABLES
 from actlas.store.integrity import verify
@@ -73,6 +74,20 @@ def test_parts_and_one_process_after_the_other_describe_them_once(extracted, tin
     assert len(calls) == 1
     file = f"manifests/m-step1/{WEIGHTS_FILE}"
     assert (tmp_path / "parts" / file).read_bytes() == (extracted[1] / file).read_bytes()
+
+
+def test_beside_a_device_they_are_described_meanwhile_and_on_the_cpu_afterwards(extracted, small_corpus, tmp_path, monkeypatch):
+    begun, asked = in_run.describing, []
+
+    def beside(*given, meanwhile):
+        asked.append(meanwhile)
+        return begun(*given, meanwhile=True)
+
+    monkeypatch.setattr(checkpoint_run, "describing", beside)
+    extract(str(extracted[0]), small_corpus, tmp_path / "s", **FEW)
+    assert asked == [False]
+    file = f"manifests/m-step1/{WEIGHTS_FILE}"
+    assert (tmp_path / "s" / file).read_bytes() == (extracted[1] / file).read_bytes()
 
 
 def test_a_run_that_fails_shows_nothing_and_the_next_one_has_it_all(extracted, small_corpus, tmp_path, monkeypatch):
