@@ -26,7 +26,7 @@ from actlas.allowed import Bytes, Count, Positive, PositiveNumber, checks_argume
 from actlas.errors import QueryError, error_named
 from actlas.query.schema import MAX_ANSWER
 from actlas.query.sql.answer import TOO_LARGE, took_too_long
-from actlas.query.workers.messages import Answered, Asked, Settings, packed, receive, send
+from actlas.query.workers.messages import NO_MEMORY, Answered, Asked, Settings, packed, receive, send
 from actlas.store.store import Store
 
 #: What ends a process that is given no more memory.
@@ -374,7 +374,7 @@ class QueryWorker:
             return QueryError("the query was cancelled")
         if status == -signal.SIGALRM:
             return QueryError(took_too_long(self._settings.timeout))
-        if -status in _FOR_MEMORY:
+        if status == NO_MEMORY or -status in _FOR_MEMORY:
             return QueryError(TOO_LARGE)
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
         return QueryError(f"the process that ran the query was ended {how}; another one has taken its place, ask again")

@@ -12,6 +12,9 @@ import polars as pl
 
 from actlas.errors import QueryError
 
+#: Exit status of a process that has no memory left to say so.
+NO_MEMORY = 77
+
 
 class Settings(msgspec.Struct, frozen=True):
     """What a worker is started with.

@@ -23,7 +23,7 @@ import polars as pl
 from actlas.errors import ActlasError, QueryError
 from actlas.query.atlas import Atlas
 from actlas.query.sql.answer import TOO_LARGE
-from actlas.query.workers.messages import Answered, Asked, Settings, arrow, receive, send, unpacked
+from actlas.query.workers.messages import NO_MEMORY, Answered, Asked, Settings, arrow, receive, send, unpacked
 
 #: Seconds after the deadline in which a query may still end by itself; some functions do not hear that they should.
 _GRACE = 0.5
@@ -52,6 +52,7 @@ def main(descriptor: str, settings: str) -> None:
 
 
 def _serve(connection: Connection, settings: Settings, queries: Queries) -> None:
+    status = 0
     try:
         warned = _Warnings()
         logging.getLogger("actlas").addHandler(warned)
@@ -74,9 +75,13 @@ def _serve(connection: Connection, settings: Settings, queries: Queries) -> None
             send(connection, answered, body)
             if answered.is_last:
                 return
+    except BaseException as error:
+        # an answer for which there was no memory when it was to be handed over; libraries in Rust panic for that
+        is_memory = isinstance(error, MemoryError) or type(error).__name__ == "PanicException"
+        status = NO_MEMORY if is_memory else 1
     finally:
         # a thread that ends must not leave a process behind that answers nothing
-        os._exit(0)
+        os._exit(status)
 
 
 def _opened(settings: Settings) -> Atlas:
