@@ -29,8 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/python -m actlas demo --out demo-out
 
-# Tests run in three processes, for many of them wait; make test WORKERS=0 runs them in one.
-WORKERS ?= 3
+# Tests run in two processes, which halves the time; make test WORKERS=0 runs them in one.
+WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test: venv
