@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +93,12 @@ def took_too_long(seconds: float) -> str:
         f"the query was ended after {seconds:g} seconds, which is the most that is allowed; "
         "narrow it down, or allow more (--timeout, store.timeout)"
     )
+
+
+def hear_ctrl_c() -> None:
+    """Let Ctrl-C end a wait, as in plain Python: where polars was imported, waits go on after a signal, and it is heard behind them."""
+    if hasattr(signal, "siginterrupt"):
+        signal.siginterrupt(signal.SIGINT, True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import polars as pl
 from actlas.errors import DamagedStore, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.schema.comments import table_comments, with_comments
-from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, read_answer
+from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, hear_ctrl_c, read_answer
 from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, quoted, read_only
@@ -438,6 +438,7 @@ class Session:
 
         thread = threading.Thread(target=run, name="actlas-sql", daemon=True)
         thread.start()
+        hear_ctrl_c()
         try:
             return done.result()
         except KeyboardInterrupt:

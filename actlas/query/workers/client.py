@@ -25,7 +25,7 @@ import polars as pl
 from actlas.allowed import Bytes, Count, Positive, PositiveNumber, checks_arguments
 from actlas.errors import QueryError, error_named
 from actlas.query.schema import MAX_ANSWER
-from actlas.query.sql.answer import TOO_LARGE, took_too_long
+from actlas.query.sql.answer import TOO_LARGE, hear_ctrl_c, took_too_long
 from actlas.query.workers.messages import NO_MEMORY, Answered, Asked, Settings, packed, receive, send
 from actlas.store.store import Store
 
@@ -301,6 +301,7 @@ class QueryWorker:
     def _asked(self, asked: Asked, params: Mapping[str, Any] | None, name: str | None) -> tuple[Answered, bytes]:
         """What a process answers."""
         row = packed(params or {})
+        hear_ctrl_c()
         waiting = _Query(name)
         with self._process_for(waiting) as process:
             try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -257,3 +259,14 @@ def test_sharing_by_layer_counts_neurons_with_concepts_and_says_what_chance_woul
     # half of what was planted at this step is the same in all languages
     assert answer.height == 2
     assert m != 2 or (answer["share"] > answer["chance"]).all()
+
+
+def test_ctrl_c_ends_a_query_at_once(bare: Path) -> None:
+    store = open_store(bare)
+    store.timeout = 60
+    threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        store.sql("SELECT sum(random()) FROM range(100000000000)")
+    assert time.monotonic() - began < 5
+    assert store.sql("SELECT 7 AS n").item() == 7
