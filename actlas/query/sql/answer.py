@@ -96,7 +96,7 @@ def took_too_long(seconds: float) -> str:
 
 
 def hear_ctrl_c() -> None:
-    """Let Ctrl-C end a wait, as in plain Python: where polars was imported, waits go on after a signal, and it is heard behind them."""
+    """Let Ctrl-C end a wait, as in plain Python: once polars is imported, a wait goes on after a signal, heard only behind it."""
     if hasattr(signal, "siginterrupt"):
         signal.siginterrupt(signal.SIGINT, True)
 
