@@ -5,16 +5,17 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "front"
+#: Its files.
+FOLDER = Path(__file__).parent / "front"
 
 
 @cache
 def module() -> str:
     """The ES module that draws views and figures, and is what a widget runs."""
-    return (_FOLDER / "actlas.js").read_text(encoding="utf-8")
+    return (FOLDER / "actlas.js").read_text(encoding="utf-8")
 
 
 @cache
 def style() -> str:
     """Its style sheet: everything in it stands below the class ``actlas``."""
-    return (_FOLDER / "style.css").read_text(encoding="utf-8")
+    return (FOLDER / "style.css").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from actlas.errors import ActlasError, QueryError, StaleTable, TableNotFound
+from actlas.errors import ActlasError, NameNotFound, QueryError, StaleTable, TableNotFound
 from actlas.query.schema.meanings import meaning
 from actlas.query.sql.guard import quoted
 from actlas.words import no_such
@@ -123,12 +123,12 @@ class View:
         """One of its tables.
 
         Raises:
-            QueryError: If it has none of that name.
+            NameNotFound: If it has none of that name.
         """
         for part in self.parts:
             if part.name == name:
                 return part
-        raise QueryError(no_such("table", [name], [part.name for part in self.parts], f"view {self.name}"))
+        raise NameNotFound(no_such("table", [name], [part.name for part in self.parts], f"view {self.name}"))
 
 
 def chosen(view: View, given: Mapping[str, str], ask: Ask) -> dict[str, Any]:

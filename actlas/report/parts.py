@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from actlas.explore.view import Part, picture
+from actlas.explore.views.pieces import STEP
 
-_AXIS = """WITH axis AS (
+_AXIS = f"""WITH axis AS (
   SELECT checkpoint, row_number() OVER (ORDER BY position) - 1 AS position,
-    CASE WHEN step IS NULL OR count(*) OVER (PARTITION BY step) > 1 THEN checkpoint ELSE step::VARCHAR END AS step
+    {STEP}
   FROM checkpoints WHERE control IS NULL
 )"""
 #: Columns of table `overlap_controls` that are shown.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import actlas.explore
+from actlas.query.formats import as_csv
 
 FRONT = Path(actlas.explore.__file__).parent / "front"
 SCRIPT, STYLE = ((FRONT / name).read_text(encoding="utf-8") for name in ("actlas.js", "style.css"))
@@ -25,6 +27,14 @@ def test_the_module_knows_no_way_from_text_to_markup(way: str) -> None:
 
 def test_the_module_sets_no_style_that_the_policy_refuses() -> None:
     assert not re.search(r"""["']?style["']?\s*:\s*["'`]|setAttribute\(["']style""", SCRIPT)
+
+
+def test_files_that_a_page_writes_defuse_what_those_of_the_server_do() -> None:
+    (inside,) = re.findall(r"const safe = .*?/\^\[(.*?)\]/", SCRIPT)
+    starts = re.compile(f"[{inside}]")
+    for begin in map(chr, [*range(1, 127), *map(ord, "＝＋－＠＂«")]):
+        written = as_csv(pl.DataFrame({"text": [f"{begin}1+1"]}), is_safe=True).decode()
+        assert bool(starts.match(begin)) == ("'" + begin in written), begin
 
 
 def luminance(colour: str) -> float:

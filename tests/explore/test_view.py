@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from actlas.errors import QueryError, TableNotFound
+from actlas.errors import NameNotFound, QueryError, TableNotFound
 from actlas.explore.view import Choice, Part, View, answer, as_answer, chosen, describe, filled, picture
 from actlas.query import Atlas, open_store
 from actlas.testing import Planting, planted_store
@@ -78,7 +78,7 @@ def test_what_cannot_be_chosen_is_refused_with_the_nearest(store: Atlas) -> None
         describe(VIEW, {"language": "enn"}, store.sql)
     with pytest.raises(QueryError, match="no choice 'concpt' in view texts; did you mean 'concept'"):
         describe(VIEW, {"concpt": "x"}, store.sql)
-    with pytest.raises(QueryError, match="no table 'text' in view texts; did you mean 'texts'"):
+    with pytest.raises(NameNotFound, match="no table 'text' in view texts; did you mean 'texts'"):
         VIEW.part("text")
 
 

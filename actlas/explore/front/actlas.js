@@ -196,11 +196,11 @@ function asJson(answer) {
   return JSON.stringify(rowsOf(answer).map(named));
 }
 
-/** Cells that a spreadsheet would run as a formula begin with an apostrophe. */
+/** Cells that a spreadsheet would run as a formula begin with an apostrophe, those that do in the files of a server. */
 function asCsv(answer) {
   const cell = (value) => {
     const text = value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
-    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    const safe = typeof value === "string" && /^[=+\-@\t\r\n＝＋－＠]/.test(text) ? `'${text}` : text;
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return [answer.columns.map(({ name }) => name), ...rowsOf(answer)].map((row) => row.map(cell).join(",")).join("\r\n");

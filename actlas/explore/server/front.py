@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from actlas.errors import NameNotFound
+from actlas.explore.module import FOLDER
 from actlas.words import no_such
 
-_FOLDER = Path(__file__).parents[1] / "front"
 _KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 _LINK = re.compile(r"""(?<=["'])/front/([\w.-]+)(?=["'])""")
 
@@ -18,7 +18,7 @@ _LINK = re.compile(r"""(?<=["'])/front/([\w.-]+)(?=["'])""")
 @cache
 def page() -> bytes:
     """The page, in which scripts and styles are named by what is in them."""
-    text = (_FOLDER / "page.html").read_text(encoding="utf-8")
+    text = (FOLDER / "page.html").read_text(encoding="utf-8")
     return _LINK.sub(lambda found: f"/front/{found[1]}?v={file(found[1])[2]}", text).encode()
 
 
@@ -29,8 +29,8 @@ def file(name: str) -> tuple[bytes, str, str]:
     Raises:
         NameNotFound: If there is none of that name.
     """
-    names = sorted(path.name for path in _FOLDER.iterdir() if path.suffix in _KINDS)
+    names = sorted(path.name for path in FOLDER.iterdir() if path.suffix in _KINDS)
     if name not in names:
         raise NameNotFound(no_such("file", [name], names, "actlas explore"))
-    body = (_FOLDER / name).read_bytes()
+    body = (FOLDER / name).read_bytes()
     return body, _KINDS[Path(name).suffix], hashlib.blake2b(body, digest_size=8).hexdigest()

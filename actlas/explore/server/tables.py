@@ -67,7 +67,7 @@ def table(view: View, name: str, kind: str, given: Mapping[str, str], ask: Ask) 
         NameNotFound: If there is none of that name.
         QueryError: If its query is refused; a page is told so in the answer.
     """
-    part = _Typed(name, "", given.get("query", "")) if is_typed(view, name) else _part(view, name)
+    part = _Typed(name, "", given.get("query", "")) if is_typed(view, name) else view.part(name)
     params = chosen(view, given, ask)
     if kind == "json":
         if not isinstance(ask, Asking):
@@ -103,13 +103,6 @@ class _Typed(Part):
 
     def params(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         return {}
-
-
-def _part(view: View, name: str) -> Part:
-    for part in view.parts:
-        if part.name == name:
-            return part
-    raise NameNotFound(no_such("table", [name], [part.name for part in view.parts], f"view {view.name}"))
 
 
 def as_json(value: Any) -> bytes:

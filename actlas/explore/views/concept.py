@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actlas.explore.view import Choice, Part, View, picture
-from actlas.explore.views.pieces import CONCEPT, FOLLOWED, NEURON_LINK, checkpoint_with
+from actlas.explore.views.pieces import CONCEPT, FOLLOWED, NEURON_LINK, boxes, checkpoint_with, quarters
 
 _K = Choice(
     "k",
@@ -144,14 +144,13 @@ ORDER BY l.position, e.rank""",
         Part(
             "precision",
             "Average precision of the experts of every language",
-            """SELECT e.language, min(ap) AS lowest, quantile_cont(ap, 0.25) AS q25, median(ap) AS middle,
-    quantile_cont(ap, 0.75) AS q75, max(ap) AS highest, count(*) AS n, min(c.n_positive / nullif(c.n_member, 0)) AS chance
+            f"""SELECT e.language, {quarters("ap")}, count(*) AS n, min(c.n_positive / nullif(c.n_member, 0)) AS chance
 FROM experts AS e JOIN languages AS l USING (language)
     LEFT JOIN label_counts AS c ON c.language = e.language AND c.concept = e.concept
 WHERE e.checkpoint = $checkpoint AND e.concept = $concept AND e.rank <= $k
 GROUP BY e.language, l.position
 ORDER BY l.position""",
-            picture("ranges", label=["language"], low="lowest", q25="q25", median="middle", q75="q75", high="highest"),
+            boxes("language"),
             "Of the best by rank. Chance: the share of positive texts, which is what a neuron that knows nothing scores.",
         ),
         Part(

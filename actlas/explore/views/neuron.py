@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actlas.explore.view import Choice, Part, View, picture
-from actlas.explore.views.pieces import CONCEPT, FOLLOWED, NEURON_LINK, checkpoint_with
+from actlas.explore.views.pieces import CONCEPT, FOLLOWED, NEURON_LINK, boxes, checkpoint_with, quarters
 
 #: The neurons that are experts of the concept, by the languages that they are that in, then by average precision.
 _BEST = """WITH best AS (
@@ -88,12 +88,11 @@ ORDER BY f.position, l.position""",
             "values",
             "Values of texts with the concept and without it",
             f"""{_LABELLED}
-SELECT v.language, v.label, min(value) AS lowest, quantile_cont(value, 0.25) AS q25, median(value) AS middle,
-    quantile_cont(value, 0.75) AS q75, max(value) AS highest, avg(value::DOUBLE) AS mean_value, count(*) AS n_texts
+SELECT v.language, v.label, {quarters("value")}, avg(value::DOUBLE) AS mean_value, count(*) AS n_texts
 FROM valued AS v JOIN languages AS l USING (language)
 GROUP BY v.language, l.position, v.label
 ORDER BY l.position, v.label DESC""",
-            picture("ranges", label=["language", "label"], low="lowest", q25="q25", median="middle", q75="q75", high="highest"),
+            boxes("language", "label"),
             "From the lowest to the highest value; the box holds the middle half of the texts.",
         ),
         Part(
@@ -134,13 +133,12 @@ ORDER BY d.tenth, d.value DESC, d.text_id""",
         Part(
             "languages",
             "Its values by language",
-            f"""SELECT a.language, min(a.value) AS lowest, quantile_cont(a.value, 0.25) AS q25, median(a.value) AS middle,
-    quantile_cont(a.value, 0.75) AS q75, max(a.value) AS highest, count(*) AS n_texts
+            f"""SELECT a.language, {quarters("a.value")}, count(*) AS n_texts
 FROM activations AS a JOIN languages AS l ON l.language = a.language
 WHERE {_ONE}
 GROUP BY a.language, l.position
 ORDER BY l.position""",
-            picture("ranges", label=["language"], low="lowest", q25="q25", median="middle", q75="q75", high="highest"),
+            boxes("language"),
             "Of all texts, whether they take part in the concept or not.",
         ),
         Part(

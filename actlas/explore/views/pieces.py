@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from actlas.explore.view import Choice
+from actlas.explore.view import Choice, Picture, picture
 
-#: Checkpoints but controls; `step` is what an axis calls them: the step, or the id where that does not tell them apart.
-FOLLOWED = """WITH followed AS (
-    SELECT checkpoint, position,
-        coalesce(CASE WHEN count(*) OVER (PARTITION BY step) = 1 THEN step::VARCHAR END, checkpoint) AS step
+#: What an axis calls a checkpoint: its step, or its id where that does not tell it apart.
+STEP = "coalesce(CASE WHEN count(*) OVER (PARTITION BY step) = 1 THEN step::VARCHAR END, checkpoint) AS step"
+
+#: Checkpoints but controls.
+FOLLOWED = f"""WITH followed AS (
+    SELECT checkpoint, position, {STEP}
     FROM checkpoints WHERE control IS NULL
 )"""
+
+
+def quarters(column: str) -> str:
+    """What a box is drawn from: the ends of a column's values, and what cuts them into quarters."""
+    return (
+        f"min({column}) AS lowest, quantile_cont({column}, 0.25) AS q25, median({column}) AS middle,\n"
+        f"    quantile_cont({column}, 0.75) AS q75, max({column}) AS highest"
+    )
+
+
+def boxes(*label: str) -> Picture:
+    """How `quarters` are drawn: a box for each value of some columns."""
+    return picture("ranges", label=label, low="lowest", q25="q25", median="middle", q75="q75", high="highest")
+
 
 #: Where a neuron is looked at, for the columns of a row that names one.
 NEURON_LINK = "neuron?checkpoint={checkpoint}&concept={concept}&site={site}&layer={layer}&neuron={neuron}"

@@ -1,1 +1,19 @@
 """The verbs that run a model and act on its neurons."""
+
+from __future__ import annotations
+
+import argparse
+
+from actlas.cli.arguments import named
+
+
+def add_model(verb: argparse.ArgumentParser) -> None:
+    """Which model runs, and where."""
+    verb.add_argument("--model", type=named, help="folder or hub id, where it is not where the store says")
+    verb.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
+    verb.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def add_any_dtype(verb: argparse.ArgumentParser) -> None:
+    """What the model computes in."""
+    verb.add_argument("--compute-dtype", default="auto", metavar="DTYPE", help="what the model computes in (default: auto)")

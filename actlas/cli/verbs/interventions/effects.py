@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from actlas.cli.arguments import add_checkpoints, add_declared, add_output, add_store, declared_values, named
+from actlas.cli.arguments import add_checkpoints, add_declared, add_store, declared_values
 from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.questions import opened
+from actlas.cli.verbs.interventions import add_any_dtype, add_model
+from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.intervene.effects.options import EffectOptions
 
 
@@ -18,14 +19,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_store(effects)
     add_checkpoints(effects)
     add_declared(effects, EffectOptions)
-    effects.add_argument("--model", type=named, help="folder or hub id, where it is not where the store says")
-    effects.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
-    effects.add_argument("--compute-dtype", default="auto", metavar="DTYPE", help="what the model computes in (default: auto)")
-    effects.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_model(effects)
+    add_any_dtype(effects)
     effects.add_argument("--whole", action="store_true", help="show every arm, instead of each set beside its random sets")
-    effects.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
-    effects.add_argument("--replace", action="store_true", help="replace a kept table of other settings")
-    add_output(effects)
+    add_kept_output(effects)
     effects.set_defaults(run=_effects)
 
 

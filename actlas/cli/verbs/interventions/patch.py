@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 from actlas.allowed import Count, Positive, Seed
-from actlas.cli.arguments import add_checkpoints, add_output, add_store, assigned, named, number, separated
+from actlas.cli.arguments import add_checkpoints, add_store, assigned, named, number, separated
 from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
+from actlas.cli.verbs.interventions import add_model
+from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.errors import QueryError
 from actlas.names import ComputeDtype
 
@@ -64,20 +66,16 @@ def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     patch.add_argument("--tokens", type=number(Count), default=10, metavar="N", help="greedy tokens of text (default: 10)")
     patch.add_argument("--batch", type=number(Positive), default=64, metavar="N", help="prompts that run together (default: 64)")
-    patch.add_argument("--model", help="folder or hub id of the checkpoint, where it is not where the store's record says")
-    patch.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
+    add_model(patch)
     patch.add_argument(
         "--dtype", choices=("auto", *get_args(ComputeDtype)), default="auto", help="what the model computes in (default: auto)"
     )
-    patch.add_argument("--trust-remote-code", action="store_true", help="run code that a checkpoint brings along")
     patch.add_argument(
         "--by",
         choices=("layer", "onset"),
         help="means by layer, or where the source concept wins (default: every pair)",
     )
-    patch.add_argument("--no-keep", action="store_true", help="answer only; keep no table in the store")
-    patch.add_argument("--replace", action="store_true", help="replace a kept table of other settings (default: stand beside it)")
-    add_output(patch)
+    add_kept_output(patch)
     patch.set_defaults(run=_patch)
 
 
@@ -118,7 +116,6 @@ def _prompts(options: argparse.Namespace) -> None:
 
 
 def _patch(options: argparse.Namespace) -> None:
-    from actlas.cli.verbs.questions import opened
     from actlas.intervene import patch_concepts
     from actlas.query import patching_by_layer, patching_onset
 

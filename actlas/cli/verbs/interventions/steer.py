@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 from actlas.allowed import Count, Positive, Seed, Share
-from actlas.cli.arguments import add_checkpoints, add_output, add_sites, add_store, named, number, separated, site_layer
+from actlas.cli.arguments import add_checkpoints, add_sites, add_store, named, number, separated, site_layer
 from actlas.cli.output import ProgressLine, show_frame, step_progress
+from actlas.cli.verbs.interventions import add_model
+from actlas.cli.verbs.questions import add_kept_output
 from actlas.errors import QueryError
 from actlas.names import ComputeDtype
 
@@ -37,7 +39,8 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         )
     _add_forcing(steer)
     _add_sampling(steer)
-    _add_model(steer)
+    add_model(steer)
+    _add_running(steer)
     steer.add_argument(
         "--probe",
         type=site_layer,
@@ -45,9 +48,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="where probes of the concepts, trained on the store's values, read the texts, for column probe_p",
     )
     steer.add_argument("--texts", action="store_true", help="show the texts instead of what they say together")
-    steer.add_argument("--no-keep", action="store_true", help="keep no table in the store")
-    steer.add_argument("--replace", action="store_true", help="replace kept texts of other settings (default: stand beside them)")
-    add_output(steer)
+    add_kept_output(steer)
     steer.set_defaults(run=_steer)
 
 
@@ -114,13 +115,10 @@ def _add_sampling(steer: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model(steer: argparse.ArgumentParser) -> None:
-    steer.add_argument("--model", type=named, help="folder or hub id, if the weights are not where they were extracted from")
-    steer.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
+def _add_running(steer: argparse.ArgumentParser) -> None:
     steer.add_argument(
         "--dtype", choices=("auto", *get_args(ComputeDtype)), default="auto", help="what the model computes in (default: auto)"
     )
-    steer.add_argument("--trust-remote-code", action="store_true", help="run code that a checkpoint brings along")
     steer.add_argument("--batch", type=number(Positive), metavar="N", help="texts side by side (default: what memory bears)")
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from actlas.allowed import Positive
 from actlas.cli.arguments import add_checkpoints, add_store, named, neuron, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress
+from actlas.cli.verbs.interventions import add_any_dtype, add_model
 from actlas.cli.verbs.questions import add_kept_output, opened, refuse
 from actlas.errors import QueryError
 
@@ -45,17 +46,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     tokens.add_argument("--any-weights", action="store_true", help="take a file of neurons of other weights, or of none")
     add_model(tokens)
+    tokens.add_argument("--tokenizer", type=named, help="folder or hub id of the tokenizer, where the checkpoint has none")
+    add_any_dtype(tokens)
     add_kept_output(tokens)
     tokens.set_defaults(run=_tokens)
-
-
-def add_model(verb: argparse.ArgumentParser) -> None:
-    """Which model runs, and how."""
-    verb.add_argument("--model", type=named, help="folder or hub id, where it is not where the store says")
-    verb.add_argument("--tokenizer", type=named, help="folder or hub id of the tokenizer, where the checkpoint has none")
-    verb.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
-    verb.add_argument("--compute-dtype", default="auto", metavar="DTYPE", help="what the model computes in (default: auto)")
-    verb.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
 
 
 def _tokens(options: argparse.Namespace) -> None:
