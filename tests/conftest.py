@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import settings
 
 # before any import of torch or transformers: tests never reach for a hub
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# the report of a failure shows what functions were called with, and to show a relation DuckDB runs it, which may never end
+duckdb.DuckDBPyRelation.__repr__ = object.__repr__
 
 # machines that run tests are shared: no deadline can be trusted there
 settings.register_profile("actlas", deadline=None)
@@ -22,6 +28,15 @@ settings.load_profile("actlas")
 def _every_message_is_logged() -> None:
     """The command line sets the level of messages for its process (`--quiet`), which here is that of all tests."""
     logging.getLogger("actlas").setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Also in the background of a shell, whose jobs ignore it; waits go on after a signal, as where polars was imported."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.siginterrupt(signal.SIGINT, False)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

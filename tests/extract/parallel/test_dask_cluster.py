@@ -92,14 +92,6 @@ CheckpointProgress.add = add
 """
 
 
-@pytest.fixture
-def ctrl_c_interrupts():
-    """Also where the tests run in the background of a shell, which lets its jobs ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 # A client takes seconds to go: whatever is left of the work by then has to take longer.
 @pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_interrupted_tasks_do_not_run_on(contents, tiny_models, corpus_folder, tmp_path):

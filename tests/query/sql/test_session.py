@@ -261,6 +261,7 @@ def test_sharing_by_layer_counts_neurons_with_concepts_and_says_what_chance_woul
     assert m != 2 or (answer["share"] > answer["chance"]).all()
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_ends_a_query_at_once(bare: Path) -> None:
     store = open_store(bare)
     store.timeout = 60

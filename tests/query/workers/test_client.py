@@ -178,6 +178,7 @@ def test_threads_get_their_own_answers(worker: QueryWorker, store: Atlas) -> Non
     assert all(answer.equals(expected[at % 10]) for at, answer in enumerate(answers))
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_ends_the_query_at_once(scored_path: Path) -> None:
     with QueryWorker(scored_path, timeout=60) as worker:
         assert worker.ask("SELECT 7 AS n").item() == 7
@@ -191,6 +192,7 @@ def test_ctrl_c_ends_the_query_at_once(scored_path: Path) -> None:
         assert worker.ask("SELECT 7 AS n").item() == 7
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_ends_a_query_that_waits(scored_path: Path) -> None:
     with QueryWorker(scored_path, timeout=60) as worker, ThreadPoolExecutor(1) as threads:
         running = threads.submit(worker.ask, ENDLESS)
