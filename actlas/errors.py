@@ -41,7 +41,14 @@
 
 from __future__ import annotations
 
+import errno
+
 from actlas.words import printable
+
+#: What the system says when it has no more memory, threads or open files to give.
+_SHORT = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
+#: How libraries say that there was no memory; a thread begins with some.
+_NO_MEMORY = ("can't start new thread", "failed to map segment", "Cannot allocate memory", "Out of memory", "Out of Memory")
 
 
 class ActlasError(Exception):
@@ -200,3 +207,31 @@ def error_named(kind: str, message: str) -> ActlasError | None:
     """
     found = globals().get(kind)
     return found(message) if isinstance(found, type) and issubclass(found, ActlasError) else None
+
+
+def is_no_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory for what was asked.
+
+    Example:
+        >>> is_no_memory(MemoryError()), is_no_memory(RuntimeError("can't start new thread")), is_no_memory(ValueError("no"))
+        (True, True, False)
+    """
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(said in str(error) for said in _NO_MEMORY)
+
+
+def raise_shortage(error: BaseException) -> None:
+    """Raise an error again that is about what the system had to give just then: it says nothing of the file that was read.
+
+    Raises:
+        BaseException: The error itself, if there was no memory, no thread or no open file left.
+
+    Example:
+        >>> raise_shortage(FileNotFoundError("gone"))
+        >>> raise_shortage(MemoryError("no memory left"))
+        Traceback (most recent call last):
+        MemoryError: no memory left
+    """
+    if is_no_memory(error) or getattr(error, "errno", None) in _SHORT:
+        raise error

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from actlas.errors import DamagedStore, StoreError
+from actlas.errors import DamagedStore, StoreError, raise_shortage
 from actlas.store.files.atomic import create_once, read_json, to_json, write_atomically
 from actlas.store.files.digests import FileRecord, digest
 
@@ -155,6 +155,7 @@ class Log:
         try:
             found = [match for name in os.listdir(self._folder) if (match := _NAME.fullmatch(name))]
         except OSError as error:
+            raise_shortage(error)
             raise DamagedStore(f"{self._folder}, which says what the store holds, cannot be read ({error.strerror})") from error
         entries = {int(match[1]) for match in found if match[2] == "json"}
         last = max((int(match[1]) for match in found), default=1)
@@ -186,6 +187,7 @@ class Log:
         try:
             return Path(self._path(number)).read_bytes()
         except OSError as error:
+            raise_shortage(error)
             raise DamagedStore(f"{self._path(number)} cannot be read ({error.strerror})") from error
 
     def _entry(self, number: int, data: bytes) -> Entry:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.errors import DamagedStore, FormatTooNew
+from actlas.errors import DamagedStore, FormatTooNew, raise_shortage
 from actlas.names import Checkpoint, RandomTwin, Recipe
 from actlas.store import layout
 from actlas.store.committed import Committed, Logged, Manifests, checkpoint_name, score_name
@@ -270,6 +270,7 @@ def read_record(path: Path, kind: Callable[[Mapping[str, Any]], R]) -> R:
     except FileNotFoundError:
         raise
     except OSError as error:
+        raise_shortage(error)
         raise DamagedStore(f"{path} is not the record that it should be ({' '.join(str(error).split())})") from error
 
 

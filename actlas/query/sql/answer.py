@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from actlas.errors import QueryError
+from actlas.errors import QueryError, is_no_memory
 
 #: Rows that are fetched at once: little enough that a query with too many is ended early.
 _BATCH = 100_000
@@ -32,8 +32,8 @@ class Limits:
 
 
 NO_LIMITS = Limits()
-#: How DuckDB's messages begin where they come through Arrow -> the error that they are.
-_KINDS = (("INTERRUPT", duckdb.InterruptException), ("Out of Memory", duckdb.OutOfMemoryException))
+#: How DuckDB begins what it says of a table that Python reads for it, and could not.
+_READING = "reading the stream registered as"
 #: What is said of a query for which there was no memory.
 TOO_LARGE = "the query needs more memory than is allowed; narrow it down, or allow more (--memory, store.memory_limit)"
 
@@ -74,8 +74,9 @@ def _told_by_duckdb(batches: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from batches
     except (OSError, pa.ArrowException) as error:
-        kind = next((one for one in _KINDS if one[0] in str(error)), ("", duckdb.Error))[1]
-        raise kind(str(error)) from error
+        if "INTERRUPT" in str(error):
+            raise duckdb.InterruptException(str(error)) from error
+        raise (duckdb.OutOfMemoryException if is_no_memory(error) else duckdb.Error)(str(error)) from error
 
 
 def _with_plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:
@@ -124,7 +125,16 @@ def deadline(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> It
         if seconds is not None and is_over.is_set():
             raise QueryError(took_too_long(seconds)) from error
         raise
-    except (duckdb.OutOfMemoryException, MemoryError) as error:
-        raise QueryError(TOO_LARGE) from error
+    except Exception as error:
+        if _had_no_memory(error):
+            raise QueryError(TOO_LARGE) from error
+        raise
     finally:
         timer.cancel()
+
+
+def _had_no_memory(error: Exception) -> bool:
+    if not isinstance(error, duckdb.Error):
+        return is_no_memory(error)
+    # texts of other errors of DuckDB may quote values; those of tables that Python reads for it quote what failed there
+    return isinstance(error, duckdb.OutOfMemoryException) or (_READING in str(error) and is_no_memory(error))

@@ -31,6 +31,8 @@ from actlas.store.store import Store
 
 #: What ends a process that is given no more memory.
 _FOR_MEMORY = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+#: What is answered for want of memory.
+_NO_MEMORY_LEFT = (QueryError.__name__, TOO_LARGE)
 #: Seconds that a process has to be gone when it says nothing more.
 _SECONDS_TO_END = 5.0
 #: Each pool of memory of a thread would take address space that it does not use; so would threads that have nothing to do.
@@ -68,6 +70,8 @@ class _Process:
         finally:
             theirs.close()
         self._is_ready = False
+        #: Queries that it was asked.
+        self.n_asked = 0
         #: Whether it was killed, or nothing more will be asked of it.
         self._is_over = False
 
@@ -93,6 +97,7 @@ class _Process:
             if ready.error:
                 return ready, b""
             self._is_ready = True
+        self.n_asked += 1
         send(self._connection, asked, params)
         return receive(self._connection, Answered)
 
@@ -304,17 +309,11 @@ class QueryWorker:
         hear_ctrl_c()
         waiting = _Query(name)
         with self._process_for(waiting) as process:
-            try:
-                answered, body = process.ask(asked, row)
-            except (EOFError, OSError) as error:
-                # all that is left of it is how it ended
-                status = process.end()
-                raise self._ended(waiting, status) from error
-            except BaseException:
-                process.kill()
-                raise
-            if answered.is_last:
-                process.end()
+            answered, body = self._answer_of(process, waiting, asked, row)
+        # queries before this one may have kept of its memory
+        if answered.error == _NO_MEMORY_LEFT and process.n_asked > 1:
+            with self._process_for(waiting, is_new=True) as process:
+                answered, body = self._answer_of(process, waiting, asked, row)
         for logger, text in answered.warnings:
             logging.getLogger(logger).warning("%s", text)
         if answered.error is not None:
@@ -322,9 +321,31 @@ class QueryWorker:
             raise error_named(kind, text) or QueryError(f"the query failed: {kind}: {text}")
         return answered, body
 
+    def _answer_of(self, process: _Process, waiting: _Query, asked: Asked, row: bytes | memoryview) -> tuple[Answered, bytes]:
+        """What one process answers; that it had no memory is an answer, too."""
+        try:
+            answered, body = process.ask(asked, row)
+        except (EOFError, OSError) as error:
+            # all that is left of it is how it ended
+            status = process.end()
+            if not waiting.is_cancelled and (status == NO_MEMORY or -status in _FOR_MEMORY):
+                return Answered(_NO_MEMORY_LEFT), b""
+            raise self._ended(waiting, status) from error
+        except BaseException:
+            process.kill()
+            raise
+        if answered.is_last:
+            process.end()
+        return answered, body
+
     @contextmanager
-    def _process_for(self, asked: _Query) -> Iterator[_Process]:
-        """Within it, a process works for one query alone; what takes its place afterwards can be asked again."""
+    def _process_for(self, asked: _Query, *, is_new: bool = False) -> Iterator[_Process]:
+        """Within it, a process works for one query alone; what takes its place afterwards can be asked again.
+
+        Args:
+            asked: The query.
+            is_new: Whether it must be one that was asked nothing before.
+        """
         if os.getpid() != self._made_by:
             raise QueryError("a QueryWorker belongs to the process that made it; make another one after a fork")
         process: _Process | None = None
@@ -338,6 +359,8 @@ class QueryWorker:
                 # the one that was used last has what it needs at hand
                 process = self._idle.pop()
                 self._changed.notify_all()
+            if is_new and process is not None and process.n_asked:
+                process.kill()
             process = self._next(process)
             with self._changed:
                 asked.process = process
@@ -375,8 +398,6 @@ class QueryWorker:
             return QueryError("the query was cancelled")
         if status == -signal.SIGALRM:
             return QueryError(took_too_long(self._settings.timeout))
-        if status == NO_MEMORY or -status in _FOR_MEMORY:
-            return QueryError(TOO_LARGE)
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
         return QueryError(f"the process that ran the query was ended {how}; another one has taken its place, ask again")
 

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 import msgspec
 import polars as pl
 
-from actlas.errors import ActlasError, QueryError
+from actlas.errors import ActlasError, QueryError, is_no_memory
 from actlas.query.atlas import Atlas
 from actlas.query.sql.answer import TOO_LARGE
 from actlas.query.workers.messages import NO_MEMORY, Answered, Asked, Settings, arrow, receive, send, unpacked
@@ -77,8 +77,7 @@ def _serve(connection: Connection, settings: Settings, queries: Queries) -> None
                 return
     except BaseException as error:
         # an answer for which there was no memory when it was to be handed over; libraries in Rust panic for that
-        is_memory = isinstance(error, MemoryError) or type(error).__name__ == "PanicException"
-        status = NO_MEMORY if is_memory else 1
+        status = NO_MEMORY if is_no_memory(error) or type(error).__name__ == "PanicException" else 1
     finally:
         # a thread that ends must not leave a process behind that answers nothing
         os._exit(status)
@@ -99,13 +98,11 @@ def _answer(store: Atlas, asked: Asked, params: bytes) -> tuple[Answered, bytes 
         return Answered(n_rows=frame.height), arrow(frame if asked.most is None else frame.head(asked.most))
     except ActlasError as error:
         failure = type(error).__name__, str(error)
-    except MemoryError:
-        failure = QueryError.__name__, TOO_LARGE
     except pl.exceptions.PolarsError as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         failure = QueryError.__name__, f"the answer cannot be handed over: {first}"
     except Exception as error:
-        failure = type(error).__name__, str(error)
+        failure = (QueryError.__name__, TOO_LARGE) if is_no_memory(error) else (type(error).__name__, str(error))
     return Answered(failure), b""
 
 

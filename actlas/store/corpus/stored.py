@@ -17,7 +17,7 @@ from typing import Any
 
 import xxhash
 
-from actlas.errors import DamagedStore
+from actlas.errors import DamagedStore, raise_shortage
 from actlas.store.files.atomic import clear_temporaries, put_in_place, to_json, write_atomically
 
 _WAITING = ".next"
@@ -44,6 +44,7 @@ def checked_bytes(path: Path, entry: Mapping[str, Any]) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
+        raise_shortage(error)
         raise DamagedStore(f"{path} is missing or cannot be read ({error.strerror})") from error
     if len(data) != entry["n_bytes"]:
         raise DamagedStore(f"{path} holds {len(data):,} bytes, and its record says {entry['n_bytes']:,}")
@@ -110,6 +111,7 @@ def _content(folder: Path, name: str, entry: Mapping[str, Any] | None) -> bytes:
         try:
             return (folder / name).read_bytes()
         except OSError as error:
+            raise_shortage(error)
             raise DamagedStore(f"{folder / name} is missing or cannot be read ({error.strerror})") from error
     with suppress(DamagedStore):
         return checked_bytes(folder / name, entry)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import xxhash
 
-from actlas.errors import DamagedStore
+from actlas.errors import DamagedStore, raise_shortage
 
 #: Modification time, inode and size of a file.
 Stamp = tuple[int, int, int]
@@ -62,6 +62,7 @@ def checked_bytes(root: Path, record: FileRecord) -> bytes:
     try:
         data = file.read_bytes()
     except OSError as error:
+        raise_shortage(error)
         raise DamagedStore(f"{file} was committed and cannot be read ({error.strerror}); {_WHAT_TO_DO}") from error
     if len(data) != record.n_bytes:
         raise DamagedStore(f"{file} holds {len(data):,} bytes, and {record.n_bytes:,} were committed; {_WHAT_TO_DO}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from actlas.errors import DamagedStore
+from actlas.errors import DamagedStore, raise_shortage
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
@@ -40,6 +40,7 @@ def scan_parquet(path: Path, columns: Collection[str] = ()) -> pl.LazyFrame:
         frame = pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
         found = frame.collect_schema()
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise_shortage(error)
         raise _damaged(path, error) from error
     if missing := [name for name in columns if name not in found]:
         raise DamagedStore(
@@ -66,6 +67,7 @@ def parquet_metadata(path: Path) -> dict[str, str]:
     try:
         return pl.read_parquet_metadata(io.BytesIO(_content(path)))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise_shortage(error)
         raise _damaged(path, error) from error
 
 
@@ -78,6 +80,7 @@ def frame_of(data: bytes, path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(io.BytesIO(data))
     except (Exception, pl.exceptions.PanicException) as error:
+        raise_shortage(error)
         # whatever the reader stumbles over, the file is not one that was written here
         raise _damaged(path, error) from error
 
@@ -86,6 +89,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        raise_shortage(error)
         raise DamagedStore(f"{path} is missing or cannot be read ({error.strerror})") from error
 
 

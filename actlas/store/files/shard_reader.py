@@ -27,7 +27,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from actlas.errors import DamagedStore
+from actlas.errors import DamagedStore, raise_shortage
 from actlas.store.files.codecs import CRC_BYTES, chunk_is_whole, crc_bytes, decode
 from actlas.store.layout import ABSENT, ABSENT_SUM, ArrayPlan
 from actlas.store.records import ShardRecord
@@ -129,6 +129,7 @@ def open_array(folder: Path) -> zarr.Array[Any]:
         array = zarr.open_array(folder, mode="r", zarr_format=3)
         plan = plan_of(array)
     except Exception as error:
+        raise_shortage(error)
         # whatever zarr stumbles over, the file is not one that was written here
         said = " ".join(str(error).split()) or type(error).__name__
         raise DamagedStore(f"{folder}/zarr.json is missing, or not the metadata of an array ({said})") from error
@@ -206,6 +207,7 @@ def _read_shard(
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError as error:
+        raise_shortage(error)
         if record is not None:
             raise DamagedStore(f"{path} was committed and cannot be read ({error.strerror}); {_WHAT_TO_DO}") from error
         if not isinstance(error, FileNotFoundError):
@@ -221,6 +223,7 @@ def _read_shard(
         sums = None if record is None else record.sums(plan.chunks_per_shard)
         order(lambda job: _decode_chunk(fd, index[job.chunk], sums, plan, job, out), jobs)
     except (ValueError, RuntimeError) as error:
+        raise_shortage(error)
         raise DamagedStore(f"{path}: {error}") from error
     finally:
         os.close(fd)

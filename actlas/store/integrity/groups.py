@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actlas.errors import DamagedStore
+from actlas.errors import DamagedStore, raise_shortage
 from actlas.store import layout
 from actlas.store.files.atomic import read_json
 from actlas.store.files.shard_reader import open_array, plan_of
@@ -112,7 +112,8 @@ class KnownMetadata:
         """Grid of an array; None where its metadata cannot be read."""
         try:
             written = (self.root / path / "zarr.json").read_bytes()
-        except OSError:
+        except OSError as error:
+            raise_shortage(error)
             return None
         if written not in self._plans:
             try:
@@ -137,6 +138,7 @@ class KnownMetadata:
             if written not in self._values:
                 self._values[written] = np.asarray(zarr.open_array(folder, mode="r", zarr_format=3)[:])
         except Exception as error:
+            raise_shortage(error)
             # whatever zarr stumbles over, the files are not those that were written here
             return f"its values cannot be read ({' '.join(str(error).split())})"
         return self._values[written]
@@ -224,6 +226,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
     """What zarr.json says; empty where there is none, or none that can be read."""
     try:
         data = read_json(folder / "zarr.json")
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        raise_shortage(error)
         return {}
     return data if isinstance(data, dict) else {}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from actlas.errors import raise_shortage
 from actlas.store import layout
 from actlas.store.files.digests import FileRecord, digest
 from actlas.store.files.shard_reader import damaged_chunks
@@ -192,6 +193,7 @@ def fault_of(root: Path, record: FileRecord) -> str | None:
     try:
         data = (root / record.path).read_bytes()
     except OSError as error:
+        raise_shortage(error)
         return "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
     if len(data) != record.n_bytes:
         return f"{len(data):,} bytes, {record.n_bytes:,} were committed"
@@ -203,7 +205,8 @@ def _chunk_faults(root: Path, shard: ShardRecord | None) -> list[str]:
     plan = None if shard is None else KnownMetadata(root).plan(shard.path.rpartition("/c/")[0])
     try:
         return [] if shard is None or plan is None else list(damaged_chunks(root, shard, plan))
-    except OSError:
+    except OSError as error:
+        raise_shortage(error)
         return []
 
 
@@ -231,5 +234,6 @@ def _names_in(root: Path, record: FileRecord) -> _Names | None:
     try:
         data: Any = (root / record.path).read_bytes()
         return msgspec.json.decode(data, type=_Names) if digest(data) == record.digest else None
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError) as error:
+        raise_shortage(error)
         return None

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actlas.errors import DamagedStore
+from actlas.errors import DamagedStore, raise_shortage
 from actlas.store.records import BlockRecord, CheckpointRecord, ScoreRecord, ShardRecord, block_record, read_record, score_record
 
 R = TypeVar("R")
@@ -174,6 +174,7 @@ class _Reader:
         try:
             return read_record(path, kind)
         except OSError as error:
+            raise_shortage(error)
             if not isinstance(error, FileNotFoundError):
                 self._fault(path, f"cannot be read ({error.strerror})")
             return None

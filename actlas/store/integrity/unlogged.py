@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 
-from actlas.errors import DamagedStore
+from actlas.errors import DamagedStore, raise_shortage
 from actlas.store import layout
 from actlas.store.files.shard_reader import damaged_chunks
 from actlas.store.integrity.groups import KnownMetadata, committed_arrays, group_faults, groups_of, metadata_above
@@ -70,6 +70,7 @@ class Unlogged:
         try:
             yield from damaged_chunks(self.store.path, shard, plan)
         except OSError as error:
+            raise_shortage(error)
             yield f"{shard.path}: cannot be read ({error.strerror})"
 
     def _named(self) -> Iterator[str]:

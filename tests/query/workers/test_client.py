@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actlas.errors import ActlasError, QueryError, StoreNotFound
 from actlas.query import Atlas, QueryWorker, open_store
+from actlas.query.sql.answer import TOO_LARGE
+from actlas.query.workers.client import _Process
+from actlas.query.workers.messages import Answered
 from tests.bombs import BOMBS
 
 SECONDS = 2.0 if os.environ.get("ACTLAS_BOMBS") else 0.4
@@ -243,13 +247,52 @@ def test_a_process_that_dies_is_replaced(scored_path: Path) -> None:
 def test_a_process_that_used_up_its_memory_is_replaced(scored_path: Path, store: Atlas) -> None:
     query = "SELECT * FROM scores WHERE layer = 0 AND neuron < 4 ORDER BY ALL"
     expected = store.sql(query)
-    with QueryWorker(scored_path, timeout=60, memory=150_000_000, threads=1) as worker:
+    with QueryWorker(scored_path, timeout=60, memory=200_000_000, threads=1) as worker:
         pids = set()
         for _ in range(3):
             pids |= {process._popen.pid for process in worker._processes}
             assert worker.ask(query).equals(expected)
         assert len(pids) > 1
     assert not pids & set(children())
+
+
+def test_memory_that_earlier_queries_kept_refuses_none(
+    worker: QueryWorker, store: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "SELECT count(*) AS n FROM texts"
+    real, pids = _Process.ask, []
+
+    def ask(process: _Process, *given: Any) -> Any:
+        pids.append(process._popen.pid)
+        answered, body = real(process, *given)
+        is_full = process.n_asked > 1 or not is_enough
+        return (Answered((QueryError.__name__, TOO_LARGE)), b"") if is_full else (answered, body)
+
+    is_enough = True
+    assert worker.ask(query).equals(store.sql(query))
+    monkeypatch.setattr(_Process, "ask", ask)
+    assert worker.ask(query).equals(store.sql(query))
+    assert len(set(pids)) == 2
+    # a new one had no more of it: asked once
+    is_enough = False
+    with pytest.raises(QueryError, match="more memory than is allowed"):
+        worker.ask(query)
+    assert len(pids) == 4
+    with QueryWorker(worker._settings.store) as new, pytest.raises(QueryError, match="more memory than is allowed"):
+        new.ask(query)
+    assert len(pids) == 5
+
+
+def test_little_memory_is_never_told_as_damage(scored_path: Path, store: Atlas) -> None:
+    query = "SELECT * FROM scores WHERE layer = 0 AND neuron < 4 ORDER BY ALL"
+    for memory in (60_000_000, 90_000_000, 110_000_000):
+        with QueryWorker(scored_path, timeout=60, memory=memory, threads=1) as worker:
+            said = None
+            try:
+                frame = worker.ask(query)
+            except QueryError as error:
+                said = str(error)
+            assert said == TOO_LARGE or (said is None and frame.equals(store.sql(query)))
 
 
 def test_no_process_is_left(scored_path: Path) -> None:

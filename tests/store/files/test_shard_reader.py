@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -171,3 +172,21 @@ def test_an_error_of_any_thread_ends_the_work_and_is_raised() -> None:
     assert len(done) < 1000
     shard_reader._on_every_core(done.append, list(range(1000, 1100)))
     assert set(range(1000, 1100)) <= set(done)
+
+
+SHORTAGES = [RuntimeError("can't start new thread"), MemoryError(), OSError(errno.EMFILE, "Too many open files")]
+
+
+@pytest.mark.parametrize("error", SHORTAGES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(("where", "name"), [(shard_reader, "_decode_chunk"), (shard_reader, "read_index"), (os, "open")])
+def test_what_the_system_lacks_is_no_damage(
+    where: object, name: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    committed = by_array(write(tmp_path, PLAN, np.ones(SHAPE, np.float16)))["array"]
+    monkeypatch.setattr(where, name, fail)
+    with pytest.raises(type(error)) as raised:
+        shard_reader.read_part(tmp_path / "array", PLAN, [slice(0, size) for size in SHAPE], committed)
+    assert raised.value is error
