@@ -152,8 +152,7 @@ def _thing(name: str, thing: Any) -> Iterator[str]:
         if dataclasses.is_dataclass(thing):
             yield f"```python\n{_signature(name, thing)}\n```\n"
         yield markdown(inspect.getdoc(thing) or "") + "\n"
-        bases = [base for base in thing.__bases__ if base.__module__.startswith("actlas.")]
-        for base in bases:
+        for base in filter(_is_public, thing.__bases__):
             page = base.__module__.split(".")[1]
             yield f"It has everything of [{base.__name__}]({page}.md#{base.__name__.lower()}), and:\n"
         for part, value in _members(thing).items():
@@ -172,13 +171,24 @@ def _thing(name: str, thing: Any) -> Iterator[str]:
         yield f"{type(thing).__name__}: {keys}\n"
 
 
+def _is_public(thing: type) -> bool:
+    """Whether a class stands on a page of its own."""
+    page = ".".join(thing.__module__.split(".")[:2])
+    return page in MODULES.values() and thing.__name__ in importlib.import_module(page).__all__
+
+
 def _members(thing: type) -> dict[str, Any]:
-    """Public methods and properties that a class defines itself, in the order of the source."""
+    """Public methods and properties of a class, but for those of bases that have a page: general ones first, as in the source."""
+    owners = {thing}.union(*(base.__mro__ for base in thing.__bases__ if not _is_public(base)))
     members: dict[str, Any] = {}
-    for name, value in vars(thing).items():
-        value = value.__func__ if isinstance(value, classmethod | staticmethod) else value
-        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property | functools.cached_property)):
-            members[name] = value
+    for owner in reversed(thing.__mro__):
+        if owner not in owners or not owner.__module__.startswith("actlas."):
+            continue
+        for name, value in vars(owner).items():
+            value = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+            is_told = inspect.isfunction(value) or isinstance(value, property | functools.cached_property)
+            if is_told and not name.startswith("_"):
+                members[name] = value
     return members
 
 

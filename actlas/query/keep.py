@@ -23,10 +23,11 @@ import polars as pl
 from actlas.errors import QueryError, ReadOnlyStore, StaleTable
 from actlas.names import VERSION
 from actlas.query.schema import TABLES, Basis
+from actlas.store.contents.parts import Part
+from actlas.store.contents.tables import table_settings
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import manifest_path
-from actlas.store.store import Store, table_settings
-from actlas.store.tables import Part
+from actlas.store.store import Store
 
 _LOG = logging.getLogger(__name__)
 #: Setting -> the flag that gives it, in the order of a command line.

@@ -384,7 +384,7 @@ def test_an_answer_is_given_where_nothing_can_be_kept(
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("actlas.store.tables.write_atomically", refuse)
+    monkeypatch.setattr("actlas.store.contents.parts.write_atomically", refuse)
     with caplog.at_level(logging.INFO, "actlas"):
         assert top_experts(open_store(own, "a"), k=3).height > 0
     assert "Read-only file system" in caplog.text

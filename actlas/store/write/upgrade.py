@@ -17,6 +17,7 @@ import msgspec
 
 from actlas.errors import DamagedStore, StoreError
 from actlas.store.committed import checkpoint_name
+from actlas.store.contents.parts import Tables, part_name
 from actlas.store.files.atomic import read_json, to_json, write_atomically
 from actlas.store.files.digests import FileRecord, file_record, record_files
 from actlas.store.files.group_writer import create_leaf
@@ -29,7 +30,6 @@ from actlas.store.layout import ArrayPlan
 from actlas.store.log import FOLDER, Change, Log
 from actlas.store.records import DIGESTS, BlockRecord, DigestRecord, ShardRecord
 from actlas.store.store import Store
-from actlas.store.tables import Tables, part_name
 from actlas.store.write.joining import creation_claim
 from actlas.store.write.state_writer import in_states
 

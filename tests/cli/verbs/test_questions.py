@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written_to_answers(
 
     verb, *rest = arguments
     monkeypatch.setattr(os, "access", lambda *_: not seen_before)
-    monkeypatch.setattr("actlas.store.tables.write_atomically", refuse)
+    monkeypatch.setattr("actlas.store.contents.parts.write_atomically", refuse)
     assert run([verb, str(scored), *rest, "--format", "json"]) == 0
     assert json.loads(capfd.readouterr().out)
     if "--neuron" not in rest:  # which keeps nothing anyway

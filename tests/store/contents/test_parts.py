@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from actlas.store.contents.parts import Part, Tables
 from actlas.store.log import Log
-from actlas.store.tables import Part, Tables
 
 SHOWN: Part = ("t", "c", None)
 BESIDE: Part = ("t", "c", "0a1b2c3d")
