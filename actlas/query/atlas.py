@@ -132,11 +132,12 @@ class Atlas(Store):
         with self._asking(stores) as session:
             return session.explain(query, params, tables={name: as_frame(table) for name, table in (tables or {}).items()})
 
-    def ask(self, question: str, **arguments: Any) -> pl.DataFrame:
+    def ask(self, question: str, *, progress: Callable[[int, int, str], None] | None = None, **arguments: Any) -> pl.DataFrame:
         """The answer to one of the questions that every store knows: the macros of docs/questions.md.
 
         Args:
             question: Its name.
+            progress: As in `sql`.
             **arguments: Its arguments, by the names that docs/questions.md gives them.
 
         Returns:
@@ -153,7 +154,7 @@ class Atlas(Store):
         """
         from actlas.query.sql.macro import macro_call
 
-        return self.sql(macro_call(question, arguments), arguments)
+        return self.sql(macro_call(question, arguments), arguments, progress=progress)
 
     def scan(self, name: str) -> pl.LazyFrame:
         """Any table as a lazy frame; filters reach the chunks of `activations` and `scores`.

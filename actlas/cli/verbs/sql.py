@@ -129,7 +129,7 @@ def _ask(options: argparse.Namespace) -> None:
         _show(pl.DataFrame(rows, schema=["question", "answer", "reads"], orient="row"), options)
         return
     given = {name: _value(text) for name, text in _once(options.question, options.arguments).items()}
-    _answer(options, lambda store, _: store.ask(options.question, **given))
+    _answer(options, lambda store, progress: store.ask(options.question, progress=progress, **given))
 
 
 def _answer(options: argparse.Namespace, ask: Callable[[Atlas, Callable[[int, int, str], None]], pl.DataFrame]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -72,7 +73,7 @@ def shared_experts(
         ('mlp_pre', 1, 38, 3, ['fr', 'en', 'es'])
     """
     store = as_atlas(store)
-    given = {"checkpoint": checkpoint, "concept": concept, "m": m, "k": k}
+    given: dict[str, Any] = {"checkpoint": checkpoint, "concept": concept, "m": m, "k": k}
     chosen_checkpoints(store, [checkpoint])
     check_min_languages(store, m, "m")
     if _is_kept(store, checkpoint, k):
@@ -108,7 +109,7 @@ def steering_mask(store: Atlas | str | Path, checkpoint: str, language: str, con
         ('mlp_pre', 0, 36, 3.25, 4.0)
     """
     store = as_atlas(store)
-    given = {"checkpoint": checkpoint, "language": language, "concept": concept, "n": n}
+    given: dict[str, Any] = {"checkpoint": checkpoint, "language": language, "concept": concept, "n": n}
     chosen_checkpoints(store, [checkpoint])
     if _is_kept(store, checkpoint, n):
         return store.ask("steering_mask", **given)

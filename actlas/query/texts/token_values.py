@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -45,7 +46,8 @@ def neuron_token_values(
         Traceback (most recent call last):
         actlas.errors.TableNotFound: table token_values was not computed yet: actlas tokens ...
     """
-    given = {"checkpoint": checkpoint, "site": site, "layer": layer, "neuron": neuron} | ({} if n is None else {"n": n})
+    given: dict[str, Any] = {"checkpoint": checkpoint, "site": site, "layer": layer, "neuron": neuron}
+    given |= {} if n is None else {"n": n}
     return as_atlas(store).ask("neuron_token_values", **given)
 
 

@@ -179,3 +179,6 @@ def test_a_long_query_says_how_far_it_is(store: str, capfd: pytest.CaptureFixtur
     monkeypatch.setattr("actlas.cli.verbs.sql._SECONDS_SILENT", -1.0)
     assert run(["sql", store, query]) == 0
     assert "reading: 29,952 of 29,952 rows" in capfd.readouterr().err
+    given = ("checkpoint=planted-step0", "site=mlp_pre", "layer=0", "threshold=1.5")
+    assert run(["ask", store, "text_activity", *given]) == 0
+    assert "reading: 5,760 of 5,760 rows" in capfd.readouterr().err

@@ -271,3 +271,25 @@ def test_ctrl_c_ends_a_query_at_once(bare: Path) -> None:
         store.sql("SELECT sum(random()) FROM range(100000000000)")
     assert time.monotonic() - began < 5
     assert store.sql("SELECT 7 AS n").item() == 7
+
+
+def test_a_question_tells_how_far_it_is_as_a_query_does(asked: Atlas) -> None:
+    given = {"checkpoint": "planted-step64", "site": "mlp_pre", "layer": 0, "threshold": 1.5}
+    told: list[tuple[int, int, str]] = []
+    answer = asked.ask("text_activity", progress=lambda *step: told.append(step), **given)
+    assert told[-1] == (40 * 144, 40 * 144, "reading")
+    assert answer.sort("language").equals(asked.ask("text_activity", **given).sort("language"))
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
+def test_ctrl_c_ends_a_question_while_it_reads(bare: Path) -> None:
+    store = open_store(bare)
+    given = {"checkpoint": "planted-step64", "site": "mlp_pre", "layer": 0, "threshold": 1.5}
+
+    def interrupt(*_: object) -> None:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.2)
+
+    with pytest.raises(KeyboardInterrupt):
+        store.ask("text_activity", progress=interrupt, **given)
+    assert store.ask("text_activity", **given).height > 0
