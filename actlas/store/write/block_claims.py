@@ -48,6 +48,10 @@ class BlockClaims:
         """Where the commit record of a block is, or will be."""
         return self.folder / "blocks" / f"{block.index:06d}.json"
 
+    def part(self, block: TextBlock, name: str) -> Path:
+        """Where a block keeps what is put together with that of all others once the last one is committed."""
+        return self.folder / "blocks" / f"{block.index:06d}.{name}.npy"
+
     @property
     def pending(self) -> list[TextBlock]:
         """Blocks without a commit record, also those that another process works on."""

@@ -7,10 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from actlas.store.files.atomic import write_temporary
-from actlas.store.write import checkpoint_writer
 from actlas.store.write.block_claims import BlockClaims
 from tests.store.conftest import Planted
 
@@ -145,28 +142,3 @@ def test_two_machines_without_locks_between_them(planted: Planted, tmp_path: Pat
         assert contents(tmp_path / f"cube-{turn}.actlas") in alone
         check(tmp_path / f"states-{turn}.actlas")
         assert not list((tmp_path / f"states-{turn}.actlas").rglob("*.tmp"))
-
-
-@pytest.mark.parametrize("moment", ["before it reads parts", "while it reads parts"])
-def test_another_machine_completes_the_checkpoint_first(
-    moment: str, planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = planted.write(tmp_path / "whole")
-    monkeypatch.setattr("actlas.store.files.locks.fcntl.flock", lambda fd, how: None)
-    with planted.writer(tmp_path / "s") as one, planted.writer(tmp_path / "s") as other:
-        first, second = planted.begin(one), planted.begin(other)
-        while (block := first.claim_next()) is not None:
-            first.write_block(block, planted.block(block.start, block.stop))
-        load, calls = checkpoint_writer.np.load, []
-
-        def overtaken(path: Path, **options: bool) -> object:
-            calls.append(path)
-            if len(calls) == (1 if moment == "before it reads parts" else 3):
-                monkeypatch.setattr(checkpoint_writer.np, "load", load)
-                assert second.finish({"fidelity": 0.0})
-            return load(path, **options)
-
-        monkeypatch.setattr(checkpoint_writer.np, "load", overtaken)
-        assert first.finish({"fidelity": 0.0})
-        assert calls
-    assert contents(tmp_path / "s") == contents(whole)

@@ -180,7 +180,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from actlas.store.write import checkpoint_writer, state_writer
+from actlas.store.write import checkpoint_writer, completing, state_writer
 from actlas.store.files.atomic import write_temporary
 import test_state_writer as t
 left = int(sys.argv[3])
@@ -195,7 +195,7 @@ def dies(path, parts, **kwargs):
     write(path, parts, **kwargs)
     if left == 1 and sys.argv[4] == "after":
         os.kill(os.getpid(), signal.SIGKILL)
-state_writer.write_atomically = checkpoint_writer.write_atomically = dies
+state_writer.write_atomically = checkpoint_writer.write_atomically = completing.write_atomically = dies
 state_writer.COMMIT_SECONDS = state_writer._COMMIT_SHARE = 0.0
 with t.open_writer(Path(sys.argv[1])) as writer:
     run = t.begin(writer)
