@@ -54,7 +54,8 @@ def tell_unknown_names(store: Store, query: ReadOnlyQuery, params: Mapping[str, 
 def _compared(tree: Any, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(Column of names, string that it is compared with) of every comparison."""
     for node in walk(tree):
-        if node.get("type") in _COMPARISONS:
+        # of a sample the type is an object
+        if str(node.get("type")) in _COMPARISONS:
             sides = node.get("children") or [node["left"], node["right"]]
             columns = [parts[-1] for side in sides if (parts := column_parts(side))]
             values = [literal(side, params) for side in sides]

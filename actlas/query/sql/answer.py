@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import duckdb
@@ -61,10 +62,22 @@ def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
                 "narrow it down, add LIMIT, or allow more (--max-rows, store.max_answer)"
             )
         batches.append(batch)
-    table = pa.Table.from_batches(batches, schema=reader.schema)
+    table = pa.Table.from_batches(batches, schema=reader.schema).rename_columns(distinct_names(reader.schema.names))
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return _with_plain_numbers(frame)
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Names of columns, of which a frame has each once: ``a, a`` becomes ``a, a_1``, as DuckDB calls columns of a sub-query."""
+    taken, given = set(names), []
+    for position, name in enumerate(names):
+        free = name
+        if name in names[:position]:
+            free = next(one for one in (f"{name}_{number}" for number in count(1)) if one not in taken)
+        taken.add(free)
+        given.append(free)
+    return given
 
 
 def _told_by_duckdb(batches: Iterator[Any]) -> Iterator[Any]:

@@ -77,7 +77,9 @@ class Clause:
         DESCRIBE and SUMMARIZE of a name have none.
         """
         defined = {str(entry["key"]).lower() for entry in self.ctes["map"]}
-        found = [(leaf, table_name(leaf.node)) for leaf in self.leaves]
+        # main.activations.value has no table any more once that is called otherwise
+        is_qualified = any(len(column_parts(node)) > 2 for node in walk(self.select))
+        found = [(leaf, table_name(leaf.node)) for leaf in self.leaves if not (is_qualified and leaf.node.get("schema_name"))]
         return [(leaf, name) for leaf, name in found if name in names and name not in defined and leaf.length]
 
     @property
@@ -88,7 +90,7 @@ class Clause:
             return False
         said = [select["select_list"], select.get("having"), select.get("modifiers")]
         calls = [node for node in walk(said) if node.get("class") in ("FUNCTION", "WINDOW", "SUBQUERY")]
-        if not all(str(call.get("function_name")).lower() in _OF_SETS and not call.get("filter") for call in calls):
+        if not all(map(_is_of_sets, calls)):
             return False
         is_distinct = any(modifier["type"] == "DISTINCT_MODIFIER" for modifier in select.get("modifiers", ()))
         return bool(calls or is_distinct or select.get("group_expressions"))
@@ -112,7 +114,7 @@ class Clause:
         is_column = name in columns and all(_is_own(one, name) for one in select["select_list"])
         if not is_column or order["null_order"] == "NULLS FIRST":
             return None
-        if limit.get("limit_type", "ROW_COUNT") != "ROW_COUNT" or not numbers or None in numbers:
+        if limit.get("limit_type", "ROW_COUNT") != "ROW_COUNT" or not limit.get("limit") or None in numbers:
             return None
         n = sum(number for number in numbers if number is not None)
         return Top(name, n, order["type"] == "DESCENDING") if 0 < n <= _MOST_TOP else None
@@ -215,6 +217,12 @@ def _conjuncts(expression: Node | None) -> Iterator[Node]:
             yield from _conjuncts(child)
     else:
         yield expression
+
+
+def _is_of_sets(call: Node) -> bool:
+    """Whether a call gives the same for rows that are there once and for the same rows several times: ``max(x, 3)`` does not."""
+    is_named = call.get("class") == "FUNCTION" and str(call.get("function_name")).lower() in _OF_SETS
+    return is_named and not call.get("filter") and len(call.get("children") or ()) == 1
 
 
 def _calls(expressions: Sequence[Node]) -> bool:

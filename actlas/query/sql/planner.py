@@ -311,6 +311,8 @@ class _Plan:
         return bool(names) and all(len(each) > 1 and each[-2] == other.alias for each in names)
 
     def _by_keys(self, columns: Sequence[str], keys: pl.DataFrame) -> None:
+        # '5.0' is 5 to DuckDB alone
+        columns = [name for name in columns if _is_alike(keys.schema[name], self.grid.schema[name])]
         for axis, labels in self.grid.axes.items():
             shared = [column for column in columns if column in labels.columns]
             if shared:
@@ -351,6 +353,13 @@ def _is_volatile(expression: Node) -> bool:
     return any(
         str(node.get("function_name")).lower() in _VOLATILE for node in walk(expression) if node.get("class") == "FUNCTION"
     )
+
+
+def _is_alike(key: pl.DataType, label: pl.DataType) -> bool:
+    """Whether values of two types are equal where one is cast to the other."""
+    if label == pl.String:
+        return isinstance(key, pl.String | pl.Categorical | pl.Enum | pl.Null)
+    return key.is_numeric() or isinstance(key, pl.Boolean | pl.Null)
 
 
 def _as_labels(keys: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:

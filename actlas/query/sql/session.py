@@ -25,7 +25,7 @@ import polars as pl
 from actlas.errors import DamagedStore, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.schema.comments import table_comments, with_comments
-from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, hear_ctrl_c, read_answer
+from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, distinct_names, hear_ctrl_c, read_answer
 from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, quoted, read_only
@@ -369,7 +369,7 @@ class Session:
             answer = self._interruptible(lambda: read_answer(self._connection.sql(query, params=values), limits))
             if query != parsed.query and any("SELECT" in name for name in answer.columns):
                 # a column without a name is called by its text, in which tables have other names now
-                answer.columns = self._connection.sql(parsed.query, params=values).columns
+                answer.columns = distinct_names(self._connection.sql(parsed.query, params=values).columns)
             return with_comments(parsed.tree, answer)
 
     @contextmanager

@@ -32,3 +32,8 @@ def test_what_is_late_is_ended_and_the_next_query_runs() -> None:
         connection.sql("SELECT sum(random()) FROM range(100000000000)").pl()
     with deadline(connection, None):
         assert connection.sql("SELECT 5").fetchall() == [(5,)]
+
+
+def test_columns_of_one_name_are_told_apart() -> None:
+    answer = read_answer(duckdb.connect().sql("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"))
+    assert answer.row(0, named=True) == {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}

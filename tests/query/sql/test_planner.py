@@ -120,6 +120,15 @@ QUERIES = [
     ("SELECT layer, count(*) AS n FROM activations GROUP BY layer ORDER BY ALL", 0),
     ("SELECT max(neuron) FILTER (language = 'en') AS high, count(DISTINCT layer) AS n FROM activations", 0),
     ("SELECT max(layer) FROM activations WHERE value > 1 AND language = 'en'", 2 * 2 * 5),
+    # what looks like the rows of a set, or the beginning of an order, and is not
+    ("SELECT max(layer, 20) AS most, min(text_id, 9) AS least FROM activations WHERE neuron = 5", None),
+    ("SELECT max(neuron) OVER (PARTITION BY layer) AS most FROM activations WHERE text_id < 2 ORDER BY ALL", None),
+    ("SELECT value FROM activations WHERE layer = 0 AND neuron = 5 ORDER BY value DESC OFFSET 150", None),
+    # '301.0' is 301 to DuckDB
+    ("SELECT sum(value) FROM activations JOIN (SELECT neuron || '.0' AS neuron FROM mine) m USING (neuron)", None),
+    ("SELECT max(main.activations.value) AS most FROM main.activations WHERE main.activations.neuron % 600 = 7", None),
+    ("SELECT count(*) AS n FROM activations WHERE neuron = 5 USING SAMPLE 100%", None),
+    ("SELECT a.neuron, m.neuron FROM activations a JOIN mine m USING (layer) WHERE a.text_id = 3 ORDER BY ALL", None),
     ("WITH activations AS (SELECT 1 AS neuron) SELECT sum(neuron) FROM activations WHERE neuron = 1", 0),
     ("SELECT count(*) FROM activations AS a(neuron, layer) WHERE layer = 'mlp_pre'", None),
     (
