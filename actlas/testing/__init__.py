@@ -5,7 +5,8 @@ and one whose weights are written, so that all that can be found in it is known.
 """
 
 from actlas.testing.planted import Planting, planted_corpus, planted_store, planted_values, stored
-from actlas.testing.planted_model import ModelPlan, planted_model
+from actlas.testing.planted_gpt2.checkpoints import planted_model
+from actlas.testing.planted_gpt2.plan import ModelPlan
 from actlas.testing.random_model import random_checkpoint
 
 __all__ = [

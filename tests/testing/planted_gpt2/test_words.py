@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import transformers
 
-from actlas.testing.planted_words import GRAMMAR, LANGUAGES, NOUNS, noun, sentences, vocabulary, write_tokenizer
+from actlas.testing.planted_gpt2.words import GRAMMAR, LANGUAGES, NOUNS, noun, sentences, vocabulary, write_tokenizer
 
 
 @pytest.fixture(scope="module")
