@@ -21,7 +21,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "demo/settings.py": ("demo/test_run.py", "demo/test_condition.py"),
     "errors.py": ("test_exports.py",),
     "explore/server/tables.py": ("explore/server/test_app.py",),
-    "explore/views/compare.py": ("query/test_views.py",),
+    "explore/views/compare.py": ("query/test_views.py", "query/test_compare.py"),
     "explore/views/concept.py": ("query/test_views.py",),
     "explore/views/interventions.py": ("query/test_views.py",),
     "explore/views/languages.py": ("query/test_views.py",),

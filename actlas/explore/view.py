@@ -19,6 +19,8 @@ from actlas.words import no_such
 
 #: Answers a query with the values of its ``$name``: `Store.sql`, or whatever stands for it.
 Ask = Callable[[str, Mapping[str, Any]], pl.DataFrame]
+#: The same, with the rows that a page shows, and how many there are.
+AskFirst = Callable[[str, Mapping[str, Any]], tuple[pl.DataFrame, int]]
 
 #: Rows of a table that are shown; the whole table is there to be saved.
 MOST_ROWS = 5_000
@@ -192,37 +194,42 @@ def describe(view: View, given: Mapping[str, str], ask: Ask) -> dict[str, Any]:
     }
 
 
-def answer(part: Part, params: Mapping[str, Any], ask: Ask, most: int = MOST_ROWS) -> dict[str, Any]:
-    """The rows of one table, for a page.
+def answer(part: Part, params: Mapping[str, Any], ask: Ask | AskFirst) -> dict[str, Any]:
+    """The rows of one table, for a page: at most as many as it shows.
 
     Args:
         part: One table of a view.
         params: What is chosen, as `chosen` gives it.
         ask: Answers queries.
-        most: Rows that are given at most.
 
     Returns:
         columns (name, type, about), values (one list per column), n_rows, is_whole, error: what JSON can hold. An answer that
         is refused, such as a table that was not computed, is an error of a kind and a line, without columns.
     """
     try:
-        frame = ask(part.sql, part.params(params))
+        found = ask(part.sql, part.params(params))
     except ActlasError as error:
         text = " ".join(str(error).split())
         # a page has no room for the names of all other tables
         said = {"kind": type(error).__name__, "text": _ALL_TABLES.sub("", text) if isinstance(error, TableNotFound) else text}
         return {"columns": [], "values": [], "n_rows": 0, "is_whole": True, "error": said}
-    return as_answer(frame, most)
+    return as_answer(found) if isinstance(found, pl.DataFrame) else as_answer(found[0], n_rows=found[1])
 
 
-def as_answer(frame: pl.DataFrame, most: int = MOST_ROWS) -> dict[str, Any]:
-    """A frame as `answer` gives it."""
-    shown = frame.head(most)
+def as_answer(frame: pl.DataFrame, most: int = MOST_ROWS, *, n_rows: int | None = None) -> dict[str, Any]:
+    """A frame as `answer` gives it.
+
+    Args:
+        frame: The rows, or the first of them.
+        most: Rows that are given at most.
+        n_rows: How many there are; None for those of the frame.
+    """
+    shown, n_rows = frame.head(most), frame.height if n_rows is None else n_rows
     return {
         "columns": [{"name": name, "type": str(dtype), "about": meaning("", name)} for name, dtype in frame.schema.items()],
         "values": [[plain(value) for value in column.to_list()] for column in shown.get_columns()],
-        "n_rows": frame.height,
-        "is_whole": shown.height == frame.height,
+        "n_rows": n_rows,
+        "is_whole": shown.height == n_rows,
         "error": None,
     }
 

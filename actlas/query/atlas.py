@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,9 @@ from actlas.store.store import Store
 
 if TYPE_CHECKING:
     from actlas.query.sql.session import Session
+
+#: What DuckDB calls schemas and databases of its own.
+_TAKEN = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")
 
 
 class Atlas(Store):
@@ -45,8 +47,10 @@ class Atlas(Store):
         self.timeout: float | None = None
         self.max_answer: int | None = MAX_ANSWER
         self.held = HeldValues()
-        self._session: Session | None = None
-        self._state: object = None
+        #: Labels of other stores -> the connection to this store and to them, and the state of the files that it was made of.
+        self._sessions: dict[tuple[str, ...], tuple[object, Session]] = {}
+        #: Other stores that were asked, by their paths.
+        self._others: dict[str, Store] = {}
         self._opening = threading.Lock()
 
     def sql(
@@ -94,8 +98,8 @@ class Atlas(Store):
 
         frames = {name: as_frame(table) for name, table in (tables or {}).items()}
         limits = Limits(self.timeout, self.max_answer)
-        with self._asking(stores) as session:
-            return session.run(query, params, tables=frames, limits=limits, progress=progress)
+        session = self._open_session(stores)
+        return session.run(query, params, tables=frames, limits=limits, progress=progress)
 
     def explain(
         self,
@@ -129,8 +133,8 @@ class Atlas(Store):
             >>> store.explain(query).select("layers", "neurons", "texts", "rows", "of_rows").rows()
             [('1', 1, 48, 144, 89856)]
         """
-        with self._asking(stores) as session:
-            return session.explain(query, params, tables={name: as_frame(table) for name, table in (tables or {}).items()})
+        frames = {name: as_frame(table) for name, table in (tables or {}).items()}
+        return self._open_session(stores).explain(query, params, tables=frames)
 
     def ask(self, question: str, *, progress: Callable[[int, int, str], None] | None = None, **arguments: Any) -> pl.DataFrame:
         """The answer to one of the questions that every store knows: the macros of docs/questions.md.
@@ -188,9 +192,9 @@ class Atlas(Store):
             >>> opened.close()
         """
         with self._opening:
-            if self._session is not None:
-                self._session.close()
-            self._session = None
+            for _, session in self._sessions.values():
+                session.close()
+            self._sessions.clear()
 
     def table(self, name: str, checkpoint: str) -> pl.DataFrame:
         """One checkpoint's part of a stored table.
@@ -232,44 +236,49 @@ class Atlas(Store):
 
         return score_stats(self, checkpoint, site)
 
-    def _open_session(self) -> Session:
-        """The connection; another one when the files behind it are no longer those that it was made for."""
+    def _open_session(self, stores: Mapping[str, Store | Path | str] | None = None) -> Session:
+        """The connection to this store and others; another one when the files behind it are no longer those it was made for.
+
+        That to this store alone is kept, and that to the others that were asked last.
+        """
         from actlas.query.sql.session import Session
         from actlas.query.sql.sources import table_sources
 
         with self._opening:
-            sources = table_sources(self)
+            others = self._labelled(stores or {})
+            sources, *beside = (table_sources(each) for each in (self, *others.values()))
             state = (
-                sources.snapshot,
-                tuple((path, _written(path)) for path in map(str, sources.paths)),
+                tuple((each.snapshot, tuple((path, _written(path)) for path in map(str, each.paths))) for each in (sources, *beside)),
                 (self.threads, self.memory_limit),
             )
-            if self._session is None or self._session.is_interrupted or state != self._state:
-                self._session = Session(sources, threads=self.threads, memory_limit=self.memory_limit)
-                self._state = state
-            return self._session
+            made_of, session = self._sessions.get(tuple(others), (None, None))
+            if session is None or session.is_interrupted or state != made_of:
+                named = dict(zip(others, beside, strict=True))
+                session = Session(sources, others=named, threads=self.threads, memory_limit=self.memory_limit)
+                for labels in [one for one in self._sessions if one and others]:
+                    del self._sessions[labels]
+                self._sessions[tuple(others)] = (state, session)
+            return session
 
-    @contextmanager
-    def _asking(self, stores: Mapping[str, Store | Path | str] | None) -> Iterator[Session]:
-        """The connection to this store, or one to it and others for as long as it takes."""
-        if not stores:
-            yield self._open_session()
-            return
-        others = {name: store if isinstance(store, Store) else Store(store) for name, store in stores.items()}
-        session = self._session_with(others)
-        try:
-            yield session
-        finally:
-            session.close()
+    def _labelled(self, stores: Mapping[str, Store | Path | str]) -> dict[str, Store]:
+        """Other stores by what a query calls them, in which SQL does not tell capital letters from small ones.
 
-    def _session_with(self, others: Mapping[str, Store]) -> Session:
-        """A connection to this store and others, for one query."""
-        from actlas.query.sql.session import Session
-        from actlas.query.sql.sources import table_sources
+        Raises:
+            QueryError: If a store cannot be called so, or two are called the same.
+            StoreNotFound: If there is no store at a path.
+        """
+        found: dict[str, Store] = {}
+        for label, store in stores.items():
+            if label.lower() in (*_TAKEN, *found):
+                raise QueryError(f"no other store can be called {label}, which is taken; give it another name")
+            found[label.lower()] = store if isinstance(store, Store) else self._other(os.path.abspath(store))
+        return found
 
-        sources, *beside = (table_sources(each) for each in (self, *others.values()))
-        named = dict(zip(others, beside, strict=True))
-        return Session(sources, others=named, threads=self.threads, memory_limit=self.memory_limit)
+    def _other(self, path: str) -> Store:
+        """The store at a path; once it is open, it reads what was written since by itself."""
+        if path not in self._others:
+            self._others[path] = Store(path)
+        return self._others[path]
 
 
 def _written(path: str) -> int | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -22,6 +22,9 @@ from actlas.explore.server import front
 from actlas.explore.server.access import Access, Guarded, refused
 from actlas.explore.server.served import Asking, Gone, Left, Served
 from actlas.words import listed, no_such
+
+if TYPE_CHECKING:
+    from actlas.explore.view import View
 
 #: Errors that say what is wrong to who asked.
 _TOLD = (ActlasError, Gone, Left)
@@ -99,20 +102,22 @@ class Explorer:
         return await self._answered(request, served, JSON, lambda _: as_json(served.heat(given, self._model)))
 
     async def _described(self, request: Request) -> Response:
-        from actlas.explore.server.tables import JSON, described, view_named
+        from actlas.explore.server.tables import JSON, described
 
-        view, given = view_named(request.path_params["view"]), _given(request)
+        given = _given(request)
         served = self._served(given)
+        view = self._view(request, served, given)
         return await self._answered(request, served, JSON, lambda ask: described(view, given, ask, list(self._stores)))
 
     async def _table(self, request: Request) -> Response:
-        from actlas.explore.server.tables import FORMATS, JSON, is_typed, table, view_named
+        from actlas.explore.server.tables import FORMATS, JSON, is_typed, table
 
-        view, name, kind = view_named(request.path_params["view"]), request.path_params["table"], request.path_params["kind"]
+        name, kind = request.path_params["table"], request.path_params["kind"]
         if kind != "json" and kind not in FORMATS:
             raise NameNotFound(no_such("format", [kind], ["json", *FORMATS], "actlas explore"))
         given = _given(request)
         served = self._served(given)
+        view = self._view(request, served, given)
         media_type = JSON if kind == "json" else FORMATS[kind][0]
         one_by_one = self._typed[served.label] if is_typed(view, name) else None
         response = await self._answered(request, served, media_type, lambda ask: table(view, name, kind, given, ask), one_by_one)
@@ -127,6 +132,13 @@ class Explorer:
         if label not in self._stores:
             raise NameNotFound(no_such("store", [label], list(self._stores), "actlas explore"))
         return self._stores[label]
+
+    def _view(self, request: Request, served: Served, given: Mapping[str, str]) -> View:
+        """The view that an address names, of the store that it is about and of the one that is set beside it."""
+        from actlas.explore.server.tables import view_named
+
+        stores = (served.label, *(label for label in self._stores if label != served.label))
+        return view_named(request.path_params["view"], stores, given.get("beside"))
 
     async def _answered(
         self,

@@ -70,7 +70,7 @@ def serve(
     labelled = labels(stores)
     with _listening(host, port) as listening, contextlib.ExitStack() as opened:
         served = {
-            label: opened.enter_context(contextlib.closing(Served(label, path, limits or Limits())))
+            label: opened.enter_context(contextlib.closing(Served(label, path, limits or Limits(), labelled)))
             for label, path in labelled.items()
         }
         # its processes begin while the libraries of the web are loaded

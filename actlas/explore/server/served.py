@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +17,12 @@ import polars as pl
 from actlas.errors import ActlasError, StoreNotFound
 from actlas.explore.view import MOST_ROWS
 from actlas.query.schema import MAX_ANSWER
+from actlas.query.sql.guard import identifier
 from actlas.query.workers.client import QueryWorker
 from actlas.store.store import Store
 
 if TYPE_CHECKING:
     from actlas.query.atlas import Atlas
-
-_GONE = "store {} is not there any more"
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,14 @@ class Served:
         label: What addresses call it.
         path: Its folder.
         limits: What one query may take.
+        stores: Label -> folder of all that are served: a query may name tables of the others by their labels.
     """
 
-    def __init__(self, label: str, path: Path, limits: Limits) -> None:
+    def __init__(self, label: str, path: Path, limits: Limits, stores: Mapping[str, Path] | None = None) -> None:
         self.label = label
         self._path = path.resolve()
         self._limits = limits
+        self._others = {other: folder.resolve() for other, folder in (stores or {}).items() if other != label}
         self._numbers = itertools.count()
         self._starting = threading.Lock()
         self._worker: QueryWorker | None = None
@@ -89,8 +91,7 @@ class Served:
         Raises:
             Gone: If the store is not there any more.
         """
-        if not self._path.is_dir():
-            raise Gone(_GONE.format(self.label))
+        self.check(self.label, self._path)
         asking = Asking(self, f"request {next(self._numbers)}")
         try:
             yield asking
@@ -112,6 +113,23 @@ class Served:
 
         return Atlas(self._path)
 
+    @staticmethod
+    def check(label: str, path: Path) -> None:
+        """Refuse a store that is not there any more."""
+        if not path.is_dir():
+            raise Gone(f"store {label} is not there any more")
+
+    def named_in(self, sql: str) -> dict[str, Path]:
+        """Other stores that a query may name.
+
+        Raises:
+            Gone: If one of them is not there any more.
+        """
+        found = {label: path for label, path in self._others.items() if re.search(_before_a_table(label), sql, re.IGNORECASE)}
+        for label, path in found.items():
+            self.check(label, path)
+        return found
+
     def cancel(self, name: str) -> None:
         """End the queries that were asked under a name."""
         if self._worker is not None:
@@ -124,9 +142,16 @@ class Served:
                 self._worker.close()
 
     def told(self, error: object) -> str:
-        """What an error says, in one line, with the name of the store where its folder was."""
+        """What an error says, in one line, with the names of stores where their folders were."""
         text = " ".join(str(error).split())
-        return text.replace(str(self._path), self._path.name).replace(f"{self._path.parent}/", "")
+        for path in (self._path, *self._others.values()):
+            text = text.replace(str(path), path.name).replace(f"{path.parent}/", "")
+        return text
+
+
+def _before_a_table(label: str) -> str:
+    """A pattern of how a query may name a table of a store."""
+    return rf"{re.escape(identifier(label))}\s*\.|\b{re.escape(label)}\s*\."
 
 
 class Asking:
@@ -135,13 +160,9 @@ class Asking:
     Args:
         served: The store.
         name: What they are cancelled by.
-
-    Attributes:
-        n_rows: How many rows the answer has that `first` gave last.
     """
 
     def __init__(self, served: Served, name: str) -> None:
-        self.n_rows = 0
         self._served = served
         self._name = name
         self._has_left = threading.Event()
@@ -155,17 +176,17 @@ class Asking:
             ActlasError: If the query is refused; what it says names no folder.
         """
         with self._telling():
-            return self._served.start().ask(sql, params, name=self._name)
+            return self._served.start().ask(sql, params, stores=self._served.named_in(sql), name=self._name)
 
-    def first(self, sql: str, params: Mapping[str, Any]) -> pl.DataFrame:
-        """As many rows of an answer as a page shows; `n_rows` says how many there are.
+    def first(self, sql: str, params: Mapping[str, Any]) -> tuple[pl.DataFrame, int]:
+        """As many rows of an answer as a page shows, and how many there are.
 
         Raises:
             Gone: As when it is called, and so are the others.
         """
         with self._telling():
-            frame, self.n_rows = self._served.start().ask_first(sql, params, most=MOST_ROWS, name=self._name)
-            return frame
+            stores = self._served.named_in(sql)
+            return self._served.start().ask_first(sql, params, most=MOST_ROWS, stores=stores, name=self._name)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -175,7 +196,7 @@ class Asking:
         try:
             yield
         except StoreNotFound as error:
-            raise Gone(_GONE.format(self._served.label)) from error
+            raise Gone(f"store {self._served.label} is not there any more") from error
         except ActlasError as error:
             raise type(error)(self._served.told(error)) from error
         except OSError as error:

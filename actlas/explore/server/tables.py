@@ -10,8 +10,9 @@ import polars as pl
 
 from actlas.errors import NameNotFound
 from actlas.explore.server.served import Asking
-from actlas.explore.view import MOST_ROWS, Ask, Part, View, answer, chosen, describe
+from actlas.explore.view import Ask, Part, View, answer, chosen, describe
 from actlas.explore.views import VIEWS
+from actlas.explore.views.compare import COMPARE, compare
 from actlas.query.formats import as_arrow, as_csv, as_parquet, escaped, printable_frame
 from actlas.query.schema.comments import about
 from actlas.query.sql.macro import macros
@@ -38,15 +39,24 @@ FORMATS: Mapping[str, tuple[str, Callable[[pl.DataFrame], bytes]]] = {
 JSON = "application/json"
 
 
-def view_named(name: str) -> View:
+def view_named(name: str, stores: Sequence[str] = (), beside: str | None = None) -> View:
     """A view.
 
+    Args:
+        name: Its name.
+        stores: Labels of stores that can be set beside each other, the one that is looked at first.
+        beside: The one that is; None: none.
+
     Raises:
-        NameNotFound: If there is none of that name.
+        NameNotFound: If there is none of that name, or no such store.
     """
     if name not in VIEWS:
         raise NameNotFound(no_such("view", [name], list(VIEWS), "actlas explore"))
-    return VIEWS[name]
+    if name != COMPARE.name or len(stores) < 2:
+        return VIEWS[name]
+    if beside and beside not in stores:
+        raise NameNotFound(no_such("store", [beside], stores, "actlas explore"))
+    return compare(stores, beside)
 
 
 def is_typed(view: View, name: str) -> bool:
@@ -70,13 +80,8 @@ def table(view: View, name: str, kind: str, given: Mapping[str, str], ask: Ask) 
     part = _Typed(name, "", given.get("query", "")) if is_typed(view, name) else view.part(name)
     params = chosen(view, given, ask)
     if kind == "json":
-        if not isinstance(ask, Asking):
-            return as_json(answer(part, params, ask))
-        # from another process come no more rows than a page shows, and how many there are
-        told = answer(part, params, ask.first)
-        if told["error"] is None:
-            told |= {"n_rows": ask.n_rows, "is_whole": ask.n_rows <= MOST_ROWS}
-        return as_json(told)
+        # from another process come no more rows than a page shows
+        return as_json(answer(part, params, ask.first if isinstance(ask, Asking) else ask))
     return FORMATS[kind][1](ask(part.sql, part.params(params)))
 
 

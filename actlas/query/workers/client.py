@@ -38,6 +38,8 @@ _SECONDS_TO_END = 5.0
 #: Each pool of memory of a thread would take address space that it does not use; so would threads that have nothing to do.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+Stores = Mapping[str, Path | str] | None
+
 
 class _Process:
     """One process that answers queries, seen from the one that asks.
@@ -188,7 +190,9 @@ class QueryWorker:
         # the others are started when a query finds none that is free: a machine has other things to do at first
         self._idle += [*[None] * (n_workers - 1), self._started()]
 
-    def ask(self, query: str, params: Mapping[str, Any] | None = None, *, name: str | None = None) -> pl.DataFrame:
+    def ask(
+        self, query: str, params: Mapping[str, Any] | None = None, *, stores: Stores = None, name: str | None = None
+    ) -> pl.DataFrame:
         """The answer to one query, as `Store.sql` gives it.
 
         Ctrl-C ends the query at once.
@@ -196,6 +200,7 @@ class QueryWorker:
         Args:
             query: What `Store.sql` takes.
             params: Values of its ``$name``.
+            stores: Name -> folder of another store, whose tables the query can name as ``name.table``.
             name: What it can be cancelled by, such as who asks.
 
         Returns:
@@ -211,14 +216,17 @@ class QueryWorker:
             ...     worker.ask("SELECT count(*) AS n FROM texts").item()
             144
         """
-        return pl.read_ipc_stream(io.BytesIO(self.ask_arrow(query, params, name=name)))
+        return pl.read_ipc_stream(io.BytesIO(self.ask_arrow(query, params, stores=stores, name=name)))
 
-    def ask_arrow(self, query: str, params: Mapping[str, Any] | None = None, *, name: str | None = None) -> bytes:
+    def ask_arrow(
+        self, query: str, params: Mapping[str, Any] | None = None, *, stores: Stores = None, name: str | None = None
+    ) -> bytes:
         """The answer as a stream of Arrow's IPC format, to be handed on as it is.
 
         Args:
             query: As in `ask`.
             params: Likewise.
+            stores: Likewise.
             name: Likewise.
 
         Returns:
@@ -232,10 +240,16 @@ class QueryWorker:
             ...     pl.read_ipc_stream(worker.ask_arrow("SELECT 7 AS n")).item()
             7
         """
-        return self._asked(Asked(query), params, name)[1]
+        return self._asked(Asked(query, stores=_folders(stores)), params, name)[1]
 
     def ask_first(
-        self, query: str, params: Mapping[str, Any] | None = None, *, most: Count, name: str | None = None
+        self,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        most: Count,
+        stores: Stores = None,
+        name: str | None = None,
     ) -> tuple[pl.DataFrame, int]:
         """The first rows of the answer, and how many there are: the others are not handed over.
 
@@ -243,7 +257,8 @@ class QueryWorker:
             query: As in `ask`.
             params: Likewise.
             most: How many rows at most.
-            name: As in `ask`.
+            stores: As in `ask`.
+            name: Likewise.
 
         Returns:
             The rows, and the number of all.
@@ -257,7 +272,7 @@ class QueryWorker:
             >>> rows.height, n_rows
             (2, 144)
         """
-        answered, body = self._asked(Asked(query, most), params, name)
+        answered, body = self._asked(Asked(query, most, _folders(stores)), params, name)
         return pl.read_ipc_stream(io.BytesIO(body)), answered.n_rows
 
     def cancel(self, name: str | None = None) -> int:
@@ -417,6 +432,10 @@ class QueryWorker:
             process.end()
             self._processes.discard(process)
         return self._started()
+
+
+def _folders(stores: Stores) -> dict[str, str]:
+    return {label: os.fspath(folder) for label, folder in (stores or {}).items()}
 
 
 def _end_all(processes: set[_Process], made_by: int) -> None:

@@ -40,10 +40,12 @@ class Asked(msgspec.Struct, frozen=True):
     Attributes:
         query: What `Store.sql` takes.
         most: Rows of the answer that are handed over; None for all.
+        stores: Label -> folder of another store that it names.
     """
 
     query: str
     most: int | None = None
+    stores: dict[str, str] = {}
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -94,7 +94,7 @@ def _opened(settings: Settings) -> Atlas:
 
 def _answer(store: Atlas, asked: Asked, params: bytes) -> tuple[Answered, bytes | memoryview]:
     try:
-        frame = store.sql(asked.query, unpacked(params))
+        frame = store.sql(asked.query, unpacked(params), stores=asked.stores)
         return Answered(n_rows=frame.height), arrow(frame if asked.most is None else frame.head(asked.most))
     except ActlasError as error:
         failure = type(error).__name__, str(error)

@@ -87,7 +87,8 @@ def explored(example_store: Path) -> Iterator[Explorer]:
     from actlas.explore.server.app import Explorer
     from actlas.explore.server.served import Limits, Served
 
-    served = {label: Served(label, example_store, Limits(at_once=1)) for label in ("first", "second")}
+    paths = {"first": example_store, "second": example_store}
+    served = {label: Served(label, path, Limits(at_once=1), paths) for label, path in paths.items()}
     explorer = Explorer(served)
     yield explorer
     explorer.close()

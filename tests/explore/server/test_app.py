@@ -72,8 +72,11 @@ def test_every_view_is_one_page_and_says_what_it_is(ask: Any, view: str) -> None
     assert described.json["view"] == view
     assert described.json["stores"] == ["first", "second"]
     assert {"name": "concept", "title": "Concept"} in described.json["views"]
-    assert list(described.json["params"]) == [choice.name for choice in VIEWS[view].choices]
-    assert ask(f"/data/{view}.json?store=second").json == described.json
+    # where there are several stores, one can be set beside another
+    names = [name for name in described.json["params"] if (view, name) != ("compare", "beside")]
+    assert names == [choice.name for choice in VIEWS[view].choices]
+    if view != "compare":
+        assert ask(f"/data/{view}.json?store=second").json == described.json
 
 
 @pytest.mark.parametrize(("view", "part"), [(view.name, part.name) for view, part in parts_of(VIEWS)])
@@ -262,6 +265,32 @@ def test_no_address_writes_and_none_says_where_the_store_lies(ask: Any, example_
     assert digest(example_store) == before
 
 
+def test_a_store_is_set_beside_another(ask: Any, example_store: Path, tmp_path: Path) -> None:
+    described = ask("/data/compare.json?beside=second").json
+    assert [choice["name"] for choice in described["choices"]] == ["checkpoint", "beside", "other"]
+    assert described["choices"][1]["values"] == ["first", "second"]
+    overlap = ask("/data/compare/overlap.json?beside=second").json
+    assert [column["name"] for column in overlap["columns"]][:3] == ["concept", "store", "checkpoint"]
+    (sql,) = [part["sql"] for part in described["parts"] if part["name"] == "overlap"]
+    assert 'FROM "second".overlap' in sql
+    # the query can be gone on with
+    assert ask("/data/sql/answer.json", query=sql).json["values"] == overlap["values"]
+    assert ask("/data/compare.json?beside=third").text.startswith("no store 'third' in actlas explore; it has first, second")
+    for name, address in {"missing": "FROM second.probe", "whole": "FROM second.languages"}.items():
+        reply = ask("/data/sql/answer.json", query=address)
+        assert (reply.json["error"] is None) == (name == "whole")
+        assert str(example_store.parent) not in reply.text
+    gone = Path(shutil.copytree(example_store, tmp_path / "gone"))
+    paths = {"here": example_store, "gone": gone}
+    served = {label: Served(label, path, Limits(at_once=1), paths) for label, path in paths.items()}
+    explorer = Explorer(served)
+    browser = type(ask)(explorer.app(Access("127.0.0.1", 8765, TOKEN)))
+    shutil.rmtree(gone)
+    reply = browser("/data/compare.json?beside=gone")
+    assert (reply.status, reply.text) == (503, "store gone is not there any more\n")
+    explorer.close()
+
+
 def test_a_store_that_changes_is_answered_anew_and_one_that_goes_is_told_of(
     ask: Any, example_store: Path, tmp_path: Path
 ) -> None:
@@ -290,11 +319,12 @@ class Blocked(Served):
         self.n_asked = 0
         self._numbers = itertools.count()
         self._path = Path()
+        self._others = {}
 
     def start(self) -> Any:
         return self
 
-    def ask(self, sql: str, params: Mapping[str, Any], *, name: str) -> pl.DataFrame:
+    def ask(self, sql: str, params: Mapping[str, Any], *, stores: Any, name: str) -> pl.DataFrame:
         self.n_asked += 1
         self.begun.set()
         assert self.cancelled.wait(10)
