@@ -247,8 +247,10 @@ class Atlas(Store):
         with self._opening:
             others = self._labelled(stores or {})
             sources, *beside = (table_sources(each) for each in (self, *others.values()))
+            paths = [str(path) for each in (sources, *beside) for path in each.paths]
             state = (
-                tuple((each.snapshot, tuple((path, _written(path)) for path in map(str, each.paths))) for each in (sources, *beside)),
+                tuple(each.snapshot for each in (sources, *beside)),
+                tuple((path, _written(path)) for path in paths),
                 (self.threads, self.memory_limit),
             )
             made_of, session = self._sessions.get(tuple(others), (None, None))

@@ -80,7 +80,9 @@ class _Sides:
     def has_both(self, what: str, key: str, here: str, there: str) -> str:
         """A condition that is true, or ends the query with one line where two stores have nothing of a kind in common."""
         said = f"{self.store} and {self.beside} have no {what} in common: "
-        names = [f"(SELECT coalesce(string_agg(DISTINCT {key}, ', ' ORDER BY {key}), 'none') FROM {one})" for one in (here, there)]
+        names = [
+            f"(SELECT coalesce(string_agg(DISTINCT {key}, ', ' ORDER BY {key}), 'none') FROM {one})" for one in (here, there)
+        ]
         return (
             f"CASE WHEN EXISTS (SELECT {key} FROM {here} INTERSECT SELECT {key} FROM {there}) THEN true\n"
             f"    ELSE error({quoted(said)} || {names[0]} || {quoted(f' in {self.store}, ')} || {names[1]}\n"
