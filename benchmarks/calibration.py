@@ -27,8 +27,8 @@ import polars as pl
 from actlas.query import open_store, score_neurons
 from actlas.query.blocks import Steps
 from actlas.query.choices import Ranking
+from actlas.query.experts.ranked import expert_sets
 from actlas.query.neurons import NeuronAxis
-from actlas.query.questions.experts import expert_sets
 from actlas.query.questions.nulls import NullRanking
 from actlas.query.questions.overlap_tests import Tally
 from actlas.testing import Planting, planted_store

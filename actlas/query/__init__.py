@@ -21,7 +21,7 @@ _HOMES = {
     "checkpoint_flags": "actlas.query.lookups.checkpoints",
     "cka": "actlas.query.measures.cka",
     "concept_rate": "actlas.query.questions.interventions.steering",
-    "control_experts": "actlas.query.questions.experts",
+    "control_experts": "actlas.query.questions.control_experts",
     "dimension_overlap": "actlas.query.measures.neurons.mutual_information",
     "discrimination": "actlas.query.measures.neurons.discrimination",
     "effective_rank": "actlas.query.measures.effective_rank",
@@ -229,7 +229,8 @@ if TYPE_CHECKING:
     from actlas.query.probing.probes import probe_classes, train_probes
     from actlas.query.probing.summary import probe_summary
     from actlas.query.probing.transfer import probe_transfer
-    from actlas.query.questions.experts import control_experts, top_experts
+    from actlas.query.questions.control_experts import control_experts
+    from actlas.query.questions.experts import top_experts
     from actlas.query.questions.interventions.concept_probe import ConceptProbe, train_concept_probe
     from actlas.query.questions.interventions.patching import patching_by_layer, patching_onset
     from actlas.query.questions.interventions.steering import concept_rate, language_shift, steering_languages

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from actlas.errors import QueryError
 from actlas.intervene.generation.settings import ARMS, Forcing
 from actlas.query.choices import Ranking, linear_sites
+from actlas.query.experts.ranked import expert_sets
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.neurons import Indices, NeuronAxis, is_rankable
-from actlas.query.questions.experts import ExpertSets, expert_sets
 from actlas.query.rankable import ap_cubes, guess_score
 from actlas.query.ranks import scores_of
 from actlas.store.store import Store

@@ -12,8 +12,10 @@ from actlas.allowed import Count, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import Ranking, check_min_languages, chosen_checkpoints
+from actlas.query.experts.ranked import expert_sets
+from actlas.query.experts.tables import layer_histogram
 from actlas.query.keep import KeptPart, kept_parts
-from actlas.query.questions.experts import expert_sets, layer_histogram, top_experts
+from actlas.query.questions.experts import top_experts
 from actlas.query.sql.macro import asked_over
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from actlas.errors import QueryError
 from actlas.query.blocks import BLOCK_BYTES, StepProgress, Steps, language_slices, neuron_blocks, on_host
 from actlas.query.choices import Ranking, check_k, chosen_labels, linear_sites
+from actlas.query.experts.sets import ExpertSets, sets_of_rows
 from actlas.query.keep import Keeper
 from actlas.query.neurons import GUESS_TOLERANCE, NeuronAxis
-from actlas.query.questions.experts import ExpertSets, sets_of_rows
 from actlas.query.rankable import share_of_positives
 from actlas.query.schema import TABLES
 from actlas.query.splits import split_halves

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.query.blocks import StepProgress, Steps, language_slices
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.neurons import NeuronAxis
 from actlas.query.permutations import Meanings
 from actlas.query.questions.controls import Labels, best_under, corpus_labels, half_labels
-from actlas.query.questions.experts import ExpertSets
 from actlas.query.splits import split_halves
 from actlas.store.store import Store
 

@@ -16,10 +16,11 @@ from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.experts.ranked import ranked_experts, ranking_steps
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.keep import Keeper
 from actlas.query.neurons import NeuronAxis, names_at
 from actlas.query.questions.controls import rescored_experts
-from actlas.query.questions.experts import ExpertSets, ranked_experts, ranking_steps
 from actlas.query.rankable import Rankable
 from actlas.query.schema import TABLES
 

@@ -19,9 +19,10 @@ from actlas.kernels.significance import benjamini_hochberg, bootstrap_interval, 
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.choices import Ranking, chosen_checkpoints, linear_sites
+from actlas.query.experts.ranked import ranked_experts
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.keep import Keeper
 from actlas.query.questions.controls import rescored_experts
-from actlas.query.questions.experts import ExpertSets, ranked_experts
 from actlas.query.questions.nulls import NullRanking, null_steps
 from actlas.query.questions.overlap import half_counts, has_experts, intersections, language_pairs, overlap_tables
 from actlas.query.schema import TABLES

@@ -18,10 +18,11 @@ from actlas.kernels.significance import benjamini_hochberg, permutation_p_value
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.choices import Ranking, check_k, chosen_checkpoints, chosen_labels, linear_sites
+from actlas.query.experts.ranked import ranked_experts
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.keep import Keeper
 from actlas.query.neurons import NeuronAxis
 from actlas.query.questions.controls import check_has_cubes
-from actlas.query.questions.experts import ExpertSets, ranked_experts
 from actlas.query.questions.nulls import NullRanking, null_steps
 from actlas.query.questions.overlap import has_experts, intersections, language_pairs, pair_labels, with_nulls
 from actlas.query.schema import TABLES

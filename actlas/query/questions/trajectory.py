@@ -23,9 +23,10 @@ from actlas.query.choices import (
     linear_sites,
     tell_ties,
 )
+from actlas.query.experts.ranked import ranked_experts, ranking_steps
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.keep import Keeper, KeptPart
 from actlas.query.neurons import NeuronAxis, check_neuron
-from actlas.query.questions.experts import ExpertSets, ranked_experts, ranking_steps
 from actlas.query.rankable import ap_cubes
 from actlas.query.ranks import n_scores, scores_of
 from actlas.query.schema import TABLES

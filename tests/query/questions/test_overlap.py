@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from actlas.query import TABLES, Atlas, expert_overlap
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.neurons import NeuronAxis
-from actlas.query.questions.experts import ExpertSets
 from actlas.query.questions.overlap import intersections, overlap_of_sets
 from actlas.query.rankable import Rankable
 from actlas.query.splits import split_halves

@@ -13,8 +13,8 @@ from scipy.stats import false_discovery_control
 
 import actlas.query.questions.overlap_controls as module
 from actlas.query import Atlas, open_store, overlap_controls, score_neurons
+from actlas.query.experts.sets import ExpertSets
 from actlas.query.neurons import NeuronAxis
-from actlas.query.questions.experts import ExpertSets
 from actlas.query.questions.overlap_controls import other_concept_overlap
 from actlas.testing.planted import Planting, planted_store
 
