@@ -137,7 +137,7 @@ def test_the_connection_itself_is_locked(asked: Atlas, tmp_path: Path) -> None:
 
     (tmp_path / "secret.csv").write_text("a\nsecret\n")
     asked.sql("SELECT 1")
-    session = asked._session
+    session = asked._open_session()
     assert isinstance(session, Session)
     for statement in (
         f"SELECT * FROM read_csv('{tmp_path}/secret.csv')",
