@@ -14,7 +14,7 @@ from actlas.extract.checkpoints.resolve import random_twins, resolve_models
 from actlas.extract.inputs.tokens import TokenisedCorpus, TokenRules, tokenise
 from actlas.extract.options import ExtractOptions
 from actlas.extract.results import ExtractSummary, Progress, ProgressCallback
-from actlas.extract.run.checkpoint_run import Run
+from actlas.extract.run.call import Run
 from actlas.extract.run.sweep import Sweep, check_length
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.gate import is_gated, lape_site

@@ -13,7 +13,8 @@ from actlas.errors import ActlasError, ExtractionError, ModelNotLoaded, NotFinit
 from actlas.extract.backends.base import LocatedCheckpoint, ModelSession
 from actlas.extract.checkpoints.prefetch import Prefetch
 from actlas.extract.results import CheckpointProgress, CheckpointResult
-from actlas.extract.run.checkpoint_run import CheckpointRun, LeftOut, Run
+from actlas.extract.run.call import LeftOut, Run
+from actlas.extract.run.checkpoint_run import CheckpointRun
 from actlas.extract.run.dtypes import Rounding, ValueSample, choose, chosen_line
 from actlas.extract.run.profile import Profile
 from actlas.names import Checkpoint, Recipe

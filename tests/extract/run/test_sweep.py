@@ -61,10 +61,10 @@ def test_a_random_twin_follows_as_a_control_and_is_there_the_second_time(model_w
 
 
 def test_a_twin_of_broken_values_is_still_broken(tiny_models, small_corpus, tmp_path, monkeypatch):
-    from actlas.extract.run.checkpoint_run import CheckpointRun
+    from actlas.extract.run.checks import CheckpointChecks
 
     judged = []
-    monkeypatch.setattr(CheckpointRun, "_judge", lambda self, _: judged.append((self._is_broken(9e9), self._is_broken(nan))))
+    monkeypatch.setattr(CheckpointChecks, "_judge", lambda self, _: judged.append((self.is_broken(9e9), self.is_broken(nan))))
     extract(tiny_models("llama"), small_corpus, tmp_path / "s", random_twin=True)
     (model, twin) = judged
     assert "does worse than guessing" in model[0]
