@@ -22,13 +22,14 @@ from duckdb._sources.nodes import Binary, Col, In, Lit, fragment
 
 from actlas.query.sql.grids import Grid, Region, label_columns
 from actlas.query.sql.guard import identifier, walk
+from actlas.query.sql.once import is_random, is_unsteady
 from actlas.query.sql.places import Clause, Leaf, Node, clauses, column_names, column_parts, literal, table_name
 from actlas.query.sql.scan import axis_of, narrowed
 from actlas.query.sql.values import Top
 
 #: Labels that a condition of several axes is put to at most, and keys of the other side of a join: beyond, nothing is gained.
 _MOST_LABELS = 4_000_000
-_MOST_KEYS = 2_000_000
+MOST_KEYS = 2_000_000
 #: What a table of labels is called while a condition is put to it.
 _LABELS = "actlas_labels"
 #: Axes of a neuron: of these a region need not be a box.
@@ -128,7 +129,7 @@ class _Plan:
     @property
     def is_set(self) -> bool:
         """Whether it does not matter how often there is a row."""
-        return self.clause.takes_sets and not any(map(_is_volatile, self.clause.conditions))
+        return self.clause.takes_sets and not any(map(is_random, self.clause.conditions))
 
     def narrow(self) -> None:
         """Put every condition to the labels."""
@@ -182,7 +183,7 @@ class _Plan:
     def _own_columns(self, condition: Node) -> set[str] | None:
         """The labels of the grid that a condition speaks of; None where it speaks of anything else."""
         columns = set()
-        if _is_volatile(condition):
+        if is_unsteady(condition, self.clause.ctes):
             return None
         for names in column_names(condition):
             *qualifier, column = names
@@ -255,6 +256,8 @@ class _Plan:
     def _answer(self, tree: Node, frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame | None:
         try:
             return self.ask.run(self.ask.write(tree), frames)
+        except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+            raise
         except duckdb.Error:
             # it needs what is not here: another table of the same FROM, say
             return None
@@ -265,18 +268,18 @@ class _Plan:
             if other is self.leaf or not other.is_kept or table_name(other.node) in ("activations", "scores"):
                 continue
             pairs = dict(self._pairs(other))
-            if not pairs:
+            if not pairs or is_unsteady(other.node, self.clause.ctes):
                 continue
             tree = self.ask.parse("SELECT DISTINCT 1 FROM x LIMIT 1")
             select = tree["statements"][0]["node"]
             select["from_table"], select["cte_map"] = other.node, self.clause.ctes
             select["select_list"] = [{**expression, "alias": column} for column, expression in pairs.items()]
             limit = next(one for one in select["modifiers"] if one["type"] == "LIMIT_MODIFIER")
-            limit["limit"] = self.ask.parse(f"SELECT {_MOST_KEYS + 1}")["statements"][0]["node"]["select_list"][0]
+            limit["limit"] = self.ask.parse(f"SELECT {MOST_KEYS + 1}")["statements"][0]["node"]["select_list"][0]
             mine = [condition for condition in self.clause.conditions if self._is_of(condition, other)]
             select["where_clause"] = _and(mine, self.ask)
             keys = self._answer(tree, {})
-            if keys is not None and keys.height <= _MOST_KEYS:
+            if keys is not None and keys.height <= MOST_KEYS:
                 yield list(pairs), keys
 
     def _pairs(self, other: Leaf) -> Iterator[tuple[str, Node]]:
@@ -344,15 +347,7 @@ class _Plan:
         self.region = Region(self.region.box, cells)
 
 
-_VOLATILE = frozenset({"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "nextval", "currval", "setval", "setseed"})
 _COLUMN: Node = {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0, "query_location_length": 0}
-
-
-def _is_volatile(expression: Node) -> bool:
-    """Whether it may be something else each time it is asked."""
-    return any(
-        str(node.get("function_name")).lower() in _VOLATILE for node in walk(expression) if node.get("class") == "FUNCTION"
-    )
 
 
 def _is_alike(key: pl.DataType, label: pl.DataType) -> bool:

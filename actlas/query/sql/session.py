@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,9 @@ from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, quoted, read_only
 from actlas.query.sql.macro import check_call, macros
+from actlas.query.sql.once import Part, unsteady_ctes, unsteady_selects
 from actlas.query.sql.places import Leaf
-from actlas.query.sql.planner import Asker, planned_places
+from actlas.query.sql.planner import MOST_KEYS, Asker, planned_places
 from actlas.query.sql.sources import RECORD_TABLES, TableSources
 from actlas.query.sql.stream import GridSource, Progress, Reading
 from actlas.store.files.parquet import read_parquet
@@ -83,6 +86,7 @@ class Session:
         #: Queries that were taken apart before: often the same is asked again with other parameters.
         self._parsed: dict[str, ReadOnlyQuery] = {}
         self._checked: set[tuple[str, str]] = set()
+        self._numbers = count()
         self._commented: set[tuple[str, str]] = set()
         self.is_interrupted = False
         self._connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
@@ -379,7 +383,18 @@ class Session:
         Gives the query in which they do, and the places with what each is read from.
         """
         grids = {name: grid for name, grid in self.sources.grids.items() if name in parsed.tables}
-        places = planned_places(grids, parsed.tree, self._asker(params)) if grids else []
+        if not grids:
+            yield parsed.query, []
+            return
+        with self._asked_once(parsed, grids, params) as settled, self._placed(settled, grids, params) as planned:
+            yield planned
+
+    @contextmanager
+    def _placed(
+        self, parsed: ReadOnlyQuery, grids: Mapping[str, Callable[[], Grid]], params: Mapping[str, Any]
+    ) -> Iterator[tuple[str, list[tuple[Leaf, GridSource]]]]:
+        """The same for a query whose parts are the same whenever they are asked."""
+        places = planned_places(grids, parsed.tree, self._asker(params))
         names = {f"{place.name} {number}": place for number, place in enumerate(places)}
         read = []
         try:
@@ -399,6 +414,64 @@ class Session:
             for name in names if not self.is_interrupted else ():
                 self._connection.unregister(name)
 
+    @contextmanager
+    def _asked_once(self, parsed: ReadOnlyQuery, grids: Collection[str], params: Mapping[str, Any]) -> Iterator[ReadOnlyQuery]:
+        """Within it, what need not be the same rows twice is kept; gives the query that reads it from there."""
+        kept: list[str] = []
+        tried: set[str] = set()
+        try:
+            # one after the other, because the next one may name the one before
+            while part := next(
+                (one for one in unsteady_ctes(parsed.tree, grids, self._tree) if one[0] not in tried), None
+            ):
+                tried.add(part[0])
+                parsed = self._with_kept(parsed, [part[1]], kept, params)
+            yield self._with_kept(parsed, list(unsteady_selects(parsed.tree, grids)), kept, params)
+        finally:
+            for name in kept if not self.is_interrupted else ():
+                self._connection.execute(f"DROP TABLE IF EXISTS {identifier(name)}")
+
+    def _with_kept(
+        self, parsed: ReadOnlyQuery, parts: Sequence[Part], kept: list[str], params: Mapping[str, Any]
+    ) -> ReadOnlyQuery:
+        """A query that reads parts of it from tables of their own, as far as these can be made; their names are added to `kept`."""
+        texts: dict[tuple[int, int], str] = {}
+        for part in parts:
+            name = f"actlas kept {next(self._numbers)}"
+            kept.append(name)
+            is_whole = all(behind or self._is_select(_text(parsed, start, n)) for start, n, behind in part.places)
+            if is_whole and self._keep(name, part, parsed, params):
+                texts |= {(start, n): _in_place(identifier(name), behind) for start, n, behind in part.places}
+        if not texts:
+            return parsed
+        query = _with_texts(parsed, texts)
+        n_bytes = parsed.n_bytes + len(query.encode()) - len(parsed.query.encode())
+        return replace(parsed, query=query, n_bytes=n_bytes, tree=self._tree(query.encode()[-n_bytes:].decode()))
+
+    def _keep(self, name: str, part: Part, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> bool:
+        """Write the rows of a part of a query to a table; whether they are few, and need nothing of what is around the part."""
+        tree = {**parsed.tree, "statements": [{**parsed.tree["statements"][0], "node": part.select}]}
+        try:
+            select = self._written(tree)
+            alone = replace(parsed, query=select, tree=self._tree(select), n_bytes=len(select.encode()))
+            with self._planned(alone, params) as (planned, _):
+                table = f"CREATE TEMP TABLE {identifier(name)} AS SELECT * FROM ({planned}) LIMIT {MOST_KEYS + 1}"
+                self._connection.execute(table, _used(planned, params))
+            ((n_rows,),) = self._connection.execute(f"SELECT count(*) FROM {identifier(name)}").fetchall()
+        except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+            raise
+        except duckdb.Error:
+            return False
+        return bool(n_rows <= MOST_KEYS)
+
+    def _is_select(self, text: str) -> bool:
+        """Whether a text is a query in brackets: of ``x = ANY (SELECT ...)`` a place is all of it."""
+        return not self._tree(text[1:-1])["error"]
+
+    def _tree(self, select: str) -> dict[str, Any]:
+        tree: dict[str, Any] = json.loads(self._serialize(select))
+        return tree
+
     def _asker(self, params: Mapping[str, Any]) -> Asker:
         def run(sql: str, frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
             for name, frame in frames.items():
@@ -411,7 +484,7 @@ class Session:
                 for name in frames:
                     self._connection.unregister(name)
 
-        return Asker(run, lambda select: json.loads(self._serialize(select)), self._written, params)
+        return Asker(run, self._tree, self._written, params)
 
     def _written(self, tree: Mapping[str, Any]) -> str:
         ((select,),) = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()
@@ -450,13 +523,28 @@ class Session:
 
 def _with_names(parsed: ReadOnlyQuery, leaves: Mapping[str, Leaf]) -> str:
     """A query in which tables are called otherwise, at the places where it names them."""
+    texts = {(leaf.start, leaf.length): f"{identifier(name)} AS {identifier(leaf.written)}" for name, leaf in leaves.items()}
+    return _with_texts(parsed, texts)
+
+
+def _with_texts(parsed: ReadOnlyQuery, texts: Mapping[tuple[int, int], str]) -> str:
+    """A query with other texts at some places: where they start, and how long they are."""
     text = parsed.query.encode()
     # places are counted from where the SELECT begins
     before = len(text) - parsed.n_bytes
-    for name, leaf in sorted(leaves.items(), key=lambda one: -one[1].start):
-        start = before + leaf.start
-        text = text[:start] + f"{identifier(name)} AS {identifier(leaf.written)}".encode() + text[start + leaf.length :]
+    for (start, length), other in sorted(texts.items(), reverse=True):
+        text = text[: before + start] + other.encode() + text[before + start + length :]
     return text.decode()
+
+
+def _text(parsed: ReadOnlyQuery, start: int, length: int) -> str:
+    """What a query says at a place."""
+    return parsed.query.encode()[-parsed.n_bytes :][start : start + length].decode()
+
+
+def _in_place(name: str, behind: str) -> str:
+    """A table in the place of another one, or of a sub-query."""
+    return name + behind if behind else f"(FROM {name})"
 
 
 def _used(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
