@@ -42,6 +42,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "query/lookups/thresholds.py": ("query/test_index.py", "query/sql/test_session.py"),
     "query/schema/answers.py": ("query/schema/test_table.py",),
     "query/schema/interventions.py": ("query/schema/test_table.py",),
+    "query/sql/once.py": ("query/sql/test_planner.py",),
     "query/sql/places.py": ("query/sql/test_planner.py",),
     "query/schema/stored.py": ("query/schema/test_table.py",),
     "query/sql/grids.py": ("query/sql/test_scan.py", "query/sql/test_stream.py"),

@@ -49,9 +49,7 @@ def is_unsteady(expression: Any, ctes: Node) -> bool:
 
 def is_random(expression: Any) -> bool:
     """Whether an expression of one row may be something else each time it is asked."""
-    return any(
-        str(node.get("function_name")).lower() in _RANDOM for node in walk(expression) if node.get("class") == "FUNCTION"
-    )
+    return any(str(node.get("function_name")).lower() in _RANDOM for node in walk(expression) if node.get("class") == "FUNCTION")
 
 
 def _is_drawn(node: Node) -> bool:
@@ -62,9 +60,7 @@ def _is_drawn(node: Node) -> bool:
     return is_cut or node.get("class") == "WINDOW" or bool(node.get("sample"))
 
 
-def unsteady_ctes(
-    tree: Node, names: Collection[str], parse: Callable[[str], Node]
-) -> Iterator[tuple[str, Part]]:
+def unsteady_ctes(tree: Node, names: Collection[str], parse: Callable[[str], Node]) -> Iterator[tuple[str, Part]]:
     """Common table expressions of a query that names a grid, by their names, in the order in which they are defined.
 
     Only those of a name that stands for nothing else anywhere in the query.

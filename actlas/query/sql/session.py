@@ -421,9 +421,7 @@ class Session:
         tried: set[str] = set()
         try:
             # one after the other, because the next one may name the one before
-            while part := next(
-                (one for one in unsteady_ctes(parsed.tree, grids, self._tree) if one[0] not in tried), None
-            ):
+            while part := next((one for one in unsteady_ctes(parsed.tree, grids, self._tree) if one[0] not in tried), None):
                 tried.add(part[0])
                 parsed = self._with_kept(parsed, [part[1]], kept, params)
             yield self._with_kept(parsed, list(unsteady_selects(parsed.tree, grids)), kept, params)
