@@ -159,7 +159,7 @@ UNSTEADY = [
     f"SELECT count(DISTINCT neuron) AS n FROM activations JOIN ({DRAWN}) AS m(n) ON neuron = m.n",
     f"SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron IN ({DRAWN}) AND value IS NOT NULL",
     f"SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron = ANY ({DRAWN})",
-    "SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron IN (SELECT neuron FROM range(600) r(neuron) USING SAMPLE 5)",
+    "SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron IN (FROM range(600) USING SAMPLE 5)",
     f"WITH p AS ({DRAWN}), q AS (SELECT neuron AS é FROM p LIMIT 5) SELECT count(DISTINCT a.neuron) AS n FROM activations a "
     "JOIN p USING (neuron) JOIN q AS z(b) ON z.b = p.neuron WHERE neuron IN (FROM q)",
     "WITH e AS (SELECT 5 * (SELECT count(*) FROM (SELECT neuron, avg(value) AS m FROM activations WHERE layer = 0 GROUP BY ALL "
