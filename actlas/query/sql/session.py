@@ -432,7 +432,7 @@ class Session:
     def _with_kept(
         self, parsed: ReadOnlyQuery, parts: Sequence[Part], kept: list[str], params: Mapping[str, Any]
     ) -> ReadOnlyQuery:
-        """A query that reads parts of it from tables of their own, as far as these can be made; their names are added to `kept`."""
+        """A query that reads parts of it from tables of their own, as far as these can be made; `kept` takes their names."""
         texts: dict[tuple[int, int], str] = {}
         for part in parts:
             name = f"actlas kept {next(self._numbers)}"
