@@ -8,7 +8,7 @@ from typing import Any
 
 from actlas.query.schema import TABLES
 from actlas.query.sql.guard import ReadOnlyQuery, walk
-from actlas.query.sql.places import column_parts, literal
+from actlas.query.sql.plan.places import column_parts, literal
 from actlas.store.store import Store
 from actlas.words import no_such
 

@@ -32,9 +32,9 @@ from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, quoted, read_only
 from actlas.query.sql.macro import check_call, macros
-from actlas.query.sql.once import Part, unsteady_ctes, unsteady_selects
-from actlas.query.sql.places import Leaf
-from actlas.query.sql.planner import MOST_KEYS, Asker, planned_places
+from actlas.query.sql.plan.once import Part, unsteady_ctes, unsteady_selects
+from actlas.query.sql.plan.places import Leaf
+from actlas.query.sql.plan.planner import MOST_KEYS, Asker, planned_places
 from actlas.query.sql.sources import RECORD_TABLES, TableSources
 from actlas.query.sql.stream import GridSource, Progress, Reading
 from actlas.store.files.parquet import read_parquet

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actlas.query.sql.guard import identifier, walk
-from actlas.query.sql.places import Node, clauses
+from actlas.query.sql.plan.places import Node, clauses
 
 #: Functions of one row that need not give the same twice.
 _RANDOM = frozenset({"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "nextval", "currval", "setval", "setseed"})

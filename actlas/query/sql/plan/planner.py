@@ -22,8 +22,8 @@ from duckdb._sources.nodes import Binary, Col, In, Lit, fragment
 
 from actlas.query.sql.grids import Grid, Region, label_columns
 from actlas.query.sql.guard import identifier
-from actlas.query.sql.once import is_random, is_unsteady
-from actlas.query.sql.places import Clause, Leaf, Node, clauses, column_names, column_parts, literal, table_name
+from actlas.query.sql.plan.once import is_random, is_unsteady
+from actlas.query.sql.plan.places import Clause, Leaf, Node, clauses, column_names, column_parts, literal, table_name
 from actlas.query.sql.scan import axis_of, narrowed
 from actlas.query.sql.values import Top
 

@@ -1,0 +1,1 @@
+"""What a query leaves of cubes, found before it runs."""
