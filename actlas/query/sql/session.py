@@ -386,7 +386,7 @@ class Session:
         if not grids:
             yield parsed.query, []
             return
-        with self._asked_once(parsed, grids, params) as settled, self._placed(settled, grids, params) as planned:
+        with self._asked_once(parsed, grids, params) as once, self._placed(once, grids, params) as planned:
             yield planned
 
     @contextmanager
