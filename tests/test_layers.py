@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "allowed": set(),
     "words": set(),
     "names": set(),
+    "options": set(),
     "errors": set(),
     "timing": set(),
     "lazy": set(),
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "__init__": {"store", "extract", "query", "intervene", "report", "explore"},
     "__main__": {"cli"},
 }
-BOTTOM = {"allowed", "words", "names", "errors", "timing", "lazy"}
+BOTTOM = {"allowed", "options", "words", "names", "errors", "timing", "lazy"}
 
 #: third party -> where it may be imported (prefixes of paths below actlas/)
 HOMES = {
@@ -70,7 +71,7 @@ HOMES = {
 }
 #: Python files of one folder at most.
 MOST_FILES = 14
-STANDARD_ONLY = ("allowed.py", "words.py", "names.py", "errors.py", "timing.py", "lazy.py")
+STANDARD_ONLY = ("allowed.py", "options.py", "words.py", "names.py", "errors.py", "timing.py", "lazy.py")
 
 
 def imports(path: Path) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from actlas.allowed import Count, why_not
 from actlas.cli.output import FORMATS
-from actlas.extract.options import About, alternatives, declared
 from actlas.names import NeuronId
+from actlas.options import About, alternatives, declared
 
 
 def add_store(verb: argparse.ArgumentParser) -> None:

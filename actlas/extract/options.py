@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from actlas.allowed import Bytes, Count, Names, Number, Positive, Seed, Share, Step, why_not
 from actlas.errors import BackendUnavailable, OptionError
@@ -25,38 +25,11 @@ from actlas.names import (
     StoredDtype,
     TokenSample,
 )
+from actlas.options import About, about, declared
 
 F = TypeVar("F", bound=Callable[..., object])
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?")
-
-
-@dataclass(frozen=True)
-class About:
-    """What is said of an option beside its name, type and default.
-
-    Attributes:
-        help: What it does.
-        unset: What holds where it is not said, in words; "" where the default says it.
-        flags: What the command line calls it, where that is not its name with dashes.
-        metavar: What the command line's help calls its value.
-        repeats: Whether the command line takes one value at a time, since values may hold commas.
-        in_gigabytes: Whether the command line takes gigabytes instead of bytes.
-        parts: What is said of each field, of an option that is a dataclass.
-    """
-
-    help: str
-    unset: str = ""
-    flags: tuple[str, ...] = ()
-    metavar: str | None = None
-    repeats: bool = False
-    in_gigabytes: bool = False
-    parts: Mapping[str, About] = field(default_factory=dict)
-
-
-def about(help: str, **rest: Any) -> dict[str, About]:
-    """The metadata of an option's field; `rest` are fields of `About`."""
-    return {"about": About(help, **rest)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -418,29 +391,6 @@ class ExtractFields(TypedDict, total=False):
     describes_weights: bool
     syncs: bool
     n_threads: Positive | None
-
-
-def declared(options: type) -> list[tuple[str, Any, About]]:
-    """Name, type and `About` of every option of a dataclass.
-
-    Example:
-        >>> name, hint, note = declared(ExtractOptions)[3]
-        >>> name, note.help
-        ('backend', 'what runs the models: hf (transformers) or vllm; a store holds the values of one of them')
-    """
-    hints = get_type_hints(options)
-    return [(each.name, hints[each.name], each.metadata["about"]) for each in fields(options)]
-
-
-def alternatives(hint: Any) -> tuple[Any, ...]:
-    """The types that a type allows, without None.
-
-    Example:
-        >>> alternatives(int | None), alternatives(str)
-        ((<class 'int'>,), (<class 'str'>,))
-    """
-    members = () if get_origin(hint) in (None, Literal, tuple, Sequence, Mapping) else get_args(hint)
-    return tuple(member for member in members if member is not type(None)) or (hint,)
 
 
 def _check(name: str, value: Any, hint: Any) -> None:

@@ -17,8 +17,8 @@ from actlas.intervene.sets import NeuronSet, site_shape, store_sets
 from actlas.names import EXPERTS, LAPE, VERSION
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_checkpoints
-from actlas.store.corpus.corpus import parquet_bytes
 from actlas.store.files.atomic import naming, write_atomically
+from actlas.store.files.parquet import parquet_bytes
 from actlas.words import listed
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from actlas.cli.arguments import add_checkpoints, add_choice, add_declared, add_output, add_store, declared_values
-from actlas.extract.options import about
+from actlas.options import about
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from actlas.errors import BackendUnavailable, ExtractionError, OptionError
-from actlas.extract.options import ExtractFields, ExtractOptions, declared
+from actlas.extract.options import ExtractFields, ExtractOptions
 from actlas.names import TokenSample
+from actlas.options import declared
 
 #: Something else than the default, for every option.
 OTHERS = {

@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 
 from actlas.allowed import Count, Positive, PositiveNumber, Quantile, Seed, Share, why_not
 from actlas.errors import QueryError
-from actlas.extract.options import about
 from actlas.names import ALL, EXPERTS, LAPE, Intervention
+from actlas.options import about
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,7 @@ import polars as pl
 from actlas.errors import DamagedStore, TableNotFound
 from actlas.store.contents.checkpoints import Checkpoints
 from actlas.store.contents.parts import Part, Tables
-from actlas.store.corpus.corpus import parquet_bytes
-from actlas.store.files.parquet import parquet_metadata
+from actlas.store.files.parquet import parquet_bytes, parquet_metadata
 
 
 class KeptTables(Checkpoints):

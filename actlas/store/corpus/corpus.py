@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,14 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import CorpusError, DamagedStore, FormatTooNew, NameNotFound
-from actlas.names import SPAN_ENDS, span_names
 from actlas.store.corpus.cells import listed, printable
 from actlas.store.corpus.checks import LABEL_SCHEMA, TEXT_SCHEMA, check_columns, checked_ids, checked_labels, checked_texts
 from actlas.store.corpus.declared import UNKNOWN, Declared
 from actlas.store.corpus.findings import content_warnings, contradictory, n_unlabelled, repeated
+from actlas.store.corpus.fingerprint import fingerprint_of
 from actlas.store.corpus.stored import publish, read_published
 from actlas.store.corpus.text_sets import LanguageSets, language_sets
-from actlas.store.files.parquet import frame_of
+from actlas.store.files.parquet import frame_of, parquet_bytes
 
 _RECORD, _VERSION = "corpus.json", 1
 _FILES = ("texts.parquet", "labels.parquet")
@@ -298,7 +296,7 @@ class Corpus:
         """
         texts = self.texts.filter(pl.Series(is_kept))
         labels = self.labels.join(texts.select("text_id"), on="text_id", how="semi", maintain_order="left")
-        return replace(self, texts=texts, labels=labels, fingerprint=_fingerprint(texts, labels))
+        return replace(self, texts=texts, labels=labels, fingerprint=fingerprint_of(texts, labels))
 
     def write(self, folder: Path) -> None:
         """Write texts.parquet, labels.parquet and corpus.json in one step: a reader finds all of them, or what was there before.
@@ -378,7 +376,7 @@ def _check_old(folder: Path, about: dict[str, Any], texts: pl.DataFrame, labels:
     is_whole = np.array_equal(text_ids, np.arange(texts.height))
     is_same = about.get("n_texts") == texts.height and set(about.get("concepts", ())) == set(labels["concept"])
     is_same = is_same and bool((np.diff(text_ids) > 0).all())
-    if not is_same or (is_whole and about.get("fingerprint") != _fingerprint(texts, labels, has_spans=False)):
+    if not is_same or (is_whole and about.get("fingerprint") != fingerprint_of(texts, labels, has_spans=False)):
         raise DamagedStore(
             f"the texts and labels in {folder} are not those that its {_RECORD} names: an import over it was interrupted, or a "
             "file was changed; make the corpus again"
@@ -425,46 +423,4 @@ def corpus_from_frames(texts: pl.DataFrame, labels: pl.DataFrame) -> Corpus:
     labelled = set(labels["concept"])
     without = [name for name in named.cast(pl.String).drop_nulls().unique(maintain_order=True) if name not in labelled]
     notes = (f"no text has a label for {listed(without)}, which is no concept of the corpus",) if without else ()
-    return Corpus(texts, labels, _fingerprint(texts, labels), Imported(texts.height, notes=notes))
-
-
-def is_fingerprint_of(written: str, texts: pl.DataFrame, labels: pl.DataFrame) -> bool:
-    """Whether a fingerprint can be that of these texts and labels, by any rule that there was.
-
-    By an early one, it stayed that of all texts where some were left out: nothing can be said of those.
-    """
-    if written in (_fingerprint(texts, labels), _fingerprint(texts, labels, has_spans=False)):
-        return True
-    return bool((texts["text_id"].diff() > 1).any()) or texts["text_id"].min() != 0
-
-
-def _fingerprint(texts: pl.DataFrame, labels: pl.DataFrame, *, has_spans: bool = True) -> str:
-    """Hash of all that decides what is extracted; earlier versions left the spans out."""
-    digest = hashlib.sha256()
-    for name in ("text", "language", "parallel_id", "split"):
-        for value in texts[name]:
-            # length first: two columns that differ only in where one value ends must not agree
-            data = b"" if value is None else value.encode()
-            digest.update(b"%d:" % (-1 if value is None else len(data)) + data)
-    concepts = sorted(labels["concept"].unique())
-    digest.update("\0".join(concepts).encode())
-    digest.update(labels["text_id"].to_numpy().astype("<i8").tobytes())
-    position = {concept: i for i, concept in enumerate(concepts)}
-    columns = labels["concept"].replace_strict(position, return_dtype=pl.Int64) if concepts else pl.Series([], dtype=pl.Int64)
-    digest.update(columns.to_numpy().astype("<i8").tobytes())
-    digest.update(labels["is_concept"].to_numpy().astype("u1").tobytes())
-    spans = span_names(texts.columns) if has_spans else []
-    for name in sorted(span + end for span in spans for end in SPAN_ENDS):
-        # pandas keeps whole numbers with gaps as 4.0 and NaN
-        places = [None if cell is None or cell != cell else cell for cell in texts[name].to_list()]
-        places = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in places]
-        digest.update(f"{name}{places}".encode())
-    return digest.hexdigest()[:16]
-
-
-def parquet_bytes(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> bytes:
-    """A frame as the bytes of a Parquet file; the same frame gives the same bytes."""
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {} if metadata is None else {"metadata": metadata}
-    frame.write_parquet(buffer, compression="zstd", statistics=True, **options)
-    return buffer.getvalue()
+    return Corpus(texts, labels, fingerprint_of(texts, labels), Imported(texts.height, notes=notes))

@@ -10,10 +10,19 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from actlas.errors import DamagedStore, raise_shortage
+
+
+def parquet_bytes(frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> bytes:
+    """A frame as the bytes of a Parquet file; the same frame gives the same bytes."""
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {} if metadata is None else {"metadata": metadata}
+    frame.write_parquet(buffer, compression="zstd", statistics=True, **options)
+    return buffer.getvalue()
 
 
 def read_parquet(path: Path) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from polars import selectors
 
 from actlas.errors import ActlasError, DamagedStore
 from actlas.store import layout
-from actlas.store.corpus.corpus import is_fingerprint_of
+from actlas.store.corpus.fingerprint import is_fingerprint_of
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.files.parquet import parquet_metadata, read_parquet
 from actlas.store.integrity.manifests import Manifest

@@ -12,8 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore
-from actlas.store.corpus.corpus import parquet_bytes
-from actlas.store.files.parquet import read_parquet
+from actlas.store.files.parquet import parquet_bytes, read_parquet
 from actlas.store.layout import WEIGHTS_FILE
 
 #: Columns of table `weights`; the file has `sketch` beside them.

@@ -13,11 +13,11 @@ import numpy as np
 
 from actlas.errors import DamagedStore
 from actlas.store.committed import checkpoint_name
-from actlas.store.corpus.corpus import parquet_bytes
 from actlas.store.files.atomic import clear_temporaries, read_json, to_json, write_atomically
 from actlas.store.files.digests import record_files
 from actlas.store.files.group_writer import group_files
 from actlas.store.files.locks import Claim
+from actlas.store.files.parquet import parquet_bytes
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.groups import ArrayGroup
 from actlas.store.layout import HEALTH_FILE, WEIGHTS_FILE

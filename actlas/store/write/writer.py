@@ -18,7 +18,7 @@ import polars as pl
 from actlas.errors import RecipeMismatch
 from actlas.names import Checkpoint, Recipe
 from actlas.store import layout
-from actlas.store.corpus.corpus import Corpus, parquet_bytes
+from actlas.store.corpus.corpus import Corpus
 from actlas.store.corpus.text_sets import sets_frame
 from actlas.store.dtypes import SiteDtype
 from actlas.store.files.atomic import clear_temporaries, create_once, read_json, to_json, write_atomically
@@ -26,6 +26,7 @@ from actlas.store.files.codecs import CODECS, DEFAULT_CODEC
 from actlas.store.files.digests import file_record, record_files
 from actlas.store.files.group_writer import create_leaf
 from actlas.store.files.locks import Claim
+from actlas.store.files.parquet import parquet_bytes
 from actlas.store.files.shard_writer import ShardThreads
 from actlas.store.log import Log, has_log
 from actlas.store.records import begun_checkpoints, read_about

@@ -6,8 +6,9 @@ import pytest
 
 from actlas.cli import parser, run
 from actlas.cli.arguments import declared_values
-from actlas.extract.options import ExtractOptions, declared
+from actlas.extract.options import ExtractOptions
 from actlas.names import TokenSample
+from actlas.options import declared
 
 COMMAND = ["extract", "model", "--corpus", "c", "--store", "s"]
 

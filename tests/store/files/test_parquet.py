@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 
 from actlas.errors import DamagedStore
-from actlas.store.corpus.corpus import parquet_bytes
-from actlas.store.files.parquet import frame_of, parquet_columns, parquet_metadata, read_parquet, scan_parquet
+from actlas.store.files.parquet import frame_of, parquet_bytes, parquet_columns, parquet_metadata, read_parquet, scan_parquet
 
 FRAME = pl.DataFrame({"a": [1, 2], "language": ["en", "es"]})
 
