@@ -18,6 +18,7 @@ SOURCES = [
 #: by those who start them, the command line by its verbs.
 COVERED_BY: dict[str, tuple[str, ...]] = {
     "cli/verbs/stores.py": ("cli/test_cli.py", "demo/test_run.py"),
+    "compiled/chunks.py": ("store/files/test_loops.py", "store/files/test_shard_reader.py"),
     "demo/settings.py": ("demo/test_run.py", "demo/test_condition.py"),
     "errors.py": ("test_exports.py",),
     "explore/server/tables.py": ("explore/server/test_app.py",),

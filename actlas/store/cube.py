@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from actlas.compiled.bfloat16 import bfloat16_to_float32
 from actlas.compiled.float16 import float16_to_float32
 from actlas.errors import IndexNotFound, NameNotFound
+from actlas.store.bounds import Bounds
 from actlas.store.corpus.text_sets import LanguageSets
-from actlas.store.files.shard_reader import plan_of, read_part
+from actlas.store.files.shard_reader import find_part, plan_of, read_part
 from actlas.store.layout import STATE_ARRAYS
 from actlas.store.records import ShardRecord
 from actlas.words import did_you_mean
@@ -38,6 +39,26 @@ def read_array(array: zarr.Array[Any], selectors: Sequence[int | Rows], committe
         IndexError: If an index is outside the array.
         DamagedStore: If what is on disk is not what was committed.
     """
+    folder, where, dropped = _place(array, selectors)
+    records = None if committed is None else committed()
+    return read_part(folder, plan_of(array), where, records).squeeze(axis=tuple(dropped))
+
+
+def find_in_array(
+    array: zarr.Array[Any], selectors: Sequence[int | Rows], committed: Committed | None, bounds: Bounds
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Where values are within bounds in what `read_array` gives, flattened, ascending; and these values.
+
+    Raises:
+        IndexError: If an index is outside the array.
+        DamagedStore: If what is on disk is not what was committed.
+    """
+    folder, where, _ = _place(array, selectors)
+    return find_part(folder, plan_of(array), where, None if committed is None else committed(), bounds)
+
+
+def _place(array: zarr.Array[Any], selectors: Sequence[int | Rows]) -> tuple[Path, list[slice | NDArray[np.int64]], list[int]]:
+    """The folder of an array, positions along each axis, and the axes of which one position is asked for."""
     where: list[slice | NDArray[np.int64]] = []
     dropped = []
     for axis, selector in enumerate(selectors):
@@ -55,9 +76,7 @@ def read_array(array: zarr.Array[Any], selectors: Sequence[int | Rows], committe
             where.append(slice(start, stop, step) if step > 0 else np.arange(start, stop, step))
         else:
             where.append(_rows(selector, size))
-    folder = Path(str(array.store_path).removeprefix("file://"))
-    records = None if committed is None else committed()
-    return read_part(folder, plan_of(array), where, records).squeeze(axis=tuple(dropped))
+    return Path(str(array.store_path).removeprefix("file://")), where, dropped
 
 
 def _rows(selector: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64]:
@@ -127,6 +146,13 @@ class Cube:
         """
         values = read_array(self.array, (layer, neurons, texts), self.committed)
         return bfloat16_to_float32(values) if self.dtype == "bfloat16" else values
+
+    def find(
+        self, bounds: Bounds, layer: int | None = None, neurons: int | Rows = None, texts: int | Rows = None
+    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Where values are within bounds in what `read` gives, flattened, ascending; and these values."""
+        at, values = find_in_array(self.array, (layer, neurons, texts), self.committed, bounds)
+        return at, bfloat16_to_float32(values) if self.dtype == "bfloat16" else values
 
     def to_xarray(self) -> xarray.DataArray:
         """The cube as a lazy `xarray.DataArray` with coordinates layer, neuron and text_id; nothing is read yet.
@@ -326,12 +352,31 @@ class ScoreCube:
             >>> scores.read("ap", language="en", concept="water", layer=1).shape
             (40,)
         """
+        array, names = self._places(stat, language, concept)
+        return read_array(array, (*names, layer, neurons), self.committed.get(stat))
+
+    def find(
+        self,
+        stat: str,
+        bounds: Bounds,
+        language: str | Sequence[str] | None = None,
+        concept: str | Sequence[str] | None = None,
+        layer: int | Rows = None,
+        neurons: int | Rows = None,
+    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Where a statistic is within bounds in what `read` gives, flattened, ascending; and its values there."""
+        array, names = self._places(stat, language, concept)
+        return find_in_array(array, (*names, layer, neurons), self.committed.get(stat), bounds)
+
+    def _places(
+        self, stat: str, language: str | Sequence[str] | None, concept: str | Sequence[str] | None
+    ) -> tuple[zarr.Array[Any], tuple[int | Rows, int | Rows]]:
+        """The array of a statistic, and positions of names in it."""
         if stat not in self.arrays:
             near = did_you_mean([stat], self.stats)
             raise NameNotFound(f"statistic {stat!r} was not computed; {near}there are {', '.join(self.stats)}")
-        at_language = _positions(language, self.languages, "language")
-        at_concept = _positions(concept, self.concepts, "concept")
-        return read_array(self.arrays[stat], (at_language, at_concept, layer, neurons), self.committed.get(stat))
+        names = _positions(language, self.languages, "language"), _positions(concept, self.concepts, "concept")
+        return self.arrays[stat], names
 
 
 def _positions(names: str | Sequence[str] | None, known: tuple[str, ...], what: str) -> int | slice | list[int] | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Rows of one batch: enough that a batch costs little, few enough that a query holds little and LIMIT ends early.
 BATCH_ROWS = 500_000
+#: The same where only values within bounds go on: what is read then is not held, and what goes on is hardly ever all.
+_SEARCHED_ROWS = 2_000_000
 
 Positions = NDArray[np.int64]
 
@@ -196,18 +198,16 @@ class ActivationGrid:
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         texts = region.box["text"]
         columns_of = _Columns(self._text_ids, *self._languages, frozenset(columns))
+        most = _batch_rows(keep)
         for checkpoint, site, layers, neurons in slabs_in(self.cubes, region) if texts.size else ():
             cube = self._cube(checkpoint, site) if "value" in columns or keep is not None else None
             for layer in layers.tolist():
                 constants = {"checkpoint": checkpoint, "site": site, "layer": layer}
-                for part in _groups(neurons, max(1, BATCH_ROWS // texts.size), CHUNK_NEURONS):
-                    for rows in _groups(texts, max(1, BATCH_ROWS // part.size), CHUNK_TEXTS):
-                        if cube is None:
-                            yield columns_of.batch(part, rows, None, None, constants)
-                            continue
-                        read = cube.read(layer=layer, neurons=_span(part), texts=_span(rows))
-                        values = as_float32(read.reshape(-1))
-                        at = None if keep is None else np.flatnonzero(keep.rows({"value": values}))
+                for part in _groups(neurons, max(1, most // texts.size), CHUNK_NEURONS):
+                    for rows in _groups(texts, max(1, most // part.size), CHUNK_TEXTS):
+                        values, at = None, None
+                        if cube is not None:
+                            values, at = _values(cube, layer, _span(part), _span(rows), keep)
                         yield columns_of.batch(part, rows, values, at, constants)
 
     def _cube(self, checkpoint: str, site: str) -> Cube:
@@ -227,6 +227,25 @@ class ActivationGrid:
         return codes.to_numpy(), names
 
 
+def _batch_rows(keep: Keep | None) -> int:
+    return BATCH_ROWS if keep is None or keep.bounds is None else _SEARCHED_ROWS
+
+
+def _values(
+    cube: Cube, layer: int, neurons: slice | Positions, texts: slice | Positions, keep: Keep | None
+) -> tuple[NDArray[np.float32], Positions | None]:
+    """Values of a part of a cube; or those that go on, and where they are in the flattened part."""
+    bounds = None if keep is None else keep.bounds
+    if keep is None or bounds is None:
+        values = as_float32(cube.read(layer=layer, neurons=neurons, texts=texts).reshape(-1))
+        at = None if keep is None else np.flatnonzero(keep.rows({"value": values}))
+        return (values, None) if at is None else (values[at], at)
+    at, found = cube.find(bounds, layer=layer, neurons=neurons, texts=texts)
+    values = as_float32(found)
+    kept = keep.rows({"value": values})
+    return values[kept], at[kept]
+
+
 class _Columns:
     """Columns of batches of `activations`; those of a part of the texts are made once for parts that follow each other."""
 
@@ -243,14 +262,14 @@ class _Columns:
         at: Positions | None,
         constants: Mapping[str, Any],
     ) -> Batch:
-        """Neurons by texts, or of these, counted row by row, those at some places."""
+        """Neurons by texts, or of these, counted row by row, those at some places; and the values of what is taken."""
         n_read = neurons.size * texts.size
         numbers: dict[str, NDArray[Any]] = {}
         if "neuron" in self._columns:
             own = neurons.astype(np.int32)
             numbers["neuron"] = np.repeat(own, texts.size) if at is None else own[at // texts.size]
         if "value" in self._columns and values is not None:
-            numbers["value"] = values if at is None else values[at]
+            numbers["value"] = values
         of_text = {
             name: self._tile(name, neurons.size, texts) if at is None else labels[texts[at % texts.size]]
             for name, labels in self._of_text.items()
@@ -310,6 +329,7 @@ class ScoreGrid:
 
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         asked = {axis: [names[at] for at in region.box[axis]] for axis, names in self._names.items()}
+        most = _batch_rows(keep)
         for checkpoint, site, layers, neurons in slabs_in(self.cubes, region):
             scores = self._opened(checkpoint, site)
             languages = [name for name in asked["language"] if name in scores.languages]
@@ -317,9 +337,9 @@ class ScoreGrid:
             if not languages or not concepts:
                 continue
             # chunks hold several languages: all of them are read together, and of layers and concepts as many as fit
-            own_layers = _even_groups(layers, BATCH_ROWS // (len(languages) * neurons.size))
+            own_layers = _even_groups(layers, most // (len(languages) * neurons.size))
             for some_layers in own_layers:
-                per_batch = max(1, BATCH_ROWS // (len(languages) * some_layers.size * neurons.size))
+                per_batch = max(1, most // (len(languages) * some_layers.size * neurons.size))
                 for start in range(0, len(concepts), per_batch):
                     part = _ScorePart(languages, concepts[start : start + per_batch], some_layers, neurons)
                     yield self._batch(scores, part, columns, {"checkpoint": checkpoint, "site": site}, keep)
@@ -338,17 +358,21 @@ class ScoreGrid:
         self, scores: ScoreCube, part: _ScorePart, columns: Sequence[str], constants: Mapping[str, Any], keep: Keep | None
     ) -> Batch:
         needed = {*columns, *(keep.columns if keep is not None else ())}
-        numbers: dict[str, NDArray[Any]] = {
-            stat: scores.read(stat, part.languages, part.concepts, _span(part.layers), _span(part.neurons)).reshape(-1)
-            for stat in scores.stats
-            if stat in needed
-        }
+        where = (part.languages, part.concepts, _span(part.layers), _span(part.neurons))
+        numbers: dict[str, NDArray[Any]] = {}
         at: Positions | None = None
-        if keep is not None:
-            absent = keep.columns - numbers.keys()
+        bounds = None if keep is None else keep.bounds
+        if keep is not None and bounds is not None and keep.columns <= {*scores.stats}:
+            (stat,) = keep.columns
+            found, values = scores.find(stat, bounds, *where)
+            kept = keep.rows({stat: values})
+            at, numbers[stat] = found[kept], values[kept]
+        others = {stat: scores.read(stat, *where).reshape(-1) for stat in scores.stats if stat in needed and stat not in numbers}
+        if keep is not None and at is None:
+            absent = keep.columns - others.keys()
             nothing = dict.fromkeys(absent, np.full(part.height if absent else 0, np.nan))
-            at = np.flatnonzero(keep.rows(numbers | nothing))
-            numbers = {name: values[at] for name, values in numbers.items()}
+            at = np.flatnonzero(keep.rows(others | nothing))
+        numbers |= {name: values if at is None else values[at] for name, values in others.items()}
         for axis, positions in (("layer", part.layers), ("neuron", part.neurons)):
             if axis in columns:
                 numbers[axis] = part.along(axis, positions.astype(np.int32), at)

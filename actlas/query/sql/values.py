@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import polars as pl
 from duckdb._sources.nodes import Binary, Col, In, Lit, Node, Postfix, Unary, exact_value
 from numpy.typing import NDArray
+
+from actlas.store.bounds import Bounds
 
 Numbers = Mapping[str, NDArray[Any]]
 Flags = NDArray[np.bool_]
@@ -21,6 +24,14 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+}
+#: The same as bounds, where they are some; no number is within those of an infinity that is left out.
+_BOUNDS: dict[str, Callable[[float], Bounds]] = {
+    "=": lambda value: Bounds(value, value),
+    "<": lambda value: Bounds(high=value, is_below=True),
+    "<=": lambda value: Bounds(high=value),
+    ">": lambda value: Bounds(value, is_above=True),
+    ">=": lambda value: Bounds(value),
 }
 #: What DuckDB calls the types in which a comparison is exactly that of numpy.
 _ENGINE_TYPES: Mapping[pl.DataType, str] = {pl.Float32(): "FLOAT", pl.Float64(): "DOUBLE"}
@@ -83,9 +94,26 @@ class Keep:
     def __init__(self, conditions: Sequence[Node], top: Top | None = None) -> None:
         self._conditions, self._top = tuple(conditions), top
         self._best = np.empty(0)
+        self._changing = threading.Lock()
         self.columns: frozenset[str] = frozenset(name for condition in conditions for name in columns_of(condition))
         if top is not None:
             self.columns |= {top.column}
+        self._bounds = _bounds_of(self._conditions)
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """What a value has to be within to go on, where that is all there is to know of a row; it narrows as rows go by."""
+        if self._bounds is None or len(self.columns) != 1:
+            return None
+        if self._top is None:
+            return self._bounds
+        with self._changing:
+            if self._best.size < self._top.n:
+                # null comes last: it is needed while there are too few others
+                return None
+            is_descending = self._top.is_descending
+            reached = Bounds(low=float(self._best.min())) if is_descending else Bounds(high=float(self._best.max()))
+        return self._bounds & reached
 
     def rows(self, numbers: Numbers) -> Flags:
         """Of the rows of a batch, those that go on.
@@ -98,7 +126,8 @@ class Keep:
             passed = _truth(condition, numbers)[0]
             kept = passed if kept is None else kept & passed
         if self._top is not None:
-            kept = self._among_best(numbers[self._top.column], kept)
+            with self._changing:
+                kept = self._among_best(numbers[self._top.column], kept)
         assert kept is not None
         return kept
 
@@ -117,6 +146,23 @@ class Keep:
         self._best = best
         # null comes last: it is needed while there are too few others
         return candidates & _reaches(values, best, is_descending) if best.size == n else passing
+
+
+def _bounds_of(conditions: Sequence[Node]) -> Bounds | None:
+    """The numbers that pass all conditions; None where they are not those between two."""
+    found = Bounds()
+    left = list(conditions)
+    while left:
+        match left.pop():
+            case Binary(op="AND", left=one, right=other):
+                left += [one, other]
+            case Binary(op=op, left=Col(), right=Lit(value=float() as value)) if op in _BOUNDS and not np.isnan(value):
+                found &= _BOUNDS[op](value)
+            case Postfix(op="IS NOT NULL", operand=Col()):
+                pass
+            case _:
+                return None
+    return found
 
 
 def _reaches(values: NDArray[Any], best: NDArray[np.float64], is_descending: bool) -> Flags:

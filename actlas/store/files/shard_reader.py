@@ -28,7 +28,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, raise_shortage
+from actlas.store.bounds import Bounds, is_between
 from actlas.store.files.codecs import CRC_BYTES, chunk_is_whole, crc_bytes, decode
+from actlas.store.files.loops import ChunkReads, is_worth_it
 from actlas.store.layout import ABSENT, ABSENT_SUM, ArrayPlan
 from actlas.store.records import ShardRecord
 
@@ -163,8 +165,12 @@ def read_part(
     Raises:
         DamagedStore: If a checksum disagrees, or a shard is not the one that was committed.
     """
-    axes = [_pieces(*axis) for axis in zip(selectors, plan.shape, plan.chunk, plan.chunks_per_shard, strict=True)]
-    shape = tuple(_length(s, size) for s, size in zip(selectors, plan.shape, strict=True))
+    chunks = _chunk_reads(folder, plan, selectors, committed)
+    axes, shape = chunks.axes, chunks.shape
+    if _counted.get() is None and is_worth_it(chunks.n_chunks):
+        read = chunks.place(_on_every_core)
+        if read is not None:
+            return read
     out = np.empty(shape, dtype=plan.dtype)
     # asked once: a layer of scores has hundreds of chunks
     inside_of, target_of = (
@@ -199,6 +205,43 @@ def read_part(
     else:
         _one_after_another(lambda shard: read_shard(shard, _on_every_core), list(shards))
     return out
+
+
+def find_part(
+    folder: Path, plan: ArrayPlan, selectors: Sequence[Selector], committed: Mapping[str, ShardRecord] | None, bounds: Bounds
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Where in an orthogonal part of an array of floats values are within bounds, and these values.
+
+    Args:
+        folder: Folder of the array.
+        plan: Its grid.
+        selectors: As in `read_part`.
+        committed: Likewise.
+        bounds: Which values are wanted.
+
+    Returns:
+        Positions in the flattened part, ascending, and the values there, in the dtype on disk.
+
+    Raises:
+        DamagedStore: As `read_part` does.
+    """
+    keys = bounds.keys(plan.logical_dtype)
+    chunks = _chunk_reads(folder, plan, selectors, committed)
+    if _counted.get() is None and is_worth_it(chunks.n_chunks):
+        found = chunks.choose(keys, _on_every_core)
+        if found is not None:
+            return found
+    values = read_part(folder, plan, selectors, committed).reshape(-1)
+    at = np.flatnonzero(is_between(values, keys))
+    return at, values[at]
+
+
+def _chunk_reads(
+    folder: Path, plan: ArrayPlan, selectors: Sequence[Selector], committed: Mapping[str, ShardRecord] | None
+) -> ChunkReads:
+    axes = [_pieces(*axis) for axis in zip(selectors, plan.shape, plan.chunk, plan.chunks_per_shard, strict=True)]
+    shape = tuple(_length(s, size) for s, size in zip(selectors, plan.shape, strict=True))
+    return ChunkReads(folder, plan, axes, shape, committed)
 
 
 def _read_shard(

@@ -11,6 +11,7 @@ from actlas.query import Atlas
 from actlas.query.sql.sources import activation_grid
 from actlas.query.sql.stream import GridSource, Reading
 from actlas.query.sql.values import Keep, Top
+from actlas.store.files import shard_reader
 
 CONDITIONS = (
     "value > 0.25",
@@ -23,10 +24,17 @@ CONDITIONS = (
     "value NOT IN (0.25, 0.5)",
     "value IS NOT NULL AND value <= 0",
     "value > 0.25::DOUBLE",
+    "value BETWEEN 0.25 AND 0.75 AND value IS NOT NULL",
+    "value >= 0.5 AND value < 0.75 AND text_id < 20",
     "value * 2 > 1",
     "value > 0.1 AND neuron < 7",
     "value > 0.5 OR neuron = 3",
 )
+
+
+@pytest.fixture(params=[False, True], ids=["chunk by chunk", "compiled loops"], autouse=True)
+def both_ways_to_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_reader, "is_worth_it", lambda _: request.param)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -43,7 +51,21 @@ def test_a_condition_on_values_changes_what_is_handed_on_and_not_the_answer(scor
 def test_scores_that_are_null_pass_no_comparison(scored: Atlas) -> None:
     frame = scored.scan("scores").collect()
     assert frame["ap"].null_count()
-    for condition in ("ap > 0.3", "NOT (ap > 0.3)", "ap IS NULL", "ap <> 0.5 AND auroc > 0.6"):
+    some = frame["ap"].drop_nulls().gather([3, 40]).to_list()
+    low, high = min(some), max(some)
+    for condition in (
+        "ap > 0.3",
+        "NOT (ap > 0.3)",
+        "ap IS NULL",
+        "ap <> 0.5 AND auroc > 0.6",
+        f"ap >= {low!r} AND ap < {high!r}",
+        f"ap BETWEEN {low!r} AND {high!r}",
+        f"ap = {low!r}",
+        f"ap > {low!r} AND ap > 0",
+        "ap < 'inf'::DOUBLE AND ap >= '-inf'::DOUBLE",
+        "ap > 'inf'::DOUBLE OR ap < 0",
+        "ap > 'inf'::DOUBLE",
+    ):
         connection = duckdb.connect()
         connection.register("rows", frame)
         query = f"SELECT checkpoint, concept, layer, neuron, ap FROM rows WHERE {condition} ORDER BY ALL"

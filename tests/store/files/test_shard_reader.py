@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -36,6 +36,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "array"
 
 
+@pytest.fixture(params=[False, True], ids=["chunk by chunk", "compiled loops"], autouse=True)
+def reads_in_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Both ways to read, and that the one that is meant is taken."""
+    monkeypatch.setattr(shard_reader, "is_worth_it", lambda _: request.param)
+    return bool(request.param)
+
+
 def write(root: Path, plan: ArrayPlan, values: np.ndarray) -> list[ShardRecord]:
     create_array(root, "array", plan, CODECS["lz4"], {})
     with ThreadPoolExecutor(2) as pool:
@@ -55,7 +62,7 @@ def selectors(draw: st.DrawFn) -> list[slice | np.ndarray]:
 
 
 @pytest.mark.parametrize("n_cores", [1, 2, 7])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(selectors=selectors())
 def test_any_part_equals_what_zarr_reads(folder: Path, n_cores: int, selectors: list[slice | np.ndarray]) -> None:
     whole = zarr.open_array(folder, mode="r")[:]
@@ -107,6 +114,7 @@ def test_a_chunk_or_a_shard_that_no_record_names_is_no_fill_value(tmp_path: Path
         shard_reader.read_part(tmp_path / "array", PLAN, [slice(None), slice(32, 40), slice(None)], sizes)
 
 
+@pytest.mark.parametrize("reads_in_loops", [False], indirect=True)
 def test_whole_chunks_are_decoded_straight_into_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = layout.cube_plan(2, 256, 32, 32, "float16")
     values = np.random.default_rng(0).standard_normal((2, 256, 32)).astype(np.float16)
@@ -115,6 +123,7 @@ def test_whole_chunks_are_decoded_straight_into_the_result(tmp_path: Path, monke
     np.testing.assert_array_equal(shard_reader.read_part(tmp_path / "array", plan, [slice(None)] * 3), values)
 
 
+@pytest.mark.parametrize("reads_in_loops", [False], indirect=True)
 def test_a_thread_keeps_no_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = layout.cube_plan(1, 256, 64, 32, "float16")
     create_array(tmp_path, "array", plan, CODECS["lz4"], {})
