@@ -150,7 +150,27 @@ class Cube:
     def find(
         self, bounds: Bounds, layer: int | None = None, neurons: int | Rows = None, texts: int | Rows = None
     ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Where values are within bounds in what `read` gives, flattened, ascending; and these values."""
+        """The values that are within bounds, found while chunks are decoded: what is not wanted takes no memory.
+
+        Args:
+            bounds: Which values are wanted; NaN never is.
+            layer: As in `read`.
+            neurons: Likewise.
+            texts: Likewise.
+
+        Returns:
+            Positions, ascending, in the flattened part that `read` gives; and the values there.
+
+        Raises:
+            IndexError: If an index is outside the cube.
+
+        Example:
+            >>> from actlas.store.bounds import Bounds
+            >>> cube = store.cube("planted-step64", "mlp_pre")
+            >>> at, values = cube.find(Bounds(low=1.0), layer=1, neurons=7)
+            >>> bool((values >= 1.0).all()), bool((cube.read(1, 7)[at] == values).all())
+            (True, True)
+        """
         at, values = find_in_array(self.array, (layer, neurons, texts), self.committed, bounds)
         return at, bfloat16_to_float32(values) if self.dtype == "bfloat16" else values
 
@@ -364,7 +384,29 @@ class ScoreCube:
         layer: int | Rows = None,
         neurons: int | Rows = None,
     ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Where a statistic is within bounds in what `read` gives, flattened, ascending; and its values there."""
+        """The scores that are within bounds, found while chunks are decoded: what is not wanted takes no memory.
+
+        Args:
+            stat: One of `stats`.
+            bounds: Which scores are wanted; NaN never is.
+            language: As in `read`.
+            concept: Likewise.
+            layer: Likewise.
+            neurons: Likewise.
+
+        Returns:
+            Positions, ascending, in the flattened part that `read` gives; and the scores there.
+
+        Raises:
+            NameNotFound: If the statistic, a language or a concept is not there; the message lists what is.
+
+        Example:
+            >>> from actlas.store.bounds import Bounds
+            >>> scores = store.scores("planted-step64", "mlp_pre")
+            >>> at, ap = scores.find("ap", Bounds(low=0.9), language="en", concept="water", layer=1)
+            >>> bool((ap >= 0.9).all()), bool((scores.read("ap", "en", "water", 1)[at] == ap).all())
+            (True, True)
+        """
         array, names = self._places(stat, language, concept)
         return find_in_array(array, (*names, layer, neurons), self.committed.get(stat), bounds)
 

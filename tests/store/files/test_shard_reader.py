@@ -186,6 +186,7 @@ def test_an_error_of_any_thread_ends_the_work_and_is_raised() -> None:
 SHORTAGES = [RuntimeError("can't start new thread"), MemoryError(), OSError(errno.EMFILE, "Too many open files")]
 
 
+@pytest.mark.parametrize("reads_in_loops", [False], indirect=True)
 @pytest.mark.parametrize("error", SHORTAGES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize(("where", "name"), [(shard_reader, "_decode_chunk"), (shard_reader, "read_index"), (os, "open")])
 def test_what_the_system_lacks_is_no_damage(
