@@ -16,7 +16,9 @@ from actlas.extract import extract_activations
 from actlas.extract.parallel.worker import RemoteRequest
 from actlas.names import RandomTwin
 from actlas.store.store import Store
+from tests.loaded import loaded
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 cluster = pytest.importorskip("actlas.extract.parallel.dask_cluster")
 
@@ -24,6 +26,15 @@ OPTIONS = {"sites": ["mlp_pre"], "max_tokens": 60, "texts_per_block": 4, "device
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _workers_start_loaded():
+    modules = ("distributed", "actlas.extract.parallel.dask_cluster", "actlas.extract.backends.hf.backend")
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        distributed.utils.get_mp_context()  # names modules of its own the first time
+        with loaded(*modules):
+            yield
 
 
 def test_workers_share_a_checkpoint_and_a_lost_one_is_survived(contents, tiny_models, corpus_folder, tmp_path, monkeypatch):

@@ -1,13 +1,11 @@
 """kill -9 at random moments of an extraction, then the same call again: nothing lost, nothing torn, the same bytes."""
 
 import json
-import multiprocessing
 import os
 import random
 import re
 import signal
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from actlas.store.integrity import verify
 from actlas.store.log import Log
 from actlas.store.store import Store
 from tests.extract.run.slow_run import OPTIONS, run_slowly, run_until
+from tests.loaded import loaded
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
 
@@ -50,14 +49,8 @@ def contents(store: Path) -> dict[str, bytes | str]:
 
 @pytest.fixture(scope="module")
 def processes():
-    """Where runs start: copies of a process that has loaded torch and the rest once, and computes with one thread as here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.extract.run.slow_run"])
-        forkserver.ensure_running()
-    yield context
-    forkserver._forkserver._stop()
+    with loaded("tests.extract.run.slow_run") as context:
+        yield context
 
 
 class Run:

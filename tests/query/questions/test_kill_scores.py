@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -16,24 +16,10 @@ import pytest
 from actlas.errors import ScoresNotFound
 from actlas.query import open_store, score_neurons
 from actlas.testing.planted import planted_store
+from tests.loaded import loaded
+from tests.query.questions.slow_scores import STATS, score_slowly
 
 N_KILLS = int(os.environ.get("ACTLAS_KILLS", "4"))
-STATS = ("ap", "mean", "median")
-
-# the loop of a real run, with a pause before every commit, so that there are moments to be killed in
-CHILD = f"""
-import sys, time
-from actlas.query import score_neurons
-from actlas.store import ScoreWriter
-write_layer = ScoreWriter.write_layer
-def slowly(self, layer, values):
-    print("layer", flush=True)
-    time.sleep(0.02)
-    write_layer(self, layer, values)
-    time.sleep(0.02)
-ScoreWriter.write_layer = slowly
-score_neurons(sys.argv[1], stats={STATS!r})
-"""
 
 
 def scores_of(store: Path) -> dict[str, bytes]:
@@ -49,8 +35,14 @@ def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ForkServerContext]:
+    with loaded("tests.query.questions.slow_scores") as context:
+        yield context
+
+
 @pytest.mark.slow
-def test_killed_scoring_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_scoring_ends_with_the_same_bytes(processes: ForkServerContext, tmp_path: Path) -> None:
     planted_store(tmp_path / "unscored")
     whole = Path(shutil.copytree(tmp_path / "unscored", tmp_path / "whole"))
     score_neurons(whole, stats=STATS)
@@ -58,12 +50,16 @@ def test_killed_scoring_ends_with_the_same_bytes(tmp_path: Path) -> None:
     chance = random.Random(0)
     store, n_midway = Path(shutil.copytree(tmp_path / "unscored", tmp_path / "store")), 0
     for kill in range(N_KILLS):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(store)], stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        child.stdout.readline()
+        reports, theirs = processes.Pipe(duplex=False)
+        child = processes.Process(target=score_slowly, args=(theirs, str(store)))
+        child.start()
+        theirs.close()
+        with suppress(EOFError):  # all that was left may be a record
+            reports.recv()
         time.sleep(chance.uniform(0, 0.3))
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
+        child.kill()
+        child.join()
+        reports.close()
         seen = open_store(store)
         finished = 0
         for checkpoint in seen.checkpoints:
