@@ -62,7 +62,8 @@ class Picture:
 
     Attributes:
         kind: lines, matrix, bars, ranges, histogram, texts or facts.
-        columns: Which column of the table is what in the picture; several where a picture takes several.
+        columns: Which column of the table is what in the picture; several where a picture takes several. `x_label` is no
+            column, but what an axis is called.
     """
 
     kind: str

@@ -12,8 +12,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const VIEWS = ["store", "concept", "neuron", "compare", "probe", "languages", "interventions", "sql"];
-const ROWS_AT_ONCE = 40;
-const TEXTS_AT_ONCE = 10;
+// of a table, and of texts: at first, and after a button was pressed; more at once would keep the page from answering
+const ROWS = [40, 400];
+const TEXTS = [10, 100];
 const MOST_PLAIN_CHOICES = 24;
 const MOST_LISTED = 200;
 const MOST_ENTRIES = 40;
@@ -28,7 +29,6 @@ let last = 0;
 const unique = (stem) => `actlas-${stem}-${(last += 1)}`;
 
 // ---------------------------------------------------------------------------------------------------------------- elements
-
 function made(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -46,7 +46,6 @@ const h = (name, attributes, ...children) => made(document.createElement(name), 
 const s = (name, attributes, ...children) => made(document.createElementNS(SVG, name), attributes, children);
 
 // -------------------------------------------------------------------------------------------------------- text and numbers
-
 // Controls, soft hyphens, zero width spaces, marks of direction, separators of lines, tags. The joiners U+200C and U+200D stay as
 // they are: Persian, Hindi and families of emoji are written with them.
 const UNSEEN = new RegExp(
@@ -62,14 +61,15 @@ function plain(text) {
   return String(text).replace(UNSEEN, (found) => SIGNS[found] ?? `⟨${escaped(found)}⟩`);
 }
 
-/** `text` as nodes, what cannot be seen as marked escapes. */
-function written(text) {
+/** `text` as nodes, what cannot be seen as marked escapes; in `code`, the ends of lines are seen by themselves. */
+function written(text, isCode = false) {
   const nodes = [];
   let from = 0;
   for (const found of text.matchAll(UNSEEN)) {
     if (found.index > from) nodes.push(text.slice(from, found.index));
     const sign = SIGNS[found[0]];
-    nodes.push(h("span", { class: "escape", dir: "ltr" }, sign ?? escaped(found[0])), ...(sign ? [found[0]] : []));
+    if (!(sign && isCode)) nodes.push(h("span", { class: "escape", dir: "ltr" }, sign ?? escaped(found[0])));
+    if (sign) nodes.push(found[0]);
     from = found.index + found[0].length;
   }
   if (from < text.length) nodes.push(text.slice(from));
@@ -87,7 +87,9 @@ const isNumber = (value) => typeof value === "number";
 const grouped = (count) => count.toLocaleString("en");
 
 function number(value, digits = 4) {
-  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(digits)));
+  if (Number.isInteger(value)) return String(value);
+  const rounded = Number(value.toPrecision(digits));
+  return Math.abs(rounded) < 1e-4 ? rounded.toExponential() : String(rounded);
 }
 
 /** A value in words; what is missing is a dash. */
@@ -103,7 +105,6 @@ const labelOf = (values) => values.map(shown).join(" · ");
 const storeOf = ({ store }) => (store === undefined ? {} : { store });
 
 // ----------------------------------------------------------------------------------------------------------------- sources
-
 /** The first line of what went wrong. */
 const oneLine = (error) => plain(String(error?.message ?? error).split("\n")[0]).slice(0, 500);
 
@@ -119,15 +120,12 @@ async function fetched(url, signal) {
   throw new Error((await response.text()).trim() || `${response.status} ${response.statusText}`);
 }
 
-const queryOf = (params) => {
-  const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined);
-  const query = new URLSearchParams(given).toString();
-  return query && `?${query}`;
-};
-
 /** Answers of the server whose address is `base`. */
 export function httpSource(base) {
-  const at = (path, params) => new URL(path + queryOf(params), base).href;
+  const at = (path, params) => {
+    const given = Object.entries(params).filter(([, value]) => value !== null && value !== undefined);
+    return new URL(path + (given.length ? `?${new URLSearchParams(given)}` : ""), base).href;
+  };
   return {
     describe: (view, params, signal) => fetched(at(`data/${view}.json`, params), signal),
     answer: (view, part, params, signal) => fetched(at(`data/${view}/${part}.json`, params), signal),
@@ -146,18 +144,17 @@ export function modelSource(model) {
   const own = crypto.getRandomValues(new Uint32Array(2)).join("-");
   let asked = 0;
   const hear = ({ id, answer, error }) => {
-    const promise = waiting.get(id);
+    const [resolve, reject] = waiting.get(id) ?? [];
     waiting.delete(id);
-    if (error) promise?.reject(new Error(error.text ?? error));
-    else promise?.resolve(answer);
+    if (error) reject?.(new Error(error.text ?? error));
+    else resolve?.(answer);
   };
   model.on("msg:custom", hear);
-  const ask = (message) =>
-    new Promise((resolve, reject) => {
-      const id = `${own}-${(asked += 1)}`;
-      waiting.set(id, { resolve, reject });
-      model.send({ id, ...message });
-    });
+  const ask = (message) => new Promise((...settle) => {
+    const id = `${own}-${(asked += 1)}`;
+    waiting.set(id, settle);
+    model.send({ id, ...message });
+  });
   const source = {
     isGoing: false,
     describe: (view, params) => ask({ ask: "describe", view, params }),
@@ -207,13 +204,13 @@ function asCsv(answer) {
 }
 
 // ------------------------------------------------------------------------------------------------------------- frame, scales
-
 /** An answer by columns. */
 class Frame {
-  constructor(answer) {
-    this.columns = answer.columns;
-    this.n = answer.values[0]?.length ?? 0;
-    this.byName = Object.fromEntries(answer.columns.map(({ name }, place) => [name, answer.values[place]]));
+  constructor({ columns, values }) {
+    this.n = values[0]?.length ?? 0;
+    this.byName = Object.fromEntries(columns.map(({ name }, place) => [name, values[place]]));
+    const isFractional = (column) => column.some((value) => isNumber(value) && !Number.isInteger(value));
+    this.fractional = new Set(columns.filter((_, place) => isFractional(values[place])).map(({ name }) => name));
   }
 
   /** Values of a column; without a name, as for a column that a picture does not have, all are missing. */
@@ -221,34 +218,44 @@ class Frame {
     return (typeof name === "string" && this.byName[name]) || new Array(this.n).fill(null);
   }
 
+  /** A cell in words: counts are grouped, and fractions of one column have as many digits as each other. */
+  words(name, row) {
+    const value = this.byName[name][row];
+    if (!isNumber(value)) return shown(value);
+    if (name.startsWith("n_")) return grouped(value);
+    const isPlain = Math.abs(value) >= 1e-4 && Math.abs(value) < 1e4;
+    return this.fractional.has(name) && isPlain ? value.toPrecision(4) : number(value);
+  }
+
   /** Rows by the label that the columns make of them, in order. */
   groups(names) {
     const columns = [names ?? []].flat().map((name) => this.get(name));
-    const rows = new Map();
-    for (let row = 0; row < this.n; row += 1) {
-      const label = labelOf(columns.map((column) => column[row]));
-      if (!rows.has(label)) rows.set(label, []);
-      rows.get(label).push(row);
-    }
+    const rows = Map.groupBy(Array(this.n).keys(), (row) => labelOf(columns.map((column) => column[row])));
     return Array.from(rows, ([label, members], place) => ({ label, rows: members, place }));
   }
 }
 
-/** Round numbers that reach from at or below `low` to at or above `high`. */
-function evenTicks(low, high, most = 6) {
-  if (!(high > low)) return high === low && low !== 0 ? evenTicks(Math.min(low, 0), Math.max(high, 0), most) : [0, 1];
+/** Round numbers that reach from at or below `low` to at or above `high`; whole ones for what is counted. */
+function evenTicks(low, high, most = 6, isCounted = false) {
+  if (!(high > low)) return high === low && low !== 0 ? evenTicks(Math.min(low, 0), Math.max(high, 0), most, isCounted) : [0, 1];
   const power = 10 ** Math.floor(Math.log10((high - low) / most));
-  const spacing = [1, 2, 2.5, 5, 10, 20].map((factor) => factor * power).find((each) => (high - low) / each <= most);
+  const spacings = [1, 2, 2.5, 5, 10, 20].map((factor) => factor * power);
+  const fits = (spacing) => (high - low) / spacing <= most && (!isCounted || Number.isInteger(spacing));
+  const spacing = spacings.find(fits) ?? 1;
   const [first, end] = [Math.floor(low / spacing + 1e-9), Math.ceil(high / spacing - 1e-9)];
   return Array.from({ length: end - first + 1 }, (_, step) => Number(((first + step) * spacing).toPrecision(12)));
 }
 
-/** Ends of an axis for `values`: it holds 0 unless all that is drawn is a narrow band far from it. */
-function ticksOf(values, mayFloat = false) {
+const extent = (values) =>
+  values.filter(isNumber).reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+
+/** Ends of an axis for what `columns` have in `rows`: it holds 0 unless all that is drawn is a narrow band far from it. */
+function ticksOf(columns, rows, mayFloat = false) {
+  const values = columns.flatMap((column) => rows.map((row) => column[row])).filter(isNumber);
   const [low, high] = extent(values);
   if (low > high) return [0, 1];
   const isFar = mayFloat && low > 0 && high - low < 0.2 * high && high > low;
-  return evenTicks(isFar ? low : Math.min(low, 0), Math.max(high, 0));
+  return evenTicks(isFar ? low : Math.min(low, 0), Math.max(high, 0), 6, values.every(Number.isInteger));
 }
 
 /** Places in [0, 1] along an axis: numbers to scale where their gaps allow it, all else evenly in the order of its coming. */
@@ -256,13 +263,15 @@ function places(values) {
   const keys = [...new Set(values)].filter((value) => value !== null);
   const areNumbers = keys.every(isNumber);
   if (areNumbers) keys.sort((a, b) => a - b);
-  const range = areNumbers ? keys.at(-1) - keys[0] : 0;
-  const gaps = areNumbers ? keys.slice(1).map((key, place) => key - keys[place]) : [];
+  // steps come as words, too: an axis of them says that it is not to scale
+  const sizes = keys.map(Number);
+  const range = sizes.at(-1) - sizes[0];
+  const gaps = sizes.slice(1).map((size, place) => size - sizes[place]);
   const isEven = !areNumbers || gaps.some((gap) => gap < (0.25 * range) / gaps.length);
   const end = Math.max(keys.length - 1, 1);
-  const shareOf = (key, place) => (keys.length === 1 ? 0.5 : isEven ? place / end : (key - keys[0]) / range);
-  const share = new Map(keys.map((key, place) => [key, shareOf(key, place)]));
-  return { keys, share, isStretched: areNumbers && isEven && gaps.some((gap) => gap !== gaps[0]) };
+  const shareOf = (place) => (keys.length === 1 ? 0.5 : isEven ? place / end : (sizes[place] - sizes[0]) / range);
+  const share = new Map(keys.map((key, place) => [key, shareOf(place)]));
+  return { keys, share, isStretched: isEven && sizes.every(Number.isFinite) && gaps.some((gap) => gap !== gaps[0]) };
 }
 
 /** The colour at a place of the scale, between its neighbours. */
@@ -284,25 +293,18 @@ function colourOf(share) {
 const series = (place) => `series s${place % N_COLOURS}`;
 const widthOf = (label) => Array.from(label).reduce((sum, letter) => sum + (letter > "\u2e80" ? 11 : 6.4), 0);
 const longest = (labels, most) => labels.reduce((width, label) => Math.max(width, Math.min(most, widthOf(label))), 0);
-const extent = (values) =>
-  values.filter(isNumber).reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 /** Where a value of an axis with these ticks lies between two ends. */
 const linear = (ticks, from, to) => (value) => from + ((to - from) * (value - ticks[0])) / (ticks.at(-1) - ticks[0]);
 const at = (place) => place.toFixed(1);
 
 const word = (x, y, content, attributes) => s("text", { x: at(x), y: at(y), ...attributes }, content);
+/** A word of an axis, which ends at x. */
+const tickWord = (x, y, content) => word(x, y + 4, content, { "text-anchor": "end", class: "tick" });
 const rect = (x, y, width, height, more) => s("rect", { x: at(x), y: at(y), width: at(width), height: at(height), ...more });
 
 /** Straight strokes from point to point; null lifts the pen. */
-function path(points) {
-  let isDown = false;
-  const step = (point) => {
-    const move = point ? `${isDown ? "L" : "M"}${at(point[0])} ${at(point[1])}` : "";
-    isDown = Boolean(point);
-    return move;
-  };
-  return points.map(step).join("");
-}
+const path = (points) =>
+  points.map((point, place) => point && `${points[place - 1] ? "L" : "M"}${at(point[0])} ${at(point[1])}`).join("");
 
 // a circle, then corners in units of its radius
 const CORNERS = ["", "-1 -1 1 -1 1 1 -1 1", "0 -1.3 1.2 1 -1.2 1", "0 -1.4 1.4 0 0 1.4 -1.4 0", "0 1.3 1.2 -1 -1.2 -1"];
@@ -316,19 +318,18 @@ function dot(place, x, y, size = 3) {
   return s("polygon", { ...shape, points: points.join(" ") });
 }
 
-const ruleOf = (tick) => (tick === 0 ? "rule zero" : "rule");
+const ruleOf = (tick, d) => s("path", { class: tick === 0 ? "rule zero" : "rule", d });
 
 /** A box beside an axis of values at its left, with the rules and labels of the axis, and its title above. */
-function valueBox(ticks, width, height, title) {
-  const box = { left: 14 + longest(ticks.map((tick) => number(tick)), 80), top: 24, height };
+function valueBox(ticks, width, height, title, labels = []) {
+  const words = ticks.map((tick) => number(tick));
+  // the first label below stands in the middle of its place and needs room at its left
+  const box = { left: Math.max(14 + longest(words, 80), longest(labels.slice(0, 1), 100) / 2 - 6), top: 24, height };
   box.width = width - box.left - 14;
   const y = linear(ticks, box.top + height, box.top);
-  const nodes = ticks.map((tick) => [
-    s("path", { class: ruleOf(tick), d: `M${at(box.left)} ${at(y(tick))}h${at(box.width)}` }),
-    word(box.left - 6, y(tick) + 4, number(tick), { "text-anchor": "end", class: "tick" }),
-  ]);
-  nodes.push(word(0, 10, title, { class: "tick" }));
-  return { box, y, nodes };
+  const rules = ticks.map((tick) => ruleOf(tick, `M${at(box.left)} ${at(y(tick))}h${at(box.width)}`));
+  const beside = ticks.map((tick, place) => tickWord(box.left - 6, y(tick), words[place]));
+  return { box, y, nodes: [rules, beside, word(0, 10, title, { class: "tick" })] };
 }
 
 /** A box of rows with a name each at its left, above an axis of values. */
@@ -340,12 +341,9 @@ function rowBox(names, ticks, width, slot, right, title) {
   const x = linear(ticks, box.left, box.left + box.width);
   const middle = (place) => box.top + (place + 0.5) * slot;
   const below = labelAxis(box, ticks.map((tick) => number(tick)), ticks.map(x), title);
-  const nodes = [
-    ticks.map((tick) => s("path", { class: ruleOf(tick), d: `M${at(x(tick))} ${box.top}v${at(box.height)}` })),
-    shorter.map((name, place) => word(box.left - 6, middle(place) + 4, name, { "text-anchor": "end", class: "tick" })),
-    below.nodes,
-  ];
-  return { box, x, middle, nodes, height: box.top + box.height + below.depth };
+  const rules = ticks.map((tick) => ruleOf(tick, `M${at(x(tick))} ${box.top}v${at(box.height)}`));
+  const beside = shorter.map((name, place) => tickWord(box.left - 6, middle(place), name));
+  return { box, x, middle, nodes: [rules, beside, below.nodes], height: below.height };
 }
 
 /** Labels below a box, as many as there is room for; slanted where they are longer than their places are apart. */
@@ -364,30 +362,52 @@ function labelAxis(box, labels, xs, title) {
     if (x - half < free) return;
     free = x + half;
     const slant = { "text-anchor": "end", transform: `rotate(-60 ${at(x + 4)} ${at(bottom + 12)})` };
-    const where = isSlanted ? [x + 4, bottom + 12] : [x, bottom + 15];
-    nodes.push(word(...where, label, { class: "tick", "text-anchor": "middle", ...(isSlanted ? slant : {}) }));
+    const attributes = isSlanted ? slant : { "text-anchor": "middle" };
+    nodes.push(word(isSlanted ? x + 4 : x, bottom + (isSlanted ? 12 : 15), label, { class: "tick", ...attributes }));
   });
   const depth = isSlanted ? 14 + 0.87 * longest(shorter, 140) : 18;
   if (title) nodes.push(word(box.left + box.width / 2, bottom + depth + 14, title, { "text-anchor": "middle" }));
-  return { nodes, depth: depth + (title ? 18 : 2) };
+  return { nodes, height: bottom + depth + (title ? 18 : 2) };
 }
 
-const legendOf = (groups, kind) =>
-  groups.length > 1 ? groups.map(({ label, place }) => ({ label, place, kind, mayHide: true })) : [];
 const between = (low, high, row) =>
   isNumber(low[row]) && isNumber(high[row]) ? ` (${number(low[row], 3)} to ${number(high[row], 3)})` : "";
 
+/** What most pictures begin with: columns by what they are in it, levels that it is held against, and series, all and drawn. */
+function prepared(frame, picture, by, hidden) {
+  const [x, y, low, high] = ["x", "y", "low", "high"].map((name) => frame.get(picture[name]));
+  const all = frame.groups(by);
+  const dashed = [picture.dashed ?? []].flat().map((name) => ({ name, values: frame.get(name) }));
+  const levels = dashed.map((level, place) => ({ ...level, dash: DASHES[place % DASHES.length] }));
+  return {
+    ...{ x, y, low, high, all, drawn: all.filter(({ label }) => !hidden.has(label)) },
+    levels: levels.filter(({ values }) => values.some(isNumber)),
+    hasInterval: low.some(isNumber) && high.some(isNumber),
+    interval: (row) => between(low, high, row),
+  };
+}
+
+const levelsAt = (levels, row) => levels.map(({ name, values }) => `, ${name} ${shown(values[row])}`).join("");
+const strokesOf = (levels, row, d) => levels.filter(({ values }) => isNumber(values[row])).map(({ values, dash }) =>
+  s("path", { class: "level", d: d(values[row]), "stroke-dasharray": dash }));
+
+/** Entries of a legend: series where there are several, what reaches from where to where, and levels. */
+function legendOf({ all, levels, hasInterval }, kind, picture) {
+  const several = all.map(({ label, place }) => ({ label, place, kind, mayHide: true }));
+  const one = picture.y && (levels.length || hasInterval) ? [{ label: picture.y, place: 0, kind }] : [];
+  const reach = { label: `${picture.low} to ${picture.high}`, place: 0, kind: kind === "line" ? "band" : "interval" };
+  const dashes = levels.map(({ name, dash }) => ({ label: name, dash }));
+  return [...(all.length > 1 ? several : one), ...(hasInterval ? [reach] : []), ...dashes];
+}
+
 function lines(frame, picture, width, hidden) {
-  const [xs, ys, low, high] = [picture.x, picture.y, picture.low, picture.high].map((name) => frame.get(name));
+  const given = prepared(frame, picture, picture.series, hidden);
+  const { x: xs, y: ys, low, high, levels, drawn } = given;
   const axis = places(xs);
-  const dashed = [picture.dashed ?? []].flat().map((name, place) => (
-    { name, values: frame.get(name), dash: DASHES[place % DASHES.length] })).filter(({ values }) => values.some(isNumber));
-  const all = frame.groups(picture.series);
-  const drawn = all.filter(({ label }) => !hidden.has(label));
   const rows = drawn.flatMap((each) => each.rows);
-  const columns = [ys, low, high, ...dashed.map(({ values }) => values)];
-  const ticks = ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true);
-  const { box, y, nodes } = valueBox(ticks, width, 240, picture.y);
+  const ticks = ticksOf([ys, low, high, ...levels.map(({ values }) => values)], rows, true);
+  const names = axis.keys.map(shown);
+  const { box, y, nodes } = valueBox(ticks, width, 240, picture.y, names);
   const across = (key) => box.left + 8 + (box.width - 16) * axis.share.get(key);
   const front = [];
   const byKey = new Map(axis.keys.map((key) => [key, []]));
@@ -400,30 +420,27 @@ function lines(frame, picture, width, hidden) {
     const [lower, upper] = [points(low), points(high)].map((ends) => ends.filter(Boolean));
     if (lower.length > 1 && lower.length === upper.length)
       nodes.push(s("path", { class: `${series(place)} band`, d: `${path([...lower, ...upper.reverse()])}Z` }));
-    for (const { values, dash } of dashed)
-      nodes.push(s("path", { class: `${series(place)} thin`, d: path(points(values)), "stroke-dasharray": dash }));
+    // beside a single line levels have the colour of words, as in the legend
+    const colour = given.all.length > 1 ? series(place) : "";
+    for (const { values, dash } of levels)
+      nodes.push(s("path", { class: `${colour} thin`, d: path(points(values)), "stroke-dasharray": dash }));
     front.push(s("path", { class: `${series(place)} line`, d: path(points(ys)) }));
     for (const row of sorted.filter((each) => isNumber(ys[each]))) {
       if (sorted.length <= 60) front.push(dot(place, across(xs[row]), y(ys[row])));
-      const more = dashed.map(({ name, values }) => `, ${name} ${shown(values[row])}`).join("");
-      byKey.get(xs[row]).push({ row, label, place, value: ys[row], text: `${number(ys[row])}${between(low, high, row)}${more}` });
+      const text = number(ys[row]) + given.interval(row) + levelsAt(levels, row);
+      byKey.get(xs[row]).push({ row, value: ys[row], pair: [label || picture.y, text, place] });
     }
   }
   const title = picture.x_label ?? picture.x;
-  const marks = [];
-  for (const [key, entries] of byKey) {
-    if (!entries.length) continue;
-    entries.sort((a, b) => b.value - a.value);
-    const pairs = entries.slice(0, 12).map(({ label, place, text }) => [label || picture.y, text, place]);
-    if (entries.length > 12) pairs.push(["", `and ${entries.length - 12} more`]);
-    const row = entries.length === 1 ? entries[0].row : null;
-    const span = [box.top, box.height];
-    marks.push({ x: across(key), y: y(entries[0].value), span, title: `${title} ${shown(key)}`, pairs, row });
-  }
-  const below = labelAxis(box, axis.keys.map(shown), axis.keys.map(across), axis.isStretched ? `${title}, evenly spaced` : title);
-  const named = all.length > 1 ? legendOf(all, "line") : dashed.length ? [{ label: picture.y, place: 0, kind: "line" }] : [];
-  const legend = [...named, ...dashed.map(({ name, dash }) => ({ label: name, dash }))];
-  return { width, height: box.top + box.height + below.depth, nodes: [nodes, below.nodes, front], marks, legend };
+  const marks = Array.from(byKey).filter(([, entries]) => entries.length).map(([key, entries]) => {
+    const [first, ...others] = entries.sort((a, b) => b.value - a.value);
+    const pairs = [first, ...others.slice(0, 11)].map(({ pair }) => pair);
+    if (others.length > 11) pairs.push(["", `and ${others.length - 11} more`]);
+    const place = { x: across(key), y: y(first.value), span: [box.top, box.height] };
+    return { ...place, title: `${title} ${shown(key)}`, pairs, row: others.length ? null : first.row };
+  });
+  const below = labelAxis(box, names, axis.keys.map(across), axis.isStretched ? `${title}, evenly spaced` : title);
+  return { width, height: below.height, nodes: [nodes, below.nodes, front], marks, legend: legendOf(given, "line", picture) };
 }
 
 function matrix(frame, picture, width) {
@@ -437,24 +454,25 @@ function matrix(frame, picture, width) {
   const [columnOf, lineOf] = [across, down].map((keys) => new Map(keys.map((key, place) => [key, place])));
   const limits = extent(values);
   const panels = frame.groups(picture.facet);
+  const isCounted = isNumber(frame.get(picture.facet)[0]);
+  const titles = panels.map(({ label }) => short(isCounted ? `${picture.facet} ${label}` : label, 40));
   const names = down.map((key) => short(shown(key), 18));
   const left = 12 + longest(names, 130);
   const cell = Math.min(Math.max((width - left - 10) / across.length, 13), 44);
   const line = Math.min(Math.max(cell, 15), 24);
-  const panelWidth = left + cell * across.length + 10;
+  // what the rows are stands above their names, and a title beside it
+  const begin = Math.max(left, widthOf(picture.y) + 14);
+  const panelWidth = Math.min(Math.max(left + cell * across.length, begin + longest(titles, 400)) + 10, Math.max(width, 120));
   const perRow = Math.max(1, Math.floor(width / panelWidth));
   const nodes = [];
   const marks = [];
-  let height = 0;
+  let [top, height] = [0, 0];
   panels.forEach(({ label, rows }, place) => {
-    const top = place % perRow ? marks.top : height;
-    marks.top = top;
-    const box = { left: (place % perRow) * panelWidth + left, top: top + (picture.facet ? 24 : 6) };
-    Object.assign(box, { width: cell * across.length, height: line * down.length });
-    const called = isNumber(frame.get(picture.facet)[rows[0]]) ? `${picture.facet} ${label}` : label;
-    if (picture.facet) nodes.push(word(box.left, box.top - 8, short(called, 40)));
-    const beside = { "text-anchor": "end", class: "tick" };
-    nodes.push(names.map((name, each) => word(box.left - 6, box.top + (each + 0.5) * line + 4, name, beside)));
+    if (place % perRow === 0) top = height;
+    const from = (place % perRow) * panelWidth;
+    const box = { left: from + left, top: top + 24, width: cell * across.length, height: line * down.length };
+    nodes.push(word(from, box.top - 10, picture.y, { class: "tick" }), word(from + begin, box.top - 10, titles[place]));
+    nodes.push(names.map((name, each) => tickWord(box.left - 6, box.top + (each + 0.5) * line, name)));
     for (const row of rows) {
       if (xs[row] === null || ys[row] === null) continue;
       const value = values[row];
@@ -465,14 +483,14 @@ function matrix(frame, picture, width) {
       const ink = { "text-anchor": "middle", class: "inside", fill: share < DARK ? "#ffffff" : "#000000" };
       if (share !== null && cell >= 27) nodes.push(word(x + cell / 2, y + line / 2 + 3.5, brief(value), ink));
       const cellName = `${picture.y} ${shown(ys[row])}, ${picture.x} ${shown(xs[row])}`;
-      const title = picture.facet ? `${called}, ${cellName}` : cellName;
+      const title = picture.facet ? `${titles[place]}, ${cellName}` : cellName;
       const pairs = [[picture.value, `${shown(value)}${between(low, high, row)}`]];
       marks.push({ x: x + cell / 2, y: y + line / 2, width: cell, height: line, title, pairs, row });
     }
     const centres = across.map((_, each) => box.left + (each + 0.5) * cell);
     const below = labelAxis(box, across.map(shown), centres, picture.x_label ?? picture.x);
     nodes.push(below.nodes);
-    height = Math.max(height, box.top + box.height + below.depth + 8);
+    height = Math.max(height, below.height + 8);
   });
   const scale = limits[0] <= limits[1] ? { label: picture.value, limits } : null;
   return { width: Math.min(panels.length, perRow) * panelWidth, height, nodes, marks, legend: [], scale };
@@ -484,63 +502,58 @@ function brief(value) {
   return text.length > 5 ? value.toExponential(0) : text.replace(/^(-?)0\./, "$1.");
 }
 
-/** Upright bars over few numbers, as layers; rows of bars over all else. */
+/** Upright bars over few numbers, as layers; rows of bars over all else. Levels are strokes across a bar. */
 function bars(frame, picture, width, hidden) {
-  const [xs, ys, low, high] = [picture.x, picture.y, picture.low, picture.high].map((name) => frame.get(name));
-  const all = frame.groups(picture.series);
-  const drawn = all.filter(({ label }) => !hidden.has(label));
-  const rows = drawn.flatMap((each) => each.rows).sort((a, b) => a - b).filter((row) => isNumber(ys[row]));
-  const keys = places(rows.map((row) => xs[row])).keys;
+  const given = prepared(frame, picture, picture.series, hidden);
+  const { x: xs, y: ys, low, high, levels, drawn } = given;
+  const all = drawn.flatMap(({ label, rows, place }, rank) => rows.map((row) => ({ label, place, rank, row, value: ys[row] })));
+  const entries = all.filter(({ value }) => isNumber(value)).sort((a, b) => a.row - b.row);
+  const { keys } = places(entries.map(({ row }) => xs[row]));
   const isUpright = keys.every(isNumber) && keys.length * drawn.length * 5 < width;
   const listed = isUpright ? keys : keys.slice(0, 60);
-  const placeOf = new Map(listed.map((key, place) => [key, place]));
-  const entries = drawn
-    .flatMap((each, rank) => each.rows.map((row) => ({ ...each, row, rank, slot: placeOf.get(xs[row]), value: ys[row] })))
-    .filter(({ slot, value }) => slot !== undefined && isNumber(value));
-  const ticks = ticksOf([ys, low, high].flatMap((column) => entries.map(({ row }) => column[row])));
   const names = listed.map(shown);
-  const bar = ({ label, place, row, value }, x, y, length, thick, whisker) => ({
-    node: [rect(x, y, length, thick, { class: `${series(place)} bar` }),
-      isNumber(low[row]) && isNumber(high[row]) ? s("path", { class: "interval", d: whisker(low[row], high[row]) }) : []],
-    mark: {
-      ...{ x: x + length / 2, y: y + thick / 2, width: Math.max(length, 8), height: Math.max(thick, 8), row },
-      title: `${picture.x} ${shown(xs[row])}`,
-      pairs: [[label || picture.y, `${number(value)}${between(low, high, row)}`, place]],
-    },
-  });
-  if (isUpright) {
-    const { box, y, nodes } = valueBox(ticks, width, 220, picture.y);
-    const slot = box.width / listed.length;
-    const thick = Math.min((slot * 0.8) / drawn.length, 48);
-    const made = entries.map((each) => {
-      const [top, bottom] = [Math.max(each.value, 0), Math.min(each.value, 0)].map(y);
-      const x = box.left + (each.slot + 0.5) * slot + (each.rank - drawn.length / 2) * thick;
-      const whisker = (from, to) => `M${at(x + thick / 2)} ${at(y(from))}V${at(y(to))}`;
-      return bar(each, x, top, Math.max(thick - 1, 1), Math.max(bottom - top, 0.5), whisker);
-    });
-    const below = labelAxis(box, names, names.map((_, place) => box.left + (place + 0.5) * slot), picture.x_label ?? picture.x);
-    return painted(width, box.top + box.height + below.depth, [nodes, below.nodes], made, all);
+  const ticks = ticksOf([ys, low, high, ...levels.map(({ values }) => values)], entries.map(({ row }) => row));
+  const { along, middle, thick, height, nodes } = (isUpright ? columnBox : barBox)(names, ticks, width, drawn.length, picture);
+  // bars lie along the axis of values: in upright ones both directions are swapped
+  const spot = (value, side) => (isUpright ? [side, along(value)] : [along(value), side]);
+  const marks = [];
+  for (const { label, place, rank, row, value } of entries.filter((each) => listed.includes(xs[each.row]))) {
+    const side = middle(listed.indexOf(xs[row])) + (rank - drawn.length / 2) * thick;
+    const [one, other] = [spot(0, side), spot(value, side + Math.max(thick - 1, 1))];
+    const [left, top] = [0, 1].map((way) => Math.min(one[way], other[way]));
+    const [wide, tall] = [0, 1].map((way) => Math.max(Math.abs(one[way] - other[way]), 0.5));
+    const centre = side + thick / 2;
+    nodes.push(rect(left, top, wide, tall, { class: `${series(place)} bar` }));
+    const ends = given.interval(row) ? [spot(low[row], centre), spot(high[row], centre)] : [];
+    nodes.push(s("path", { class: "interval", d: path(ends) }));
+    nodes.push(strokesOf(levels, row, (level) => path([spot(level, side), spot(level, side + thick)])));
+    // where there is an interval or a level, the number would stand in it
+    const end = value < 0 ? { "text-anchor": "end" } : {};
+    if (!isUpright && !given.hasInterval && !levels.length)
+      nodes.push(word(along(value) + (value < 0 ? -4 : 4), centre + 3.5, number(value, 3), { class: "tick", ...end }));
+    const pairs = [[label || picture.y, number(value) + given.interval(row) + levelsAt(levels, row), place]];
+    const size = { width: Math.max(wide, 8), height: Math.max(tall, 8) };
+    marks.push({ x: left + wide / 2, y: top + tall / 2, ...size, row, title: `${picture.x} ${shown(xs[row])}`, pairs });
   }
-  const thick = drawn.length > 1 ? 10 : 14;
-  const { x, middle, nodes, height } = rowBox(names, ticks, width, thick * Math.max(drawn.length, 1) + 8, 56, picture.y);
-  const made = entries.map((each) => {
-    const [from, to] = [Math.min(each.value, 0), Math.max(each.value, 0)].map(x);
-    const top = middle(each.slot) + (each.rank - drawn.length / 2) * thick;
-    const whisker = (start, end) => `M${at(x(start))} ${at(top + thick / 2)}H${at(x(end))}`;
-    const [end, anchor] = each.value < 0 ? [from - 4, "end"] : [to + 4, "start"];
-    const written = { class: "tick", "text-anchor": anchor };
-    // where there is an interval, the number would stand in it
-    if (!isNumber(low[each.row])) nodes.push(word(end, top + thick / 2 + 3.5, number(each.value, 3), written));
-    return bar(each, from, top, Math.max(to - from, 0.5), thick - 1, whisker);
-  });
-  const left = keys.length - listed.length;
-  if (left) nodes.push(word(12, height + 12, `${left} more in the table`));
-  return painted(width, height + (left ? 18 : 0), nodes, made, all);
+  const rest = keys.length - listed.length;
+  if (rest) nodes.push(word(12, height + 12, `${rest} more in the table`));
+  return { width, height: height + (rest ? 18 : 0), nodes, marks, legend: legendOf(given, "bar", picture) };
 }
 
-function painted(width, height, nodes, made, groups) {
-  const marks = made.map(({ mark }) => mark);
-  return { width, height, nodes: [nodes, made.map(({ node }) => node)], marks, legend: legendOf(groups, "bar") };
+/** Where upright bars stand. */
+function columnBox(names, ticks, width, several, picture) {
+  const { box, y: along, nodes } = valueBox(ticks, width, 220, picture.y);
+  const slot = box.width / names.length;
+  const middle = (place) => box.left + (place + 0.5) * slot;
+  const below = labelAxis(box, names, names.map((_, place) => middle(place)), picture.x_label ?? picture.x);
+  return { along, middle, thick: Math.min((slot * 0.8) / several, 48), height: below.height, nodes: [...nodes, below.nodes] };
+}
+
+/** Where bars lie in rows. */
+function barBox(names, ticks, width, several, picture) {
+  const thick = several > 1 ? 12 : 14;
+  const { x: along, ...rest } = rowBox(names, ticks, width, thick * Math.max(several, 1) + 8, 56, picture.y);
+  return { along, thick, ...rest };
 }
 
 /** A box from quarter to quarter, its median, and whiskers to the ends, row by row. */
@@ -549,71 +562,89 @@ function ranges(frame, picture, width, hidden) {
   const columns = ENDS.map((name) => frame.get(picture[name]));
   const labels = [picture.label].flat();
   // the last of several labels says what is compared: its values have a colour each
-  const all = frame.groups(labels.length > 1 ? labels.at(-1) : []);
-  const placeOf = new Map(all.flatMap(({ label, rows, place }) => (hidden.has(label) ? [] : rows.map((row) => [row, place]))));
-  const isDrawn = (row) => placeOf.has(row) && columns.some((column) => isNumber(column[row]));
-  const rows = Array.from({ length: frame.n }, (_, row) => row).filter(isDrawn).slice(0, 120);
+  const given = { ...prepared(frame, picture, labels.length > 1 ? labels.at(-1) : [], hidden), hasInterval: false };
+  const { levels, drawn } = given;
+  const placeOf = new Map(drawn.flatMap((each) => each.rows.map((row) => [row, each.place])));
+  const isDrawn = (row) => columns.some((column) => isNumber(column[row]));
+  const rows = [...placeOf.keys()].filter(isDrawn).sort((a, b) => a - b).slice(0, 120);
   const names = rows.map((row) => labelOf(labels.map((name) => frame.get(name)[row])));
-  const ticks = ticksOf(columns.flatMap((column) => rows.map((row) => column[row])), true);
+  const ticks = ticksOf([...columns, ...levels.map(({ values }) => values)], rows, true);
   const slot = 22;
   const { box, x, middle, nodes, height } = rowBox(names, ticks, width, slot, 16, picture.x_label);
-  const made = rows.map((row, place) => {
+  const marks = rows.map((row, place) => {
     const y = middle(place);
     const colour = series(placeOf.get(row));
-    const [low, q25, median, q75, high] = columns.map((column) => (isNumber(column[row]) ? x(column[row]) : null));
-    const has = (...ends) => ends.every((end) => end !== null);
+    // of what is missing nothing is drawn: NaN is no place
+    const [low, q25, median, q75, high] = columns.map((column) => (isNumber(column[row]) ? x(column[row]) : NaN));
     const whiskers = () => `M${at(low)} ${at(y)}H${at(high)}M${at(low)} ${at(y - 4)}v8M${at(high)} ${at(y - 4)}v8`;
-    const node = s("g", null,
-      has(low, high) ? s("path", { class: `${colour} whisker`, d: whiskers() }) : null,
-      has(q25, q75) ? rect(q25, y - 6, Math.max(q75 - q25, 1), 12, { class: `${colour} box` }) : null,
-      has(median) ? s("path", { class: "median", d: `M${at(median)} ${at(y - 7)}v14` }) : null);
-    const pairs = ENDS.map((name, column) => [picture[name] ?? name, shown(columns[column][row])]);
-    return { node, mark: { x: box.left + box.width / 2, y, width: box.width, height: slot, title: names[place], pairs, row } };
+    if (high >= low) nodes.push(s("path", { class: `${colour} whisker`, d: whiskers() }));
+    if (q75 >= q25) nodes.push(rect(q25, y - 6, Math.max(q75 - q25, 1), 12, { class: `${colour} box` }));
+    if (median >= 0) nodes.push(s("path", { class: "median", d: `M${at(median)} ${at(y - 7)}v14` }));
+    nodes.push(strokesOf(levels, row, (level) => `M${at(x(level))} ${at(y - 9)}v18`));
+    const ends = ENDS.map((name, column) => [picture[name] ?? name, shown(columns[column][row])]);
+    const pairs = [...ends, ...levels.map(({ name, values }) => [name, shown(values[row])])];
+    return { x: box.left + box.width / 2, y, width: box.width, height: slot, title: names[place], pairs, row };
   });
-  return painted(width, height, nodes, made, labels.length > 1 ? all : []);
+  return { width, height, nodes, marks, legend: legendOf(given, "bar", picture) };
 }
 
 function histogram(frame, picture, width, hidden) {
-  const [low, high, count] = [picture.low, picture.high, picture.count].map((name) => frame.get(name));
-  const all = frame.groups(picture.series);
-  const drawn = all.filter(({ label }) => !hidden.has(label));
+  const given = prepared(frame, picture, picture.series, hidden);
+  const { low, high } = given;
+  const count = frame.get(picture.count);
+  const isWhole = (row) => [low, high, count].every((column) => isNumber(column[row]));
   const reach = extent([...low, ...high]);
   const ends = reach[0] < reach[1] ? reach : [0, 1];
-  const counts = drawn.flatMap(({ rows }) => rows.map((row) => count[row]));
-  const { box, y, nodes } = valueBox(ticksOf(counts), width, 200, picture.count);
+  const ticks = ticksOf([count], given.drawn.flatMap(({ rows }) => rows));
+  const { box, y, nodes } = valueBox(ticks, width, 200, picture.count);
   const x = linear(ends, box.left, box.left + box.width);
   const marks = [];
-  for (const { label, rows, place } of drawn) {
-    const isWhole = (row) => [low, high, count].every((column) => isNumber(column[row]));
-    const sorted = rows.filter(isWhole).sort((a, b) => low[a] - low[b]);
-    const outline = [];
-    sorted.forEach((row, each) => {
-      // bins that stand apart have nothing between them
-      const before = sorted[each - 1];
-      const isApart = before === undefined || low[row] - high[before] > 1e-9 * (ends[1] - ends[0]);
-      if (isApart && before !== undefined) outline.push([x(high[before]), y(0)]);
-      if (isApart) outline.push([x(low[row]), y(0)]);
-      outline.push([x(low[row]), y(count[row])], [x(high[row]), y(count[row])]);
-    });
-    if (!outline.length) continue;
-    outline.push([x(high[sorted.at(-1)]), y(0)]);
-    nodes.push(s("path", { class: `${series(place)} band`, d: `${path(outline)}Z` }));
-    nodes.push(s("path", { class: `${series(place)} line`, d: path(outline) }));
-    for (const row of sorted) {
-      const middle = { x: (x(low[row]) + x(high[row])) / 2, y: (y(0) + y(count[row])) / 2 };
-      const size = { width: x(high[row]) - x(low[row]), height: Math.max(y(0) - y(count[row]), 6) };
+  for (const { label, rows, place } of given.drawn)
+    for (const row of rows.filter(isWhole)) {
+      const [left, right, top] = [x(low[row]), x(high[row]), y(count[row])];
+      const [wide, tall] = [right - left, y(0) - top];
+      nodes.push(rect(left, top, wide, tall, { class: `${series(place)} band` }));
+      nodes.push(s("path", { class: `${series(place)} line`, d: path([[left, top], [right, top]]) }));
       const title = `${number(low[row])} to ${number(high[row])}`;
-      marks.push({ ...middle, ...size, title, pairs: [[label || picture.count, shown(count[row]), place]], row });
+      const pairs = [[label || picture.count, shown(count[row]), place]];
+      marks.push({ x: left + wide / 2, y: top + tall / 2, width: wide, height: Math.max(tall, 6), title, pairs, row });
     }
-  }
-  const ticks = evenTicks(...ends, Math.max(2, Math.floor(box.width / 70))).filter((tick) => tick >= ends[0] && tick <= ends[1]);
-  const below = labelAxis(box, ticks.map((tick) => number(tick)), ticks.map(x), picture.x_label);
-  return { width, height: box.top + box.height + below.depth, nodes: [nodes, below.nodes], marks, legend: legendOf(all, "bar") };
+  const all = evenTicks(...ends, Math.max(2, Math.floor(box.width / 70)));
+  const fitting = all.filter((tick) => tick >= ends[0] && tick <= ends[1]);
+  const below = labelAxis(box, fitting.map((tick) => number(tick)), fitting.map(x), picture.x_label);
+  const legend = legendOf({ ...given, hasInterval: false }, "bar", picture);
+  return { width, height: below.height, nodes: [nodes, below.nodes], marks, legend };
 }
 
 const PAINTERS = { lines, matrix, bars, ranges, histogram };
 
 // ------------------------------------------------------------------------------------------------ a picture that is read
+/**
+ * Lets the pointer and the arrow keys reach marks in `area`: `under(event)` is the one below the pointer, `next(mark, way)` the
+ * one where an arrow leads, `show(mark)` makes it seen and says where its tip stands, with a hint, `open(mark)` follows its link.
+ */
+function reached(area, context, { under, next, show, open }) {
+  let current = null;
+  const select = (mark, pointer = null, isSpoken = false) => {
+    current = mark;
+    const where = show(mark);
+    context.tip(mark, pointer ?? where, where?.hint);
+    const words = () => [mark.title, ...mark.pairs.map(([name, value]) => `${name} ${value}`)].join(", ");
+    if (mark && isSpoken) context.say(mark.said ?? words());
+  };
+  area.addEventListener("pointermove", (event) => select(under(event), { x: event.clientX, y: event.clientY }));
+  for (const name of ["pointerleave", "blur"]) area.addEventListener(name, () => select(null));
+  area.addEventListener("click", () => current && open?.(current));
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") return select(null);
+    if (event.key === "Enter" && current) return open?.(current);
+    const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
+    if (!way) return;
+    event.preventDefault();
+    select(next(current, way), null, true);
+  });
+  return () => select(null);
+}
 
 /** A picture with its legend, a tip under the pointer, and the arrow keys to walk through what it shows. */
 function chart(part, answer, context) {
@@ -624,13 +655,11 @@ function chart(part, answer, context) {
   const area = h("div", { class: "chart", tabindex: "0", role: "group", "aria-label": plain(name) });
   const legend = h("div", { class: "legend" });
   let drawing = { marks: [] };
-  let current = null;
   let width = 0;
 
   function redraw() {
     width = area.clientWidth;
     drawing = PAINTERS[picture.kind](frame, picture, Math.max(width || 640, 260), hidden);
-    current = null;
     const [wide, high] = [at(drawing.width), at(drawing.height)];
     const size = { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high };
     area.replaceChildren(s("svg", { ...size, "aria-hidden": "true", fill: "currentColor" }, drawing.nodes));
@@ -640,14 +669,16 @@ function chart(part, answer, context) {
   }
 
   function entry({ label, place, kind, dash, mayHide }) {
-    const line = { class: dash ? "thin" : `${series(place)} line`, d: "M0 6h22", "stroke-dasharray": dash };
-    const sample = s("svg", { width: 22, height: 12, "aria-hidden": "true" },
-      kind === "bar" ? rect(0, 0, 14, 12, { class: `${series(place)} bar` }) : s("path", line),
-      kind === "line" ? dot(place, 11, 6) : null);
+    const stroke = (kinds) => s("path", { class: kinds, d: "M0 6h22", "stroke-dasharray": dash });
+    const shape = kind === "line" ? [stroke(`${series(place)} line`), dot(place, 11, 6)]
+      : dash || kind === "interval" ? stroke(dash ? "thin" : kind)
+        : rect(0, 0, kind === "bar" ? 14 : 22, 12, { class: `${series(place)} ${kind}` });
+    const sample = s("svg", { width: 22, height: 12, "aria-hidden": "true" }, shape);
     if (!mayHide) return h("span", { class: "entry" }, sample, label);
     const toggle = () => {
       if (!hidden.delete(label)) hidden.add(label);
       const which = Array.from(legend.children).indexOf(button);
+      leave();
       redraw();
       legend.children[which]?.focus();
     };
@@ -656,19 +687,15 @@ function chart(part, answer, context) {
     return button;
   }
 
-  function select(mark, client, isSpoken) {
+  function show(mark) {
     const svg = area.firstElementChild;
-    svg.querySelector(".picked")?.remove();
-    current = mark;
-    if (!mark) return context.tip(null);
+    svg?.querySelector(".picked")?.remove();
+    if (!mark) return null;
     const { x, y, width: wide, height: high, span } = mark;
     svg.append(span ? s("path", { class: "picked", d: `M${at(x)} ${span[0]}v${span[1]}` })
       : rect(x - wide / 2 - 1, y - high / 2 - 1, wide + 2, high + 2, { class: "picked" }));
-    const link = linkOfRow(part, frame, mark.row, context);
     const edge = svg.getBoundingClientRect();
-    const hint = link && (client ? "click to open" : "Enter opens");
-    context.tip(mark, client ?? { x: edge.left + mark.x, y: edge.top + mark.y }, hint);
-    if (isSpoken) context.say([mark.title, ...mark.pairs.map(([name, value]) => `${name} ${value}`)].join(", "));
+    return { x: edge.left + x, y: edge.top + y, hint: linkOfRow(part, frame, mark.row, context) && "a click or Enter opens it" };
   }
 
   const under = (event) => {
@@ -683,28 +710,16 @@ function chart(part, answer, context) {
     }
     return best;
   };
-
-  const open = () => {
-    const link = current && linkOfRow(part, frame, current.row, context);
-    if (link) context.go(link.view, link.params);
+  const open = ({ row }) => {
+    const found = linkOfRow(part, frame, row, context);
+    if (found) context.go(found.view, found.params);
   };
-  const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-  const keys = (event) => {
-    if (event.key === "Escape") return select(null);
-    if (event.key === "Enter") return open();
-    if (!(event.key in WAYS) || !drawing.marks.length) return;
-    event.preventDefault();
-    select(current ? nextMark(drawing.marks, current, WAYS[event.key]) : drawing.marks[0], null, true);
-  };
-  area.addEventListener("pointermove", (event) => select(under(event), { x: event.clientX, y: event.clientY }));
-  area.addEventListener("pointerleave", () => select(null));
-  area.addEventListener("click", open);
-  area.addEventListener("keydown", keys);
-  area.addEventListener("blur", () => select(null));
+  const next = (current, way) => (current ? nextMark(drawing.marks, current, way) : (drawing.marks[0] ?? null));
+  const leave = reached(area, context, { under, next, show, open });
   // once it has its place, and so its width
   queueMicrotask(redraw);
   // in the next frame: what changes its own height inside the callback would be told again at once
-  const refit = () => area.clientWidth && Math.abs(area.clientWidth - width) > 4 && redraw();
+  const refit = () => area.clientWidth && Math.abs(area.clientWidth - width) > 4 && (leave(), redraw());
   new ResizeObserver(() => requestAnimationFrame(refit)).observe(area);
   return h("div", { class: "picture" }, legend, area);
 }
@@ -722,39 +737,24 @@ function nextMark(marks, from, [dx, dy]) {
   return best;
 }
 
-function colourBar({ label, limits }) {
-  const id = unique("scale");
-  const stops = SCALE.map((colour, place) => s("stop", { offset: place / (SCALE.length - 1), "stop-color": colour }));
-  const bar = s("svg", { width: 140, height: 12, "aria-hidden": "true" },
-    s("defs", null, s("linearGradient", { id }, stops)), s("rect", { width: 140, height: 12, fill: `url(#${id})` }));
-  return [h("span", { class: "entry" }, label), h("span", { class: "entry" }, number(limits[0], 3), bar, number(limits[1], 3))];
+function colourBar({ label, limits: [low, high] }) {
+  if (low === high) return [h("span", { class: "entry" }, `${label}: ${number(low, 3)} everywhere`)];
+  const bar = h("span", { class: "scalebar", "aria-hidden": "true" });
+  return [h("span", { class: "entry" }, label), h("span", { class: "entry" }, number(low, 3), bar, number(high, 3))];
 }
 
 // ------------------------------------------------------------------------------------------------------------------- links
-
 /** Where a template like "neuron?layer={layer}" leads for a row; null where a value of it is missing. */
-function target(template, values) {
-  let isWhole = true;
-  const filled = template.replace(/\{(\w+)\}/g, (_, name) => {
-    const value = values(name);
-    if (value === null || value === undefined) isWhole = false;
-    return encodeURIComponent(value ?? "");
-  });
-  if (!isWhole) return null;
-  const [view, query = ""] = filled.replace(/^\//, "").split("?");
-  return { view: decodeURIComponent(view), params: Object.fromEntries(new URLSearchParams(query)) };
-}
-
 function linkOf(template, frame, row, context) {
-  if (!context.go || row === null) return null;
-  const found = target(template, (name) => (name in frame.byName ? frame.byName[name][row] : context.params[name]));
-  return found && { view: found.view, params: { ...storeOf(context.params), ...found.params } };
+  if (!context.go || !template || row === null) return null;
+  const valueOf = (name) => (name in frame.byName ? frame.byName[name][row] : context.params[name]) ?? null;
+  if (Array.from(template.matchAll(/\{(\w+)\}/g)).some(([, name]) => valueOf(name) === null)) return null;
+  const filled = template.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(valueOf(name)));
+  const [view, query] = filled.split("?");
+  return { view, params: { ...storeOf(context.params), ...Object.fromEntries(new URLSearchParams(query)) } };
 }
 
-const linkOfRow = (part, frame, row, context) => {
-  const [template] = Object.values(part.links ?? {});
-  return template ? linkOf(template, frame, row, context) : null;
-};
+const linkOfRow = (part, frame, row, context) => linkOf(Object.values(part.links ?? {})[0], frame, row, context);
 
 /** A link to a view: an address where the source has one, else a button. */
 function link(context, { view, params }, attributes, ...children) {
@@ -771,13 +771,12 @@ function link(context, { view, params }, attributes, ...children) {
 /** A value of a table, as a link where the table has one for its column. */
 function content(part, frame, name, row, context) {
   const value = frame.byName[name][row];
-  const to = part.links?.[name] ? linkOf(part.links[name], frame, row, context) : null;
-  const words = typeof value === "string" ? h("bdi", null, written(value)) : shown(value);
+  const to = linkOf(part.links?.[name], frame, row, context);
+  const words = typeof value === "string" ? h("bdi", null, written(value)) : frame.words(name, row);
   return to ? link(context, to, null, words) : words;
 }
 
 // ------------------------------------------------------------------------------------------------------------------ tables
-
 /** Order of two values: numbers by size, text by its language's order, what is missing last either way. */
 function compare(a, b, sign) {
   if (a === null || b === null) return (a === null) - (b === null);
@@ -785,40 +784,56 @@ function compare(a, b, sign) {
   return sign * shown(a).localeCompare(shown(b), undefined, { numeric: true });
 }
 
+/**
+ * Some of many: `fill(from, to)` shows those, and a button first shows more of them, then others take the place of each.
+ *
+ * Returns: what stands below them, and a function that shows the first ones.
+ */
+function paged(total, [few, many], what, fill) {
+  const line = h("div", { class: "files" });
+  let size = total <= 1.5 * few ? total : few;
+  let from = 0;
+  const button = (label, move) => h("button", { type: "button", class: "more", click: move }, label);
+  const show = (start) => {
+    from = start;
+    const to = Math.min(from + size, total);
+    fill(from, to);
+    const more = () => ((size = many), show(0), line.querySelector("button")?.focus());
+    const parts = size >= total ? []
+      : size < many ? [button(`Show more of ${grouped(total)} ${what} (${grouped(to)} shown)`, more)]
+        : [from ? button("Before", () => show(from - size)) : null, to < total ? button("After", () => show(to)) : null,
+          `${grouped(from + 1)} to ${grouped(to)} of ${grouped(total)} ${what}`];
+    line.replaceChildren(...parts.filter(Boolean));
+  };
+  return [line, () => show(0)];
+}
+
 function table(part, answer, context) {
   const frame = new Frame(answer);
   const areNumbers = answer.values.map((column) => isNumber(column.find((value) => value !== null)));
-  const areLong = answer.values.map((column) => column.some((value) => typeof value === "string" && value.length > 40));
+  const areLong = answer.values.map((column) => column.some((value) => typeof value === "string" && value.length > 60));
   const order = Array.from({ length: frame.n }, (_, row) => row);
-  let most = ROWS_AT_ONCE;
   const body = h("tbody");
-  const more = h("button", { type: "button", class: "more", click: () => ((most *= 10), fillRows()) });
   const kindOf = (column) => (areNumbers[column] ? "number" : areLong[column] ? "long" : null);
-
-  function fillRows() {
+  const [more, first] = paged(frame.n, ROWS, "rows", (from, to) => {
     const cell = (row) => ({ name }, column) => h("td", { class: kindOf(column) }, content(part, frame, name, row, context));
-    const line = (row) => h("tr", null, answer.columns.map(cell(row)));
-    body.replaceChildren(...order.slice(0, most).map(line));
-    more.hidden = order.length <= most;
-    more.textContent = `Show more of ${grouped(order.length)} rows (${grouped(Math.min(most, order.length))} shown)`;
-  }
-
+    body.replaceChildren(...order.slice(from, to).map((row) => h("tr", null, answer.columns.map(cell(row)))));
+  });
   const heads = answer.columns.map(({ name, about }, column) => {
     const sort = (sign) => {
       const values = answer.values[column];
       order.sort((a, b) => compare(values[a], values[b], sign) || a - b);
-      fillRows();
+      first();
     };
     const meant = { scope: "col", class: kindOf(column), title: about ? plain(about) : null };
     const head = h("th", meant, h("bdi", null, written(name)));
     return sortableHead(head, areNumbers[column], () => heads, sort, context);
   });
-  fillRows();
+  first();
   const rest = `${grouped(answer.n_rows - frame.n)} of ${grouped(answer.n_rows)} rows are left out here; the files hold all.`;
-  const left = answer.is_whole ? null : h("p", { class: "note" }, rest);
   const box = h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": plain(`Table: ${part.title}`) },
     h("table", null, h("caption", { class: "unseen" }, plain(part.title)), h("thead", null, h("tr", null, heads)), body));
-  return h("div", null, box, more, left);
+  return h("div", null, box, more, answer.is_whole ? null : h("p", { class: "note" }, rest));
 }
 
 /** A head of a column that sorts: a button, and `aria-sort` on the head. Numbers begin with the largest. */
@@ -848,7 +863,8 @@ function footer(part, answer, context, { view, params }, hasTable = false) {
   });
   const meant = answer.columns.filter(({ about }) => about);
   const meanings = meant.map(({ name, about }) => [h("dt", null, plain(name)), h("dd", null, plain(about))]);
-  const code = () => h("pre", { tabindex: "0", role: "region", "aria-label": plain(`SQL of ${part.title}`) }, written(part.sql));
+  const region = { tabindex: "0", role: "region", "aria-label": plain(`SQL of ${part.title}`) };
+  const code = () => h("pre", region, written(part.sql, true));
   const change = () => link(context, { view: "sql", params: { ...storeOf(params), query: part.sql } }, null, "Change this query");
   return h("div", { class: "under" },
     h("span", null, `${grouped(answer.n_rows)} ${answer.n_rows === 1 ? "row" : "rows"}`),
@@ -859,7 +875,6 @@ function footer(part, answer, context, { view, params }, hasTable = false) {
 }
 
 // -------------------------------------------------------------------------------------------------------------- token heat
-
 /**
  * A text cut where its tokens change, each stretch with the tokens that it belongs to. Clusters of characters are never cut:
  * pieces that hold a few bytes of a character, or a mark without its letter, all belong to the cluster.
@@ -868,17 +883,14 @@ export function stretches(text, tokens) {
   // offsets count code points, strings are counted in units of UTF-16
   const units = [0];
   for (const point of text) units.push(units.at(-1) + point.length);
-  const clusters = Array.from(CLUSTERS.segment(text), ({ segment, index }) => ({ segment, index, tokens: [], before: [] }));
-  const clusterAt = new Map();
-  clusters.forEach(({ segment, index }, place) => {
-    for (let unit = index; unit < index + segment.length; unit += 1) clusterAt.set(unit, place);
-  });
+  const clusters = Array.from(CLUSTERS.segment(text), ({ segment }) => ({ segment, tokens: [], before: [] }));
+  const clusterAt = clusters.flatMap(({ segment }, place) => Array(segment.length).fill(place));
   const ending = [];
   tokens.forEach(({ start, end }, place) => {
-    const first = clusterAt.get(units[start]);
+    const first = clusterAt[units[start]];
     // what stands for no character, as a mark of the beginning, is a piece by itself
     if (!(end > start)) (clusters[first]?.before ?? ending).push(place);
-    else for (const cluster of clusters.slice(first, clusterAt.get(units[end] - 1) + 1)) cluster.tokens.push(place);
+    else for (const cluster of clusters.slice(first, clusterAt[units[end] - 1] + 1)) cluster.tokens.push(place);
   });
   const found = [];
   for (const { segment, tokens: own, before } of clusters) {
@@ -902,36 +914,27 @@ function heat({ text: whole, tokens, low, high, source, experts }, context) {
     const span = h("span", { class: kind }, text ? written(text) : found.map(pieceOf));
     span.style.setProperty("--share", `${Math.min(100, Math.round((100 * Math.abs(strongest)) / most))}%`);
     const title = plain(text || found.map(pieceOf).join(""));
-    return { span, title, pairs: found.map((token) => [pieceOf(token), shown(token.value)]) };
+    const pairs = found.map((token) => [pieceOf(token), shown(token.value)]);
+    return { span, title, pairs, said: pairs.map((pair) => pair.join(": ")).join("; ") };
   });
-  let current = -1;
   const label = "Text with the values of its tokens; the arrow keys walk through them";
   const group = { class: "heat", dir: "auto", tabindex: "0", role: "group", "aria-label": label };
   const area = h("div", group, spans.map(({ span }) => span));
-  const select = (place, client, isSpoken) => {
-    spans[current]?.span.classList.remove("picked");
-    current = place;
-    const found = spans[place];
-    if (!found) return context.tip(null);
-    found.span.classList.add("picked");
-    const edge = found.span.getBoundingClientRect();
-    context.tip(found, client ?? { x: edge.left + edge.width / 2, y: edge.bottom });
-    if (isSpoken) context.say(found.pairs.map((pair) => pair.join(": ")).join("; "));
+  const show = (mark) => {
+    area.querySelector(".picked")?.classList.remove("picked");
+    if (!mark) return null;
+    mark.span.classList.add("picked");
+    const edge = mark.span.getBoundingClientRect();
+    return { x: edge.left + edge.width / 2, y: edge.bottom };
   };
-  const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-  const under = (target) => spans.findIndex(({ span }) => span.contains(target));
-  area.addEventListener("pointermove", (event) => select(under(event.target), { x: event.clientX, y: event.clientY }));
-  area.addEventListener("pointerleave", () => select(-1));
-  area.addEventListener("blur", () => select(-1));
-  area.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") select(-1);
-    if (!(event.key in STEPS)) return;
-    event.preventDefault();
+  const next = (mark, [across, down]) => {
     // in a text from right to left the next piece lies to the left
-    const isSwapped = getComputedStyle(area).direction === "rtl" && /Left|Right/.test(event.key);
-    const next = current + (isSwapped ? -1 : 1) * STEPS[event.key];
-    select(Math.min(Math.max(next, 0), spans.length - 1), null, true);
-  });
+    const isSwapped = across && getComputedStyle(area).direction === "rtl";
+    const place = spans.indexOf(mark) + (isSwapped ? -across : across + down);
+    return spans[Math.min(Math.max(place, 0), spans.length - 1)] ?? null;
+  };
+  const under = ({ target }) => spans.find(({ span }) => span.contains(target)) ?? null;
+  reached(area, context, { under, next, show });
   const scale = h("span", { class: "heatbar", "aria-hidden": "true" });
   const ends = h("span", { class: "entry" }, "0", scale, number(most, 3));
   const legend = h("div", { class: "legend" }, ends, h("span", null, plain(source)));
@@ -962,10 +965,7 @@ function sentence(context) {
   const field = h("textarea", { id, rows: "2", dir: "auto" });
   const [body, problem] = [h("div"), h("p", { class: "note", hidden: true })];
   const read = (more) => heated(body, problem, { ...storeOf(context.params), checkpoint, ...more, text: field.value }, context);
-  const submit = (event) => {
-    event.preventDefault();
-    read({ site, layer, neuron });
-  };
+  const submit = (event) => (event.preventDefault(), read({ site, layer, neuron }));
   const all = h("button", { type: "button", click: () => read({}) }, "All experts");
   const buttons = [h("button", { type: "submit" }, "This neuron"), all];
   const form = h("form", { class: "editor", submit },
@@ -980,8 +980,6 @@ function texts(part, answer, context) {
   const [contents, languages, values, ids] = ["text", "language", "value", "text_id"].map((name) => frame.get(picture[name]));
   const highest = Math.max(0, ...values.filter(isNumber).map(Math.abs));
   const list = h("ol", { class: "texts" });
-  let most = TEXTS_AT_ONCE;
-  const more = h("button", { type: "button", class: "more", click: () => ((most *= 10), fillRows()) });
 
   function item(row) {
     const content = String(contents[row] ?? "");
@@ -999,16 +997,14 @@ function texts(part, answer, context) {
     }
     const language = h("span", { class: "language" }, h("span", { class: "unseen" }, "language "), shown(languages[row]));
     const value = h("span", { class: "value" }, shown(values[row]));
-    const above = h("div", { class: "about-text" }, languages[row] === null ? null : language, value, bar, button);
+    const marked = [picture.marks ?? []].flat().map((name) => h("span", null, `${plain(name)} ${frame.words(name, row)}`));
+    const above = h("div", { class: "about-text" }, languages[row] === null ? null : language, value, bar, marked, button);
     return h("li", null, above, body, problem);
   }
 
-  function fillRows() {
-    for (let row = list.children.length; row < Math.min(most, frame.n); row += 1) list.append(item(row));
-    more.hidden = most >= frame.n;
-    more.textContent = `Show more of ${grouped(frame.n)} texts (${grouped(Math.min(most, frame.n))} shown)`;
-  }
-  fillRows();
+  const fill = (from, to) => list.replaceChildren(...Array.from({ length: to - from }, (_, place) => item(from + place)));
+  const [more, first] = paged(frame.n, TEXTS, "texts", fill);
+  first();
   return h("div", null, list, more);
 }
 
@@ -1022,23 +1018,24 @@ function facts(part, answer, context) {
 }
 
 // ----------------------------------------------------------------------------------------------------------------- choices
-
 const FIELD = { type: "text", autocomplete: "off", spellcheck: "false" };
+
+/** A list of which one value is taken. */
+function chooser(attributes, values, chosen, change, wordsOf = shown) {
+  const select = h("select", { ...attributes, change: () => change(values[select.selectedIndex]) },
+    values.map((each) => h("option", { value: shown(each), selected: String(each) === String(chosen) }, wordsOf(each))));
+  return select;
+}
 
 /** A control for one choice: a list, a list with a search where there are many, or a line of text. */
 function control(choice, value, change) {
   const id = unique("choice");
   const label = h("label", { for: id }, plain(choice.label || choice.name));
-  if (choice.is_free) {
-    const input = h("input", { ...FIELD, id, name: choice.name, dir: "auto", change: () => change(input.value) });
-    input.value = value ?? "";
-    return h("div", { class: "choice free" }, label, input);
-  }
-  const isLong = choice.values.length > MOST_PLAIN_CHOICES;
-  if (isLong) return h("div", { class: "choice" }, label, searchable(id, choice, value, change));
-  const select = h("select", { id, name: choice.name, change: () => change(choice.values[select.selectedIndex]) },
-    choice.values.map((each) => h("option", { selected: String(each) === String(value) }, shown(each))));
-  return h("div", { class: "choice" }, label, select);
+  const { name, values, is_free: isFree } = choice;
+  const told = ({ target }) => change(target.value);
+  const field = isFree ? h("input", { ...FIELD, id, name, dir: "auto", value, change: told })
+    : values.length > MOST_PLAIN_CHOICES ? searchable(id, choice, value, change) : chooser({ id, name }, values, value, change);
+  return h("div", { class: isFree ? "choice free" : "choice" }, label, field);
 }
 
 /** A list below a field, from which the pointer and the keys pick while the focus stays in the field (ARIA's "listbox"). */
@@ -1049,32 +1046,27 @@ class Listbox {
     this.takes = [];
     this.active = -1;
     made(field, { "aria-autocomplete": "list", "aria-controls": this.list.id }, []);
-    field.addEventListener("blur", () => this.close());
+    field.addEventListener("blur", () => (this.isOpen = false));
   }
 
   get isOpen() {
     return !this.list.hidden;
   }
 
-  close() {
-    this.list.hidden = true;
-    this.field.removeAttribute("aria-activedescendant");
-    if (this.field.role === "combobox") this.field.ariaExpanded = "false";
+  set isOpen(isOpen) {
+    this.list.hidden = !isOpen;
+    if (this.field.role === "combobox") this.field.ariaExpanded = String(isOpen);
+    if (!isOpen) this.field.removeAttribute("aria-activedescendant");
   }
 
   /** Offers entries, each {take, words}; `first` is marked. `told` stands below them and cannot be picked. */
   open(entries, first, told = null) {
     this.takes = entries.map(({ take }) => take);
-    const picked = (take) => (event) => {
-      event.preventDefault();
-      take();
-    };
+    const picked = (take) => (event) => (event.preventDefault(), take());
     const option = (take) => ({ role: "option", id: unique("option"), pointerdown: picked(take) });
-    const options = entries.map(({ take, words }) => h("li", option(take), words));
-    if (told) options.push(h("li", { role: "option", "aria-disabled": "true", class: "told" }, told));
-    this.list.replaceChildren(...options);
-    this.list.hidden = false;
-    if (this.field.role === "combobox") this.field.ariaExpanded = "true";
+    const end = told ? [h("li", { role: "option", "aria-disabled": "true", class: "told" }, told)] : [];
+    this.list.replaceChildren(...entries.map(({ take, words }) => h("li", option(take), words)), ...end);
+    this.isOpen = true;
     this.mark(first);
   }
 
@@ -1092,7 +1084,7 @@ class Listbox {
     const step = { ArrowDown: 1, ArrowUp: -1 }[key];
     if (step) this.mark(Math.min(Math.max(this.active + step, 0), this.takes.length - 1));
     else if (key === "Enter" && this.takes[this.active]) this.takes[this.active]();
-    else if (key === "Escape") this.close();
+    else if (key === "Escape") this.isOpen = false;
     else return false;
     return true;
   }
@@ -1108,7 +1100,7 @@ function searchable(id, choice, value, change) {
   const entry = (place) => ({
     words: h("bdi", null, names[place]),
     take() {
-      box.close();
+      box.isOpen = false;
       input.value = names[place];
       if (names[place] !== current) change(choice.values[place]);
     },
@@ -1136,33 +1128,27 @@ function searchable(id, choice, value, change) {
 }
 
 // --------------------------------------------------------------------------------------------------------------------- SQL
+const attempt = (act, otherwise) => {
+  try {
+    return act() ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+};
 
 /** What a browser remembers between pages; where it may not, nothing is. */
 const kept = {
-  read(name, otherwise) {
-    try {
-      return JSON.parse(localStorage.getItem(`actlas.${name}`)) ?? otherwise;
-    } catch {
-      return otherwise;
-    }
-  },
-  write(name, value) {
-    try {
-      localStorage.setItem(`actlas.${name}`, JSON.stringify(value));
-    } catch {}
-  },
+  read: (name, otherwise) => attempt(() => JSON.parse(localStorage.getItem(`actlas.${name}`)), otherwise),
+  write: (name, value) => attempt(() => localStorage.setItem(`actlas.${name}`, JSON.stringify(value))),
 };
 
 /** Names that a query can use, out of a schema of tables with their columns, and of macros. */
 function namesOf({ tables, macros }) {
-  const columns = new Map();
-  for (const { name, columns: own } of tables)
-    for (const column of own) {
-      if (!columns.has(column.name)) columns.set(column.name, { ...column, kind: "column", of: [] });
-      columns.get(column.name).of.push(name);
-    }
-  const of = (kind) => ({ name, about }) => ({ name, about, kind });
-  return [...tables.map(of("table")), ...macros.map(of("macro")), ...columns.values()];
+  const all = tables.flatMap(({ name: of, columns }) => columns.map((column) => ({ ...column, of })));
+  const columns = Array.from(Map.groupBy(all, ({ name }) => name).values(), (own) => (
+    { ...own[0], kind: "column", of: own.map(({ of }) => of) }));
+  const kindOf = (kind) => ({ name, about }) => ({ name, about, kind });
+  return [...tables.map(kindOf("table")), ...macros.map(kindOf("macro")), ...columns];
 }
 
 /** A field for SQL: Tab or Enter completes a name, Ctrl+Enter runs the query; kept queries are links. */
@@ -1183,7 +1169,7 @@ function editor(context, query) {
     const take = () => {
       const from = field.selectionStart - wordBefore().length;
       field.setRangeText(kind === "macro" ? `${name}(` : name, from, field.selectionEnd, "end");
-      box.close();
+      box.isOpen = false;
     };
     return { take, words: [name, h("span", { class: "kind" }, more)] };
   };
@@ -1191,7 +1177,7 @@ function editor(context, query) {
     const begun = wordBefore().toLowerCase();
     const fits = (test) => (begun || isAsked ? names.filter(({ name }) => test(name.toLowerCase())) : []);
     const found = [...new Set([...fits((name) => name.startsWith(begun)), ...fits((name) => name.includes(begun))])];
-    if (!found.length || (found.length === 1 && found[0].name === begun)) box.close();
+    if (!found.length || (found.length === 1 && found[0].name === begun)) box.isOpen = false;
     else box.open(found.slice(0, 12).map(entry), 0);
   };
   const run = () => context.go("sql", { ...context.params, query: field.value });
@@ -1209,10 +1195,7 @@ function editor(context, query) {
   const shelf = h("ul", { class: "kept", "aria-label": "Kept queries" });
   const refill = () => {
     const all = [kept.read("queries", [])].flat();
-    const forget = (gone) => {
-      kept.write("queries", all.filter((each) => each !== gone));
-      refill();
-    };
+    const forget = (gone) => (kept.write("queries", all.filter((each) => each !== gone)), refill());
     const to = ({ query: each }) => ({ view: "sql", params: { ...context.params, query: each } });
     const line = (each) => h("li", null, link(context, to(each), { title: plain(each.query) }, plain(each.name)), " ",
       h("button", { type: "button", "aria-label": `Forget ${plain(each.name)}`, click: () => forget(each) }, "×"));
@@ -1237,16 +1220,13 @@ function editor(context, query) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------- the page
-
 /** A tip near a point, and a line that is read aloud. */
 function voices(root) {
   const tipBox = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
   const status = h("div", { class: "unseen", role: "status", "aria-live": "polite" });
   root.append(tipBox, status);
   return {
-    say(text) {
-      status.textContent = text;
-    },
+    say: (text) => (status.textContent = text),
     tip(mark, where, hint) {
       tipBox.hidden = !mark;
       if (!mark) return;
@@ -1264,24 +1244,25 @@ function voices(root) {
 
 function drawn(part, answer, context) {
   const kind = part.picture?.kind;
-  if (!kind || !answer.values[0]?.length) return null;
-  if (kind === "texts") return texts(part, answer, context);
-  if (kind === "facts") return facts(part, answer, context);
-  return kind in PAINTERS ? chart(part, answer, context) : null;
+  const draw = kind in PAINTERS ? chart : { texts, facts }[kind];
+  return draw && answer.values[0]?.length ? draw(part, answer, context) : null;
 }
 
 /** A part as it is shown: its picture with the table below it, or the table alone; an error is one line. */
 function body(part, answer, context, where) {
   if (answer.error) return h("p", { class: "note" }, h("span", { class: "unseen" }, "Not shown: "), oneLine(answer.error.text));
-  const nothing = h("p", { class: "note" }, "No row: nothing in this store answers to that.");
-  if (!answer.values[0]?.length) return [nothing, footer(part, answer, context, where)];
+  const below = (hasTable) => footer(part, answer, context, where, hasTable);
+  // where it is said above what it means that there is none, that is enough
+  const nothing = part.about?.includes("No row") ? "No row." : "No row: nothing in this store answers to that.";
+  if (!answer.values[0]?.length) return [h("p", { class: "note" }, nothing), below(false)];
   const picture = drawn(part, answer, context);
-  if (!picture) return [table(part, answer, context), footer(part, answer, context, where)];
+  if (!picture) return [table(part, answer, context), below(false)];
   const some = `Drawn from ${grouped(answer.values[0].length)} of ${grouped(answer.n_rows)} rows; the files hold all.`;
-  const left = answer.is_whole ? null : h("p", { class: "note" }, some);
-  return [picture, left, footer(part, answer, context, where, true)];
+  return [picture, answer.is_whole ? null : h("p", { class: "note" }, some), below(true)];
 }
 
+/** A line about what is seen: a number stays with its unit. */
+const aside = (text) => (text ? h("p", { class: "about" }, plain(text).replaceAll(" %", "\u00a0%")) : "");
 const stay = (event) => event.preventDefault();
 const alert = (error) => h("p", { class: "note", role: "alert" }, oneLine(error));
 
@@ -1303,8 +1284,7 @@ class Page {
       this.main,
     );
     this.voices = voices(el);
-    this.theme = theme === "auto" ? kept.read("theme", "auto") : theme;
-    this.setTheme(this.theme);
+    this.setTheme(theme === "auto" ? kept.read("theme", "auto") : theme);
   }
 
   heading(depth, content, attributes) {
@@ -1312,10 +1292,10 @@ class Page {
   }
 
   setTheme(theme) {
+    this.theme = theme;
     const chosen = theme === "auto" ? hostTheme() : theme;
     const element = this.isPage ? document.documentElement : this.el;
-    if (chosen) element.dataset.theme = chosen;
-    else delete element.dataset.theme;
+    element.dataset.theme = chosen ?? "";
   }
 
   /** Goes to a view; where that cannot be shown and there is something `instead`, with those parameters. */
@@ -1331,14 +1311,11 @@ class Page {
     this.main.setAttribute("aria-busy", "true");
     this.voices.tip(null);
     this.voices.say("Loading");
-    let params = asked;
-    const others = (error) => {
-      if (!instead || signal.aborted) throw error;
-      params = instead;
-      return this.source.describe(view, params, signal);
-    };
-    const describing = this.source.describe(view, params, signal).catch(others);
-    const [described, failure] = await describing.then((found) => [found], (error) => [null, error]);
+    let [params, described, failure] = [];
+    for (params of [asked, instead].filter(Boolean)) {
+      described = await this.source.describe(view, params, signal).catch((error) => void (failure = error));
+      if (described || signal.aborted) break;
+    }
     if (signal.aborted) return;
     if (isNew) this.source.go(view, params);
     if (described) await this.fill(described, params, focus, signal);
@@ -1356,22 +1333,13 @@ class Page {
       const current = { "aria-current": name === view ? "page" : null };
       return h("li", null, link(context, { view: name, params: storeOf(params) }, current, plain(each.title ?? name)));
     }));
-    const store = h("select", { "aria-label": "Store", change: () => this.go(view, { store: store.value }) },
-      (stores ?? []).map((label) => h("option", { value: label, selected: label === params.store }, plain(label))));
-    this.side.replaceChildren(stores?.length > 1 ? store : "", this.themeSwitch());
+    const several = stores?.length > 1 ? stores : [];
+    const store = chooser({ "aria-label": "Store" }, several, params.store, (label) => this.go(view, { store: label }));
+    const wordsOf = (theme) => (theme === "auto" ? "theme: auto" : theme);
+    const change = (theme) => (kept.write("theme", theme), this.setTheme(theme));
+    const themes = chooser({ "aria-label": "Theme" }, ["auto", "light", "dark"], this.theme, change, wordsOf);
+    this.side.replaceChildren(several.length ? store : "", themes);
     if (this.isPage) document.title = [title ?? view, params.store, "actlas"].filter(Boolean).map(plain).join(" · ");
-  }
-
-  themeSwitch() {
-    const change = () => {
-      this.theme = select.value;
-      kept.write("theme", select.value);
-      this.setTheme(select.value);
-    };
-    const options = { auto: "theme: auto", light: "light", dark: "dark" };
-    const select = h("select", { "aria-label": "Theme", change },
-      Object.entries(options).map(([value, label]) => h("option", { value, selected: value === this.theme }, label)));
-    return select;
   }
 
   context(view, params) {
@@ -1398,14 +1366,13 @@ class Page {
     const slots = [...typed, ...described.parts].map((part) => {
       const id = unique("part");
       const slot = h("div", { class: "slot", "aria-busy": "true" }, h("p", { class: "loading" }, "Loading …"));
-      const about = part.about ? h("p", { class: "about" }, plain(part.about)) : null;
       const named = { "aria-labelledby": id, "data-part": part.name };
-      const section = h("section", named, this.heading(1, plain(part.title), { id }), about, slot);
+      const section = h("section", named, this.heading(1, plain(part.title), { id }), aside(part.about), slot);
       return { part, slot, section };
     });
     this.main.replaceChildren(
       heading,
-      about ? h("p", { class: "about" }, plain(about)) : "",
+      aside(about),
       isSql ? editor(context, params.query) : "",
       controls.length ? h("form", { class: "choices", "aria-label": "Choices", submit: stay }, controls) : "",
       context.source.heat && params.neuron !== undefined ? sentence(context) : "",
@@ -1478,27 +1445,19 @@ export function enhance(root) {
 
 /** On paper everything is open, and heads of tables are words alone: with a control in them no page but the first has them. */
 function forPaper(root) {
-  const buttons = new Map();
-  const closed = new Set();
+  const undo = [];
   addEventListener("beforeprint", () => {
     for (const details of root.querySelectorAll("details:not([open])")) {
-      closed.add(details);
       details.open = true;
+      undo.push(() => (details.open = false));
     }
     for (const button of root.querySelectorAll("th button")) {
-      buttons.set(button.parentElement, button);
+      const head = button.parentElement;
       button.replaceWith(...button.childNodes);
+      undo.push(() => (button.append(...head.childNodes), head.append(button)));
     }
   });
-  addEventListener("afterprint", () => {
-    for (const details of closed) details.open = false;
-    for (const [head, button] of buttons) {
-      button.append(...head.childNodes);
-      head.append(button);
-    }
-    closed.clear();
-    buttons.clear();
-  });
+  addEventListener("afterprint", () => undo.splice(0).forEach((each) => each()));
 }
 
 /** A table that is already written becomes sortable by its heads. */

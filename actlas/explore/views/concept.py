@@ -150,8 +150,8 @@ FROM experts AS e JOIN languages AS l USING (language)
 WHERE e.checkpoint = $checkpoint AND e.concept = $concept AND e.rank <= $k
 GROUP BY e.language, l.position
 ORDER BY l.position""",
-            boxes("language"),
-            "Of the best by rank. Chance: the share of positive texts, which is what a neuron that knows nothing scores.",
+            boxes("language", x_label="ap", dashed=["chance"]),
+            "Of the best by rank. Dashed, chance: the share of positive texts, which is what a neuron that knows nothing scores.",
         ),
         Part(
             "onset",

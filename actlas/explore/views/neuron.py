@@ -69,8 +69,8 @@ FROM activations AS a JOIN texts AS t ON t.text_id = a.text_id
 WHERE {_ONE}
 QUALIFY rank <= 20
 ORDER BY rank""",
-            picture("texts", text="text", language="language", value="value", text_id="text_id"),
-            "is_concept: whether the text expresses the chosen concept; null where it takes no part.",
+            picture("texts", text="text", language="language", value="value", text_id="text_id", marks=["is_concept"]),
+            "is_concept: whether the text expresses the chosen concept; a dash where it takes no part.",
         ),
         Part(
             "scores",
@@ -107,7 +107,7 @@ SELECT label, least + bin * width AS bin_low, least + (bin + 1) * width AS bin_h
     n_texts / sum(n_texts) OVER (PARTITION BY label) AS share
 FROM counted, reach
 ORDER BY label DESC, bin""",
-            picture("histogram", low="bin_low", high="bin_high", count="share", series=["label"]),
+            picture("histogram", low="bin_low", high="bin_high", count="share", series=["label"], x_label="value"),
             "All languages together; share: of the positive, or of the negative texts. Bins without texts have no row.",
         ),
         Part(
@@ -126,9 +126,10 @@ SELECT d.tenth, d.lowest, d.highest, t.text, d.language, d.value, b.is_concept, 
 FROM drawn AS d JOIN texts AS t USING (text_id)
     LEFT JOIN (SELECT text_id, is_concept FROM labels WHERE concept = $concept) AS b USING (text_id)
 WHERE d.draw <= 3
-ORDER BY d.tenth, d.value DESC, d.text_id""",
-            picture("texts", text="text", language="language", value="value", text_id="text_id"),
-            "Three texts out of every tenth of the texts, the highest values first: drawn by a digest, so the same for everyone.",
+ORDER BY d.draw, d.tenth""",
+            picture("texts", text="text", language="language", value="value", text_id="text_id", marks=["tenth", "is_concept"]),
+            "Out of every tenth of the texts one, then another and a third; tenth 1 has the highest values. They are drawn by a"
+            " digest, so the same for everyone.",
         ),
         Part(
             "languages",

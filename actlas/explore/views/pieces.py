@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actlas.explore.view import Choice, Picture, picture
 
 #: What an axis calls a checkpoint: its step, or its id where that does not tell it apart.
@@ -22,9 +24,10 @@ def quarters(column: str) -> str:
     )
 
 
-def boxes(*label: str) -> Picture:
-    """How `quarters` are drawn: a box for each value of some columns."""
-    return picture("ranges", label=label, low="lowest", q25="q25", median="middle", q75="q75", high="highest")
+def boxes(*label: str, x_label: str = "value", dashed: Sequence[str] = ()) -> Picture:
+    """How `quarters` are drawn: a box for each value of some columns, beside the levels in other columns."""
+    ends = {"low": "lowest", "q25": "q25", "median": "middle", "q75": "q75", "high": "highest"}
+    return picture("ranges", label=label, **ends, x_label=x_label, dashed=dashed)
 
 
 #: Where a neuron is looked at, for the columns of a row that names one.

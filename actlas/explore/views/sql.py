@@ -51,7 +51,7 @@ SQL = View(
             f"SELECT topic, asked, query FROM (VALUES {_MACROS}) AS macros (topic, asked, query)",
             about="Macros, called like tables. Write what you ask about in place of the arguments: 'water' for concept, and"
             " so on.",
-            links={"asked": "sql?query={query}"},
+            links={"query": "sql?query={query}"},
         ),
         Part(
             "columns",

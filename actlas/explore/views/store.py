@@ -71,7 +71,7 @@ ORDER BY concept""",
 FROM checkpoints AS c LEFT JOIN (FROM checkpoint_flags()) AS f USING (checkpoint)
 ORDER BY c.position""",
             picture("lines", x="checkpoint", y="sanity_loss"),
-            "Sanity loss: mean loss per token on texts of the corpus. Flags are of checkpoints, not of controls.",
+            "Sanity loss: mean loss per token on texts of the corpus, in nats. Flags are of checkpoints, not of controls.",
             {"checkpoint": "compare?checkpoint={checkpoint}"},
         ),
         Part(
@@ -93,7 +93,7 @@ FROM overlap
 WHERE checkpoint = (SELECT arg_max(checkpoint, position) FROM checkpoints WHERE control IS NULL)
 GROUP BY concept, checkpoint
 ORDER BY round(avg(overlap), 12) DESC NULLS LAST, concept""",
-            picture("bars", x="concept", y="overlap"),
+            picture("bars", x="concept", y="overlap", dashed=["chance", "ceiling"]),
             "Mean over all pairs of languages of the share of experts that both have, beside chance and the ceiling of the data.",
             {"concept": "concept?concept={concept}&checkpoint={checkpoint}"},
         ),
