@@ -37,6 +37,12 @@ def test_files_that_a_page_writes_defuse_what_those_of_the_server_do() -> None:
         assert bool(starts.match(begin)) == ("'" + begin in written), begin
 
 
+def test_the_scale_below_a_legend_is_that_of_the_pictures() -> None:
+    scale = re.search(r'const SCALE = "([^"]+)"', SCRIPT)[1].split()  # type: ignore[index]
+    shown = re.search(r"\.scalebar \{[^}]*gradient\(to right, ([^)]*)\)", STYLE)[1]  # type: ignore[index]
+    assert re.split(r",\s*", shown) == scale
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of sRGB, as WCAG 2 defines it."""
     shares = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]

@@ -944,18 +944,16 @@ function heat({ text: whole, tokens, low, high, source, experts }, context) {
 /** Puts the heat of a text into `body`, or what went wrong into `problem`; whether there is heat. */
 async function heated(body, problem, params, context) {
   body.setAttribute("aria-busy", "true");
-  try {
-    const found = await context.source.heat(params);
+  const fill = (found) => {
     if (found.error) throw new Error(found.error.text);
     body.replaceChildren(heat(found, context));
-    problem.hidden = true;
-  } catch (error) {
-    problem.textContent = oneLine(error);
-    problem.hidden = false;
-    context.say(problem.textContent);
-  }
+  };
+  const failure = await context.source.heat(params).then(fill).catch(oneLine);
   body.removeAttribute("aria-busy");
-  return problem.hidden;
+  problem.hidden = !failure;
+  problem.textContent = failure ?? "";
+  if (failure) context.say(failure);
+  return !failure;
 }
 
 /** A sentence of the reader's own, read by a model: by the neuron that is looked at, or by the experts of all concepts. */
@@ -966,10 +964,9 @@ function sentence(context) {
   const [body, problem] = [h("div"), h("p", { class: "note", hidden: true })];
   const read = (more) => heated(body, problem, { ...storeOf(context.params), checkpoint, ...more, text: field.value }, context);
   const submit = (event) => (event.preventDefault(), read({ site, layer, neuron }));
-  const all = h("button", { type: "button", click: () => read({}) }, "All experts");
-  const buttons = [h("button", { type: "submit" }, "This neuron"), all];
-  const form = h("form", { class: "editor", submit },
-    h("label", { for: id }, "In any language"), field, h("div", { class: "files" }, buttons), problem, body);
+  const buttons = h("div", { class: "files" }, h("button", { type: "submit" }, "This neuron"),
+    h("button", { type: "button", click: () => read({}) }, "All experts"));
+  const form = h("form", { class: "editor", submit }, h("label", { for: id }, "In any language"), field, buttons, problem, body);
   return h("details", null, h("summary", null, "Read a sentence of your own"), form);
 }
 
@@ -1384,15 +1381,10 @@ class Page {
     } else if (focus) this.main.querySelector(`[name="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
     let done = 0;
     await Promise.all(slots.map(async ({ part, slot, section }) => {
-      let shownPart;
-      try {
-        const answer = await this.source.answer(view, part.name, params, signal);
-        shownPart = body(part, answer, context, { view, params });
-      } catch (error) {
-        shownPart = alert(error);
-      }
+      const answering = this.source.answer(view, part.name, params, signal);
+      const found = await answering.then((answer) => body(part, answer, context, { view, params })).catch(alert);
       if (signal.aborted) return;
-      slot.replaceChildren(...[shownPart].flat(Infinity).filter(Boolean));
+      slot.replaceChildren(...[found].flat(Infinity).filter(Boolean));
       slot.removeAttribute("aria-busy");
       section.dataset.done = "";
       done += 1;
@@ -1409,11 +1401,7 @@ function hostTheme() {
   return theme === "dark" || theme === "light" ? theme : null;
 }
 
-/**
- * A page of `source` in `el`, beginning at `where` = {view, params}.
- *
- * Returns: show(view, params), which goes there without telling the source: for what came from outside, as the back button.
- */
+/** A page in `el`; what it returns goes to a view without telling the source: for what came from outside, as the back button. */
 export function mount(el, source, where, { isPage = false, theme = "auto" } = {}) {
   const page = new Page(el, source, isPage, theme);
   page.show(where.view, where.params ?? {});

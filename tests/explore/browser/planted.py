@@ -18,6 +18,7 @@ import polars as pl
 import actlas.explore
 from actlas.errors import TableNotFound
 from actlas.explore.view import Choice, Part, View, answer, describe, picture
+from actlas.explore.views.pieces import boxes
 
 FRONT = Path(actlas.explore.__file__).parent / "front"
 #: As the server of `actlas explore` has it: a script or a style that the page does not serve itself is refused.
@@ -89,15 +90,15 @@ FROM ({_LANGUAGES}), unnest(['a', 'b']) AS l(label)""",
         Part(
             "layers",
             "Bars over numbers",
-            "SELECT i AS layer, i * i - 20 AS share, share - 9 AS low, share + 9 AS high FROM range(12) AS r(i)",
-            picture("bars", x="layer", y="share", low="low", high="high"),
+            "SELECT i AS layer, i * i - 20 AS share, share - 9 AS low, share + 9 AS high, 30 AS chance FROM range(12) AS r(i)",
+            picture("bars", x="layer", y="share", low="low", high="high", dashed=["chance"]),
         ),
         Part(
             "ranges",
             "Ranges",
             f"""SELECT language, label, 0e0 AS lowest, 1e0 AS q25, 2 + length(language) / 4 AS middle, 45e-1 AS q75,
-    9e0 AS highest FROM ({_LANGUAGES}), unnest(['positive', 'negative']) AS l(label)""",
-            picture("ranges", label=["language", "label"], low="lowest", q25="q25", median="middle", q75="q75", high="highest"),
+    9e0 AS highest, 75e-1 AS chance FROM ({_LANGUAGES}), unnest(['positive', 'negative']) AS l(label)""",
+            boxes("language", "label", x_label="value", dashed=["chance"]),
         ),
         Part(
             "histogram",

@@ -78,6 +78,12 @@ def test_rows_that_are_left_out_are_said_and_more_are_shown_when_asked(window) -
     assert rows.locator("tbody tr").count() == 40
     rows.get_by_role("button", name="Show more").click()
     assert rows.locator("tbody tr").count() == 400
+    # more at once would keep the page from answering: the next ones take their place
+    rows.get_by_role("button", name="After").click()
+    assert (rows.locator("tbody tr").count(), rows.locator("tbody td").first.inner_text()) == (400, "400")
+    assert "401 to 800 of 5,000 rows" in rows.inner_text()
+    rows.get_by_role("button", name="Before").click()
+    assert rows.locator("tbody td").first.inner_text() == "0"
 
 
 def test_every_table_has_its_files_and_its_query(window) -> None:
@@ -165,6 +171,18 @@ def test_a_picture_is_read_with_the_pointer_and_with_the_arrow_keys(window) -> N
         page.keyboard.press(key)
     page.keyboard.press("Enter")
     page.wait_for_url("**/concept?**")
+
+
+def test_levels_to_hold_values_against_are_drawn_named_and_told(window) -> None:
+    page = window().open("/store")
+    for part, n_rows in (("layers", 12), ("ranges", 8)):
+        assert page.locator(f"[data-part={part}] svg .level").count() == n_rows
+        assert "chance" in page.locator(f"[data-part={part}] .legend").inner_text()
+    page.get_by_role("group", name="Bars over numbers").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("status").inner_text() == "layer 0, share -20 (-29 to -11), chance 30"
+    # steps that are not to scale say so
+    assert "step, evenly spaced" in page.locator("[data-part=lines] .chart svg").text_content()
 
 
 def test_texts_are_shown_as_they_are_and_harm_nothing(window) -> None:
