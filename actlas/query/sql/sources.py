@@ -24,11 +24,11 @@ from actlas.query.sql.grids import ActivationGrid, Grid, ScoreGrid
 from actlas.query.sql.guard import ReadOnlyQuery
 from actlas.query.sql.scan import scan_grid
 from actlas.store.contents.opened import only_scores
+from actlas.store.contents.records import Snapshot
 from actlas.store.corpus.declared import UNKNOWN
 from actlas.store.dtypes import SiteDtype
 from actlas.store.files.parquet import parquet_columns, scan_parquet
 from actlas.store.layout import HEALTH_FILE, LABELS, SAMPLED_TOKENS, TEXTS, WEIGHTS_FILE, manifest_path, partition_of
-from actlas.store.records import Snapshot
 from actlas.store.store import Store
 from actlas.words import did_you_mean
 

@@ -9,7 +9,8 @@ from actlas.names import safe_id
 from actlas.store import layout
 from actlas.store.committed import is_committed
 from actlas.store.contents.opened import Opened
-from actlas.store.records import CheckpointRecord, ScoreRecord, Snapshot, block_record, read_record
+from actlas.store.contents.records import Snapshot
+from actlas.store.records import CheckpointRecord, ScoreRecord, block_record, read_record
 from actlas.words import did_you_mean
 
 

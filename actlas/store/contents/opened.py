@@ -12,6 +12,7 @@ from actlas.errors import DamagedStore, OptionError, ReadOnlyStore, StoreNotFoun
 from actlas.names import IMPORTED, Recipe, fingerprint
 from actlas.store import layout
 from actlas.store.committed import Logged
+from actlas.store.contents.records import Records
 from actlas.store.corpus.corpus import Corpus
 from actlas.store.corpus.declared import Declared
 from actlas.store.files.codecs import CODECS, Codec
@@ -19,7 +20,7 @@ from actlas.store.files.digests import FileRecord, check_file
 from actlas.store.files.parquet import read_parquet
 from actlas.store.files.shard_reader import open_array
 from actlas.store.log import Log
-from actlas.store.records import Records, committed_in, read_about
+from actlas.store.records import committed_in, read_about
 
 if TYPE_CHECKING:
     import zarr

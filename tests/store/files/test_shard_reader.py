@@ -16,12 +16,13 @@ from msgspec import structs
 
 from actlas.errors import DamagedStore
 from actlas.store import layout
+from actlas.store.contents.records import by_array
 from actlas.store.files import shard_reader
 from actlas.store.files.codecs import CODECS
 from actlas.store.files.group_writer import create_array
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.layout import ArrayPlan
-from actlas.store.records import ShardRecord, by_array
+from actlas.store.records import ShardRecord
 
 SHAPE = (3, 40, 50)
 PLAN = ArrayPlan(SHAPE, (1, 16, 20), (2, 48, 20), "float16", "float16", ("layer", "neuron", "text"))
