@@ -23,7 +23,7 @@ def page() -> str:
 
     rows = []
     for measure in MEASURES:
-        flags = ", ".join(f"`--{(option.flag or option.name).replace('_', '-')}`" for option in measure.options)
+        flags = ", ".join(f"`--{option.dashed}`" for option in measure.options)
         function = f"[`{measure.function}`](api/query.md#{measure.function})"
         rows.append(f"| `{measure.name}` | {measure.about} | {function} | {measure.source} | {flags} |\n")
     return _HEAD + "".join(rows)

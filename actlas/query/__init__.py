@@ -20,6 +20,8 @@ _HOMES = {
     "anti_experts": "actlas.query.lookups.experts",
     "checkpoint_flags": "actlas.query.lookups.checkpoints",
     "cka": "actlas.query.measures.cka",
+    "class_distances": "actlas.query.measures.class_means",
+    "class_means": "actlas.query.measures.class_means",
     "concept_rate": "actlas.query.questions.interventions.steering",
     "control_experts": "actlas.query.questions.control_experts",
     "dimension_overlap": "actlas.query.measures.neurons.mutual_information",
@@ -104,6 +106,8 @@ __all__ = [
     "anti_experts",
     "checkpoint_flags",
     "cka",
+    "class_distances",
+    "class_means",
     "concept_rate",
     "control_experts",
     "dimension_overlap",
@@ -214,6 +218,7 @@ if TYPE_CHECKING:
     from actlas.query.lookups.sharing import first_shared_by_concept, overlap_at, overlap_evidence, shared_by_layer
     from actlas.query.lookups.thresholds import first_above, neurons_above
     from actlas.query.measures.cka import cka
+    from actlas.query.measures.class_means import class_distances, class_means
     from actlas.query.measures.effective_rank import effective_rank
     from actlas.query.measures.mexa import mexa
     from actlas.query.measures.neuron_correlation import neuron_correlation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actlas.query.measures.registry import MEASURES
 from actlas.query.schema import TABLES
 from actlas.query.sql.macro import macros
 
@@ -46,6 +47,7 @@ def _asked(topic: str, *names: str) -> tuple[Question, ...]:
 
 _EXPERTS, _SHARING, _LANGUAGES, _PROBES = "experts and scores", "what languages share", "neurons of languages", "probes"
 _TEXTS, _INTERVENTIONS, _CHECKPOINTS = "texts", "interventions", "checkpoints"
+_MEASURES = "published measures"
 _ONE = "--neuron SITE/LAYER/NEURON"
 
 QUESTIONS: tuple[Question, ...] = (
@@ -76,11 +78,11 @@ QUESTIONS: tuple[Question, ...] = (
     Question("probe_controls", _PROBES, "probe_controls", "probe STORE --of controls"),
     Question("probe_transfer", _PROBES, "probe_transfer", "probe STORE --of transfer"),
     *_asked(_PROBES, "probe_intervals", "probe_by_checkpoint", "probe_onset", "probe_class_accuracy", "probe_sharing"),
-    Question("effective_rank", _PROBES, "effective_rank", "measure effective-rank STORE"),
     Question("top_texts", _TEXTS, "top_texts", "top-texts STORE --site SITE"),
     *_asked(_TEXTS, "neuron_texts", "neuron_token_values", "group_texts", "nearest_texts"),
     *_asked(_INTERVENTIONS, "steering_languages", "language_shift", "concept_rate"),
     *_asked(_INTERVENTIONS, "patching_by_layer", "patching_onset"),
     *_asked(_CHECKPOINTS, "checkpoint_flags", "same_weights"),
     Question("parameter_space", _CHECKPOINTS, "parameter_space", "weights STORE"),
+    *(Question(each.function, _MEASURES, each.function, f"measure {each.name} STORE") for each in MEASURES),
 )

@@ -47,8 +47,6 @@ _FLAGS = {
     "solver": "solver",
     "seeds": "seeds",
     "c": "c",
-    "n_vectors": "vectors",
-    "n_splits": "splits",
     "texts": "texts",
 }
 _PART_OF_CHOICE = "an answer for some of the languages or concepts does not stand for the whole table"
@@ -70,11 +68,13 @@ def settings_id(name: str, settings: Mapping[str, Any]) -> str:
 def basis_of(store: Store, name: str, checkpoint: str, settings: Mapping[str, Any]) -> str:
     """Fingerprint of what a part of a table is computed from: commit records of the checkpoint, or of the scores of its sites."""
     basis = TABLES[name].basis
-    checkpoints = store.checkpoints if basis is Basis.ALL_SCORES else [checkpoint]
+    checkpoints = store.checkpoints if basis is Basis.ALL_SCORES else settings.get("compared") or [checkpoint]
     digest = hashlib.sha256(store.corpus.fingerprint.encode())
     for one in checkpoints:
         if basis is Basis.VALUES:
-            digest.update((store.path / manifest_path(one) / "checkpoint.json").read_bytes())
+            record = store.path / manifest_path(one) / "checkpoint.json"
+            # one that was compared and is not there any more is no longer what it was
+            digest.update(record.read_bytes() if record.is_file() else b"none")
             continue
         for site in settings["sites"]:
             digest.update(store.score_basis(one, site) or b"nonenone")
@@ -140,13 +140,17 @@ class KeptPart:
 
     def command(self, store: Store) -> str:
         """The command line that makes this part, with its settings."""
-        words = [(TABLES[self.name].command or "").removesuffix(" --site SITE").replace("STORE", shlex.quote(str(store.path)))]
+        table = TABLES[self.name]
+        words = [(table.command or "").removesuffix(" --site SITE").replace("STORE", shlex.quote(str(store.path)))]
         known = {**self.settings, "seeds": len(self.settings.get("seeds", ()))}
-        for name in _FLAGS:
-            values = known.get(name) or known.get(name) == 0
-            if name in self.settings and values:
-                flag = f"--{_FLAGS[name]}"
-                words += [f"{flag} {shlex.quote(str(one))}" for one in (known[name] if name == "sites" else [known[name]])]
+        for name, flag in (table.flags or _FLAGS).items():
+            value = known.get(name)
+            if name not in self.settings or not (value or value == 0) or (table.flags and value == table.settings.get(name)):
+                continue
+            if isinstance(value, bool):
+                words += [f"--{flag}"] * value
+            else:
+                words += [f"--{flag} {shlex.quote(str(one))}" for one in (value if isinstance(value, list) else [value])]
         return " ".join([*words, *["--no-halves"] * (self.settings.get("halves") is False)])
 
     def reaches(self, settings: Mapping[str, Any]) -> bool:

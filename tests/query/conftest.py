@@ -15,7 +15,9 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+import actlas.query
 from actlas.query import TABLES, Atlas, open_store, score_neurons
+from actlas.query.measures.registry import MEASURES
 from actlas.store import Corpus
 from actlas.testing.planted import Planting, planted_corpus, planted_store, planted_values
 
@@ -198,7 +200,6 @@ def _token_values() -> dict[str, pl.DataFrame]:
 def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
     from actlas.query import (
-        effective_rank,
         expert_overlap,
         import_neuron_sets,
         language_neurons,
@@ -227,7 +228,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
     train_probes(store, seeds=(0, 1))
     probe_controls(store, sites=["embed"], seeds=(0,), c=1.0)
     probe_transfer(store, "concept:salt", sites=["embed"], seeds=(0,), c=1.0)
-    effective_rank(store, n_splits=1)
+    for measure in MEASURES:
+        getattr(actlas.query, measure.function)(store, **({"n_splits": 1} if measure.function == "effective_rank" else {}))
     top_texts(store, sites=["mlp_pre"], n=5)
     publish_generations(store, planted_generations(planting))
     store.publish_table("neuron_effects", "planted-step64", _effects(), {})

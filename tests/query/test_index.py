@@ -16,6 +16,7 @@ import actlas.query
 from actlas.cli import parser, run
 from actlas.query import Atlas, open_store
 from actlas.query.index import QUESTIONS, Question
+from actlas.query.measures.registry import MEASURES
 from actlas.query.schema import TABLES
 from actlas.query.sql.macro import macro_call, macros
 
@@ -129,6 +130,7 @@ OPTIONS = {
     "probe_classes": "--of classes --seeds 2 --no-keep",
     "probe_controls": "--of controls --site embed --seeds 1 --c 1 --no-keep",
     "probe_transfer": "--of transfer --label concept:salt --site embed --seeds 1 --c 1 --no-keep",
+    **{measure.function: "--no-keep" for measure in MEASURES},
     "effective_rank": "--splits 1 --no-keep",
     "top_texts": "--site mlp_pre --n 5 --no-keep",
     "parameter_space": "",
@@ -179,9 +181,10 @@ def test_every_macro_and_function_is_a_question() -> None:
 
 
 def test_every_verb_is_there() -> None:
+    top = parser()
     for question in QUESTIONS:
         words = question.verb.replace("STORE", "run.actlas").replace("SITE/LAYER/NEURON", "mlp_pre/0/1").split()
-        assert parser().parse_args(words).verb == words[0]
+        assert top.parse_args(words).verb == words[0]
 
 
 def test_every_macro_is_called_as_it_is_described() -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from actlas.errors import QueryError, ReadOnlyStore, StaleTable
 from actlas.query import (
     Atlas,
     control_experts,
-    effective_rank,
     expert_overlap,
     language_neurons,
     neuron_set_overlap,
@@ -46,6 +46,16 @@ from actlas.store.cube import ScoreCube
 
 CHECKPOINT = "planted-step64"
 
+
+def _measured(name: str, store: Any, **kept: Any) -> pl.DataFrame:
+    """A measure at one site, without what takes long."""
+    site = {"effective_rank": {"sites": ["embed"], "n_splits": 1}}.get(name, {"sites": ["attn_out"], "checkpoints": [CHECKPOINT]})
+    if name == "neuron_correlation":
+        site["checkpoints"] = [CHECKPOINT, "planted-step128"]
+    answer: pl.DataFrame = getattr(actlas.query, name)(store, **site, **kept)
+    return answer
+
+
 #: Every question, asked so that the whole answer could be kept.
 QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "top_experts": lambda store, **kept: top_experts(store, k=4, **kept),
@@ -60,7 +70,7 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "probe_classes": lambda store, **kept: probe_classes(store, sites=["embed"], seeds=(0,), **kept),
     "probe_controls": lambda store, **kept: probe_controls(store, sites=["embed"], seeds=(0,), **kept),
     "probe_transfer": lambda store, **kept: probe_transfer(store, "concept:salt", sites=["embed"], seeds=(0,), c=1.0, **kept),
-    "effective_rank": lambda store, **kept: effective_rank(store, n_splits=1, **kept),
+    **{measure.function: partial(_measured, measure.function) for measure in MEASURES},
     "top_texts": lambda store, **kept: top_texts(store, sites=["attn_out"], n=3, **kept),
     "control_experts": lambda store: control_experts(store, CHECKPOINT, k=4),
     "neuron_texts": lambda store: neuron_texts(store, CHECKPOINT, "mlp_pre", 0, 4, n=3),
@@ -69,10 +79,9 @@ QUESTIONS: dict[str, Callable[..., pl.DataFrame]] = {
 #: Public functions that take a store and are no question: they say by their name what they write, or open it.
 NOT_QUESTIONS = {"score_neurons", "open_store", "import_neuron_sets", "import_scores"}
 #: Questions that keep nothing: about texts of a group of neurons, tokens of texts, texts that steered models wrote, a probe to
-#: judge such texts by, weights, and measures whose answers are no tables.
+#: judge such texts by, and weights.
 OF_TEXTS = {"concept_rate", "language_shift", "parameter_space", "steering_languages", "train_concept_probe"}
 OF_TEXTS |= {"group_texts", "nearest_texts", "neuron_token_values", "sampled_token_values"}
-OF_TEXTS |= {measure.function for measure in MEASURES if not measure.is_kept}
 KEEPING = sorted(name for name in QUESTIONS if "keep" in inspect.signature(getattr(actlas.query, name)).parameters)
 
 

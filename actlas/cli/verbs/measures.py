@@ -34,10 +34,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         add_sites(own, "repeat for more (default: all)")
         for option in measure.options:
             _add_option(own, option)
-        if measure.is_kept:
-            add_kept_output(own)
-        else:
-            add_output(own)
+        add_kept_output(own)
         own.set_defaults(run=functools.partial(_measure, measure))
 
 
@@ -63,7 +60,7 @@ def _add_option(verb: argparse.ArgumentParser, option: Option) -> None:
         settings |= {"type": Path, "metavar": "FILE"}
     else:
         settings |= {"type": number(option.kind), "metavar": "N" if base is int else "X"}
-    verb.add_argument(f"--{(option.flag or option.name).replace('_', '-')}", **settings)
+    verb.add_argument(f"--{option.dashed}", **settings)
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -75,16 +72,14 @@ def _list(options: argparse.Namespace) -> None:
 
 def _measure(measure: Measure, options: argparse.Namespace) -> None:
     import actlas.query
-    from actlas.query import open_store
 
     line = ProgressLine(options.quiet)
     settings = {option.name: getattr(options, option.name) for option in measure.options if hasattr(options, option.name)}
-    if measure.is_kept:
-        settings["replace"] = options.replace
     frame = getattr(actlas.query, measure.function)(
-        opened(options) if measure.is_kept else open_store(options.store),
+        opened(options),
         checkpoints=options.checkpoints,
         sites=options.sites,
+        replace=options.replace,
         progress=step_progress(line, "steps"),
         **settings,
     )

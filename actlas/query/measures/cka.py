@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
-from actlas.query.measures.grams import Representations, compare
+from actlas.query.measures.asked import Asked
+from actlas.query.measures.grams import Representations, comparison
 from actlas.query.measures.registry import Between, Weighting
 from actlas.query.probing.settings import Values
 
@@ -31,6 +33,8 @@ def cka(
     n_texts: Positive = 500,
     seed: Seed = 0,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Linear centered kernel alignment with the unbiased estimate of HSIC.
 
@@ -53,26 +57,31 @@ def cka(
         n_texts: Texts, or meanings, at most; so many are drawn.
         seed: Of the draws.
         progress: Called after every representation that was read.
+        keep: Whether the answer is kept as table `cka`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
-        site, checkpoint_a, checkpoint_b, layer_a, layer_b, language_a, language_b (null: texts of all chosen languages), n_texts,
-        cka. Null where a representation has all texts at one point, or no more in common than chance.
+        checkpoint, checkpoint_b, site, layer_a, layer_b, language_a, language_b (null: texts of all chosen languages), n_texts,
+        cka, shuffled (with texts paired at random: about 0). Null where a representation has all texts at one point, or no
+        more in common than chance.
 
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no such values.
         QueryError: If there are fewer than four texts, one checkpoint or language alone, or more than memory holds; or a neuron
             that is named is not there, or none is for "rest".
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Kornblith et al. 2019, Similarity of Neural Network Representations Revisited; Song et al. 2012 (unbiased HSIC).
 
     Example:
         >>> told = cka(store, between="checkpoints", sites=["mlp_pre"], n_texts=100)
-        >>> told.select("checkpoint_a", "checkpoint_b", "layer_a", "n_texts", pl.col("cka").round(2)).row(0)
+        >>> told.select("checkpoint", "checkpoint_b", "layer_a", "n_texts", pl.col("cka").round(2)).row(0)
         ('planted-step0', 'planted-step64', 0, 100, 0.14)
     """
-    chosen = Representations(between, checkpoints, sites, languages, values, weighting, n_texts, seed, neurons)
-    return compare(as_atlas(store, "r"), chosen, centred, _told, ("cka",), progress)
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    chosen = Representations(between, languages, values, weighting, n_texts, seed, neurons)
+    return comparison("cka", asked, chosen, centred, partial(_told, seed=seed))
 
 
 def centred(gram: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,6 +104,8 @@ def centred(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     return off
 
 
-def _told(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float | None]:
+def _told(a: NDArray[np.float64], b: NDArray[np.float64], seed: int) -> dict[str, float | None]:
     size = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
-    return {"cka": float(np.vdot(a, b)) / size if size > 0 else None}
+    order = np.random.default_rng((seed, 2)).permutation(len(b))
+    shuffled = float(np.vdot(a, b[np.ix_(order, order)]))
+    return {"cka": float(np.vdot(a, b)) / size, "shuffled": shuffled / size} if size > 0 else {"cka": None, "shuffled": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from actlas.allowed import Count, Names, Seed, checks_arguments
 from actlas.errors import QueryError
 from actlas.kernels import spectra
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress, Steps
-from actlas.query.choices import chosen_checkpoints, chosen_token_cubes, no_token_vectors
-from actlas.query.keep import Keeper
+from actlas.query.choices import chosen_token_cubes, no_token_vectors
+from actlas.query.measures.asked import Asked
 from actlas.query.schema import TABLES
 from actlas.query.splits import text_groups
 from actlas.store.cube import TokenCube
@@ -30,7 +30,7 @@ def effective_rank(
     store: Atlas | str | Path,
     *,
     checkpoints: Names | None = None,
-    sites: Sequence[str] | None = None,
+    sites: Names | None = None,
     n_vectors: Count | None = None,
     n_splits: Count = 10,
     seed: Seed = 0,
@@ -73,32 +73,23 @@ def effective_rank(
         >>> ranks.select("layer", "language", "n_vectors", pl.col("effective_rank").round(1)).rows()[:4]
         [(0, 'en', 96, 5.8), (0, 'es', 96, 5.7), (0, 'fr', 96, 5.8), (0, None, 96, 4.5)]
     """
-    store = as_atlas(store, "a" if keep else "r")
-    names = chosen_checkpoints(store, checkpoints)
-    chosen = None if sites is None else list(sites)
-    settings = {"sites": chosen, "n_vectors": n_vectors, "n_splits": n_splits, "seed": seed}
-    with Keeper(store, keep, replace) as keeper:
-        parts = {name: keeper.find("effective_rank", name, settings) for name in names}
-        cubes = {name: chosen_token_cubes(store, name, sites) for name in names if parts[name] is None}
-        if not any(cubes.values()) and not any(parts.values()):
-            raise no_token_vectors(store)
-        steps = Steps(progress, sum(cube.shape[0] for own in cubes.values() for cube in own))
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+
+    def take(store: Atlas, names: list[str], progress: StepProgress | None) -> pl.DataFrame | None:
+        cubes = [cube for name in names for cube in chosen_token_cubes(store, name, sites)]
+        if not cubes:
+            return None
+        steps = Steps(progress, sum(cube.shape[0] for cube in cubes))
         groups = store.corpus.texts.select("text_id", pl.Series("group", text_groups(store.corpus.texts)))
-        answers = [TABLES["effective_rank"].empty()]
-        for name, part in parts.items():
-            if part is not None:
-                answers.append(TABLES["effective_rank"].conform(part.scan().collect()))
-                continue
-            step = store.checkpoint(name)["step"]
-            rows = [
-                {"checkpoint": name, "step": step, "site": cube.site, **row}
-                for cube in cubes[name]
-                for row in _ranks(cube, groups, n_vectors, n_splits, seed, steps)
-            ]
-            answers.append(pl.DataFrame(rows, schema=dict(TABLES["effective_rank"].columns)))
-            if rows:
-                keeper.put(name, {"effective_rank": answers[-1]}, settings)
-    return pl.concat(answers)
+        rows = [
+            {"checkpoint": cube.checkpoint, "step": store.checkpoint(cube.checkpoint)["step"], "site": cube.site, **row}
+            for cube in cubes
+            for row in _ranks(cube, groups, n_vectors, n_splits, seed, steps)
+        ]
+        return pl.DataFrame(rows, schema=dict(TABLES["effective_rank"].columns))
+
+    options = {"n_vectors": n_vectors, "n_splits": n_splits, "seed": seed}
+    return asked.answer("effective_rank", options, take, nothing=no_token_vectors)
 
 
 def _ranks(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +14,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
-from actlas.query.atlas import as_frame
-from actlas.query.blocks import StepProgress, Steps, refuse_imported
+from actlas.query.atlas import Atlas, as_frame
+from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import chosen_checkpoints, chosen_labels
+from actlas.query.measures.asked import Asked
 from actlas.query.measures.registry import Between, Weighting
 from actlas.query.measures.vectors import FEWEST, TextVectors, text_vectors
 from actlas.query.probing.settings import Values
+from actlas.query.schema import TABLES
 from actlas.store.cube import TokenCube
 from actlas.store.store import Store
 
@@ -35,8 +38,6 @@ class Representations:
     """Which representations are compared, over which texts: the arguments of measures of the same names."""
 
     between: Between
-    checkpoints: Sequence[str] | None
-    sites: Sequence[str] | None
     languages: Sequence[str] | None
     values: Values | None
     weighting: Weighting
@@ -85,42 +86,48 @@ class Place:
             yield of.cube.read(layer=self.layer, neurons=part, texts=self.rows).T.astype(np.float64)
 
 
-#: Columns that every comparison of representations has.
-COLUMNS = {
-    "site": pl.String(),
-    "checkpoint_a": pl.String(),
-    "checkpoint_b": pl.String(),
-    "layer_a": pl.Int32(),
-    "layer_b": pl.Int32(),
-    "language_a": pl.String(),
-    "language_b": pl.String(),
-    "n_texts": pl.Int32(),
-}
-
-
-def compare(
-    store: Store,
+def comparison(
+    name: str,
+    asked: Asked,
     chosen: Representations,
     summary: Callable[[NDArray[np.float64]], T],
     tell: Callable[[T, T], Mapping[str, float | None]],
-    columns: Sequence[str],
-    progress: StepProgress | None,
 ) -> pl.DataFrame:
-    """Every pair of the representations that are compared with each other.
+    """The answer of a measure of representations: every pair of those that are compared with each other.
 
     Args:
-        store: Where they are.
-        chosen: Which.
+        name: Of its table.
+        asked: Where, and whether it is kept.
+        chosen: Which representations.
         summary: What is kept of the inner products of the texts in one representation.
-        tell: Of two of them, a number for each of the columns.
-        columns: Names of what is told.
-        progress: Called after every representation.
+        tell: Of two of them, a number for each column.
 
     Raises:
         QueryError: If there are too few texts, or all of it would not fit into memory.
     """
-    refuse_imported(store)
-    groups = _groups(store, chosen)
+    named = None if chosen.neurons is None else _named(chosen.neurons)
+    compares = None
+    if chosen.between == "checkpoints":
+        compares = chosen_checkpoints(asked.atlas, asked.checkpoints)
+        if len(compares) < 2:
+            there = ", ".join(compares) or "none"
+            raise QueryError(f"checkpoints are compared, and there is {there} alone; name two or more")
+
+    def take(store: Atlas, names: list[str], progress: StepProgress | None) -> pl.DataFrame:
+        groups = _groups(store, names, asked.sites, chosen, named)
+        return pl.DataFrame(list(_compared(groups, summary, tell, progress)), schema=dict(TABLES[name].columns))
+
+    options = {one.name: getattr(chosen, one.name) for one in fields(chosen)}
+    options["neurons"] = None if named is None else hashlib.sha256(named.write_csv().encode()).hexdigest()[:16]
+    return asked.answer(name, options, take, compares=compares)
+
+
+def _compared(
+    groups: list[list[Place]],
+    summary: Callable[[NDArray[np.float64]], T],
+    tell: Callable[[T, T], Mapping[str, float | None]],
+    progress: StepProgress | None,
+) -> Iterator[dict[str, Any]]:
     steps = Steps(progress, sum(map(len, groups)))
     for places in groups:
         needed = len(places) * places[0].rows.size ** 2 * 8
@@ -129,28 +136,27 @@ def compare(
                 f"{len(places)} representations of {places[0].rows.size:,} texts take {needed / 1e9:.1f} GB to compare; "
                 "take fewer texts (--texts), checkpoints or languages"
             )
-    rows: list[dict[str, Any]] = []
     for places in groups:
         kept = []
         for place in places:
             kept.append(summary(place.gram()))
             steps.add(1, f"{place.vectors.of.checkpoint} {place.vectors.of.site} layer {place.layer}")
         for (a, of_a), (b, of_b) in combinations(zip(places, kept, strict=True), 2):
-            about: dict[str, Any] = {"site": a.vectors.of.site, "n_texts": a.rows.size}
-            for end, place in (("a", a), ("b", b)):
-                about |= {f"checkpoint_{end}": place.vectors.of.checkpoint, f"layer_{end}": place.layer}
-                about[f"language_{end}"] = place.language
-            rows.append(about | dict(tell(of_a, of_b)))
-    return pl.DataFrame(rows, schema={**COLUMNS, **dict.fromkeys(columns, pl.Float64())})
+            about: dict[str, Any] = {
+                "checkpoint": a.vectors.of.checkpoint,
+                "checkpoint_b": b.vectors.of.checkpoint,
+                "site": a.vectors.of.site,
+            }
+            about |= {"layer_a": a.layer, "layer_b": b.layer, "language_a": a.language, "language_b": b.language}
+            yield {**about, "n_texts": a.rows.size, **tell(of_a, of_b)}
 
 
-def _groups(store: Store, chosen: Representations) -> list[list[Place]]:
-    """Representations, those together that are compared with each other."""
-    names, named = chosen_checkpoints(store, chosen.checkpoints), _named(chosen)
-    found = [own for name in names for own in text_vectors(store, name, chosen.sites, chosen.values, chosen.weighting)]
+def _groups(
+    store: Store, names: Sequence[str], sites: Sequence[str] | None, chosen: Representations, named: pl.DataFrame | None
+) -> list[list[Place]]:
+    """Representations of some checkpoints, those together that are compared with each other."""
+    found = [own for name in names for own in text_vectors(store, name, sites, chosen.values, chosen.weighting)]
     if chosen.between == "checkpoints":
-        if len(names) < 2:
-            raise QueryError(f"checkpoints are compared, and there is {', '.join(names) or 'none'} alone; name two or more")
         by_site: dict[tuple[str, int], list[Place]] = {}
         for own in found:
             rows = _texts(store, own, chosen)
@@ -180,11 +186,9 @@ def _groups(store: Store, chosen: Representations) -> list[list[Place]]:
     return [places for places in groups if places]
 
 
-def _named(chosen: Representations) -> pl.DataFrame | None:
-    """The neurons that representations are made of; None for all."""
-    if chosen.neurons is None:
-        return None
-    frame = as_frame(chosen.neurons)
+def _named(neurons: pl.DataFrame | str | Path) -> pl.DataFrame:
+    """The neurons that representations are made of."""
+    frame = as_frame(neurons)
     missing = [name for name in ("site", "layer", "neuron") if name not in frame.columns]
     if missing:
         raise QueryError(f"neurons are a frame with columns site, layer, neuron; this one has {', '.join(frame.columns)}")

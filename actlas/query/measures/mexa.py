@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
+from actlas.query.measures.asked import Asked
 from actlas.query.measures.registry import Weighting
-from actlas.query.measures.vectors import Compared, by_pair, directions
+from actlas.query.measures.vectors import Compared, directions, pairs_answer
 from actlas.query.probing.settings import Values
 
 #: Cosines in memory at a time: 32 MiB.
@@ -31,6 +32,8 @@ def mexa(
     values: Values | None = None,
     weighting: Weighting = "position",
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """MEXA: the share of texts whose translation is nearer than every other text, seen from both sides.
 
@@ -48,6 +51,8 @@ def mexa(
         weighting: Of tokens: "position" weighs the i-th of a text i times as much as the first, "mean" alike, "last" takes the
             last one alone, of the texts that keep it.
         progress: Called after every layer.
+        keep: Whether the answer is kept as table `mexa`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, step, site, layer, language_a, language_b, n_texts, mexa, chance (1 / n_texts), expected (what this layer
@@ -58,6 +63,7 @@ def mexa(
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no such values.
         QueryError: If there is one language alone, or two share fewer than four meanings.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Kargaran et al. 2024, MEXA: Multilingual Evaluation of English-Centric LLMs via Cross-Lingual Alignment.
 
@@ -66,12 +72,15 @@ def mexa(
         >>> told.select("layer", "language_a", "language_b", "n_texts", pl.col("mexa").round(2)).row(0)
         (0, 'fr', 'en', 46, 0.04)
     """
-    chosen = Compared(checkpoints, sites, languages, pivot, values, weighting)
-    frame = by_pair(as_atlas(store, "r"), chosen, _told, ("mexa", "chance", "expected"), progress)
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    chosen = Compared(languages, pivot, values, weighting)
+    return pairs_answer("mexa", asked, chosen, _told, over_layers=_over_layers)
+
+
+def _over_layers(frame: pl.DataFrame) -> pl.DataFrame:
     pair = ("checkpoint", "site", "language_a", "language_b")
-    return frame.with_columns(
-        pl.col("mexa").mean().over(pair).alias("mean_mexa"), pl.col("mexa").max().over(pair).alias("max_mexa")
-    )
+    mean, highest = pl.col("mexa").mean().over(pair), pl.col("mexa").max().over(pair)
+    return frame.with_columns(mean.alias("mean_mexa"), highest.alias("max_mexa"))
 
 
 def _told(a: NDArray[np.float32], b: NDArray[np.float32]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
-from actlas.query.blocks import StepProgress, Steps, refuse_imported
-from actlas.query.choices import chosen_checkpoints, followed_checkpoints
+from actlas.query.atlas import Atlas
+from actlas.query.blocks import StepProgress, Steps
+from actlas.query.choices import followed_checkpoints
+from actlas.query.measures.asked import Asked
+from actlas.query.schema import TABLES
 from actlas.store.cube import Cube
+from actlas.store.store import Store
 
 #: Values of a block of neurons in float64: 32 MiB. Two are in memory at a time, and their correlations.
 _CHUNK = 1 << 22
@@ -34,6 +37,8 @@ def neuron_correlation(
     n_texts: Positive = 2000,
     seed: Seed = 0,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Pearson correlation, over texts, of every neuron's pooled values at a checkpoint with those at the checkpoint after it.
 
@@ -48,15 +53,19 @@ def neuron_correlation(
         n_texts: At most; so many are drawn.
         seed: Of the draw.
         progress: Called after every layer.
+        keep: Whether the answer is kept as table `neuron_correlation`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
-        checkpoint_a, checkpoint_b, site, layer, neuron, n_texts, correlation (null where the neuron has one value for all texts),
-        and with `best` best_neuron and best_correlation.
+        checkpoint, checkpoint_b (the one after it), site, layer, neuron, n_texts, correlation (null where the neuron has one
+        value for all texts), best_neuron, best_correlation and best_chance (the median of the highest correlation with as many
+        neurons that have nothing to do with it); these three are null without `best`.
 
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no cube.
         QueryError: If there is one checkpoint alone, or there are too few texts.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Li et al. 2015, Convergent Learning: Do different neural networks learn the same representations?
 
@@ -65,36 +74,46 @@ def neuron_correlation(
         >>> told.select("layer", "neuron", "n_texts", pl.col("correlation").round(2), "best_neuron").row(3)
         (0, 3, 144, 0.04, 30)
     """
-    store = as_atlas(store, "r")
-    refuse_imported(store)
-    names = followed_checkpoints(store, None) if checkpoints is None else chosen_checkpoints(store, checkpoints)
-    if len(names) < 2:
-        raise QueryError(f"neurons are compared between checkpoints, and there is {', '.join(names) or 'none'} alone; name two")
-    n = min(n_texts, store.corpus.n_texts)
-    if n < 3:
-        raise QueryError(f"a correlation over {n} texts says nothing; take 3 or more")
-    rows = np.sort(np.random.default_rng(seed).permutation(store.corpus.n_texts)[:n])
-    cubes = [
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+
+    compares = followed_checkpoints(asked.atlas, checkpoints)
+    if len(compares) < 2:
+        there = ", ".join(compares) or "none"
+        raise QueryError(f"neurons are compared between checkpoints, and there is {there} alone; name two")
+
+    def take(store: Atlas, names: list[str], progress: StepProgress | None) -> pl.DataFrame:
+        n = min(n_texts, store.corpus.n_texts)
+        if n < 3:
+            raise QueryError(f"a correlation over {n} texts says nothing; take 3 or more")
+        rows = np.sort(np.random.default_rng(seed).permutation(store.corpus.n_texts)[:n])
+        return pl.concat([TABLES["neuron_correlation"].empty(), *_answers(_cubes(store, names, sites), rows, best, progress)])
+
+    return asked.answer("neuron_correlation", {"best": best, "n_texts": n_texts, "seed": seed}, take, compares=compares)
+
+
+def _cubes(store: Store, names: Sequence[str], sites: Sequence[str] | None) -> list[tuple[Cube, Cube]]:
+    """Every cube, and the one of the checkpoint after it."""
+    return [
         (store.cube(a, site), store.cube(b, site))
         for a, b in pairwise(names)
         for site in (sites if sites is not None else [own for own in store.sites(a) if own in store.sites(b)])
     ]
+
+
+def _answers(
+    cubes: Sequence[tuple[Cube, Cube]], rows: NDArray[np.int64], best: bool, progress: StepProgress | None
+) -> Iterator[pl.DataFrame]:
     steps = Steps(progress, sum(first.shape[0] for first, _ in cubes))
-    answers = []
     for first, second in cubes:
-        about = {"checkpoint_a": first.checkpoint, "checkpoint_b": second.checkpoint, "site": first.site}
+        about = {"checkpoint": first.checkpoint, "checkpoint_b": second.checkpoint, "site": first.site}
         for layer in range(first.shape[0]):
             frame = pl.DataFrame(_layer(first, second, layer, rows, best))
-            answers.append(frame.select(*(pl.lit(value).alias(name) for name, value in about.items()), pl.all()))
+            # NaN marks what has no correlation while numpy works on it
+            frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+            yield TABLES["neuron_correlation"].conform(
+                frame.with_columns(pl.lit(value).alias(name) for name, value in about.items())
+            )
             steps.add(1, f"{first.checkpoint} {first.site} layer {layer}")
-    # NaN marks what has no correlation while numpy works on it
-    return _empty(best) if not answers else pl.concat(answers).with_columns(pl.selectors.float().fill_nan(None))
-
-
-def _empty(best: bool) -> pl.DataFrame:
-    schema: dict[str, Any] = dict.fromkeys(("checkpoint_a", "checkpoint_b", "site"), pl.String())
-    schema |= {"layer": pl.Int32(), "neuron": pl.Int32(), "n_texts": pl.Int32(), "correlation": pl.Float64()}
-    return pl.DataFrame(schema=schema | ({"best_neuron": pl.Int32(), "best_correlation": pl.Float64()} if best else {}))
 
 
 def _layer(first: Cube, second: Cube, layer: int, rows: NDArray[np.int64], best: bool) -> dict[str, Any]:
@@ -123,11 +142,31 @@ def _layer(first: Cube, second: Cube, layer: int, rows: NDArray[np.int64], best:
         "n_texts": np.full(n_neurons, rows.size, np.int32),
         "correlation": own,
     }
-    if best:
-        is_found = np.isfinite(highest)
-        columns["best_neuron"] = pl.Series(np.where(is_found, best_neuron, 0)).set(pl.Series(~is_found), None)
-        columns["best_correlation"] = np.where(is_found, highest, np.nan)
+    is_found = np.isfinite(highest)
+    columns["best_neuron"] = pl.Series(np.where(is_found, best_neuron, 0)).set(pl.Series(~is_found), None)
+    columns["best_correlation"] = np.where(is_found, highest, np.nan)
+    columns["best_chance"] = np.where(is_found, best_chance(n_neurons, rows.size), np.nan)
     return columns
+
+
+def best_chance(n_neurons: int, n_texts: int) -> float:
+    """Median of the highest of so many correlations over so many texts, of values that have nothing to do with each other.
+
+    The correlation r of normal values without one has t = r * sqrt((n - 2) / (1 - r^2)) of Student's distribution with n - 2
+    degrees of freedom. Neurons that are correlated with each other are as if they were fewer: their chance is lower.
+
+    Args:
+        n_neurons: How many correlations.
+        n_texts: Values that each is of.
+
+    Example:
+        >>> round(best_chance(2048, 500), 2), round(best_chance(1, 500), 2)
+        (0.15, 0.0)
+    """
+    from scipy.stats import t
+
+    highest = float(t.ppf(0.5 ** (1 / n_neurons), n_texts - 2))
+    return highest / float(np.sqrt(n_texts - 2 + highest**2))
 
 
 def _blocks(cube: Cube, layer: int, rows: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, Seed, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
+from actlas.query.measures.asked import Asked
 from actlas.query.measures.registry import Weighting
-from actlas.query.measures.vectors import Compared, by_pair
+from actlas.query.measures.vectors import Compared, pairs_answer
 from actlas.query.probing.settings import Values
 
 
@@ -30,6 +31,8 @@ def procrustes(
     weighting: Weighting = "position",
     seed: Seed = 0,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """How well a rotation, fitted to translations of half of the meanings, takes one language to another on the rest.
 
@@ -49,6 +52,8 @@ def procrustes(
             last one alone, of the texts that keep it.
         seed: Of the halves and of the random pairing.
         progress: Called after every layer.
+        keep: Whether the answer is kept as table `procrustes`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, step, site, layer, language_a, language_b, n_texts, error, identity (without a rotation, of centred vectors),
@@ -60,6 +65,7 @@ def procrustes(
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no such values.
         QueryError: If there is one language alone, or two share fewer than four meanings.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Schönemann 1966, A generalized solution of the orthogonal Procrustes problem; Conneau et al. 2018 (between languages).
 
@@ -68,9 +74,9 @@ def procrustes(
         >>> told.select("layer", "n_texts", pl.col("error", "identity", "shuffled").round(2)).row(0)
         (0, 46, 2.14, 2.22, 2.13)
     """
-    chosen = Compared(checkpoints, sites, languages, pivot, values, weighting)
-    columns = ("error", "identity", "shuffled", "fitted", "shift")
-    return by_pair(as_atlas(store, "r"), chosen, partial(_told, seed=seed), columns, progress)
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    chosen = Compared(languages, pivot, values, weighting)
+    return pairs_answer("procrustes", asked, chosen, partial(_told, seed=seed), seed=seed)
 
 
 def _told(a: NDArray[np.float32], b: NDArray[np.float32], seed: int) -> dict[str, float | None]:

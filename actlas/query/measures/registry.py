@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,11 @@ Tail = Annotated[float, Range(0, 0.49)]
 #: Bins of a neuron's values.
 Bins = Annotated[int, Range(2, 1024)]
 
+#: How mutual information is estimated: from bins of values, or from a normal distribution on either side.
+Estimate = Literal["bins", "gaussian"]
+#: What the classes are whose means are told: languages, concepts over all languages, or concepts of each language.
+Classes = Literal["languages", "concepts", "both"]
+
 #: What representations differ in that are compared, all else equal.
 Between = Literal["layers", "checkpoints", "languages", "halves", "rest"]
 
@@ -37,6 +42,7 @@ class Option:
         help: What it says, in a few words.
         flag: Without the dashes; None for the name itself.
         unset: What holds without it, where the default does not say it.
+        is_limit: Whether it only says how many of the best are told: the answer for more holds that for fewer.
     """
 
     name: str
@@ -45,6 +51,12 @@ class Option:
     help: str
     flag: str | None = None
     unset: str | None = None
+    is_limit: bool = False
+
+    @property
+    def dashed(self) -> str:
+        """Its flag, without the two dashes before it."""
+        return (self.flag or self.name).replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,10 @@ class Measure:
 
     Attributes:
         name: As in ``actlas measure NAME``.
-        function: Its name in `actlas.query`.
+        function: Its name in `actlas.query`, and that of the table that its answer is kept as.
         about: What it tells, in one line.
         source: Where it is published.
         options: In the order of the help.
-        is_kept: Whether the answer is a table that the store can keep.
     """
 
     name: str
@@ -65,7 +76,6 @@ class Measure:
     about: str
     source: str
     options: tuple[Option, ...] = ()
-    is_kept: bool = False
 
 
 _SEED = Option("seed", Seed, 0, "of the draws")
@@ -92,9 +102,12 @@ _REPRESENTATIONS = (
 _OF_NEURONS = (
     Option("languages", Names, None, "repeat for more", "language", "all"),
     Option("concepts", Names, None, "repeat for more", "concept", "all"),
-    Option("n", Positive, 50, "neurons of each language and concept", "neurons"),
+    Option("n", Positive, 50, "neurons of each language and concept", "neurons", is_limit=True),
 )
-_BINS = Option("n_bins", Bins, 8, "of equal size, of the values of a neuron", "bins")
+_INFORMATION = (
+    Option("estimate", Estimate, "bins", "bins of values, or a normal distribution on either side"),
+    Option("n_bins", Bins, 8, "of equal size, of the values of a neuron", "bins"),
+)
 
 MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -107,7 +120,20 @@ MEASURES: tuple[Measure, ...] = (
             Option("n_splits", Count, 10, "halvings for the interval; 0: none", "splits"),
             _SEED,
         ),
-        is_kept=True,
+    ),
+    Measure(
+        "class-means",
+        "class_means",
+        "mean value of every neuron over the texts of a language, of a concept, or of a concept in a language",
+        "Libovický et al. 2020",
+        (*_OF_NEURONS[:2], Option("of", Classes, "languages", "what the classes are")),
+    ),
+    Measure(
+        "class-distances",
+        "class_distances",
+        "cosine and distance of the means of languages, and of the directions that concepts have in them, beside chance",
+        "Libovický et al. 2020",
+        _OF_NEURONS[:2],
     ),
     Measure(
         "mexa",
@@ -169,7 +195,7 @@ MEASURES: tuple[Measure, ...] = (
         "Deng et al. 2025",
         (
             _OF_NEURONS[0],
-            Option("n", Positive, 50, "neurons of each language", "neurons"),
+            Option("n", Positive, 50, "neurons of each language", "neurons", is_limit=True),
             Option("of", Scale, "values", "values as they are, or over the standard deviation of the neuron"),
         ),
     ),
@@ -190,14 +216,14 @@ MEASURES: tuple[Measure, ...] = (
         "mutual_information",
         "neurons whose value tells most about a concept or language",
         "Torroba Hennigen et al. 2020",
-        (*_OF_NEURONS, _BINS),
+        (*_OF_NEURONS, *_INFORMATION),
     ),
     Measure(
         "dimension-overlap",
         "dimension_overlap",
         "how many of the neurons that tell most about a concept two languages share, beside chance",
         "Wang et al. 2024",
-        (*_OF_NEURONS, _BINS),
+        (*_OF_NEURONS[:2], replace(_OF_NEURONS[2], is_limit=False), *_INFORMATION),
     ),
     Measure(
         "p90-selection",

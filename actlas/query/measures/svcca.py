@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
-from actlas.query.measures.grams import Representations, compare
+from actlas.query.measures.asked import Asked
+from actlas.query.measures.grams import Representations, comparison
 from actlas.query.measures.registry import Between, Weighting
 from actlas.query.probing.settings import Values
 
@@ -35,6 +36,8 @@ def svcca(
     n_texts: Positive = 500,
     seed: Seed = 0,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Mean canonical correlation of the directions that have 99 % of the variance of two representations.
 
@@ -57,9 +60,11 @@ def svcca(
         n_texts: Texts, or meanings, at most; so many are drawn.
         seed: Of the draws.
         progress: Called after every representation that was read.
+        keep: Whether the answer is kept as table `svcca`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
-        site, checkpoint_a, checkpoint_b, layer_a, layer_b, language_a, language_b (null: texts of all chosen languages), n_texts,
+        checkpoint, checkpoint_b, site, layer_a, layer_b, language_a, language_b (null: texts of all chosen languages), n_texts,
         svcca, shuffled (with texts paired at random), n_directions_a, n_directions_b. Null where all texts are at one point.
 
     Raises:
@@ -67,6 +72,7 @@ def svcca(
         CubeNotFound: If a site has no such values.
         QueryError: If there are fewer than four texts, one checkpoint or language alone, or more than memory holds; or a neuron
             that is named is not there, or none is for "rest".
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Raghu et al. 2017, SVCCA: Singular Vector Canonical Correlation Analysis.
 
@@ -75,10 +81,9 @@ def svcca(
         >>> told.select("language_a", "language_b", "n_texts", pl.col("svcca", "shuffled").round(2)).row(0)
         ('fr', 'en', 46, 0.35, 0.32)
     """
-    chosen = Representations(between, checkpoints, sites, languages, values, weighting, n_texts, seed, neurons)
-    columns = ("svcca", "shuffled", "n_directions_a", "n_directions_b")
-    frame = compare(as_atlas(store, "r"), chosen, main_directions, partial(_told, seed=seed), columns, progress)
-    return frame.with_columns(pl.col("n_directions_a", "n_directions_b").cast(pl.Int32))
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    chosen = Representations(between, languages, values, weighting, n_texts, seed, neurons)
+    return comparison("svcca", asked, chosen, main_directions, partial(_told, seed=seed))
 
 
 def main_directions(gram: NDArray[np.float64]) -> NDArray[np.float64]:

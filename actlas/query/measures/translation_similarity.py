@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from actlas.allowed import Names, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
+from actlas.query.measures.asked import Asked
 from actlas.query.measures.registry import Weighting
-from actlas.query.measures.vectors import Compared, by_pair, directions
+from actlas.query.measures.vectors import Compared, directions, pairs_answer
 from actlas.query.probing.settings import Values
 
 #: Of a normal distribution, 95 % lies as many standard deviations around the mean.
@@ -31,6 +32,8 @@ def translation_similarity(
     values: Values | None = None,
     weighting: Weighting = "position",
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """Mean cosine of translations, beside that of all texts of the two languages that do not translate each other.
 
@@ -48,6 +51,8 @@ def translation_similarity(
         weighting: Of tokens: "position" weighs the i-th of a text i times as much as the first, "mean" alike, "last" takes the
             last one alone, of the texts that keep it.
         progress: Called after every layer.
+        keep: Whether the answer is kept as table `translation_similarity`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, step, site, layer, language_a, language_b, n_texts, translations, others, difference, low, high.
@@ -56,6 +61,7 @@ def translation_similarity(
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no such values.
         QueryError: If there is one language alone, or two share fewer than four meanings.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Li et al. 2024, PreAlign: Boosting Cross-Lingual Transfer by Early Establishment of Multilingual Alignment (cosine of
     translations by layer); Efron and Stein 1981 (jackknife).
@@ -65,9 +71,9 @@ def translation_similarity(
         >>> told.select("layer", "n_texts", pl.col("translations", "others").round(2)).row(0)
         (0, 46, 0.22, 0.04)
     """
-    chosen = Compared(checkpoints, sites, languages, pivot, values, weighting)
-    columns = ("translations", "others", "difference", "low", "high")
-    return by_pair(as_atlas(store, "r"), chosen, _told, columns, progress)
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    chosen = Compared(languages, pivot, values, weighting)
+    return pairs_answer("translation_similarity", asked, chosen, _told)
 
 
 def _told(a: NDArray[np.float32], b: NDArray[np.float32]) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -12,11 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
-from actlas.query.blocks import StepProgress, Steps, refuse_imported
-from actlas.query.choices import chosen_checkpoints, chosen_labels, no_token_vectors
+from actlas.query.atlas import Atlas
+from actlas.query.blocks import StepProgress, Steps
+from actlas.query.choices import chosen_labels, no_token_vectors
+from actlas.query.measures.asked import Asked
 from actlas.query.measures.registry import Weighting
 from actlas.query.probing.settings import Values
 from actlas.query.probing.vectors import ProbeVectors, chosen_values, chosen_vectors
+from actlas.query.schema import TABLES
 from actlas.store.store import Store
 
 #: Fewest texts that languages are compared on.
@@ -169,55 +172,60 @@ def directions(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 class Compared:
     """What languages are compared on: the arguments of measures of the same names."""
 
-    checkpoints: Sequence[str] | None
-    sites: Sequence[str] | None
     languages: Sequence[str] | None
     pivot: str | None
     values: Values | None
     weighting: Weighting
 
 
-#: Columns that every answer about pairs of languages has.
-PAIR_COLUMNS = {
-    "checkpoint": pl.String(),
-    "step": pl.Int64(),
-    "site": pl.String(),
-    "layer": pl.Int32(),
-    "language_a": pl.String(),
-    "language_b": pl.String(),
-    "n_texts": pl.Int32(),
-}
+#: What is told of the vectors of texts in two languages, in one order: a number for each column.
+Tell = Callable[[NDArray[np.float32], NDArray[np.float32]], Mapping[str, float | None]]
 
 
-def by_pair(
-    store: Store,
+def pairs_answer(
+    name: str,
+    asked: Asked,
     chosen: Compared,
-    tell: Callable[[NDArray[np.float32], NDArray[np.float32]], Mapping[str, float | None]],
-    columns: Sequence[str],
-    progress: StepProgress | None,
+    tell: Tell,
+    *,
+    over_layers: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
+    **more: Any,
 ) -> pl.DataFrame:
-    """What is told of the translations of every pair of languages, layer by layer.
+    """The answer of a measure of translations, layer by layer, for every pair of languages.
 
     Args:
-        store: Whose texts.
-        chosen: Which of them, as what vectors.
-        tell: Given the vectors in two languages, in one order: a number for each of the columns.
-        columns: Names of what is told.
-        progress: Called after every layer.
+        name: Of its table.
+        asked: Where, and whether it is kept.
+        chosen: Which texts, as what vectors.
+        tell: Given the vectors in two languages.
+        over_layers: What is added to the rows of a checkpoint.
+        **more: Options that only this measure has.
     """
-    refuse_imported(store)
-    names = chosen_checkpoints(store, chosen.checkpoints)
-    found = [own for name in names for own in text_vectors(store, name, chosen.sites, chosen.values, chosen.weighting)]
+
+    def take(store: Atlas, names: list[str], progress: StepProgress | None) -> pl.DataFrame:
+        rows = [row for checkpoint in names for row in _by_pair(store, checkpoint, asked.sites, chosen, tell, progress)]
+        return over_layers(pl.DataFrame(rows, schema=dict(TABLES[name].columns)))
+
+    return asked.answer(name, {**asdict(chosen), **more}, take)
+
+
+def _by_pair(
+    store: Store,
+    checkpoint: str,
+    sites: Sequence[str] | None,
+    chosen: Compared,
+    tell: Tell,
+    progress: StepProgress | None,
+) -> Iterator[dict[str, Any]]:
+    found = text_vectors(store, checkpoint, sites, chosen.values, chosen.weighting)
     steps = Steps(progress, sum(own.of.n_layers for own in found))
-    rows: list[dict[str, Any]] = []
+    step = store.checkpoint(checkpoint)["step"]
     for own in found:
-        name, site = own.of.checkpoint, own.of.site
-        about = {"checkpoint": name, "step": store.checkpoint(name)["step"], "site": site}
+        about = {"checkpoint": checkpoint, "step": step, "site": own.of.site}
         pairs = translations(store, own.text_rows, chosen.languages, chosen.pivot)
         for layer in range(own.of.n_layers):
             vectors = own.read(layer)
             for pair in pairs:
                 which = {"language_a": pair.language_a, "language_b": pair.language_b, "n_texts": pair.rows_a.size}
-                rows.append({**about, "layer": layer, **which, **tell(vectors[pair.rows_a], vectors[pair.rows_b])})
-            steps.add(1, f"{name} {site} layer {layer}")
-    return pl.DataFrame(rows, schema={**PAIR_COLUMNS, **dict.fromkeys(columns, pl.Float64())})
+                yield {**about, "layer": layer, **which, **tell(vectors[pair.rows_a], vectors[pair.rows_b])}
+            steps.add(1, f"{checkpoint} {own.of.site} layer {layer}")

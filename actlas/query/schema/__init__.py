@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from actlas.query.schema.answers import ANSWERS
 from actlas.query.schema.interventions import INTERVENTIONS
+from actlas.query.schema.measures import MEASURED
 from actlas.query.schema.stored import STORED
 from actlas.query.schema.table import LANGUAGES_PER_WORD, MAX_ANSWER, Basis, Table, score_type
 
 __all__ = ["LANGUAGES_PER_WORD", "MAX_ANSWER", "TABLES", "Basis", "Table", "score_type"]
 
 #: Every table by name.
-TABLES: Mapping[str, Table] = {table.name: table for table in (*STORED, *ANSWERS, *INTERVENTIONS)}
+TABLES: Mapping[str, Table] = {table.name: table for table in (*STORED, *ANSWERS, *MEASURED, *INTERVENTIONS)}

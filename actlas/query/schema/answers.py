@@ -288,17 +288,6 @@ ANSWERS = (
         )
     ),
     table(
-        "effective_rank",
-        "how many directions token vectors use, told from as many vectors of each language; language null: of all together, an "
-        "equal part of each; low, high: 95 % interval; is_bounded: no more vectors than channels",
-        "actlas measure effective-rank STORE",
-        {"checkpoint": pl.String(), "step": pl.Int64(), "site": pl.String(), "layer": pl.Int32(), "language": pl.String()},
-        {"n_vectors": pl.Int32(), "n_channels": pl.Int32(), "effective_rank": pl.Float64(), "low": pl.Float64()},
-        {"high": pl.Float64(), "participation_ratio": pl.Float64(), "is_bounded": pl.Boolean()},
-        settings=("sites", "n_vectors", "n_splits", "seed"),
-        basis=Basis.VALUES,
-    ),
-    table(
         "top_texts",
         "the texts with the highest values of each neuron",
         "actlas top-texts STORE --site SITE",

@@ -49,6 +49,7 @@ class Table:
             that a table has which does not say it.
         limits: Settings that only say how much of it is kept (the k of experts): the largest answers all smaller ones.
         basis: What it is computed from.
+        flags: Setting -> the flag of the command line that gives it, for tables that say it themselves.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Table:
     settings: Mapping[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     basis: Basis = Basis.SCORES
+    flags: Mapping[str, str] = field(default_factory=dict)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`frame` with exactly these columns and types, in this order.

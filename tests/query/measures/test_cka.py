@@ -29,7 +29,7 @@ def plain(x, y):
 
 
 def told(x, y):
-    return _told(centred(x @ x.T), centred(y @ y.T))["cka"]
+    return _told(centred(x @ x.T), centred(y @ y.T), 0)["cka"]
 
 
 def test_it_is_the_published_formula():
@@ -73,10 +73,12 @@ def test_a_store_is_compared_with_itself(scored, site, between, monkeypatch):
         for row in frame.iter_rows(named=True):
             if between in ("layers", "checkpoints"):
                 x, y = (
-                    scored.cube(row[f"checkpoint_{end}"], site).read(layer=row[f"layer_{end}"], texts=rows).T.astype(np.float64)
-                    for end in "ab"
+                    scored.cube(row[checkpoint], site).read(layer=row[f"layer_{end}"], texts=rows).T.astype(np.float64)
+                    for end, checkpoint in (("a", "checkpoint"), ("b", "checkpoint_b"))
                 )
                 assert row["cka"] == pytest.approx(plain(x, y))
+                order = np.random.default_rng((6, 2)).permutation(40)
+                assert row["shuffled"] == pytest.approx(plain(x, y[order]))
 
 
 def test_chosen_neurons_stand_for_their_layers(scored, tmp_path):

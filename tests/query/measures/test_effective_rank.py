@@ -92,7 +92,7 @@ def test_a_store_is_measured_kept_and_found_again(tmp_path):
         assert (row["effective_rank"], row["participation_ratio"]) == pytest.approx((rank, ratio))
         assert row["low"] <= row["effective_rank"] <= row["high"]
     again = next(kept_parts(store, "effective_rank")).command(store)
-    assert again == f"actlas measure effective-rank {store.path} --seed 7 --vectors 40 --splits 2"
+    assert again == f"actlas measure effective-rank {store.path} --vectors 40 --splits 2 --seed 7"
     layers.clear()
     assert effective_rank(store, n_vectors=40, n_splits=2, seed=7, progress=lambda *args: layers.append(args)).equals(frame)
     assert not layers, "what is kept is not computed again"

@@ -12,7 +12,7 @@ CK = "planted-step128"
 
 
 def test_languages_are_compared_on_the_same_meanings_in_one_order(scored):
-    chosen = Representations("languages", None, None, None, None, "mean", 20, 3)
+    chosen = Representations("languages", None, None, "mean", 20, 3)
     (vectors,) = text_vectors(scored, CK, ["resid"], None, "mean")
     rows = _meanings(scored, vectors, chosen)
     texts = scored.corpus.texts
@@ -20,7 +20,7 @@ def test_languages_are_compared_on_the_same_meanings_in_one_order(scored):
     assert all(set(frame["language"]) == {name} for name, frame in own.items())
     assert own["en"]["parallel_id"].to_list() == own["fr"]["parallel_id"].to_list() == own["es"]["parallel_id"].to_list()
     assert own["en"].height == 20
-    other = _meanings(scored, vectors, Representations("languages", None, None, None, None, "mean", 20, 4))
+    other = _meanings(scored, vectors, Representations("languages", None, None, "mean", 20, 4))
     assert not np.array_equal(other["en"], rows["en"])
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from actlas.errors import QueryError
 from actlas.query import neuron_correlation, open_store
+from actlas.query.measures.neuron_correlation import best_chance
 from actlas.testing.planted import Planting, planted_store
 
 A, B = "planted-step0", "planted-step128"
@@ -26,7 +27,7 @@ def test_every_neuron_is_told_as_numpy_does(scored, chunk, monkeypatch):
         np.testing.assert_allclose(own["best_correlation"], matrix.max(axis=1), atol=1e-12)
     alone = neuron_correlation(scored, checkpoints=[A, B], sites=["mlp_pre"])
     np.testing.assert_allclose(alone["correlation"], frame["correlation"], atol=1e-12)
-    assert "best_neuron" not in alone.columns
+    assert alone.select("best_neuron", "best_correlation", "best_chance").null_count().row(0) == (alone.height,) * 3
 
 
 def test_texts_are_drawn_by_the_seed(scored):
@@ -45,6 +46,7 @@ def test_the_same_values_correlate_with_themselves_and_constant_ones_with_nothin
     is_constant = np.ptp(read(A, "mlp_pre").read(), axis=2).ravel() == 0
     assert is_constant.any()
     assert (frame["correlation"].is_null().to_numpy() == is_constant).all()
+    assert (frame["best_chance"].is_null().to_numpy() == is_constant).all()
     assert (frame["best_neuron"].is_null().to_numpy() == is_constant).all()
     found = frame.drop_nulls()
     assert found["correlation"].to_numpy() == pytest.approx(1)
@@ -57,3 +59,13 @@ def test_what_cannot_be_compared_is_refused(scored):
     with pytest.raises(QueryError, match="over 2 texts"):
         neuron_correlation(scored, n_texts=2)
     assert neuron_correlation(scored)["checkpoint_b"].unique().sort().to_list() == ["planted-step128", "planted-step64"]
+
+
+@pytest.mark.parametrize(("n_neurons", "n_texts"), [(1, 30), (40, 12), (100, 20)])
+def test_chance_is_what_unrelated_values_have(n_neurons, n_texts):
+    rng = np.random.default_rng(2)
+    highest = []
+    for _ in range(400):
+        values = rng.normal(size=(n_neurons + 1, n_texts))
+        highest.append(np.corrcoef(values)[0, 1:].max())
+    assert np.mean(np.array(highest) < best_chance(n_neurons, n_texts)) == pytest.approx(0.5, abs=0.08)

@@ -17,7 +17,7 @@ def test_names_are_unique():
 def test_a_measure_is_a_function_with_its_options(measure):
     function = getattr(actlas.query, measure.function)
     parameters = inspect.signature(function).parameters
-    common = {"store", "checkpoints", "sites", "progress", *(("keep", "replace") if measure.is_kept else ())}
+    common = {"store", "checkpoints", "sites", "progress", "keep", "replace"}
     assert set(parameters) == common | {option.name for option in measure.options}
     hints = get_type_hints(function, include_extras=True)
     for option in measure.options:

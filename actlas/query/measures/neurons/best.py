@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import NeuronBlock, StepProgress, Steps, neuron_blocks, refuse_imported
 from actlas.query.choices import chosen_checkpoints, chosen_labels
+from actlas.query.measures.asked import Asked
 from actlas.query.neurons import NeuronAxis, top_columns
 from actlas.store.cube import Cube
 from actlas.store.store import Store
@@ -94,6 +97,10 @@ def blocks_of(cubes: Sequence[Cube], steps: Steps) -> Iterator[tuple[Cube, Neuro
             steps.add(block.values.shape[0], f"{cube.checkpoint} {cube.site}")
 
 
+#: Given the values of a block, ``"neurons texts"``, and what is told apart: columns with an entry per neuron.
+Measure = Callable[[Values, Contrast], Mapping[str, Values]]
+
+
 @dataclass
 class BestNeurons:
     """The neurons with the largest values of every class, over the blocks of one checkpoint.
@@ -143,22 +150,50 @@ class BestNeurons:
         )
 
 
+def best_answer(
+    name: str,
+    asked: Asked,
+    told_apart: Sequence[Contrast],
+    options: Mapping[str, Any],
+    ranked_by: str,
+    measure: Measure,
+    *,
+    then: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
+) -> pl.DataFrame:
+    """The answer of a measure of neurons: the best ones of every contrast.
+
+    Args:
+        name: Of its table.
+        asked: Where, and whether it is kept.
+        told_apart: What is measured.
+        options: The other arguments of the measure; ``n`` says how many neurons of each.
+        ranked_by: As of `best_of_contrasts`.
+        measure: Likewise.
+        then: Makes the rows of the table out of the best neurons.
+    """
+
+    def take(store: Atlas, names: list[str], progress: StepProgress | None) -> pl.DataFrame | None:
+        cubes = measured_cubes(store, names, asked.sites)
+        best = best_of_contrasts(store, cubes, told_apart, options["n"], ranked_by, measure, progress)
+        return None if best is None else then(best)
+
+    return asked.answer(name, options, take)
+
+
 def best_of_contrasts(
     store: Store,
-    checkpoints: Sequence[str] | None,
-    sites: Sequence[str] | None,
+    cubes: Sequence[Sequence[Cube]],
     told_apart: Sequence[Contrast],
     n: int,
     ranked_by: str,
-    measure: Callable[[Values, Contrast], Mapping[str, Values]],
+    measure: Measure,
     progress: StepProgress | None,
-) -> pl.DataFrame:
+) -> pl.DataFrame | None:
     """The best neurons of every contrast at every checkpoint, by a measure of a block's values.
 
     Args:
         store: With pooled values.
-        checkpoints: None for all.
-        sites: Ranked together; None for all with values.
+        cubes: Those of each checkpoint, which are ranked together.
         told_apart: What is measured.
         n: Neurons of each.
         ranked_by: A column of the measure, largest first; NaN has no rank.
@@ -166,9 +201,8 @@ def best_of_contrasts(
         progress: Called after every block.
 
     Returns:
-        checkpoint, language, concept, rank, site, layer, neuron, the columns of the measure, n_on and n_off.
+        checkpoint, language, concept, rank, site, layer, neuron, the columns of the measure, n_on and n_off; None without cubes.
     """
-    cubes = measured_cubes(store, checkpoints, sites)
     steps = Steps(progress, sum(cube.shape[0] * cube.shape[1] for own in cubes for cube in own))
     names = pl.DataFrame(
         [(one.language, one.concept, int(one.on.sum()), int(one.off.sum())) for one in told_apart],
@@ -182,9 +216,4 @@ def best_of_contrasts(
             told = [measure(values, one) for one in told_apart]
             best.add(cube, block, {name: np.stack([columns[name] for columns in told]) for name in told[0]})
         answers.append(best.frame(own[0].checkpoint, names))
-    if not answers:
-        raise QueryError(
-            f"{store.path} has no pooled values at the checkpoints that were chosen; extract cubes, not states alone"
-        )
-    frame = pl.concat(answers)
-    return frame.select(pl.exclude("n_on", "n_off"), "n_on", "n_off")
+    return pl.concat(answers) if answers else None

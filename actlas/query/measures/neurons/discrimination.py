@@ -9,9 +9,10 @@ import polars as pl
 
 from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
-from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_of_contrasts, contrasts
+from actlas.query.measures.asked import Asked
+from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_answer, contrasts
 from actlas.query.measures.registry import Contrasting
 
 
@@ -26,6 +27,8 @@ def discrimination(
     n: Positive = 50,
     by: Contrasting = "d_prime",
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """The neurons that best tell a language from the others, and within it texts that express a concept from those that do not.
 
@@ -43,6 +46,8 @@ def discrimination(
         n: Neurons of every language and concept.
         by: What ranks them, the largest first: neurons that are low where the concept is are not among them.
         progress: Called after every block of neurons.
+        keep: Whether the answer is kept as table `discrimination`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, language, concept (null: the language against the others), rank, site, layer, neuron, point_biserial, d_prime,
@@ -53,6 +58,7 @@ def discrimination(
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no values.
         QueryError: If a language or concept is not in the corpus, or there are no values.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Tate 1954 (point-biserial correlation); Green and Swets 1966 (d').
 
@@ -61,9 +67,9 @@ def discrimination(
         >>> best.filter(concept="water").select("site", "layer", "neuron", pl.col("d_prime").round(2)).rows()
         [('mlp_hidden', 1, 19, 3.88), ('mlp_pre', 0, 35, 3.8)]
     """
-    store = as_atlas(store, "r")
-    told_apart = contrasts(store, languages, concepts)
-    return best_of_contrasts(store, checkpoints, sites, told_apart, n, by, _measure, progress)
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    options = {"languages": languages, "concepts": concepts, "n": n, "by": by}
+    return best_answer("discrimination", asked, contrasts(asked.atlas, languages, concepts), options, by, _measure)
 
 
 def _measure(values: Values, of: Contrast) -> dict[str, Values]:

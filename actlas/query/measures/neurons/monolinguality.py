@@ -10,9 +10,10 @@ import polars as pl
 
 from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress, language_slices
-from actlas.query.measures.neurons.best import Contrast, Values, best_of_contrasts, contrasts
+from actlas.query.measures.asked import Asked
+from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts
 from actlas.query.measures.registry import Scale
 
 
@@ -26,6 +27,8 @@ def monolinguality(
     n: Positive = 50,
     of: Scale = "values",
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """The neurons of every language whose mean there is furthest above their mean in the other languages.
 
@@ -42,6 +45,8 @@ def monolinguality(
         of: "values" as published, where layers and sites with larger values stand first; or "deviations", which divides by the
             standard deviation of the neuron over all texts.
         progress: Called after every block of neurons.
+        keep: Whether the answer is kept as table `monolinguality`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, language, rank, site, layer, neuron, monolinguality, mean (in the language), mean_others, next_language (the
@@ -52,6 +57,7 @@ def monolinguality(
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no values.
         QueryError: If a language is not in the corpus, there is one language alone, or there are no values.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Deng et al. 2025, Unveiling Language-Specific Features in Large Language Models via Sparse Autoencoders.
 
@@ -60,21 +66,21 @@ def monolinguality(
         >>> told.select("language", "layer", "neuron", pl.col("monolinguality").round(2), "next_language").rows()
         [('fr', 1, 14, 1.33, 'es'), ('en', 1, 17, 0.95, 'es'), ('es', 0, 24, 1.05, 'fr')]
     """
-    store = as_atlas(store, "r")
-    rows = language_slices(store)
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    rows = language_slices(asked.atlas)
     if len(rows) < 2:
-        raise QueryError(f"monolinguality compares languages, and {store.path} has {', '.join(rows) or 'none'} alone")
-    own = [one for one in contrasts(store, languages, []) if one.concept is None]
+        raise QueryError(f"monolinguality compares languages, and {asked.atlas.path} has {', '.join(rows) or 'none'} alone")
 
     def measure(values: Values, contrast: Contrast) -> dict[str, Values]:
         return _told(values, list(rows.values()), list(rows).index(contrast.language), of)
 
-    frame = best_of_contrasts(store, checkpoints, sites, own, n, "monolinguality", measure, progress)
-    names = pl.Series(list(rows), dtype=pl.String)
-    following = pl.Series("next_language", names.gather(frame["next"].cast(pl.UInt32)))
-    return frame.with_columns(following).select(
-        *("checkpoint", "language", "rank", "site", "layer", "neuron", "monolinguality"),
-        *("mean", "mean_others", "next_language", "next_mean"),
+    def then(frame: pl.DataFrame) -> pl.DataFrame:
+        names = pl.Series(list(rows), dtype=pl.String)
+        return frame.with_columns(pl.Series("next_language", names.gather(frame["next"].cast(pl.UInt32))))
+
+    options = {"languages": languages, "n": n, "of": of}
+    return best_answer(
+        "monolinguality", asked, contrasts(asked.atlas, languages, []), options, "monolinguality", measure, then=then
     )
 
 

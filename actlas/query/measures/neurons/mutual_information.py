@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
-from actlas.query.choices import chosen_checkpoints
-from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_of_contrasts, contrasts
-from actlas.query.measures.registry import Bins
-from actlas.query.neurons import NeuronAxis
+from actlas.query.measures.asked import Asked
+from actlas.query.measures.neurons.best import (
+    Contrast,
+    Mask,
+    Values,
+    best_answer,
+    contrasts,
+    measured_cubes,
+)
+from actlas.query.measures.registry import Bins, Estimate
+from actlas.query.schema import TABLES
+from actlas.store.cube import Cube
 
 
 @checks_arguments(QueryError)
@@ -28,15 +38,21 @@ def mutual_information(
     languages: Names | None = None,
     concepts: Names | None = None,
     n: Positive = 50,
+    estimate: Estimate = "bins",
     n_bins: Bins = 8,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """The neurons whose value tells most about whether a text expresses a concept, or is in a language, in nats.
 
-    I = sum over bins b and y in {0, 1} of p(b, y) * log(p(b, y) / (p(b) * p(y))), with the shares of the texts that take part;
-    bins hold as many values each, equal values in one bin. Each neuron is told alone: the papers add one dimension after another
-    to a Gaussian probe, which also leaves out what is told twice. High and low values tell alike. Of few texts the estimate is
-    too high, by about (bins - 1) / (2 * texts), for all neurons of a concept and language alike.
+    With "bins": I = sum over bins b and y in {0, 1} of p(b, y) * log(p(b, y) / (p(b) * p(y))), with the shares of the texts that
+    take part; bins hold as many values each, equal values in one bin. With "gaussian": values of either side y have a normal
+    distribution q(v | y), of their mean and variance, and I = mean over texts of log(q(v | y) / sum over z of p(z) q(v | z)); no
+    more than the true information where the distribution is another one, and never below 0.
+
+    Each neuron is told alone. The papers add one dimension after another to a Gaussian probe, which leaves out what is told
+    twice; fit it with a prior to training words, tell it from validation words, and in bits. High and low values tell alike.
 
     Args:
         store: With pooled values, or the path of such a store.
@@ -45,17 +61,22 @@ def mutual_information(
         languages: None for all.
         concepts: None for all.
         n: Neurons of every language and concept; 50 as published.
-        n_bins: Bins of equal size.
+        estimate: "bins", or "gaussian" as published.
+        n_bins: Bins of equal size, of "bins".
         progress: Called after every block of neurons.
+        keep: Whether the answer is kept as table `mutual_information`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, language, concept (null: the language against the others), rank, site, layer, neuron, mutual_information,
-        n_on, n_off. Neurons with a constant value have no row.
+        expected (what neurons that tell nothing have on average: estimates from few texts are too high), n_on, n_off. Neurons
+        with a constant value have no row; with "gaussian" a constant value on either side is enough.
 
     Raises:
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no values.
         QueryError: If a language or concept is not in the corpus, or there are no values.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Torroba Hennigen et al. 2020, Intrinsic Probing through Dimension Selection.
 
@@ -64,10 +85,11 @@ def mutual_information(
         >>> told.filter(concept="water").select("site", "layer", "neuron", pl.col("mutual_information").round(2)).rows()
         [('mlp_hidden', 1, 19, 0.4)]
     """
-    store = as_atlas(store, "r")
-    measure = functools.partial(_measure, n_bins=n_bins)
-    told_apart = contrasts(store, languages, concepts)
-    return best_of_contrasts(store, checkpoints, sites, told_apart, n, "mutual_information", measure, progress)
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    options = {"languages": languages, "concepts": concepts, "n": n, "estimate": estimate, "n_bins": n_bins}
+    measure = functools.partial(_measure, estimate=estimate, n_bins=n_bins)
+    told_apart = contrasts(asked.atlas, languages, concepts)
+    return best_answer("mutual_information", asked, told_apart, options, "mutual_information", measure)
 
 
 @checks_arguments(QueryError)
@@ -79,8 +101,11 @@ def dimension_overlap(
     languages: Names | None = None,
     concepts: Names | None = None,
     n: Positive = 50,
+    estimate: Estimate = "bins",
     n_bins: Bins = 8,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """How many of the n neurons that tell most about a concept two languages share, beside what chance gives.
 
@@ -94,8 +119,11 @@ def dimension_overlap(
         languages: Two or more; None for all.
         concepts: None for all.
         n: Neurons of every language and concept; 50 as published.
-        n_bins: Bins of equal size.
+        estimate: "bins", or "gaussian" as published.
+        n_bins: Bins of equal size, of "bins".
         progress: Called after every block of neurons.
+        keep: Whether the answer is kept as table `dimension_overlap`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, concept, language_a, language_b, n, n_neurons (d), n_shared, overlap, chance (n / d), chance_low and
@@ -107,6 +135,7 @@ def dimension_overlap(
         CubeNotFound: If a site has no values.
         QueryError: If fewer than two languages are chosen, n is more than there are neurons, a language or concept is not in the
             corpus, or there are no values.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Wang et al. 2024, Probing the Emergence of Cross-lingual Alignment during LLM Training.
 
@@ -115,45 +144,86 @@ def dimension_overlap(
         >>> shared.select("language_a", "language_b", "n_shared", "n_neurons", pl.col("chance").round(3)).rows()
         [('fr', 'en', 3, 208, 0.029), ('fr', 'es', 3, 208, 0.029), ('en', 'es', 3, 208, 0.029)]
     """
-    from scipy.stats import hypergeom
-
-    store = as_atlas(store, "r")
-    told_apart = [one for one in contrasts(store, languages, concepts) if one.concept is not None]
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
+    told_apart = [one for one in contrasts(asked.atlas, languages, concepts) if one.concept is not None]
     if len({one.language for one in told_apart}) < 2:
         raise QueryError("an overlap is that of two languages that have texts with and without a concept; choose two or more")
-    sizes = {}
-    for name in chosen_checkpoints(store, checkpoints):
-        sizes[name] = NeuronAxis.of(store, name, store.sites(name) if sites is None else sites).n_neurons
-        if n > sizes[name]:
-            raise QueryError(f"n = {n}, but {name} has {sizes[name]:,} neurons at these sites; ask for fewer")
-    measure = functools.partial(_measure, n_bins=n_bins)
-    frame = best_of_contrasts(store, checkpoints, sites, told_apart, n, "mutual_information", measure, progress)
-    rows = []
-    for (checkpoint, concept), own in frame.group_by("checkpoint", "concept", maintain_order=True):
+    for own in measured_cubes(asked.atlas, checkpoints, sites):
+        n_neurons = _n_neurons(own)
+        if own and n > n_neurons:
+            raise QueryError(f"n = {n}, but {own[0].checkpoint} has {n_neurons:,} neurons at these sites; ask for fewer")
+
+    def then(frame: pl.DataFrame) -> pl.DataFrame:
+        sizes = {own[0].checkpoint: _n_neurons(own) for own in measured_cubes(asked.atlas, checkpoints, sites) if own}
+        rows = [row for (name,), own in frame.group_by("checkpoint") for row in _overlaps(own, n, sizes[str(name)])]
+        return pl.DataFrame(rows, schema=dict(TABLES["dimension_overlap"].columns), orient="row")
+
+    options = {"languages": languages, "concepts": concepts, "n": n, "estimate": estimate, "n_bins": n_bins}
+    measure = functools.partial(_measure, estimate=estimate, n_bins=n_bins)
+    return best_answer("dimension_overlap", asked, told_apart, options, "mutual_information", measure, then=then)
+
+
+def _n_neurons(cubes: Sequence[Cube]) -> int:
+    return sum(cube.shape[0] * cube.shape[1] for cube in cubes)
+
+
+def _overlaps(best: pl.DataFrame, n: int, n_neurons: int) -> Iterator[tuple[Any, ...]]:
+    """Rows of table `dimension_overlap` out of the best neurons of one checkpoint."""
+    from scipy.stats import hypergeom
+
+    chance = hypergeom(n_neurons, n, n)
+    ends = [float(chance.ppf(quantile)) / n for quantile in (0.025, 0.975)]
+    for (checkpoint, concept), own in best.group_by("checkpoint", "concept", maintain_order=True):
         sets = {
             str(language): set(part.select("site", "layer", "neuron").iter_rows())
             for (language,), part in own.group_by("language", maintain_order=True)
         }
-        chance = hypergeom(sizes[str(checkpoint)], n, n)
         for a, b in combinations([language for language, own_set in sets.items() if len(own_set) == n], 2):
             shared = len(sets[a] & sets[b])
-            ends = [float(chance.ppf(quantile)) / n for quantile in (0.025, 0.975)]
-            d = sizes[str(checkpoint)]
-            rows.append((checkpoint, concept, a, b, n, d, shared, shared / n, n / d, *ends, float(chance.sf(shared - 1))))
-    return pl.DataFrame(rows, schema=_OVERLAP, orient="row")
+            about = (checkpoint, concept, a, b, n, n_neurons, shared, shared / n, n / n_neurons)
+            yield (*about, *ends, float(chance.sf(shared - 1)))
 
 
-_OVERLAP = pl.Schema(
-    {
-        **dict.fromkeys(("checkpoint", "concept", "language_a", "language_b"), pl.String()),
-        **dict.fromkeys(("n", "n_neurons", "n_shared"), pl.Int64()),
-        **dict.fromkeys(("overlap", "chance", "chance_low", "chance_high", "p_value"), pl.Float64()),
-    }
-)
+def _measure(values: Values, of: Contrast, *, estimate: Estimate, n_bins: int) -> dict[str, Values]:
+    n = int(of.on.sum() + of.off.sum())
+    if estimate == "gaussian":
+        # the fit of two means and two variances gains 1 / n over that of one of each, which tells nothing
+        told, expected = gaussian_information(values, of.on, of.off), 1 / n
+    else:
+        told, expected = information(values, of.on, of.off, n_bins), (n_bins - 1) / (2 * n)
+    return {"mutual_information": told, "expected": np.full(len(values), expected)}
 
 
-def _measure(values: Values, of: Contrast, *, n_bins: int) -> dict[str, Values]:
-    return {"mutual_information": information(values, of.on, of.off, n_bins)}
+def gaussian_information(values: Values, on: Mask, off: Mask) -> Values:
+    """Mutual information of a neuron's value and whether a text is on, with a normal distribution on either side, in nats.
+
+    NaN where the values of a side are constant, which no normal distribution has.
+
+    Args:
+        values: ``"neurons texts"``.
+        on: Which texts express the concept.
+        off: Which do not; the others take no part.
+
+    Example:
+        >>> on = np.array([True, True, False, False])
+        >>> gaussian_information(np.array([[31.0, 32.0, 1.0, 2.0], [1.0, 2.0, 1.0, 2.0]]), on, ~on).round(3).tolist()
+        [0.693, 0.0]
+    """
+    sides = [values[:, part] for part in (on, off)]
+    n = on.sum() + off.sum()
+    means, deviations = (np.stack([getattr(side, what)(axis=1) for side in sides]) for what in ("mean", "std"))
+    is_constant = np.stack([side.max(axis=1) == side.min(axis=1) for side in sides]).any(axis=0)
+    deviations[:, is_constant] = 1.0
+    shares = np.array([side.shape[1] / n for side in sides])
+    told = np.zeros(len(values))
+    for own, side in enumerate(sides):
+        densities = [
+            np.log(shares[k]) - np.log(deviations[k, :, None]) - ((side - means[k, :, None]) / deviations[k, :, None]) ** 2 / 2
+            for k in (own, 1 - own)
+        ]
+        # log p(side | value) - log p(side), summed over the texts of the side
+        told += -np.logaddexp(0, densities[1] - densities[0]).sum(axis=1) - side.shape[1] * np.log(shares[own])
+    return np.where(is_constant, np.nan, np.maximum(told / n, 0.0))
 
 
 def information(values: Values, on: Mask, off: Mask, n_bins: int) -> Values:

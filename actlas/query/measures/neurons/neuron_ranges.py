@@ -10,9 +10,10 @@ import polars as pl
 
 from actlas.allowed import Names, Positive, PositiveNumber, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
-from actlas.query.measures.neurons.best import Contrast, Values, best_of_contrasts, contrasts
+from actlas.query.measures.asked import Asked
+from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts
 from actlas.query.measures.registry import Bounds, Tail
 
 
@@ -29,6 +30,8 @@ def neuron_ranges(
     width: PositiveNumber = 2.5,
     tail: Tail = 0.01,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """The neurons whose range of values where a concept is expressed is most apart from their range where it is not.
 
@@ -48,6 +51,8 @@ def neuron_ranges(
         width: Standard deviations on either side, of "normal".
         tail: Share of the values left out on either side, of "quantile".
         progress: Called after every block of neurons.
+        keep: Whether the answer is kept as table `neuron_ranges`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, language, concept (null: the language against the others), rank, site, layer, neuron, low and high (where the
@@ -59,6 +64,7 @@ def neuron_ranges(
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no values.
         QueryError: If a language or concept is not in the corpus, or there are no values.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Haider et al. 2025, Neurons Speak in Ranges.
 
@@ -67,12 +73,10 @@ def neuron_ranges(
         >>> ranges.filter(concept="water").select("site", "neuron", pl.col("low", "high", "off_low", "off_high").round(1)).rows()
         [('mlp_pre', 1, 2.0, 4.8, -2.5, 2.9)]
     """
-    store = as_atlas(store, "r")
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
     measure = functools.partial(_measure, bounds=bounds, width=width, tail=tail)
-    frame = best_of_contrasts(
-        store, checkpoints, sites, contrasts(store, languages, concepts), n, "separation", measure, progress
-    )
-    return frame.drop("separation")
+    options = {"languages": languages, "concepts": concepts, "n": n, "bounds": bounds, "width": width, "tail": tail}
+    return best_answer("neuron_ranges", asked, contrasts(asked.atlas, languages, concepts), options, "separation", measure)
 
 
 def _measure(values: Values, of: Contrast, *, bounds: Bounds, width: float, tail: float) -> dict[str, Values]:

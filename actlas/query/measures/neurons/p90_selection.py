@@ -10,9 +10,10 @@ import polars as pl
 
 from actlas.allowed import Names, Positive, Quantile, Share, checks_arguments
 from actlas.errors import QueryError
-from actlas.query.atlas import Atlas, as_atlas
+from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
-from actlas.query.measures.neurons.best import Contrast, Values, best_of_contrasts, contrasts
+from actlas.query.measures.asked import Asked
+from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts
 
 
 @checks_arguments(QueryError)
@@ -27,6 +28,8 @@ def p90_selection(
     bar_quantile: Quantile = 0.9,
     min_share: Share = 0.5,
     progress: StepProgress | None = None,
+    keep: bool | None = None,
+    replace: bool = False,
 ) -> pl.DataFrame:
     """The neurons that are most often above their own 90th percentile where a concept is expressed, or in a language.
 
@@ -45,6 +48,8 @@ def p90_selection(
         bar_quantile: The bar is this quantile of a neuron's values.
         min_share: Neurons with a lower share are not selected.
         progress: Called after every block of neurons.
+        keep: Whether the answer is kept as table `p90_selection`. None: if the store was opened with mode "a".
+        replace: Put the answer in the place of a kept one with other settings, instead of beside it.
 
     Returns:
         checkpoint, language, concept (null: the language against the others), rank, site, layer, neuron, p_on, p_off, share, bar,
@@ -54,6 +59,7 @@ def p90_selection(
         CheckpointNotFound: If a checkpoint is not in the store.
         CubeNotFound: If a site has no values.
         QueryError: If a language or concept is not in the corpus, or there are no values.
+        ReadOnlyStore: If the answer is to be kept in a store that is open with mode "r".
 
     Source: Mondal et al. 2025, Language-Specific Neurons Do Not Facilitate Cross-Lingual Transfer.
 
@@ -62,10 +68,10 @@ def p90_selection(
         >>> told.filter(concept="water").select("site", "layer", "neuron", pl.col("p_on", "p_off", "share").round(2)).rows()
         [('attn_out', 0, 8, 0.71, 0.0, 1.0)]
     """
-    store = as_atlas(store, "r")
+    asked = Asked(store, checkpoints, sites, progress, keep, replace)
     measure = functools.partial(_measure, bar_quantile=bar_quantile, min_share=min_share)
-    told_apart = contrasts(store, languages, concepts)
-    return best_of_contrasts(store, checkpoints, sites, told_apart, n, "p_on", measure, progress)
+    options = {"languages": languages, "concepts": concepts, "n": n, "bar_quantile": bar_quantile, "min_share": min_share}
+    return best_answer("p90_selection", asked, contrasts(asked.atlas, languages, concepts), options, "p_on", measure)
 
 
 def _measure(values: Values, of: Contrast, *, bar_quantile: float, min_share: float) -> dict[str, Values]:

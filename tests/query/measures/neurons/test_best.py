@@ -7,7 +7,7 @@ import pytest
 from actlas.errors import CubeNotFound, QueryError
 from actlas.query import import_scores, open_store
 from actlas.query.blocks import NeuronBlock
-from actlas.query.measures.neurons.best import BestNeurons, best_of_contrasts, contrasts
+from actlas.query.measures.neurons.best import BestNeurons, contrasts, measured_cubes
 from actlas.query.neurons import NeuronAxis
 from actlas.testing.planted import Planting, planted_store
 
@@ -51,10 +51,9 @@ def test_what_cannot_be_answered_is_refused(measured, tmp_path):
         contrasts(one, None, [])
     with pytest.raises(QueryError, match="language"):
         contrasts(measured, ["xx"], None)
-    told_apart = contrasts(measured, None, [])
     for sites, error in ((["mlp_pre", "mlp_pre"], QueryError), (["resid"], CubeNotFound)):
         with pytest.raises(error):
-            best_of_contrasts(measured, None, sites, told_apart, 3, "x", lambda values, one: {}, None)
+            measured_cubes(measured, None, sites)
 
 
 def test_scores_without_values_are_refused_as_such(tmp_path):
