@@ -45,6 +45,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "query/schema/interventions.py": ("query/schema/test_table.py",),
     "query/sql/plan/once.py": ("query/sql/plan/test_planner.py",),
     "query/sql/plan/places.py": ("query/sql/plan/test_planner.py",),
+    "query/schema/measures.py": ("query/measures/test_asked.py",),
     "query/schema/stored.py": ("query/schema/test_table.py",),
     "query/sql/grids.py": ("query/sql/test_scan.py", "query/sql/test_stream.py"),
     "query/texts/groups.py": ("query/texts/test_group_texts.py",),
