@@ -49,9 +49,13 @@ CHECKPOINT = "planted-step64"
 
 def _measured(name: str, store: Any, **kept: Any) -> pl.DataFrame:
     """A measure at one site, without what takes long."""
-    site = {"effective_rank": {"sites": ["embed"], "n_splits": 1}}.get(name, {"sites": ["attn_out"], "checkpoints": [CHECKPOINT]})
-    if name == "neuron_correlation":
-        site["checkpoints"] = [CHECKPOINT, "planted-step128"]
+    site: dict[str, Any] = {"effective_rank": {"sites": ["embed"], "n_splits": 1}}.get(
+        name, {"sites": ["attn_out"], "checkpoints": [CHECKPOINT]}
+    )
+    site |= {
+        "neuron_correlation": {"checkpoints": [CHECKPOINT, "planted-step128"]},
+        "dimension_overlap": {"n": 4},
+    }.get(name, {})
     answer: pl.DataFrame = getattr(actlas.query, name)(store, **site, **kept)
     return answer
 
