@@ -70,7 +70,7 @@ def _answer(store: Atlas, asked: _Message, model: LiveModel | Path | str | None)
         return heat(store, given, model)
     answers: dict[str, Callable[[], bytes]] = {
         "describe": lambda: described(view_named(asked.view), given, store.sql, []),
-        "answer": lambda: table(view_named(asked.view), asked.part, "json", given, store.sql),
+        "answer": lambda: table(view_named(asked.view), asked.part, given, store.sql),
         "schema": lambda: schema(store.sql),
     }
     return msgspec.json.decode(answers[asked.ask]())

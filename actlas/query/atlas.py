@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,39 @@ class Atlas(Store):
         limits = Limits(self.timeout, self.max_answer)
         session = self._open_session(stores)
         return session.run(query, params, tables=frames, limits=limits, progress=progress)
+
+    def sql_batches(
+        self,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        stores: Mapping[str, Store | Path | str] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """The answer to one query in parts, so that it is never whole in memory.
+
+        Other queries over this store wait until the last part was taken, or the iterator closed. `timeout` counts until then.
+
+        Args:
+            query: As in `sql`.
+            params: Likewise.
+            stores: Likewise.
+
+        Returns:
+            Frames with the columns of the query and their types, the first even where there is no row.
+
+        Raises:
+            QueryError: As in `sql`; that there are more rows than `max_answer` shows on the way.
+            TableNotFound: If it names a table that was not computed.
+            StaleTable: If it names a table that stands on scores that changed since.
+
+        Example:
+            >>> parts = store.sql_batches("SELECT value FROM activations WHERE layer = 1 AND site = 'mlp_pre'")
+            >>> sum(part.height for part in parts)
+            17280
+        """
+        from actlas.query.sql.answer import Limits
+
+        return self._open_session(stores).batches(query, params, limits=Limits(self.timeout, self.max_answer))
 
     def explain(
         self,

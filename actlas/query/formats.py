@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -13,14 +14,17 @@ from actlas.words import printable
 
 #: How a cell begins that a spreadsheet would compute; wide forms are the same to some.
 _FORMULA = "=+-@\t\r\n＝＋－＠"
+#: Bytes of a frame that are written at once where an answer is written in parts.
+_PART_BYTES = 4_000_000
 
 
-def as_csv(frame: pl.DataFrame, *, is_safe: bool = False) -> bytes:
+def as_csv(frame: pl.DataFrame, *, is_safe: bool = False, is_headed: bool = True) -> bytes:
     """Lists and structs as JSON in their cells.
 
     Args:
         frame: What to write.
         is_safe: Whether cells and headings that a spreadsheet would compute stand behind an apostrophe.
+        is_headed: Whether the names of columns come first.
 
     Example:
         >>> as_csv(pl.DataFrame({"text": ["=1+1"], "n": [-1]}), is_safe=True)
@@ -29,7 +33,7 @@ def as_csv(frame: pl.DataFrame, *, is_safe: bool = False) -> bytes:
     flat = _as_strings(frame).with_columns(
         pl.col(name).map_elements(_nested, return_dtype=pl.String) for name, dtype in frame.schema.items() if dtype.is_nested()
     )
-    return (_without_formulas(flat) if is_safe else flat).write_csv().encode()
+    return (_without_formulas(flat) if is_safe else flat).write_csv(include_header=is_headed).encode()
 
 
 def as_json(frame: pl.DataFrame) -> bytes:
@@ -74,6 +78,89 @@ def as_arrow(frame: pl.DataFrame) -> bytes:
     """
     frame.write_ipc_stream(file := io.BytesIO())
     return file.getvalue()
+
+
+def _csv_parts(frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    for number, frame in enumerate(frames):
+        yield as_csv(printable_frame(frame), is_safe=True, is_headed=number == 0)
+
+
+def _parquet_parts(frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    import pyarrow.parquet as pq
+
+    yield from _written(frames, lambda sink, schema: pq.ParquetWriter(sink, schema, compression="zstd"))
+
+
+def _arrow_parts(frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    yield from _written(frames, pa.ipc.new_stream)
+
+
+#: Format -> what writes frames of one kind, of which there is one at least, as parts of a file that is never whole in memory.
+#: CSV is for eyes, spreadsheets and terminals: nothing in it is computed or obeyed. The other formats have texts as they are.
+PARTS: Mapping[str, Callable[[Iterator[pl.DataFrame]], Iterator[bytes]]] = {
+    "csv": _csv_parts,
+    "jsonl": lambda frames: map(as_jsonl, frames),
+    "parquet": _parquet_parts,
+    "arrow": _arrow_parts,
+}
+
+
+def file_parts(frames: Iterable[pl.DataFrame], kind: str) -> Iterator[bytes]:
+    """Frames, one after the other, as parts of one file.
+
+    Args:
+        frames: With the same columns; one at least.
+        kind: One of `PARTS`.
+
+    Example:
+        >>> frames = [pl.DataFrame({"n": [1]}), pl.DataFrame({"n": [2]})]
+        >>> list(file_parts(frames, "csv"))
+        [b'n\\n1\\n', b'2\\n']
+    """
+    return PARTS[kind](part for frame in frames for part in _small(_as_strings(frame)))
+
+
+def _small(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """A frame in pieces of some megabytes."""
+    n_pieces = 1 + int(frame.estimated_size()) // _PART_BYTES
+    yield from frame.iter_slices(max(1, -(-frame.height // n_pieces))) if frame.height else [frame]
+
+
+def _written(frames: Iterator[pl.DataFrame], open_writer: Callable[[io.BytesIO, Any], Any]) -> Iterator[bytes]:
+    """What a writer of pyarrow writes, as it is written."""
+    sink = _Sink()
+    writer = None
+    for frame in frames:
+        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        if writer is None:
+            writer = open_writer(sink, table.schema)
+        writer.write_table(table)
+        yield sink.taken()
+    if writer is not None:
+        writer.close()
+        yield sink.taken()
+
+
+class _Sink(io.BytesIO):
+    """A file that forgets what was taken out of it, and goes on to say how long it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._n_taken = 0
+
+    def tell(self) -> int:
+        """Bytes that were written."""
+        return self._n_taken + super().tell()
+
+    def taken(self) -> bytes:
+        """What was written since."""
+        data = self.getvalue()
+        self._n_taken += len(data)
+        self.seek(0)
+        self.truncate()
+        return data
 
 
 def escaped(line: str) -> str:

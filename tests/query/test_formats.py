@@ -7,7 +7,7 @@ import json
 
 import polars as pl
 
-from actlas.query.formats import as_arrow, as_csv, as_json, as_jsonl, as_parquet, escaped, printable_frame
+from actlas.query.formats import as_arrow, as_csv, as_json, as_jsonl, as_parquet, escaped, file_parts, printable_frame
 
 FRAME = pl.DataFrame({"concept": ["cow", "bread"], "overlap": [0.25, None], "places": [[1, 2], None]})
 
@@ -46,3 +46,14 @@ def test_what_a_terminal_acts_on_is_written_out() -> None:
     assert printable_frame(frame).rows(named=True) == [{"a\\x1b": "\\u202eb", "list": ["\\x07"], "fixed": "\\x9b"}]
     assert json.loads(escaped('"\u202e"')) == "\u202e"
     assert "\u202e" not in escaped('"\u202e"')
+
+
+def test_files_in_parts_hold_the_same_rows_and_are_never_whole() -> None:
+    large = pl.DataFrame({"n": range(1_000_000), "fixed": pl.Series(["=a", "b"] * 500_000, dtype=pl.Enum(["=a", "b"]))})
+    for kind, read in (("parquet", pl.read_parquet), ("arrow", pl.read_ipc_stream), ("csv", pl.read_csv)):
+        parts = list(file_parts([large[:600_000], large[600_000:]], kind))
+        assert max(map(len, parts)) < 8_000_000
+        back = read(io.BytesIO(b"".join(parts)))
+        assert back["n"].equals(large["n"])
+        assert set(back["fixed"]) == ({"'=a", "b"} if kind == "csv" else {"=a", "b"})
+    assert [b"".join(file_parts([FRAME[:0]], kind)) for kind in ("csv", "jsonl")] == [b"concept,overlap,places\n", b""]

@@ -21,6 +21,7 @@ from actlas.errors import ActlasError, NameNotFound, QueryError, StaleTable
 from actlas.explore.server import front
 from actlas.explore.server.access import Access, Guarded, refused
 from actlas.explore.server.served import Asking, Gone, Left, Served
+from actlas.explore.server.streamed import Streamed, until_left
 from actlas.words import listed, no_such
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Explorer:
         self._stores = stores
         self._model = model
         self._threads = ThreadPoolExecutor(_AT_ONCE, "actlas-explore")
-        #: Of queries that a person typed one runs at a time, so that however long it takes, the views are answered.
-        self._typed = {label: asyncio.Semaphore() for label in stores}
+        #: Of queries that a person typed, and whole tables, one runs at a time: however long it takes, the views are answered.
+        self._long = {label: asyncio.Semaphore() for label in stores}
 
     def app(self, access: Access) -> ASGIApp:
         """What a server runs."""
@@ -110,21 +111,22 @@ class Explorer:
         return await self._answered(request, served, JSON, lambda ask: described(view, given, ask, list(self._stores)))
 
     async def _table(self, request: Request) -> Response:
-        from actlas.explore.server.tables import FORMATS, JSON, is_typed, table
+        from actlas.explore.server.tables import FILES, JSON, is_typed, table, whole_table
 
         name, kind = request.path_params["table"], request.path_params["kind"]
-        if kind != "json" and kind not in FORMATS:
-            raise NameNotFound(no_such("format", [kind], ["json", *FORMATS], "actlas explore"))
+        if kind != "json" and kind not in FILES:
+            raise NameNotFound(no_such("format", [kind], ["json", *FILES], "actlas explore"))
         given = _given(request)
         served = self._served(given)
         view = self._view(request, served, given)
-        media_type = JSON if kind == "json" else FORMATS[kind][0]
-        one_by_one = self._typed[served.label] if is_typed(view, name) else None
-        response = await self._answered(request, served, media_type, lambda ask: table(view, name, kind, given, ask), one_by_one)
-        if kind != "json":
-            called = re.sub(r"[^\w.-]+", "-", f"{served.label}-{view.name}-{name}.{kind}", flags=re.ASCII)
-            response.headers["content-disposition"] = f'attachment; filename="{called}"'
-        return response
+        if kind == "json":
+            one_by_one = self._long[served.label] if is_typed(view, name) else None
+            return await self._answered(request, served, JSON, lambda ask: table(view, name, given, ask), one_by_one)
+        called = re.sub(r"[^\w.-]+", "-", f"{served.label}-{view.name}-{name}.{kind}", flags=re.ASCII)
+        headers = {"content-type": FILES[kind], "content-disposition": f'attachment; filename="{called}"'}
+        return Streamed(
+            served, lambda ask: whole_table(view, name, kind, given, ask), headers, self._threads, self._long[served.label]
+        )
 
     def _served(self, given: dict[str, str]) -> Served:
         """The store that a request is about, whose label is taken out of what it gives."""
@@ -156,7 +158,7 @@ class Explorer:
                 async with one_by_one or nullcontext():
                     return await loop.run_in_executor(self._threads, work, asking)
 
-            working, left = loop.create_task(worked()), loop.create_task(_until_left(request))
+            working, left = loop.create_task(worked()), loop.create_task(until_left(request.receive))
             waiting: tuple[asyncio.Task[Any], ...] = (working, left)
             try:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -166,11 +168,6 @@ class Explorer:
                 return Response(await working, media_type=media_type)
             finally:
                 left.cancel()
-
-
-async def _until_left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _given(request: Request) -> dict[str, str]:

@@ -18,7 +18,7 @@ from actlas.errors import ActlasError, StoreNotFound
 from actlas.explore.view import MOST_ROWS
 from actlas.query.schema import MAX_ANSWER
 from actlas.query.sql.guard import identifier
-from actlas.query.workers.client import QueryWorker
+from actlas.query.workers.client import FileKind, QueryWorker
 from actlas.store.store import Store
 
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class Served:
         self._starting = threading.Lock()
         self._worker: QueryWorker | None = None
         Store(path)  # refuses a path without one
+
+    @property
+    def seconds(self) -> float:
+        """How long one query may run."""
+        return self._limits.seconds
 
     def start(self) -> QueryWorker:
         """What answers queries; its processes are started when this is called first."""
@@ -187,6 +192,16 @@ class Asking:
         with self._telling():
             stores = self._served.named_in(sql)
             return self._served.start().ask_first(sql, params, most=MOST_ROWS, stores=stores, name=self._name)
+
+    def file(self, sql: str, params: Mapping[str, Any], kind: FileKind) -> Iterator[bytes]:
+        """An answer as parts of a file, the next made when it is asked for.
+
+        Raises:
+            Gone: As when it is called, and so are the others; also on the way.
+        """
+        with self._telling():
+            stores = self._served.named_in(sql)
+            yield from self._served.start().ask_file(sql, params, kind=kind, stores=stores, name=self._name)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

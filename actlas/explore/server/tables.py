@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import polars as pl
 
 from actlas.errors import NameNotFound
 from actlas.explore.server.served import Asking
 from actlas.explore.view import Ask, Part, View, answer, chosen, describe
 from actlas.explore.views import VIEWS
 from actlas.explore.views.compare import COMPARE, compare
-from actlas.query.formats import as_arrow, as_csv, as_parquet, escaped, printable_frame
+from actlas.query.formats import escaped
 from actlas.query.schema.comments import about
 from actlas.query.sql.macro import macros
+from actlas.query.workers.client import FileKind
 from actlas.words import no_such
 
 #: What SQL can name here.
@@ -25,16 +25,12 @@ _COLUMNS = "SELECT table_name, column_name, data_type, comment FROM duckdb_colum
 _TYPED = ("sql", "answer")
 
 
-def _csv(frame: pl.DataFrame) -> bytes:
-    """For eyes, spreadsheets and terminals: nothing in it is computed or obeyed. The other formats have texts as they are."""
-    return as_csv(printable_frame(frame), is_safe=True)
-
-
-#: Format -> its media type, and what writes it.
-FORMATS: Mapping[str, tuple[str, Callable[[pl.DataFrame], bytes]]] = {
-    "csv": ("text/csv; charset=utf-8", _csv),
-    "parquet": ("application/vnd.apache.parquet", as_parquet),
-    "arrow": ("application/vnd.apache.arrow.stream", as_arrow),
+#: Format of a whole table -> its media type.
+FILES: Mapping[FileKind, str] = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/jsonl",
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
 }
 JSON = "application/json"
 
@@ -70,19 +66,32 @@ def described(view: View, given: Mapping[str, str], ask: Ask, stores: Sequence[s
     return as_json({**describe(view, given, ask), "stores": list(stores), "views": views})
 
 
-def table(view: View, name: str, kind: str, given: Mapping[str, str], ask: Ask) -> bytes:
-    """One table of a view in one format: for a page as many rows as it shows, in the others all.
+def table(view: View, name: str, given: Mapping[str, str], ask: Ask) -> bytes:
+    """One table of a view, as many rows as a page shows.
 
     Raises:
         NameNotFound: If there is none of that name.
-        QueryError: If its query is refused; a page is told so in the answer.
+        QueryError: If what is given cannot be chosen; that the query of the table is refused is told in the answer.
     """
+    part, params = _asked(view, name, given, ask)
+    # from another process come no more rows than a page shows
+    return as_json(answer(part, params, ask.first if isinstance(ask, Asking) else ask))
+
+
+def whole_table(view: View, name: str, kind: FileKind, given: Mapping[str, str], ask: Asking) -> Iterator[bytes]:
+    """All of a table as parts of a file.
+
+    Raises:
+        NameNotFound: If there is none of that name.
+        QueryError: If what is given cannot be chosen, or the query is refused, which may show on the way.
+    """
+    part, params = _asked(view, name, given, ask)
+    yield from ask.file(part.sql, part.params(params), kind)
+
+
+def _asked(view: View, name: str, given: Mapping[str, str], ask: Ask) -> tuple[Part, dict[str, Any]]:
     part = _Typed(name, "", given.get("query", "")) if is_typed(view, name) else view.part(name)
-    params = chosen(view, given, ask)
-    if kind == "json":
-        # from another process come no more rows than a page shows
-        return as_json(answer(part, params, ask.first if isinstance(ask, Asking) else ask))
-    return FORMATS[kind][1](ask(part.sql, part.params(params)))
+    return part, chosen(view, given, ask)
 
 
 def schema(ask: Ask) -> bytes:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import duckdb
@@ -53,7 +53,46 @@ def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
 
     # as a stream, so that an answer that is refused for its size is never whole
     reader = relation.to_arrow_reader(_BATCH)
-    batches, n_rows = [], 0
+    table = pa.Table.from_batches(_within(reader, limits), schema=reader.schema)
+    frame = pl.from_arrow(table.rename_columns(distinct_names(reader.schema.names)))
+    assert isinstance(frame, pl.DataFrame)
+    return _with_plain_numbers(frame)
+
+
+def read_batches(relation: Any, limits: Limits = NO_LIMITS) -> Iterator[pl.DataFrame]:
+    """The same in parts of one kind, the first of which is there even without a row; too many rows are refused on the way.
+
+    Args:
+        relation: As in `read_answer`.
+        limits: Likewise.
+
+    Raises:
+        QueryError: If there are too many rows, or a number later on does not fit the type that those of the first part have.
+    """
+    import pyarrow as pa
+
+    reader = relation.to_arrow_reader(_BATCH)
+    names, schema = distinct_names(reader.schema.names), None
+    for batch in chain(_within(reader, limits), [None]):
+        if batch is None and schema is not None:
+            return
+        table = pa.Table.from_batches([] if batch is None else [batch], schema=reader.schema).rename_columns(names)
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        frame = _with_plain_numbers(frame)
+        schema = schema or frame.schema
+        for name in (name for name, dtype in schema.items() if frame.schema[name] != dtype):
+            raise QueryError(f"a number in column {name} is larger than those before it; ask for {name}::DOUBLE")
+        yield frame
+
+
+def _within(reader: Any, limits: Limits) -> Iterator[Any]:
+    """The batches of a reader.
+
+    Raises:
+        QueryError: If there are more rows than is allowed.
+    """
+    n_rows = 0
     for batch in _told_by_duckdb(reader):
         n_rows += batch.num_rows
         if limits.rows is not None and n_rows > limits.rows:
@@ -61,11 +100,7 @@ def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
                 f"the answer has more than {limits.rows:,} rows, which is the most that is allowed; "
                 "narrow it down, add LIMIT, or allow more (--max-rows, store.max_answer)"
             )
-        batches.append(batch)
-    table = pa.Table.from_batches(batches, schema=reader.schema).rename_columns(distinct_names(reader.schema.names))
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return _with_plain_numbers(frame)
+        yield batch
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

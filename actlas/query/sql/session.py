@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import polars as pl
@@ -27,7 +27,7 @@ import polars as pl
 from actlas.errors import DamagedStore, QueryError
 from actlas.query.schema import TABLES
 from actlas.query.schema.comments import table_comments, with_comments
-from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, distinct_names, hear_ctrl_c, read_answer
+from actlas.query.sql.answer import NO_LIMITS, Limits, deadline, distinct_names, hear_ctrl_c, read_answer, read_batches
 from actlas.query.sql.explain import SCHEMA, explained
 from actlas.query.sql.grids import Grid
 from actlas.query.sql.guard import ReadOnlyQuery, identifier, quoted, read_only
@@ -53,6 +53,9 @@ _OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
 def _close_all() -> None:
     for session in list(_OPEN):
         session.close()
+
+
+Work = TypeVar("Work")
 
 
 class Session:
@@ -150,6 +153,23 @@ class Session:
         with self._asked(query, params or {}, tables or {}) as parsed, deadline(self._connection, limits.seconds):
             self._reading.progress = progress
             return self._execute(parsed, params or {}, limits)
+
+    def batches(
+        self, query: str, params: Mapping[str, Any] | None = None, *, limits: Limits = NO_LIMITS
+    ) -> Iterator[pl.DataFrame]:
+        """The answer to one query in parts of one kind, one at least; see `run`. Other queries wait until it is closed."""
+        params = params or {}
+        with self._asked(query, params, {}) as parsed, deadline(self._connection, limits.seconds):
+            if parsed.is_explain:
+                yield self._execute(parsed, params, limits)
+                return
+            with self._with_variables(parsed, params), self._planned(parsed, params) as (planned, _):
+                relation = self._connection.sql(planned, params=_used(planned, params))
+                names = distinct_names(self._columns(parsed, planned, relation.columns, params))
+                parts = read_batches(relation, limits)
+                while (part := self._interruptible(lambda: next(parts, None))) is not None:
+                    part.columns = names
+                    yield with_comments(parsed.tree, part)
 
     def explain(
         self, query: str, params: Mapping[str, Any] | None = None, *, tables: Mapping[str, pl.DataFrame] | None = None
@@ -376,6 +396,14 @@ class Session:
                 answer.columns = distinct_names(self._connection.sql(parsed.query, params=values).columns)
             return with_comments(parsed.tree, answer)
 
+    def _columns(self, parsed: ReadOnlyQuery, planned: str, names: list[str], params: Mapping[str, Any]) -> list[str]:
+        """Names of the columns of an answer, given those that the planned query gives them."""
+        if planned == parsed.query or not any("SELECT" in name for name in names):
+            return names
+        # a column without a name is called by its text, in which tables have other names now
+        columns: list[str] = self._connection.sql(parsed.query, params=_used(parsed.query, params)).columns
+        return columns
+
     @contextmanager
     def _planned(self, parsed: ReadOnlyQuery, params: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[Leaf, GridSource]]]]:
         """Within it, every place of the query that names a grid reads the part of it that the place can need.
@@ -495,11 +523,11 @@ class Session:
             plan = plan.replace(f"{folder}/", f"{folder.name}/")
         return plan
 
-    def _interruptible(self, work: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    def _interruptible(self, work: Callable[[], Work]) -> Work:
         """Do it in a thread, so that Ctrl-C is heard at once: DuckDB's binding hears it when the query is over."""
         if threading.current_thread() is not threading.main_thread():
             return work()  # where Ctrl-C does not arrive
-        done: Future[pl.DataFrame] = Future()
+        done: Future[Work] = Future()
 
         def run() -> None:
             try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 import polars as pl
@@ -39,6 +39,7 @@ _SECONDS_TO_END = 5.0
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 Stores = Mapping[str, Path | str] | None
+FileKind = Literal["csv", "jsonl", "parquet", "arrow"]
 
 
 class _Process:
@@ -101,6 +102,10 @@ class _Process:
             self._is_ready = True
         self.n_asked += 1
         send(self._connection, asked, params)
+        return self.hear()
+
+    def hear(self) -> tuple[Answered, bytes]:
+        """What it says next; see `ask`."""
         return receive(self._connection, Answered)
 
     def kill(self) -> None:
@@ -275,6 +280,56 @@ class QueryWorker:
         answered, body = self._asked(Asked(query, most, _folders(stores)), params, name)
         return pl.read_ipc_stream(io.BytesIO(body)), answered.n_rows
 
+    def ask_file(
+        self,
+        query: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        kind: FileKind,
+        stores: Stores = None,
+        name: str | None = None,
+    ) -> Iterator[bytes]:
+        """The answer as a file, in parts of some megabytes: the next is made when there is room for it, and none is kept.
+
+        A process works for this query alone until the last part was taken, or the iterator closed, which ends it.
+
+        Args:
+            query: As in `ask`.
+            params: Likewise.
+            kind: csv (nothing in it is computed by a spreadsheet or obeyed by a terminal), jsonl, parquet or arrow.
+            stores: As in `ask`.
+            name: Likewise.
+
+        Returns:
+            The bytes of the file.
+
+        Raises:
+            QueryError: As in `ask`, and so are the others; also on the way, when what came before is no whole file.
+
+        Example:
+            >>> with QueryWorker(store.path) as worker:
+            ...     b"".join(worker.ask_file("SELECT 7 AS n", kind="csv"))
+            b'n\\n7\\n'
+        """
+        asked, row, waiting = Asked(query, stores=_folders(stores), kind=kind), packed(params or {}), _Query(name)
+        hear_ctrl_c()
+        for is_new in (False, True):
+            answered, n_parts = Answered(is_part=True), 0
+            with self._process_for(waiting, is_new=is_new) as process:
+                try:
+                    answered, body = self._answer_of(process, waiting, asked, row)
+                    while answered.is_part:
+                        yield body
+                        n_parts += 1
+                        answered, body = self._answer_of(process, waiting)
+                finally:
+                    if answered.is_part:
+                        process.kill()
+            # queries before this one may have kept of its memory
+            if n_parts or answered.error != _NO_MEMORY_LEFT or process.n_asked == 1:
+                break
+        _tell(answered)
+
     def cancel(self, name: str | None = None) -> int:
         """End queries at once, from another thread; who asked them gets a `QueryError`.
 
@@ -329,17 +384,15 @@ class QueryWorker:
         if answered.error == _NO_MEMORY_LEFT and process.n_asked > 1:
             with self._process_for(waiting, is_new=True) as process:
                 answered, body = self._answer_of(process, waiting, asked, row)
-        for logger, text in answered.warnings:
-            logging.getLogger(logger).warning("%s", text)
-        if answered.error is not None:
-            kind, text = answered.error
-            raise error_named(kind, text) or QueryError(f"the query failed: {kind}: {text}")
+        _tell(answered)
         return answered, body
 
-    def _answer_of(self, process: _Process, waiting: _Query, asked: Asked, row: bytes | memoryview) -> tuple[Answered, bytes]:
-        """What one process answers; that it had no memory is an answer, too."""
+    def _answer_of(
+        self, process: _Process, waiting: _Query, asked: Asked | None = None, row: bytes | memoryview = b""
+    ) -> tuple[Answered, bytes]:
+        """What one process answers, or says next; that it had no memory is an answer, too."""
         try:
-            answered, body = process.ask(asked, row)
+            answered, body = process.hear() if asked is None else process.ask(asked, row)
         except (EOFError, OSError) as error:
             # all that is left of it is how it ended
             status = process.end()
@@ -432,6 +485,15 @@ class QueryWorker:
             process.end()
             self._processes.discard(process)
         return self._started()
+
+
+def _tell(answered: Answered) -> None:
+    """Warn of what was warned of, and raise what went wrong."""
+    for logger, text in answered.warnings:
+        logging.getLogger(logger).warning("%s", text)
+    if answered.error is not None:
+        kind, text = answered.error
+        raise error_named(kind, text) or QueryError(f"the query failed: {kind}: {text}")
 
 
 def _folders(stores: Stores) -> dict[str, str]:

@@ -41,11 +41,13 @@ class Asked(msgspec.Struct, frozen=True):
         query: What `Store.sql` takes.
         most: Rows of the answer that are handed over; None for all.
         stores: Label -> folder of another store that it names.
+        kind: Format of a file that the answer is handed over as, in parts; None for a frame.
     """
 
     query: str
     most: int | None = None
     stores: dict[str, str] = {}
+    kind: str | None = None
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -56,12 +58,14 @@ class Answered(msgspec.Struct, frozen=True):
         warnings: Logger and text of what was warned of.
         is_last: Whether the worker ends after it.
         n_rows: Rows that the answer has, handed over or not.
+        is_part: Whether it is a part of a file, and more is said.
     """
 
     error: tuple[str, str] | None = None
     warnings: list[tuple[str, str]] = []
     is_last: bool = False
     n_rows: int = 0
+    is_part: bool = False
 
 
 Header = TypeVar("Header", Asked, Answered)

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,6 +22,7 @@ import polars as pl
 
 from actlas.errors import ActlasError, QueryError, is_no_memory
 from actlas.query.atlas import Atlas
+from actlas.query.formats import file_parts
 from actlas.query.sql.answer import TOO_LARGE
 from actlas.query.workers.messages import NO_MEMORY, Answered, Asked, Settings, arrow, receive, send, unpacked
 
@@ -67,7 +68,7 @@ def _serve(connection: Connection, settings: Settings, queries: Queries) -> None
         while True:
             asked, params = queries.get()
             signal.setitimer(signal.ITIMER_REAL, settings.timeout + _GRACE)
-            answered, body = _answer(store, asked, params)
+            answered, body = _answer(store, asked, params, connection)
             signal.setitimer(signal.ITIMER_REAL, 0)
             left = most - _address_space() if most else settings.memory
             is_last = left < _MOST_KEPT * settings.memory
@@ -92,8 +93,15 @@ def _opened(settings: Settings) -> Atlas:
     return store
 
 
-def _answer(store: Atlas, asked: Asked, params: bytes) -> tuple[Answered, bytes | memoryview]:
+def _answer(store: Atlas, asked: Asked, params: bytes, connection: Connection) -> tuple[Answered, bytes | memoryview]:
+    """What is said last to a query; the parts of a file are sent before."""
     try:
+        if asked.kind is not None:
+            with closing(store.sql_batches(asked.query, unpacked(params), stores=asked.stores)) as frames:  # type: ignore[type-var]
+                for part in file_parts(frames, asked.kind):
+                    # who asked takes them when there is room for more
+                    send(connection, Answered(is_part=True), part)
+            return Answered(), b""
         frame = store.sql(asked.query, unpacked(params), stores=asked.stores)
         return Answered(n_rows=frame.height), arrow(frame if asked.most is None else frame.head(asked.most))
     except ActlasError as error:

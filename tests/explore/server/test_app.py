@@ -128,7 +128,7 @@ def test_the_schema_names_tables_columns_and_macros(ask: Any) -> None:
         ("/nothing", 404, "no view 'nothing' in actlas explore; it has store, concept"),
         ("/data/concpt.json", 404, "did you mean 'concept'?"),
         ("/data/concept/nothing.json", 404, "no table 'nothing' in view concept"),
-        ("/data/store/sizes.xlsx", 404, "no format 'xlsx' in actlas explore; it has json, csv, parquet, arrow"),
+        ("/data/store/sizes.xlsx", 404, "no format 'xlsx' in actlas explore; it has json, csv, jsonl, parquet, arrow"),
         ("/data/store.json?store=third", 404, "no store 'third' in actlas explore; it has first, second"),
         ("/data/store.json?nothing=1", 400, "no choice 'nothing' in view store"),
         ("/data/concept.json?concept=a&concept=b", 400, "the address says concept more than once"),
@@ -363,7 +363,7 @@ def test_who_leaves_takes_the_query_along(monkeypatch: pytest.MonkeyPatch) -> No
 def test_one_typed_query_runs_at_a_time(ask: Any, explored: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most = 0, 0
 
-    def slow(view: Any, name: str, kind: str, given: Any, asking: Any) -> bytes:
+    def slow(view: Any, name: str, given: Any, asking: Any) -> bytes:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)

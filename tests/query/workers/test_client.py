@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from actlas.errors import ActlasError, QueryError, StoreNotFound
@@ -349,3 +351,40 @@ def test_a_store_that_went_away_is_said(bare: Path) -> None:
         with pytest.raises(ActlasError) as said:
             worker.ask("SELECT count(*) FROM texts")
     assert "\n" not in str(said.value)
+
+
+def test_a_file_comes_in_parts_that_are_the_answer(worker: QueryWorker, store: Atlas) -> None:
+    query = "SELECT site, layer, text_id, value, [value] AS listed FROM activations WHERE site = 'mlp_pre' AND layer = 1"
+    wanted = store.sql(query)
+    readers = {"parquet": pl.read_parquet, "arrow": pl.read_ipc_stream, "csv": pl.read_csv, "jsonl": pl.read_ndjson}
+    for kind, read in readers.items():
+        found = read(io.BytesIO(b"".join(worker.ask_file(query, kind=kind))))  # type: ignore[arg-type]
+        assert found.drop("listed").cast(dict(wanted.drop("listed").schema)).equals(wanted.drop("listed"))
+    nothing = b"".join(worker.ask_file("SELECT 1 AS a, 'b' AS b WHERE false", kind="parquet"))
+    assert pl.read_parquet(io.BytesIO(nothing)).schema == {"a": pl.Int32, "b": pl.String}
+    with pytest.raises(QueryError, match="more than 1,000,000 rows"):
+        list(worker.ask_file("FROM range(3000000)", kind="arrow"))
+
+
+def test_a_file_that_is_not_taken_ends_its_process_and_one_that_fails_says_so(worker: QueryWorker, strict: QueryWorker) -> None:
+    many = "SELECT range AS n, repeat('a', 500) AS a FROM range(900000)"
+    parts = worker.ask_file(many, kind="arrow")
+    next(parts)
+    before = set(children())
+    parts.close()  # type: ignore[attr-defined]
+    assert before - set(children())
+    parts = worker.ask_file(many, kind="arrow", name="mine")
+    next(parts)
+    worker.cancel("mine")
+    with pytest.raises(QueryError, match="cancelled"):
+        list(parts)
+    slow = (time.sleep(SECONDS) for _ in strict.ask_file(many, kind="arrow"))
+    with pytest.raises(QueryError, match="ended after"):
+        list(slow)
+    assert strict.ask("SELECT 1 AS n").item() == 1
+
+
+def test_a_number_that_fits_no_more_is_told(worker: QueryWorker) -> None:
+    query = "SELECT sum(range::HUGEINT * 1000000000) OVER (ORDER BY range) AS total FROM range(400000)"
+    with pytest.raises(QueryError, match="a number in column total is larger than those before it; ask for total::DOUBLE"):
+        list(worker.ask_file(query, kind="arrow"))
