@@ -17,6 +17,7 @@ from actlas.store.store import Store
 
 if TYPE_CHECKING:
     from actlas.query.sql.session import Session
+    from actlas.query.sql.sources import TableSources
 
 #: What DuckDB calls schemas and databases of its own.
 _TAKEN = ("main", "temp", "system", "memory", "pg_catalog", "information_schema")
@@ -51,6 +52,8 @@ class Atlas(Store):
         self._sessions: dict[tuple[str, ...], tuple[object, Session]] = {}
         #: Other stores that were asked, by their paths.
         self._others: dict[str, Store] = {}
+        #: Tables as they were when one of cubes was scanned last.
+        self._scanned: TableSources | None = None
         self._opening = threading.Lock()
 
     def sql(
@@ -212,7 +215,15 @@ class Atlas(Store):
         """
         from actlas.query.sql.sources import table_sources
 
-        return table_sources(self).scan(name)
+        sources = table_sources(self)
+        if name in sources.grids:
+            # to open every cube takes as long as a question
+            before = self._scanned
+            if before is None or name not in before.grids or before.snapshot != sources.snapshot:
+                self._scanned = sources
+            else:
+                sources = before
+        return sources.scan(name)
 
     def close(self) -> None:
         """Free what `sql` opened.

@@ -198,10 +198,10 @@ class ActivationGrid:
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         texts = region.box["text"]
         columns_of = _Columns(self._text_ids, *self._languages, frozenset(columns))
-        most = _batch_rows(keep)
         for checkpoint, site, layers, neurons in slabs_in(self.cubes, region) if texts.size else ():
             cube = self._cube(checkpoint, site) if "value" in columns or keep is not None else None
             for layer in layers.tolist():
+                most = _batch_rows(keep)
                 constants = {"checkpoint": checkpoint, "site": site, "layer": layer}
                 for part in _groups(neurons, max(1, most // texts.size), CHUNK_NEURONS):
                     for rows in _groups(texts, max(1, most // part.size), CHUNK_TEXTS):
@@ -329,13 +329,13 @@ class ScoreGrid:
 
     def batches(self, region: Region, columns: Sequence[str], keep: Keep | None = None) -> Iterator[Batch]:
         asked = {axis: [names[at] for at in region.box[axis]] for axis, names in self._names.items()}
-        most = _batch_rows(keep)
         for checkpoint, site, layers, neurons in slabs_in(self.cubes, region):
             scores = self._opened(checkpoint, site)
             languages = [name for name in asked["language"] if name in scores.languages]
             concepts = [name for name in asked["concept"] if name in scores.concepts]
             if not languages or not concepts:
                 continue
+            most = _batch_rows(keep)
             # chunks hold several languages: all of them are read together, and of layers and concepts as many as fit
             own_layers = _even_groups(layers, most // (len(languages) * neurons.size))
             for some_layers in own_layers:

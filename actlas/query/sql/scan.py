@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
+from duckdb._sources.nodes import Binary, Col, Lit
+from duckdb._sources.nodes import Node as DuckNode
 from polars.io.plugins import register_io_source
 
 from actlas.errors import ActlasError
 from actlas.query.sql.grids import Batch, Grid, Positions, Region
+from actlas.query.sql.values import Keep
 
 #: Column of positions beside labels, the last one: filters may count columns from the first.
 _AT = "_at"
@@ -41,7 +44,11 @@ def split_conjunction(predicate: pl.Expr) -> list[pl.Expr]:
         if both and both["op"] in ("And", "LogicalAnd"):
             stack += [both["right"], both["left"]]
         elif not _is_dynamic(node):
-            parts.append(pl.Expr.deserialize(io.BytesIO(json.dumps(node).encode()), format="json"))
+            try:
+                parts.append(pl.Expr.deserialize(io.BytesIO(json.dumps(node).encode()), format="json"))
+            except pl.exceptions.ComputeError:
+                # JSON has no infinity
+                return [predicate]
     return parts
 
 
@@ -95,6 +102,42 @@ def plan_box(grid: Grid, predicate: pl.Expr | None) -> tuple[Region, list[pl.Exp
     return narrowed(grid, None, filters), left
 
 
+def _implied(part: pl.Expr, schema: Mapping[str, pl.DataType]) -> Iterator[DuckNode]:
+    """Conditions on values that every row that passes a filter meets: comparisons with numbers, a hair wider than they are.
+
+    So it does not matter in which type polars compares: the filter itself is put to the rows that are left.
+    """
+    node = json.loads(part.meta.serialize(format="json"))
+    both, function = node.get("BinaryExpr"), node.get("Function", {})
+    compared: list[tuple[Any, str, Any]] = []
+    if both and both["op"] in _WIDER:
+        compared = [(both["left"], both["op"], both["right"]), (both["right"], _EXCHANGED[both["op"]], both["left"])]
+    elif "IsBetween" in str(function.get("function")):
+        column, low, high = function["input"]
+        compared = [(column, "GtEq", low), (column, "LtEq", high)]
+    for column, op, literal in compared:
+        name, number = column.get("Column"), _number(literal.get("Literal"))
+        if name is not None and number is not None and schema[name].is_float() and not np.isnan(number):
+            kind = np.float32 if schema[name] == pl.Float32 else np.float64
+            for wider in _WIDER[op]:
+                with np.errstate(over="ignore"):
+                    edge = np.nextafter(kind(number), kind(-np.inf if wider == ">=" else np.inf))
+                yield Binary(wider, Col((name,)), Lit(float(edge), ""))
+
+
+#: Comparisons of polars, and what they imply.
+_WIDER: Mapping[str, tuple[str, ...]] = {"Gt": (">=",), "GtEq": (">=",), "Lt": ("<=",), "LtEq": ("<=",), "Eq": (">=", "<=")}
+_EXCHANGED = {"Gt": "Lt", "GtEq": "LtEq", "Lt": "Gt", "LtEq": "GtEq", "Eq": "Eq"}
+
+
+def _number(literal: Any) -> float | None:
+    """The number that a literal of polars is, however it is wrapped."""
+    while isinstance(literal, dict) and len(literal) == 1:
+        (literal,) = literal.values()
+    is_number = isinstance(literal, int | float) and not isinstance(literal, bool)
+    return float(literal) if is_number else None
+
+
 def axis_of(grid: Grid, columns: Collection[str]) -> str | None:
     """The axis that has all these columns; None where they are of several, or none."""
     return next((axis for axis, labels in grid.axes.items() if columns and {*columns} <= {*labels.columns}), None)
@@ -118,7 +161,9 @@ def scan_grid(grid: Grid, *, refusals: list[ActlasError] | None = None) -> pl.La
         needed = {*columns, *(name for part in left for name in part.meta.root_names())}
         remaining = n_rows
         asked = [name for name in grid.schema if name in needed]
-        for batch in _telling(grid.batches(region, asked), refusals):
+        conditions = [condition for part in left for condition in _implied(part, grid.schema)]
+        keep = Keep(conditions) if conditions else None
+        for batch in _telling(grid.batches(region, asked, keep), refusals):
             frame = batch.frame(grid.schema, asked)
             frame = (frame.filter(*left) if left else frame).select(columns)
             if remaining is not None:

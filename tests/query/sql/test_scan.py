@@ -16,6 +16,7 @@ from actlas.query import Atlas, open_store, top_experts
 from actlas.query.sql.grids import _groups
 from actlas.query.sql.scan import plan_box, split_conjunction
 from actlas.query.sql.sources import activation_grid
+from actlas.store.files import shard_reader
 from actlas.testing.planted import Planting, planted_store
 
 CHECKPOINT = "planted-step64"
@@ -55,6 +56,31 @@ def test_filters_agree_with_a_filter_in_memory(scored: Atlas, sql: str, expressi
     assert lazy.sort(keys).equals(wanted)
     answer = scored.sql(f"SELECT * FROM activations WHERE checkpoint = '{CHECKPOINT}' AND site = 'mlp_pre' AND ({sql})")
     assert answer.sort(keys).equals(wanted)
+
+
+@pytest.mark.parametrize("in_loops", [False, True])
+def test_filters_on_values_agree_with_a_filter_in_memory(scored: Atlas, monkeypatch: pytest.MonkeyPatch, in_loops: bool) -> None:
+    monkeypatch.setattr(shard_reader, "is_worth_it", lambda _: in_loops)
+    for table, name in (("activations", "value"), ("scores", "ap")):
+        frame, column = scored.scan(table).collect(), pl.col(name)
+        low, high = sorted(frame[name].drop_nulls().gather([5, 90]).to_list())
+        for filters in (
+            [column > low],
+            [column >= low, column < high],
+            [column.is_between(low, high)],
+            [column.is_between(low, high, closed="none"), pl.col("layer") == 1],
+            [pl.lit(low) < column],
+            [column == low],
+            [column <= pl.lit(high, pl.Float32)],
+            [column > 0],
+            [(column > low) | (column < 0.1)],
+            [column.is_null()],
+            [column.is_not_null(), column <= low],
+            [column > float("inf")],
+            [column != low],
+            [column > pl.col("layer")],
+        ):
+            assert scored.scan(table).filter(*filters).collect().equals(frame.filter(*filters)), [str(one) for one in filters]
 
 
 def test_scores_are_the_score_cubes(scored: Atlas) -> None:
