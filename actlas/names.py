@@ -47,6 +47,20 @@ SPECIAL_TOKENS: tuple[str, ...] = get_args(SpecialTokens)
 #: 2 (1 - AUROC), as AurA does.
 Intervention = Literal["zero", "mean", "difference", "amplify", "only", "damp"]
 INTERVENTIONS: tuple[str, ...] = get_args(Intervention)
+#: What is done side by side when a model is steered. none: nothing is forced; experts: those of the concept; random: as many
+#: neurons of each site and layer, drawn among the others; next: the neurons that come after the experts; other: the experts of
+#: another concept; file: neurons of a file.
+Arm = Literal["none", "experts", "random", "next", "other", "file"]
+#: Those of a run that names none.
+ARMS: tuple[Arm, ...] = ("none", "experts", "random", "next", "other")
+#: What a neuron is forced to: a statistic of its values over the positives of a concept.
+OnValue = Literal["median", "p90", "mean", "max"]
+ON_VALUES: tuple[OnValue, ...] = get_args(OnValue)
+#: What is done with a value that a neuron is steered with, and at which of the tokens so far.
+How = Literal["set", "add", "scale"]
+HOWS: tuple[How, ...] = get_args(How)
+Position = Literal["all", "last"]
+POSITIONS: tuple[Position, ...] = get_args(Position)
 #: How the values that a group of neurons has for a text become one. l2: the root of the sum of their squares.
 Combination = Literal["mean", "sum", "min", "max", "l2"]
 COMBINATIONS: tuple[str, ...] = get_args(Combination)

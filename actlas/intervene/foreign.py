@@ -32,8 +32,10 @@ _FURTHER = {
 #: What a neuron is set to, where the caller does not say: the first of these columns that there is. The second is that of
 #: `expertise.csv`, the third that of table `experts`.
 _VALUES = ("value", "on_p50", "median")
+#: Endings of the files that do not name the languages of their sets.
+_NAMELESS = (".pth", ".pt")
 #: Endings of the files that are read.
-READ = (".pth", ".pt", ".csv", ".tsv", ".parquet", ".safetensors")
+READ = (*_NAMELESS, ".csv", ".tsv", ".parquet", ".safetensors")
 #: What ends the names of tensors in a file of masks and values.
 MASK, VALUE = ".mask", ".value"
 
@@ -87,7 +89,7 @@ def read_neurons(
     except OSError as error:
         raise NeuronSetError(f"{path} cannot be read: {error.strerror or error}") from error
     hashes: set[str] = set()
-    if path.suffix in (".pth", ".pt"):
+    if path.suffix in _NAMELESS:
         where = site or "mlp_hidden"
         if languages is None:
             raise NeuronSetError(f"{path} does not name its languages; name them, in the order of the file")
@@ -107,6 +109,27 @@ def read_neurons(
     if hashes == {live.weight_hash}:
         constant["weight_hash"] = live.weight_hash
     return frame.with_columns(pl.lit(text).alias(name) for name, text in constant.items())
+
+
+def file_digest(path: Path | str) -> str:
+    """SHA-256 of a file of neurons that tells by itself whose they are.
+
+    Args:
+        path: The file.
+
+    Raises:
+        NeuronSetError: If it cannot be read, or is one of those that do not name their languages.
+    """
+    path = Path(path)
+    if path.suffix in _NAMELESS:
+        raise NeuronSetError(
+            f"{path} does not name its languages; import it under a name with actlas neuron-sets import, and go on with that "
+            "name, or with the file that actlas export --from NAME writes"
+        )
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise NeuronSetError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _check_weights(path: Path, hashes: set[str], live: LiveModel, any_weights: bool) -> None:

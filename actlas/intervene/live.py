@@ -16,7 +16,7 @@ from actlas.extract.backends.registry import get_backend
 from actlas.extract.checkpoints.resolve import resolve_models
 from actlas.extract.sites.families import family_of
 from actlas.extract.sites.proofs import refuse_unproved
-from actlas.names import CapturePoint, Checkpoint, ComputeDtype, product_dtype
+from actlas.names import CapturePoint, Checkpoint, Dtype, product_dtype
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.store.store import Store
 from actlas.words import listed
@@ -290,7 +290,7 @@ def load_live(
     *,
     model: str | Path | None = None,
     device: str = "auto",
-    compute_dtype: Literal["auto", ComputeDtype] = "auto",
+    compute_dtype: Literal["auto", Dtype] = "auto",
     tokenizer: str | None = None,
     trust_remote_code: bool = False,
 ) -> LiveModel:

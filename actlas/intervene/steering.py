@@ -13,12 +13,10 @@ from actlas.allowed import Number, checks_arguments
 from actlas.errors import InterventionError
 from actlas.intervene.frames import Frames, Placed, placed
 from actlas.intervene.live import LiveModel
+from actlas.names import How, Position
 
 if TYPE_CHECKING:
     from actlas.intervene.edits import Edit
-
-How = Literal["set", "add", "scale"]
-Position = Literal["all", "last"]
 
 
 @checks_arguments(InterventionError)

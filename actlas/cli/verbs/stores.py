@@ -240,7 +240,9 @@ def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     check.add_argument(
         "--repair",
         action="store_true",
-        help="take scores and kept answers with a fault out of the store, so that the next command makes them again",
+        help="take scores and kept answers with a fault out of the store, so that the next command makes them again; what only a "
+        "model makes again (values, token vectors, counts, states) stays as it is: put a whole copy of the file back, or extract "
+        "the checkpoint into a new store",
     )
     check.set_defaults(run=_verify)
 

@@ -20,7 +20,7 @@ from actlas.intervene.concepts.latents import LatentRows, PromptRows, latent_row
 from actlas.intervene.concepts.prompts import Template
 from actlas.intervene.concepts.settings import SETTINGS, UNPATCHED, language_pair
 from actlas.intervene.live import LiveModel, load_live
-from actlas.names import ComputeDtype
+from actlas.names import Dtype
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import chosen_checkpoints
@@ -44,7 +44,7 @@ def patch_concepts(
     rows_per_batch: Positive = 64,
     model: str | Path | None = None,
     device: str = "auto",
-    compute_dtype: Literal["auto", ComputeDtype] = "auto",
+    compute_dtype: Literal["auto", Dtype] = "auto",
     trust_remote_code: bool = False,
     progress: StepProgress | None = None,
     keep: bool | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from actlas.allowed import Names, checks_arguments
-from actlas.errors import NeuronSetError, QueryError
+from actlas.errors import QueryError
 from actlas.intervene.effects.arms import NEED_MEANS, Arm, Means, arms
 from actlas.intervene.effects.options import EffectOptions, settings_of
 from actlas.intervene.effects.texts import LossTexts, loss_texts
-from actlas.intervene.foreign import READ, best_by_ap, read_neurons
+from actlas.intervene.foreign import READ, best_by_ap, file_digest, read_neurons
 from actlas.intervene.sets import NeuronSet, sets_of, store_sets, with_auroc
-from actlas.names import ALL, EXPERTS, LAPE, ComputeDtype
+from actlas.names import ALL, EXPERTS, LAPE, Dtype
 from actlas.query import TABLES
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_checkpoints
@@ -43,7 +42,7 @@ def measure_effects(
     checkpoints: Names | None = None,
     model: Path | str | None = None,
     device: str = "auto",
-    compute_dtype: Literal["auto", ComputeDtype] = "auto",
+    compute_dtype: Literal["auto", Dtype] = "auto",
     trust_remote_code: bool = False,
     keep: bool | None = None,
     replace: bool = False,
@@ -97,7 +96,7 @@ def measure_effects(
     with Keeper(store, keep, replace) as keeper:
         for checkpoint in chosen_checkpoints(store, checkpoints):
             stored = _stored_sets(store, checkpoint, chosen)
-            settings = {**settings_of(chosen), "sets": [*(one.digest for one in stored), *map(_file_digest, _files(chosen))]}
+            settings = {**settings_of(chosen), "sets": [*(one.digest for one in stored), *map(file_digest, _files(chosen))]}
             part = keeper.find(_TABLE, checkpoint, settings)
             # every checkpoint has sets of its own, so they do not decide beside what an answer stands, but whether it stands
             if part is not None and part.settings["sets"] == settings["sets"]:
@@ -139,18 +138,9 @@ def _files(chosen: EffectOptions) -> list[str]:
     return [source for source in chosen.sources if source not in (EXPERTS, LAPE, ALL) and Path(source).suffix in READ]
 
 
-def _file_digest(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise NeuronSetError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def _read_sets(live: LiveModel, chosen: EffectOptions) -> Iterator[NeuronSet]:
     """Sets out of files."""
     for path in _files(chosen):
-        if path.endswith((".pth", ".pt")):
-            raise NeuronSetError(f"{path} does not name its languages; import it under a name: actlas neuron-sets import")
         frame = read_neurons(path, live, any_weights=chosen.any_weights)
         if "ap" in frame.columns:
             frame = best_by_ap(frame, chosen.k)

@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
-from actlas.intervene.generation.settings import ARMS, Forcing
+from actlas.intervene.generation.settings import Forcing
+from actlas.names import ARMS
 from actlas.query.choices import Ranking, linear_sites
 from actlas.query.experts.ranked import expert_sets
 from actlas.query.experts.sets import ExpertSets

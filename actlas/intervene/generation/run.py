@@ -19,9 +19,9 @@ from actlas.intervene.generation.arms import ArmMaker, ForcedArm
 from actlas.intervene.generation.languages import IDENTIFIER, identifiable, identify_languages
 from actlas.intervene.generation.presence import has_word, probe_texts
 from actlas.intervene.generation.probing import ProbeAt
-from actlas.intervene.generation.settings import ARMS, Arm, Forcing, ForeignNeurons, Sampling, TextPlan
+from actlas.intervene.generation.settings import Forcing, ForeignNeurons, Sampling, TextPlan
 from actlas.intervene.live import LiveModel, load_live
-from actlas.names import ComputeDtype, fingerprint, installed_version
+from actlas.names import ARMS, Arm, Dtype, fingerprint, installed_version
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import chosen_checkpoints, chosen_labels, linear_sites
@@ -55,7 +55,7 @@ def generate_steered(
     neurons: ForeignNeurons | None = None,
     model: str | Path | None = None,
     device: str = "auto",
-    compute_dtype: Literal["auto", ComputeDtype] = "auto",
+    compute_dtype: Literal["auto", Dtype] = "auto",
     trust_remote_code: bool = False,
     batch: Positive | None = None,
     progress: StepProgress | None = None,

@@ -19,7 +19,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from actlas.errors import OptionError
 from actlas.intervene.generation.settings import Sampling, TextPlan
-from actlas.intervene.steering import How, Position, steer
+from actlas.intervene.steering import steer
+from actlas.names import How, Position
 
 if TYPE_CHECKING:
     from actlas.intervene.live import LiveModel

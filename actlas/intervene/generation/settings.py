@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from actlas.allowed import Count, Number, Positive, Range, Seed, Share, why_not
-from actlas.errors import NeuronSetError, OptionError
-from actlas.intervene.steering import How, Position
+from actlas.errors import OptionError
+from actlas.intervene.foreign import file_digest
+from actlas.names import How, OnValue, Position
 
-#: none: nothing is forced; experts: those of the concept; random: as many neurons of each site and layer, drawn among the others;
-#: next: the neurons that come after the experts; other: the experts of another concept; file: those of `ForeignNeurons`.
-Arm = Literal["none", "experts", "random", "next", "other", "file"]
-#: Those of a run that names none.
-ARMS: tuple[Arm, ...] = ("none", "experts", "random", "next", "other")
-#: What a neuron is set to: a statistic of its values over the positives of a concept.
-OnValue = Literal["median", "p90", "mean", "max"]
-ON_VALUES: tuple[OnValue, ...] = get_args(OnValue)
 Temperature = Annotated[float, Range(0)]
 
 
@@ -96,13 +88,9 @@ class ForeignNeurons:
         """What decides texts: the bytes of the file, not where it is.
 
         Raises:
-            NeuronSetError: If it cannot be read.
+            NeuronSetError: If it cannot be read, or does not name the languages of its sets.
         """
-        try:
-            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise NeuronSetError(f"{self.path} cannot be read: {error.strerror or error}") from error
-        return {"digest": digest, "any_weights": self.any_weights, "value": self.value}
+        return {"digest": file_digest(self.path), "any_weights": self.any_weights, "value": self.value}
 
 
 @dataclass(frozen=True)

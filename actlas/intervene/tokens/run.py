@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +12,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, checks_arguments
-from actlas.errors import InterventionError, NeuronSetError, QueryError
+from actlas.errors import InterventionError, QueryError
 from actlas.extract.backends.agreement import OTHER_ENGINE, deviation
 from actlas.extract.inputs.batches import plan_batches
 from actlas.extract.sites.proofs import EPSILON
 from actlas.intervene.effects.texts import padded
-from actlas.intervene.foreign import READ, read_neurons
+from actlas.intervene.foreign import READ, file_digest, read_neurons
 from actlas.intervene.live import LiveModel, load_live
 from actlas.intervene.sets import store_sets
 from actlas.intervene.tokens.pieces import Pieces, piece_rows, text_pieces
 from actlas.intervene.tokens.strongest import Gathered, Strongest, pooled, spread, strongest_texts
-from actlas.names import EXPERTS, ComputeDtype, fingerprint
+from actlas.names import EXPERTS, Dtype, fingerprint
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import chosen_checkpoints, chosen_n, linear_sites
@@ -63,7 +62,7 @@ def token_values(
     model: str | Path | None = None,
     tokenizer: str | None = None,
     device: str = "auto",
-    compute_dtype: Literal["auto", ComputeDtype] = "auto",
+    compute_dtype: Literal["auto", Dtype] = "auto",
     trust_remote_code: bool = False,
     any_weights: bool = False,
     keep: bool | None = None,
@@ -129,7 +128,7 @@ def token_values(
             settings |= {"k": own_k} if of == EXPERTS else {}
             is_file = Path(of).suffix in READ
             neurons = None if is_file else set_neurons(store, checkpoint, of, languages, concepts, own_k)
-            settings["neurons"] = _file_digest(of) if neurons is None else fingerprint(neurons.rows())
+            settings["neurons"] = file_digest(of) if neurons is None else fingerprint(neurons.rows())
             part = keeper.find("token_values", checkpoint, settings, along=("token_places",))
             # every checkpoint has neurons of its own, so they do not decide beside what an answer stands, but whether it stands
             if part is not None and part.settings["neurons"] == settings["neurons"]:
@@ -173,15 +172,6 @@ def set_neurons(
     existing = store.sites(checkpoint)
     moved = {site: other for site, other in _MLP.items() if site not in existing and other in existing}
     return rows.with_columns(pl.col("site").replace(moved)).unique().sort(_PLACE)
-
-
-def _file_digest(path: str) -> str:
-    if path.endswith((".pth", ".pt")):
-        raise NeuronSetError(f"{path} does not name its languages; import it under a name: actlas neuron-sets import")
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise QueryError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _tell_size(store: Atlas, checkpoint: str, n_neurons: int) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from actlas.errors import QueryError
 from actlas.intervene.generation.arms import ArmMaker, ForcedArm, other_concept
-from actlas.intervene.generation.settings import ARMS, Forcing
+from actlas.intervene.generation.settings import Forcing
+from actlas.names import ARMS
 from actlas.query import Atlas, top_experts
 
 CHECKPOINT = "tiny-step8"

@@ -16,8 +16,9 @@ from actlas.intervene.generation import Forcing, ForeignNeurons, ProbeAt, Sampli
 from actlas.intervene.generation.arms import ArmMaker
 from actlas.intervene.generation.presence import has_word, probe_texts
 from actlas.intervene.generation.sampling import write_texts
-from actlas.intervene.generation.settings import ARMS, TextPlan
+from actlas.intervene.generation.settings import TextPlan
 from actlas.intervene.live import LiveModel
+from actlas.names import ARMS
 from actlas.query import TABLES, Atlas, ConceptProbe, open_store, score_neurons, train_concept_probe
 
 FORCING = Forcing(k=8)
@@ -245,5 +246,7 @@ def test_neurons_of_a_file_are_an_arm_of_their_own(own: Atlas, live: LiveModel, 
         steered(own, languages=("en",), neurons=mine, checkpoints=[CHECKPOINT], arms=("none",))
     with pytest.raises(NeuronSetError, match="does not say which weights"):
         steered(own, neurons=ForeignNeurons(tmp_path / "mine.csv"), checkpoints=[CHECKPOINT], arms=("none",))
+    with pytest.raises(NeuronSetError, match="actlas neuron-sets import, and go on .* actlas export --from"):
+        steered(own, neurons=ForeignNeurons(tmp_path / "x.neuron.pth"), checkpoints=[CHECKPOINT], arms=("none",))
     with pytest.raises(QueryError, match="none is named"):
         steered(own, arms=("file",))

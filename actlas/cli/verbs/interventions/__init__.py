@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 
 from actlas.cli.arguments import named
+from actlas.names import DTYPES
 
 
 def add_model(verb: argparse.ArgumentParser) -> None:
-    """Which model runs, and where."""
+    """Which model runs, where, and in which dtype."""
     verb.add_argument("--model", type=named, help="folder or hub id, where it is not where the store says")
     verb.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: auto)")
     verb.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
-
-
-def add_any_dtype(verb: argparse.ArgumentParser) -> None:
-    """What the model computes in."""
-    verb.add_argument("--compute-dtype", default="auto", metavar="DTYPE", help="what the model computes in (default: auto)")
+    verb.add_argument(
+        "--compute-dtype", "--dtype", choices=("auto", *DTYPES), default="auto", help="what it computes in (default: auto)"
+    )

@@ -6,7 +6,7 @@ import argparse
 
 from actlas.cli.arguments import add_checkpoints, add_declared, add_store, declared_values
 from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.interventions import add_any_dtype, add_model
+from actlas.cli.verbs.interventions import add_model
 from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.intervene.effects.options import EffectOptions
 
@@ -20,7 +20,6 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_checkpoints(effects)
     add_declared(effects, EffectOptions)
     add_model(effects)
-    add_any_dtype(effects)
     effects.add_argument("--whole", action="store_true", help="show every arm, instead of each set beside its random sets")
     add_kept_output(effects)
     effects.set_defaults(run=_effects)

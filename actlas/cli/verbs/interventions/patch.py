@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 from actlas.allowed import Count, Positive, Seed
 from actlas.cli.arguments import add_checkpoints, add_store, assigned, named, number, separated
@@ -12,7 +11,6 @@ from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
 from actlas.cli.verbs.interventions import add_model
 from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.errors import QueryError
-from actlas.names import ComputeDtype
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,9 +65,6 @@ def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     patch.add_argument("--tokens", type=number(Count), default=10, metavar="N", help="greedy tokens of text (default: 10)")
     patch.add_argument("--batch", type=number(Positive), default=64, metavar="N", help="prompts that run together (default: 64)")
     add_model(patch)
-    patch.add_argument(
-        "--dtype", choices=("auto", *get_args(ComputeDtype)), default="auto", help="what the model computes in (default: auto)"
-    )
     patch.add_argument(
         "--by",
         choices=("layer", "onset"),
@@ -131,7 +126,7 @@ def _patch(options: argparse.Namespace) -> None:
         rows_per_batch=options.batch,
         model=options.model,
         device=options.device,
-        compute_dtype=options.dtype,
+        compute_dtype=options.compute_dtype,
         trust_remote_code=options.trust_remote_code,
         progress=step_progress(line, "prompts"),
         replace=options.replace,

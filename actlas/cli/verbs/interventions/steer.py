@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 from actlas.allowed import Count, Positive, Seed, Share
 from actlas.cli.arguments import add_checkpoints, add_sites, add_store, named, number, separated, site_layer
@@ -12,9 +11,7 @@ from actlas.cli.output import ProgressLine, show_frame, step_progress
 from actlas.cli.verbs.interventions import add_model
 from actlas.cli.verbs.questions import add_kept_output
 from actlas.errors import QueryError
-from actlas.names import ComputeDtype
-
-ARMS = ("none", "experts", "random", "next", "other")
+from actlas.names import ARMS, HOWS, ON_VALUES, POSITIONS
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,7 +54,7 @@ def _add_forcing(steer: argparse.ArgumentParser) -> None:
     add_sites(steer, "default: all linear sites that are scored")
     steer.add_argument(
         "--on-value",
-        choices=("median", "p90", "mean", "max"),
+        choices=ON_VALUES,
         default="median",
         help="what they are set to: of their values over the positives of the concept (default: median)",
     )
@@ -79,10 +76,10 @@ def _add_forcing(steer: argparse.ArgumentParser) -> None:
     steer.add_argument("--any-weights", action="store_true", help="take a file that names no weights, or others")
     steer.add_argument("--value", type=named, metavar="COLUMN", help="of the file: what neurons are set to (default: value)")
     steer.add_argument("--control-seed", type=number(Seed), default=0, metavar="N", help="of arm random (default: 0)")
-    steer.add_argument("--how", choices=("set", "add", "scale"), default="set", help="what is done with the value (default: set)")
+    steer.add_argument("--how", choices=HOWS, default="set", help="what is done with the value (default: set)")
     steer.add_argument(
         "--position",
-        choices=("all", "last"),
+        choices=POSITIONS,
         default="all",
         help="where in the text so far: every token, or the last (default: all)",
     )
@@ -116,9 +113,6 @@ def _add_sampling(steer: argparse.ArgumentParser) -> None:
 
 
 def _add_running(steer: argparse.ArgumentParser) -> None:
-    steer.add_argument(
-        "--dtype", choices=("auto", *get_args(ComputeDtype)), default="auto", help="what the model computes in (default: auto)"
-    )
     steer.add_argument("--batch", type=number(Positive), metavar="N", help="texts side by side (default: what memory bears)")
 
 
@@ -157,7 +151,7 @@ def _steer(given: argparse.Namespace) -> None:
         words=None if given.words is None else read_words(given.words).words,
         model=given.model,
         device=given.device,
-        compute_dtype=given.dtype,
+        compute_dtype=given.compute_dtype,
         trust_remote_code=given.trust_remote_code,
         batch=given.batch,
         progress=step_progress(line, "texts"),

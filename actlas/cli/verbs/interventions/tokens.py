@@ -10,7 +10,7 @@ import polars as pl
 from actlas.allowed import Positive
 from actlas.cli.arguments import add_checkpoints, add_store, named, neuron, number
 from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.interventions import add_any_dtype, add_model
+from actlas.cli.verbs.interventions import add_model
 from actlas.cli.verbs.questions import add_kept_output, opened, refuse
 from actlas.errors import QueryError
 
@@ -47,7 +47,6 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     tokens.add_argument("--any-weights", action="store_true", help="take a file of neurons of other weights, or of none")
     add_model(tokens)
     tokens.add_argument("--tokenizer", type=named, help="folder or hub id of the tokenizer, where the checkpoint has none")
-    add_any_dtype(tokens)
     add_kept_output(tokens)
     tokens.set_defaults(run=_tokens)
 

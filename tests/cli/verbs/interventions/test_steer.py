@@ -50,6 +50,13 @@ def test_flags_reach_the_run(tmp_path: Path, asked: list[dict[str, Any]], capsys
     assert (call["concepts"], call["languages"], call["checkpoints"]) == (["salt", "water"], ["en"], ["planted-step64"])
     assert (call["arms"], call["seeds"], call["prompts"]) == (("none", "experts"), 3, ("The salt", "Wo"))
     assert (call["device"], call["batch"], call["store"].mode) == ("cpu", 8, "r")
+    assert call["compute_dtype"] == "auto"
+    assert run([*few, "--dtype", "bfloat16"]) == 0
+    assert asked.pop()["compute_dtype"] == "bfloat16"
+    capsys.readouterr()
+    # a live model has one dtype
+    assert run([*few, "--compute-dtype", "autocast-bfloat16"]) == 2
+    assert "invalid choice: 'autocast-bfloat16' (choose from" in capsys.readouterr().err
     assert run(few) == 0
     assert "experts" in capsys.readouterr().out
     assert asked[1]["forcing"] == Forcing()
