@@ -137,16 +137,6 @@ def checks_arguments(error: type[Exception]) -> Callable[[F], F]:
     return decorate
 
 
-def limits_of(hint: Any) -> Range | None:
-    """The range that a type declares, if it does.
-
-    Example:
-        >>> limits_of(Positive | None).low
-        1
-    """
-    return next((limits for _, limits in _alternatives(hint) if limits is not None), None)
-
-
 def _alternatives(hint: Any, limits: Range | None = None) -> Iterator[tuple[Any, Range | None]]:
     """The types that a type allows, each with its range."""
     if get_origin(hint) is Annotated:

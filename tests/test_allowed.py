@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from actlas.allowed import Bytes, Count, Names, Number, Positive, Quantile, Seed, Share, checks_arguments, limits_of, why_not
+from actlas.allowed import Bytes, Count, Names, Number, Positive, Quantile, Seed, Share, checks_arguments, why_not
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,3 @@ def test_a_function_is_checked_before_it_runs_and_stays_what_it_was() -> None:
     with pytest.raises(TypeError):
         best()
     assert ran == [3, 3, 5]
-
-
-def test_the_range_of_a_type_is_found() -> None:
-    limits = limits_of(Share | None)
-    assert limits is not None
-    assert (limits.low, limits.high) == (0, 1)
-    assert limits_of(int) is None

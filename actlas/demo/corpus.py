@@ -61,16 +61,6 @@ def _noun(language: str, concept: str, phrase: str) -> Noun:
     return Noun(bare, phrase, phrase)
 
 
-def noun_pattern(concept: str, language: str) -> re.Pattern[str]:
-    """Finds the noun of `concept` as a whole word, in either case of its first letter.
-
-    Example:
-        >>> bool(noun_pattern("cow", "fr").search("La vache a peur.")), bool(noun_pattern("key", "en").search("monkey"))
-        (True, False)
-    """
-    return re.compile(r"(?<!\w)" + re.escape(nouns(language)[concept].bare) + r"(?!\w)", re.IGNORECASE)
-
-
 def concept_words(concept: str, languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The noun of `concept` in some languages; it has one form in each.
 

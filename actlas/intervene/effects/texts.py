@@ -43,10 +43,6 @@ class LossTexts:
     batches: dict[str, list[PaddedTexts]]
     text_ids: dict[str, list[int]]
 
-    @property
-    def n_batches(self) -> int:
-        return sum(map(len, self.batches.values()))
-
 
 def loss_texts(
     store: Store, languages: Sequence[str] | None, n_texts: int, split: str | None, seed: int, tokens_per_batch: int

@@ -79,7 +79,7 @@ def verify_logged(store: Store, state: LogState, progress: Progress | None) -> F
     manifests = read_manifests(store.path, (), of_begun)
     known = {fault.partition(":")[0] for fault in faults}
     faults += [fault for fault in of_begun if fault.partition(":")[0] not in known]
-    named = {*contents.named, *log_files(store.path, state), *state.retired}
+    named = {*contents.named, *log_files(state), *state.retired}
     leaves = {f"{folder}/zarr.json" for folder in layout.OTHER_FILES}
     # of format 1 the folders of other files are no groups
     groups = leaves if store.about["format"] > 1 else set()
@@ -210,7 +210,7 @@ def _chunk_faults(root: Path, shard: ShardRecord | None) -> list[str]:
         return []
 
 
-def log_files(root: Path, state: LogState) -> Iterator[str]:
+def log_files(state: LogState) -> Iterator[str]:
     """The files of the log itself."""
     for number in range(1, state.number + 1):
         yield from (f"{FOLDER}/{number:08d}.{kind}" for kind in ("json", "mark"))

@@ -100,7 +100,7 @@ def weights_of(plan: ModelPlan, step: int) -> dict[str, NDArray[Any]]:
         "lm_head.weight": _head(tokens, plan.shares),
     }
     for layer in range(N_LAYERS):
-        attention, mlp = _attention(layer, rng), _mlp(layer, rng)
+        attention, mlp = _attention(layer, rng), _mlp(rng)
         if layer == DETECT:
             _plant_detectors(mlp, plan, step)
         elif layer == SPEAK:
@@ -186,7 +186,7 @@ def _attention(layer: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     return {"c_attn.weight": into, "c_attn.bias": bias, "c_proj.weight": out, "c_proj.bias": np.zeros(WIDTH)}
 
 
-def _mlp(layer: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+def _mlp(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """Neurons that read and write what is not planned."""
     into, out = np.zeros((WIDTH, N_HIDDEN)), np.zeros((N_HIDDEN, WIDTH))
     for part in ("shade", "noise"):
