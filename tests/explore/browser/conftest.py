@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.explore.browser.coarse import Looks, crowded, parts_of
 from tests.explore.browser.planted import planted_site
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 #: What windows looked like, to be seen after a test: a folder that git ignores.
 SCREENSHOTS = HERE.parents[2] / ".cache" / "screenshots"
+#: What pages are kept to look like from afar.
+LOOKS_KEPT = Looks(HERE / "pages.json")
 LOOKS = ((1280, "light"), (1280, "dark"), (400, "dark"), (400, "light"))
 JUDGED = LOOKS[::2]
 #: Milliseconds until a page must be whole.
@@ -63,8 +66,15 @@ class Window:
         self.page.wait_for_selector("main:not([aria-busy])")
         return self.page
 
-    def look_around(self, name: str) -> None:
-        """Look at the page in both themes at two widths: a screenshot of each is left, and axe-core judges two of them."""
+    def look_around(self, name: str, is_kept: bool = True) -> None:
+        """Look at the page in both themes at two widths.
+
+        A screenshot of each is left, and compared with what the page is kept to look like; axe-core judges two of them.
+
+        Args:
+            name: Of the page.
+            is_kept: Whether its looks are known.
+        """
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         for width, theme in LOOKS:
             self.page.set_viewport_size({"width": width, "height": 900})
@@ -72,10 +82,19 @@ class Window:
             # nothing is wider than the window: what is scrolls by itself
             assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"wider than {width}"
             # JPEG: the pages are long, and PNG takes half as long again
-            self.page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{theme}.jpg", full_page=True, type="jpeg", quality=70)
+            picture = self.settled().screenshot(full_page=True, type="jpeg", quality=70)
+            (SCREENSHOTS / f"{name}-{width}-{theme}.jpg").write_bytes(picture)
+            found = crowded(self.page)
+            if is_kept:
+                found += LOOKS_KEPT.compare(f"{name} {width} {theme}", parts_of(self.page, picture))
             if (width, theme) in JUDGED:
-                findings = self.findings()
-                assert not findings, f"{width}, {theme}:\n" + "\n".join(findings)
+                found += self.findings()
+            assert not found, f"{name}, {width}, {theme}:\n" + "\n".join(found)
+
+    def settled(self) -> Page:
+        """The page, once its pictures have been drawn for its width."""
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))")
+        return self.page
 
     def findings(self) -> list[str]:
         """What axe-core calls serious or critical, each as a rule and the first element that breaks it."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.explore.browser import planted
-from tests.explore.browser.coarse import coarse, difference
+from tests.explore.browser.coarse import coarse, crowded, difference, parts_of
+from tests.explore.browser.conftest import LOOKS_KEPT
 
 #: How the planted pictures look from afar; written anew where ACTLAS_WRITE_PICTURES is set.
 REFERENCE = Path(__file__).parent / "pictures.json"
@@ -354,3 +355,51 @@ def test_the_widget_asks_its_model(window) -> None:
     assert page.evaluate("saved") == {"view": "concept", "params": {"concept": "water"}}
     widget.get_by_role("button", name="water").click()
     widget.locator(".text").first.wait_for()
+
+
+#: What a person would see at once -> how it is done to a page that is right.
+HARM = {
+    "a picture is missing": "document.querySelector('[data-part=lines] .picture').remove()",
+    "a picture is empty": "document.querySelectorAll('[data-part=matrix] .chart svg *').forEach((one) => one.remove())",
+    "a part is missing": "document.querySelector('[data-part=bars]').remove()",
+    "it has no style": "document.querySelector('link[rel=stylesheet]').disabled = true",
+    "parts lie over each other": "document.querySelector('[data-part=bars]').style.marginTop = '-160px'",
+    "a part is cut off": "Object.assign(document.querySelector('[data-part=bars]').style, { overflow: 'hidden', height: '120px' })",
+    "labels are cut off": "document.querySelector('[data-part=bars] .chart svg').style.marginLeft = '-30px'",
+    "it is dark": "document.documentElement.dataset.theme = 'dark'",
+}
+#: Makes the page as it was.
+UNDO = """() => {
+  const main = document.querySelector("main");
+  window.whole ??= main.cloneNode(true);
+  main.replaceWith(window.whole.cloneNode(true));
+  document.documentElement.dataset.theme = "";
+  document.querySelector("link[rel=stylesheet]").disabled = false;
+}"""
+
+
+def _unlike(reader, name: str) -> list[str]:
+    picture = reader.settled().screenshot(full_page=True, type="jpeg", quality=70)
+    return crowded(reader.page) + LOOKS_KEPT.compare(name, parts_of(reader.page, picture))
+
+
+def test_a_page_that_is_not_right_is_told_from_one_that_is(window) -> None:
+    reader = window()
+    page = reader.open("/store")
+    missed = []
+    for harm, script in HARM.items():
+        page.evaluate(UNDO)
+        page.evaluate(script)
+        if not _unlike(reader, "planted-store 1280 light"):
+            missed.append(harm)
+    assert missed == []
+    page.evaluate(UNDO)
+    assert _unlike(reader, "planted-store 1280 light") == []
+
+
+@pytest.mark.parametrize(("font", "width"), [("DejaVu Serif", 1280), ("DejaVu Sans Mono", 400), ("Noto Serif", 400)])
+def test_a_page_looks_the_same_from_afar_in_another_font(window, font: str, width: int) -> None:
+    reader = window(width)
+    page = reader.open("/store")
+    page.evaluate(f"document.querySelector('.actlas').style.fontFamily = {font!r}")
+    assert _unlike(reader, f"planted-store {width} light") == []
