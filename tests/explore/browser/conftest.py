@@ -93,7 +93,9 @@ class Window:
 
     def settled(self) -> Page:
         """The page, once its pictures have been drawn for its width."""
-        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))")
+        self.page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
+        )
         return self.page
 
     def findings(self) -> list[str]:

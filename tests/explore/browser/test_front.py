@@ -364,7 +364,7 @@ HARM = {
     "a part is missing": "document.querySelector('[data-part=bars]').remove()",
     "it has no style": "document.querySelector('link[rel=stylesheet]').disabled = true",
     "parts lie over each other": "document.querySelector('[data-part=bars]').style.marginTop = '-160px'",
-    "a part is cut off": "Object.assign(document.querySelector('[data-part=bars]').style, { overflow: 'hidden', height: '120px' })",
+    "a part is cut off": "document.querySelector('[data-part=bars]').style.cssText = 'overflow: hidden; height: 120px'",
     "labels are cut off": "document.querySelector('[data-part=bars] .chart svg').style.marginLeft = '-30px'",
     "it is dark": "document.documentElement.dataset.theme = 'dark'",
 }
