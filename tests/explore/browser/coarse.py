@@ -2,7 +2,7 @@
 
 Exact pictures would be written anew with every version of a browser or a font, and nobody would look at them. A picture that is
 empty, black, cut off, or drawn somewhere else shows on a grid of a few hundred cells, which a person can read in a file. Of a
-whole page, every part has a grid of its own: lines that break elsewhere make a part higher and move what is below it, and no more.
+whole page, each part has a grid of its own: lines that break elsewhere make a part higher and move what is below it, no more.
 """
 
 from __future__ import annotations
