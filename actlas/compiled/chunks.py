@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import typeof, types
 from numpy.typing import NDArray
 
-from actlas.compiled.jit import compiled_now, intrinsic, jit, jit_kernel
+from actlas.compiled.jit import compiled_now, intrinsic, jit, jit_kernel, pointer
 
 #: Axes of an array, at most; one that has fewer gets axes of one position before them.
 AXES = 4
@@ -26,6 +26,10 @@ AXES = 4
 CRC_OF_WHOLE = 0x48674BC7
 #: What a chunk begins with, and ends with: blosc's header and a crc32c.
 _HEADER, _CRC = 16, 4
+#: In a header: bits of values shuffled, and every byte of them packed by lz4.
+_SHUFFLED_LZ4 = 0x24
+#: Where fewer than one column of eight values in so many is needed, only these are decoded.
+_SPARSE = 8
 #: The offset of a chunk that its shard does not hold, as a signed number.
 _ABSENT = -1
 _SEEK_END = 2
@@ -44,6 +48,7 @@ class Functions(NamedTuple):
     close: int
     crc32c: int
     decompress: int
+    unpack: int
     flags: int
 
 
@@ -102,13 +107,21 @@ class Scratch(NamedTuple):
 
     Attributes:
         entries: Room for the index of a shard.
-        encoded: Room for an encoded chunk.
+        encoded: Room for an encoded chunk, and behind it for its bytes before they are put together to values.
+        room: How much of it is for the first.
         chunk: Room for a decoded one: its values as integers of their size.
+        planes: Where in `encoded` each byte of the values begins, eight entries.
+        marks: A bit for every value, as words, see `_mark`.
+        wanted: ``"2 16"``: working memory for it.
     """
 
     entries: _Ints
     encoded: NDArray[np.uint8]
+    room: int
     chunk: NDArray[Any]
+    planes: _Ints
+    marks: NDArray[np.uint64]
+    wanted: NDArray[np.uint64]
     entries_at: int
     encoded_at: int
     chunk_at: int
@@ -156,28 +169,122 @@ def _close(functions: Any, fd: int) -> None:
 
 
 @jit
-def _decode(functions: Any, fd: int, jobs: Any, job: int, scratch: Any) -> bool:
-    """Read and decode a chunk of a shard; whether it is whole, and the one that was committed."""
+def _fetch(functions: Any, fd: int, jobs: Any, job: int, scratch: Any) -> int:
+    """Read a chunk of a shard: its bytes, 0 where there is none, -1 where it is not whole or not the one that was committed."""
     encoded, size, expected = scratch.encoded, scratch.chunk.nbytes, jobs.sums[job]
-    offset, n_bytes = scratch.entries[2 * jobs.chunk[job]], scratch.entries[2 * jobs.chunk[job] + 1]
     if fd < 0:
-        return False
+        return -1
+    offset, n_bytes = scratch.entries[2 * jobs.chunk[job]], scratch.entries[2 * jobs.chunk[job] + 1]
     if offset == _ABSENT:
+        return 0 if expected < 0 or expected == jobs.no_sum else -1
+    if n_bytes < _HEADER + _CRC or n_bytes > scratch.room:
+        return -1
+    if _call(functions.pread, fd, scratch.encoded_at, n_bytes, offset) != n_bytes:
+        return -1
+    if _call(functions.crc32c, scratch.encoded_at, n_bytes, 0, 0) & _LOW != CRC_OF_WHOLE:
+        return -1
+    if expected >= 0 and _word(encoded, n_bytes - _CRC) != expected:
+        return -1
+    # blosc itself believes its header
+    return int(n_bytes) if _word(encoded, 4) == size and _word(encoded, 12) == n_bytes - _CRC else -1
+
+
+@jit
+def _decode(functions: Any, jobs: Any, n_bytes: int, scratch: Any) -> bool:
+    """Decode the chunk that was read; whether that could be done."""
+    if n_bytes == 0:
         for at in range(scratch.chunk.shape[0]):
             scratch.chunk[at] = jobs.fill
-        return bool(expected < 0 or expected == jobs.no_sum)
-    if n_bytes < _HEADER + _CRC or n_bytes > encoded.nbytes:
-        return False
-    if _call(functions.pread, fd, scratch.encoded_at, n_bytes, offset) != n_bytes:
-        return False
-    if _call(functions.crc32c, scratch.encoded_at, n_bytes, 0, 0) & _LOW != CRC_OF_WHOLE:
-        return False
-    if expected >= 0 and _word(encoded, n_bytes - _CRC) != expected:
-        return False
-    # blosc itself believes its header
-    if _word(encoded, 4) != size or _word(encoded, 12) != n_bytes - _CRC:
-        return False
+        return True
+    size = scratch.chunk.nbytes
     return bool(_call(functions.decompress, scratch.encoded_at, scratch.chunk_at, size, 1) & _LOW == size)
+
+
+@jit
+def _unpack(functions: Any, n_bytes: int, scratch: Any) -> bool:
+    """Find the bytes of which values are made, each bit of them by itself; False where they are packed in another way.
+
+    Of most arrays no byte but the highest is shorter for having been packed: nothing is done to the others.
+    """
+    encoded, itemsize, n_values = scratch.encoded, scratch.chunk.itemsize, scratch.chunk.shape[0]
+    if n_bytes == 0 or encoded[2] != _SHUFFLED_LZ4 or encoded[3] != itemsize or n_values % 64:
+        return False
+    at, end = _HEADER + 4, n_bytes - _CRC
+    if _word(encoded, 8) != scratch.chunk.nbytes or _word(encoded, _HEADER) != at:
+        return False
+    for plane in range(itemsize):
+        length = _word(encoded, at) if at + 4 <= end else end
+        at += 4
+        if length > end - at:
+            return False
+        scratch.planes[plane] = at
+        if length != n_values:
+            scratch.planes[plane] = to = scratch.room + plane * n_values
+            if _call(functions.unpack, scratch.encoded_at + at, scratch.encoded_at + to, length, n_values) & _LOW != n_values:
+                return False
+        at += length
+    return True
+
+
+@jit
+def _decode_column(scratch: Any, column: int) -> None:
+    """Decode eight values of a chunk that is unpacked."""
+    encoded, chunk, step = scratch.encoded, scratch.chunk, scratch.chunk.shape[0] // 8
+    for at in range(8 * column, 8 * column + 8):
+        chunk[at] = 0
+    for plane in range(chunk.itemsize):
+        bits = np.uint64(0)
+        for bit in range(8):
+            bits |= np.uint64(encoded[scratch.planes[plane] + bit * step + column]) << np.uint64(8 * bit)
+        # eight bits of eight values, turned into eight bytes
+        swap = (bits ^ (bits >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
+        bits ^= swap ^ (swap << np.uint64(7))
+        swap = (bits ^ (bits >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
+        bits ^= swap ^ (swap << np.uint64(14))
+        swap = (bits ^ (bits >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
+        bits ^= swap ^ (swap << np.uint64(28))
+        for at in range(8):
+            chunk[8 * column + at] |= np.int64((bits >> np.uint64(8 * at)) & np.uint64(255)) << (8 * plane)
+
+
+@intrinsic
+def _load_word(typing: Any, data: Any, at: Any) -> Any:
+    """Eight bytes from one on, as a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = pointer(context, builder, signature.args[0], args[0], args[1])
+        return builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(data, types.int64), generate
+
+
+@jit
+def _mark(scratch: Any, least: int, most: int) -> int:
+    """Mark values that may lie between two keys, and count columns of eight that have one.
+
+    The highest 16 bits decide that, bit by bit, for 64 values at once and before any is put together. Marks are bits of words.
+    """
+    encoded, marks, wanted, itemsize = scratch.encoded, scratch.marks, scratch.wanted, scratch.chunk.itemsize
+    step, n_marked = scratch.chunk.shape[0] // 8, 0
+    sign_at = scratch.planes[itemsize - 1] + 7 * step
+    low, high = (least >> 48) + 0x8000, (most >> 48) + 0x8000
+    for bit in range(16):
+        wanted[0, bit], wanted[1, bit] = -((low >> bit) & 1), -((high >> bit) & 1)
+    for word in range(scratch.chunk.shape[0] // 64):
+        sign = _load_word(encoded, sign_at + 8 * word)
+        outside = (~sign & ~wanted[1, 15]) | (sign & wanted[0, 15])
+        like_low, like_high = ~(~sign ^ wanted[0, 15]), ~(~sign ^ wanted[1, 15])
+        for bit in range(14, -1, -1):
+            # of a negative number larger bits are a smaller number
+            ones = _load_word(encoded, scratch.planes[itemsize - 2 + bit // 8] + (bit % 8) * step + 8 * word) ^ sign
+            outside |= (like_low & wanted[0, bit] & ~ones) | (like_high & ~wanted[1, bit] & ones)
+            like_low &= ~(ones ^ wanted[0, bit])
+            like_high &= ~(ones ^ wanted[1, bit])
+        marks[word] = ~outside
+        if ~outside:
+            for byte in range(8):
+                n_marked += (~outside >> np.uint64(8 * byte)) & np.uint64(255) != 0
+    return n_marked
 
 
 @jit
@@ -186,60 +293,109 @@ def _is_run(positions: Any, axis: int, start: int, end: int) -> bool:
     return bool(positions[axis, end - 1] - positions[axis, start] == end - start - 1)
 
 
+@jit
+def _decode_row(scratch: Any, source: int, inside: Any, start: int, end: int, is_run: bool) -> None:
+    """Decode the columns that hold one row of what is needed."""
+    if is_run:
+        for column in range((source + inside[3, start]) // 8, (source + inside[3, end - 1]) // 8 + 1):
+            _decode_column(scratch, column)
+    else:
+        for at in range(start, end):
+            _decode_column(scratch, (source + inside[3, at]) // 8)
+
+
+@jit
+def _place_chunk(pieces: Any, which: Any, scratch: Any, out: Any, is_sparse: bool) -> None:
+    """Put what is needed of a chunk into the result; of one that is only unpacked, it is decoded first."""
+    starts, inside, target, chunk = pieces.starts, pieces.inside, pieces.target, scratch.chunk
+    start, end = starts[3, which[3]], starts[3, which[3] + 1]
+    is_run = _is_run(inside, 3, start, end)
+    goes_to_run = is_run and _is_run(target, 3, start, end)
+    for a in range(starts[0, which[0]], starts[0, which[0] + 1]):
+        for b in range(starts[1, which[1]], starts[1, which[1] + 1]):
+            for c in range(starts[2, which[2]], starts[2, which[2] + 1]):
+                source = inside[0, a] + inside[1, b] + inside[2, c]
+                to = target[0, a] + target[1, b] + target[2, c]
+                if is_sparse:
+                    _decode_row(scratch, source, inside, start, end, is_run)
+                if goes_to_run:
+                    source, to = source + inside[3, start], to + target[3, start]
+                    for at in range(end - start):
+                        out[to + at] = chunk[source + at]
+                else:
+                    for at in range(start, end):
+                        out[to + target[3, at]] = chunk[source + inside[3, at]]
+
+
+@jit
+def _which(pieces: Any, jobs: Any, job: int) -> tuple[tuple[int, int, int, int], int]:
+    """The pieces that a job is for, and how many values they are."""
+    starts, own = pieces.starts, jobs.pieces
+    which = own[job, 0], own[job, 1], own[job, 2], own[job, 3]
+    n_needed = 1
+    for axis in range(AXES):
+        n_needed *= starts[axis, own[job, axis] + 1] - starts[axis, own[job, axis]]
+    return which, n_needed
+
+
 @jit_kernel
 def _place(functions: Any, shards: Any, jobs: Any, pieces: Any, scratch: Any, first: int, last: int, out: Any) -> bool:
     """Read jobs and put what they need into the result; whether all was as it should be."""
-    starts, inside, target = pieces.starts, pieces.inside, pieces.target
-    chunk, is_whole, fd = scratch.chunk, True, -1
+    is_whole, fd = True, -1
     for job in range(first, last):
         if job == first or jobs.shard[job] != jobs.shard[job - 1]:
             _close(functions, fd)
             fd = _open(functions, shards, jobs.shard[job], scratch)
-        if not _decode(functions, fd, jobs, job, scratch):
+        n_bytes = _fetch(functions, fd, jobs, job, scratch)
+        which, n_needed = _which(pieces, jobs, job)
+        is_sparse = _SPARSE * n_needed <= scratch.chunk.shape[0] and _unpack(functions, n_bytes, scratch)
+        if n_bytes < 0 or not (is_sparse or _decode(functions, jobs, n_bytes, scratch)):
             is_whole = False
             break
-        p0, p1, p2, p3 = jobs.pieces[job, 0], jobs.pieces[job, 1], jobs.pieces[job, 2], jobs.pieces[job, 3]
-        start, end = starts[3, p3], starts[3, p3 + 1]
-        is_run = _is_run(inside, 3, start, end) and _is_run(target, 3, start, end)
-        for a in range(starts[0, p0], starts[0, p0 + 1]):
-            for b in range(starts[1, p1], starts[1, p1 + 1]):
-                for c in range(starts[2, p2], starts[2, p2 + 1]):
-                    source = inside[0, a] + inside[1, b] + inside[2, c]
-                    to = target[0, a] + target[1, b] + target[2, c]
-                    if is_run:
-                        source, to = source + inside[3, start], to + target[3, start]
-                        for at in range(end - start):
-                            out[to + at] = chunk[source + at]
-                    else:
-                        for at in range(start, end):
-                            out[to + target[3, at]] = chunk[source + inside[3, at]]
+        _place_chunk(pieces, which, scratch, out, is_sparse)
     _close(functions, fd)
     return is_whole
 
 
 @jit
-def _key(bits: int) -> int:
+def _key(bits: Any) -> Any:
     """The bits of a float as a number that orders as floats do, -0 just below 0 and NaN at the ends."""
     return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)
 
 
+class Search(NamedTuple):
+    """What is looked for, and what was found.
+
+    Attributes:
+        least: The least key that is wanted.
+        most: The largest.
+        at: Places in the result.
+        found: The values there.
+    """
+
+    least: int
+    most: int
+    at: _Ints
+    found: NDArray[Any]
+
+
 @jit
-def _choose_row(
-    chunk: Any,
-    source: int,
-    inside: Any,
-    to: int,
-    target: Any,
-    start: int,
-    end: int,
-    is_run: bool,
-    keys: tuple[int, int],
-    at: Any,
-    found: Any,
-    n_found: int,
+def _note(search: Any, n_found: int, bits: int, at: int, shift: int) -> int:
+    """Note a value if it is wanted; how many there are now."""
+    key = _key(np.int64(bits) << shift)
+    if key < search.least or key > search.most:
+        return n_found
+    search.at[n_found], search.found[n_found] = at, bits
+    return n_found + 1
+
+
+@jit
+def _search_row(
+    scratch: Any, search: Any, n_found: int, source: int, inside: Any, to: int, target: Any, start: int, end: int
 ) -> int:
-    """Note the values of one row of a chunk that lie between two keys, behind those found before; how many there are now."""
-    shift = 64 - 8 * chunk.itemsize
+    """Note those values of a row of a decoded chunk that are wanted; how many there are now."""
+    chunk, shift = scratch.chunk, 64 - 8 * scratch.chunk.itemsize
+    is_run = _is_run(inside, 3, start, end)
     for begin in range(start, end, _RUN):
         stop = min(begin + _RUN, end)
         n_wanted = stop - begin
@@ -247,79 +403,79 @@ def _choose_row(
             n_wanted, place = 0, source + inside[3, begin]
             for step in range(stop - begin):
                 key = _key(np.int64(chunk[place + step]) << shift)
-                n_wanted += (key >= keys[0]) & (key <= keys[1])
+                n_wanted += (key >= search.least) & (key <= search.most)
         for position in range(begin, stop if n_wanted else begin):
-            bits = chunk[source + inside[3, position]]
-            key = _key(np.int64(bits) << shift)
-            if (key >= keys[0]) & (key <= keys[1]):
-                at[n_found], found[n_found] = to + target[3, position], bits
-                n_found += 1
+            n_found = _note(search, n_found, chunk[source + inside[3, position]], to + target[3, position], shift)
+    return n_found
+
+
+@jit
+def _search_marked(scratch: Any, search: Any, n_found: int, source: int, to: int, target: Any, start: int, end: int) -> int:
+    """The same of neighbours in a chunk that is unpacked, of which only marked columns are decoded."""
+    chunk, marks, shift = scratch.chunk, scratch.marks, 64 - 8 * scratch.chunk.itemsize
+    stop = source + end - start
+    for column in range(source // 8, (stop - 1) // 8 + 1):
+        if (marks[column // 8] >> np.uint64(8 * (column % 8))) & np.uint64(255):
+            _decode_column(scratch, column)
+            for at in range(max(source, 8 * column), min(stop, 8 * column + 8)):
+                n_found = _note(search, n_found, chunk[at], to + target[3, start + at - source], shift)
     return n_found
 
 
 @jit_kernel
-def _choose(
-    functions: Any,
-    shards: Any,
-    jobs: Any,
-    pieces: Any,
-    scratch: Any,
-    first: int,
-    last: int,
-    least: int,
-    most: int,
-    at: Any,
-    found: Any,
-) -> int:
-    """Read jobs and note which of the values that they need lie between two keys, and those values.
+def _choose(functions: Any, shards: Any, jobs: Any, pieces: Any, scratch: Any, first: int, last: int, search: Any) -> int:
+    """Read jobs and note which of the values that they need are wanted.
 
     Returns:
         How many they are; -1 where something was not as it should be.
     """
     starts, inside, target = pieces.starts, pieces.inside, pieces.target
-    chunk, n_found, fd = scratch.chunk, 0, -1
+    n_found, fd = 0, -1
     for job in range(first, last):
         if job == first or jobs.shard[job] != jobs.shard[job - 1]:
             _close(functions, fd)
             fd = _open(functions, shards, jobs.shard[job], scratch)
-        if not _decode(functions, fd, jobs, job, scratch):
+        n_bytes = _fetch(functions, fd, jobs, job, scratch)
+        which, _ = _which(pieces, jobs, job)
+        start, end = starts[3, which[3]], starts[3, which[3] + 1]
+        is_sparse = n_bytes >= 0 and _is_run(inside, 3, start, end) and _unpack(functions, n_bytes, scratch)
+        is_sparse = is_sparse and _SPARSE * _mark(scratch, search.least, search.most) <= scratch.chunk.shape[0] // 8
+        if n_bytes < 0 or not (is_sparse or _decode(functions, jobs, n_bytes, scratch)):
             n_found = -1
             break
-        p0, p1, p2, p3 = jobs.pieces[job, 0], jobs.pieces[job, 1], jobs.pieces[job, 2], jobs.pieces[job, 3]
-        start, end = starts[3, p3], starts[3, p3 + 1]
-        is_run = _is_run(inside, 3, start, end)
-        keys = least, most
-        for a in range(starts[0, p0], starts[0, p0 + 1]):
-            for b in range(starts[1, p1], starts[1, p1 + 1]):
-                for c in range(starts[2, p2], starts[2, p2 + 1]):
+        for a in range(starts[0, which[0]], starts[0, which[0] + 1]):
+            for b in range(starts[1, which[1]], starts[1, which[1] + 1]):
+                for c in range(starts[2, which[2]], starts[2, which[2] + 1]):
                     source = inside[0, a] + inside[1, b] + inside[2, c]
                     to = target[0, a] + target[1, b] + target[2, c]
-                    n_found = _choose_row(chunk, source, inside, to, target, start, end, is_run, keys, at, found, n_found)
+                    if is_sparse:
+                        place = source + inside[3, start]
+                        n_found = _search_marked(scratch, search, n_found, place, to, target, start, end)
+                    else:
+                        n_found = _search_row(scratch, search, n_found, source, inside, to, target, start, end)
     _close(functions, fd)
     return n_found
 
 
-def _kinds(itemsize: int) -> tuple[tuple[Any, ...], Any]:
-    """Types of what all loops are given, and of values."""
-    ints, values = np.zeros(1, np.int64), np.zeros(1, f"i{itemsize}")
-    table = np.zeros((1, 1), np.int64)
+def _given(itemsize: int) -> list[Any]:
+    """Arguments like those of all loops."""
+    ints, table, words = np.zeros(1, np.int64), np.zeros((1, 1), np.int64), np.zeros(1, np.uint8)
     jobs = Jobs(ints, ints, ints, table, 0, 0)
-    scratch = Scratch(ints, np.zeros(1, np.uint8), values, 0, 0, 0)
-    given = (Functions(*[0] * 7), Shards(np.zeros(1, np.uint8), ints, ints, 0), jobs, Pieces(table, table, table), scratch, 0, 0)
-    return tuple(map(typeof, given)), typeof(values)
+    marks = np.zeros(1, np.uint64), np.zeros((2, 16), np.uint64)
+    scratch = Scratch(ints, words, 0, np.zeros(1, f"i{itemsize}"), ints, *marks, 0, 0, 0)
+    return [Functions(*[0] * 8), Shards(words, ints, ints, 0), jobs, Pieces(table, table, table), scratch, 0, 0]
 
 
 @cache
 def place(itemsize: int) -> Callable[..., int]:
     """The loop that places values of a size."""
-    given, values = _kinds(itemsize)
     kernel: Callable[..., int] = _place
-    return compiled_now(kernel, (*given, values))
+    return compiled_now(kernel, tuple(map(typeof, [*_given(itemsize), np.zeros(1, f"i{itemsize}")])))
 
 
 @cache
 def choose(itemsize: int) -> Callable[..., int]:
     """The loop that chooses values of a size."""
-    given, values = _kinds(itemsize)
     kernel: Callable[..., int] = _choose
-    return compiled_now(kernel, (*given, types.int64, types.int64, types.Array(types.int64, 1, "C"), values))
+    search = Search(0, 0, np.zeros(1, np.int64), np.zeros(1, f"i{itemsize}"))
+    return compiled_now(kernel, tuple(map(typeof, [*_given(itemsize), search])))

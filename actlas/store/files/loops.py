@@ -101,7 +101,8 @@ def _functions() -> Functions | None:
 
     try:
         system, sums, codec = ctypes.CDLL(None), ctypes.CDLL(google_crc32c._crc32c.__file__), ctypes.CDLL(blosc.__file__)
-        found = (system.open, system.lseek, system.pread, system.close, sums.crc32c_value, codec.blosc_decompress_ctx)
+        files = (system.open, system.lseek, system.pread, system.close)
+        found = (*files, sums.crc32c_value, codec.blosc_decompress_ctx, codec.LZ4_decompress_safe)
     except (AttributeError, OSError):
         return None
     addresses = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
@@ -148,7 +149,7 @@ class ChunkReads:
 
     def choose(self, keys: tuple[int, int], on_every_core: _Order) -> tuple[Ints, NDArray[Any]] | None:
         """Where in the flattened part values lie between two keys, ascending, and these values; None as in `place`."""
-        from actlas.compiled.chunks import choose
+        from actlas.compiled.chunks import Search, choose
 
         loop, dtype = choose(self.plan.itemsize), f"i{self.plan.itemsize}"
         found: deque[tuple[Ints, NDArray[Any]] | None] = deque()
@@ -158,7 +159,7 @@ class ChunkReads:
         def work(jobs: slice) -> None:
             room = (jobs.stop - jobs.start) * n_values
             at, values = _buffers.get("at", room, "i8"), _buffers.get("values", room, dtype)
-            n = loop(*self._given, self._scratch(), jobs.start, jobs.stop, *keys, at, values)
+            n = loop(*self._given, self._scratch(), jobs.start, jobs.stop, Search(*keys, at, values))
             found.append(None if n < 0 else (at[:n].copy(), values[:n].copy()))
 
         if self._shards is None:
@@ -190,10 +191,14 @@ class ChunkReads:
         from actlas.compiled.chunks import Scratch
 
         n_values, itemsize = prod(self.plan.chunk), self.plan.itemsize
-        index = _buffers.get("index", 2 * prod(self.plan.chunks_per_shard) + 1, "i8")
-        encoded = _buffers.get("encoded", n_values * itemsize + _BLOSC_MORE, "u1")
+        entries = _buffers.get("entries", 2 * prod(self.plan.chunks_per_shard) + 1, "i8")
+        room = n_values * itemsize + _BLOSC_MORE
+        encoded = _buffers.get("encoded", room + n_values * itemsize, "u1")
         chunk = _buffers.get("chunk", n_values, f"i{itemsize}")
-        return Scratch(index, encoded, chunk, index.ctypes.data, encoded.ctypes.data, chunk.ctypes.data)
+        planes, marks = _buffers.get("planes", 8, "i8"), _buffers.get("marks", n_values // 64 + 1, "u8")
+        wanted = _buffers.get("wanted", 32, "u8").reshape(2, 16)
+        addresses = (array.ctypes.data for array in (entries, encoded, chunk))
+        return Scratch(entries, encoded, room, chunk, planes, marks, wanted, *addresses)
 
     @cached_property
     def _jobs(self) -> Jobs:

@@ -10,12 +10,13 @@ import pytest
 
 from actlas.errors import DamagedStore
 from actlas.store.bounds import Bounds
+from actlas.store.contents.records import by_array
 from actlas.store.files import loops, shard_reader
 from actlas.store.files.codecs import CODECS
 from actlas.store.files.group_writer import create_array
 from actlas.store.files.shard_writer import write_shards
 from actlas.store.layout import ArrayPlan
-from actlas.store.records import ShardRecord, by_array
+from actlas.store.records import ShardRecord
 
 SHAPE = (3, 4, 40, 50)
 DIMS = ("language", "concept", "layer", "neuron")
@@ -27,7 +28,9 @@ def written(root: Path, dtype: str, codec: str) -> tuple[ArrayPlan, np.ndarray, 
     plan = ArrayPlan(SHAPE, (3, 1, 16, 20), (3, 4, 16, 40), on_disk, dtype, DIMS)
     rng = np.random.default_rng(0)
     with np.errstate(over="ignore"):
-        values = np.where(rng.random(SHAPE) < 0.2, rng.integers(-2, 3, SHAPE), rng.standard_normal(SHAPE)).astype(np.float32)
+        values = np.where(
+            rng.random(SHAPE) < 0.2, rng.integers(-2, 3, SHAPE), (8 * rng.standard_normal(SHAPE)).round() / 8
+        ).astype(np.float32)
         values[rng.random(SHAPE) < 0.05] = np.nan
         values[rng.random(SHAPE) < 0.05] = np.inf
         values[:, 2, 16:32, 20:40] = np.nan
@@ -94,3 +97,30 @@ def test_few_chunks_and_other_systems_are_read_chunk_by_chunk(monkeypatch: pytes
     assert loops.is_worth_it(loops._BEFORE_LOADING)
     monkeypatch.setattr(loops, "_functions", lambda: None)
     assert not loops.is_worth_it(loops._BEFORE_LOADING)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_of_a_chunk_of_which_little_is_needed_only_that_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    plan, stored, committed = written(tmp_path, dtype, "lz4")
+    functions = loops._functions()
+    assert functions is not None
+    # in place of what decodes whole chunks something that fails
+    monkeypatch.setattr(loops, "_functions", lambda: functions._replace(decompress=functions.close))
+    for neurons in (slice(23, 24), slice(5, 9), np.array([37, 2, 21])):
+        selectors = [slice(1, 2), slice(0, 2), slice(3, 7), neurons]
+        reads = shard_reader._chunk_reads(tmp_path / "array", plan, selectors, committed)
+        part = stored[np.ix_(*(np.arange(size)[where] for size, where in zip(SHAPE, selectors, strict=True)))]
+        np.testing.assert_array_equal(reads.place(shard_reader._on_every_core), part)
+    few = numbers(stored)[:, :2].reshape(-1)
+    threshold = float(np.sort(few[np.isfinite(few)])[-5])
+    bounds = Bounds(threshold, 1000.0)
+    reads = shard_reader._chunk_reads(tmp_path / "array", plan, [slice(None), slice(0, 2), slice(None), slice(None)], committed)
+    found = reads.choose(bounds.keys(dtype), shard_reader._on_every_core)
+    assert found is not None
+    np.testing.assert_array_equal(found[0], np.flatnonzero((few >= threshold) & (few <= 1000)))
+    assert (
+        shard_reader._chunk_reads(tmp_path / "array", plan, [slice(None)] * 4, committed).place(shard_reader._on_every_core)
+        is None
+    )
