@@ -12,6 +12,13 @@ import duckdb
 import pytest
 from hypothesis import settings
 
+# before any import of actlas: a folder that is told which of its lines ran (make coverage)
+LINES = os.environ.get("ACTLAS_LINES")
+if LINES:
+    from tests import covered
+
+    covered.install()
+
 # before any import of torch or transformers: tests never reach for a hub
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,6 +29,20 @@ duckdb.DuckDBPyRelation.__repr__ = object.__repr__
 # machines that run tests are shared: no deadline can be trusted there
 settings.register_profile("actlas", deadline=None)
 settings.load_profile("actlas")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, in each of the halves that two processes begin with: what is short levels them out."""
+    slow = list(dict.fromkeys(item.path for item in items if item.get_closest_marker("slow")))
+    first, second = ([item for item in items if item.path in slow[start::2]] for start in (0, 1))
+    short = [item for item in items if item.path not in slow]
+    beside = max(0, len(items) // 2 - len(first))
+    items[:] = [*first, *short[:beside], *second, *short[beside:]]
+
+
+def pytest_sessionfinish() -> None:
+    if LINES:
+        covered.save(Path(LINES), os.environ.get("PYTEST_XDIST_WORKER", "one"))
 
 
 @pytest.fixture(autouse=True)

@@ -50,6 +50,7 @@ def test_the_old_store_is_whole() -> None:
     assert found.n_shards > 0
 
 
+@pytest.mark.slow
 def test_its_values_scores_and_tables_are_what_they_were(tmp_path: Path) -> None:
     old = open_store(OLD)
     planted_store(tmp_path / "now", PLANTING)

@@ -54,6 +54,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.slow
 def test_the_notebook_runs_to_its_end(demo: Path) -> None:
     from actlas.explore.widget import reply
 

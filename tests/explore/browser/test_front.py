@@ -26,6 +26,7 @@ def test_every_kind_of_picture_is_drawn_and_accessible(window, view: str) -> Non
     reader.look_around(f"planted-{view}")
 
 
+@pytest.mark.slow
 def test_pictures_look_from_afar_as_they_did(window) -> None:
     page = window(1000).open("/store")
     kept = json.loads(REFERENCE.read_text())

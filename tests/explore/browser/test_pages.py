@@ -66,6 +66,7 @@ def reader(window: Any, site: str) -> Any:
     return one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_is_whole_in_both_themes_at_two_widths(reader: Any, view: str) -> None:
     page = reader.open(f"/{view}")

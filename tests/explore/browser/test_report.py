@@ -31,6 +31,7 @@ def opened(window: Callable, address: str) -> Callable:
     return open_report
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_and_accessible(opened: Callable) -> None:
     reader = opened()
     reader.page.locator("figure[data-actlas=overlap] .chart svg .line").first.wait_for()

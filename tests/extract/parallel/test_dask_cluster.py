@@ -25,15 +25,14 @@ cluster = pytest.importorskip("actlas.extract.parallel.dask_cluster")
 OPTIONS = {"sites": ["mlp_pre"], "max_tokens": 60, "texts_per_block": 4, "device": "cpu"}
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _workers_start_loaded():
-    modules = ("distributed", "actlas.extract.parallel.dask_cluster", "actlas.extract.backends.hf.backend")
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         distributed.utils.get_mp_context()  # names modules of its own the first time
-        with loaded(*modules):
+        with loaded("actlas.extract.parallel.dask_cluster", "tests.extract.run.slow_run"):
             yield
 
 

@@ -36,6 +36,7 @@ for n_texts in (2, 63, 64, 65, 1000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("is_other", "checks"), [(False, "1"), (True, "0")], ids=["indices checked", "lesser registers"])
 def test_every_path_gives_the_same(is_other, checks, tmp_path):
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": checks, "NUMBA_CACHE_DIR": str(tmp_path)}
