@@ -59,9 +59,15 @@ def work(options):
     print("working", flush=True)
     {work}
 sql._sql = work
-sys.argv[1:] = ["sql", "store", "SELECT 1"]
+sys.argv[1:] = ["sql", {store!r}, {query!r}]
 main()
 """
+
+
+def working(work: str, setup: str = "", store: str = "store", query: str = "SELECT 1") -> str:
+    return WORKING.format(setup=setup, work=work, store=store, query=query)
+
+
 WAITS = "time.sleep(60)"
 #: Finishes what it does first, in a thread that the interpreter waits for.
 DEAF = "import threading; threading.Thread(target=time.sleep, args=(60,)).start(); time.sleep(60)"
@@ -74,7 +80,7 @@ IN_C = "import ctypes; ctypes.CDLL(None).sleep(30), ctypes.CDLL(None).sleep(30)"
 def test_a_signal_ends_the_command_with_one_line(
     work: str, number: int, what: bytes, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    process = started("-c", WORKING.format(setup="", work=work))
+    process = started("-c", working(work))
     assert process.stdout is not None
     assert process.stdout.readline() == b"working\n"
     status, errors, seconds = ended(process, number)
@@ -85,7 +91,7 @@ def test_a_signal_ends_the_command_with_one_line(
 def test_what_was_started_ends_too(started: Callable[..., subprocess.Popen[bytes]]) -> None:
     setup = "from actlas.extract.child import Child"
     work = 'child = Child("actlas.extract.parallel.worker", "a child"); print(child.pid, flush=True); ' + DEAF
-    process = started("-c", WORKING.format(setup=setup, work=work))
+    process = started("-c", working(work, setup))
     assert process.stdout is not None
     assert process.stdout.readline() == b"working\n"
     child = int(process.stdout.readline())
@@ -99,8 +105,10 @@ def test_what_was_started_ends_too(started: Callable[..., subprocess.Popen[bytes
 def test_a_long_query_stops(tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]) -> None:
     store = planted_store(tmp_path / "s")
     query = "SELECT count(*) FROM range(1000000000000) AS a WHERE hash(a.range) = 1"
-    process = started("-m", "actlas", "sql", str(store), query)
-    time.sleep(3)
+    process = started("-c", working("ask(options)", "ask = sql._sql", str(store), query))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"working\n"
+    time.sleep(0.5)
     assert process.poll() is None
     status, errors, seconds = ended(process, signal.SIGINT)
     assert (status, errors) == (130, LINE % b"interrupted")

@@ -2,7 +2,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 
 import numba
 import pytest
@@ -68,7 +67,7 @@ def test_files_that_cannot_be_locked_cost_the_wait_and_nothing_else(root, monkey
 
 
 RACE = """
-import logging, sys, time
+import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 import numba
 from actlas.compiled import jit
@@ -79,12 +78,12 @@ def add(a, b):
 kernel = jit.jit_kernel(add)
 compile = type(kernel._compiler).compile
 
-def slowly(self, *arguments):
+def when_told(self, *arguments):
     print("begin", flush=True)
-    time.sleep(2)
+    sys.stdin.readline()
     return compile(self, *arguments)
 
-type(kernel._compiler).compile = slowly
+type(kernel._compiler).compile = when_told
 assert jit.compiled_now(kernel, (numba.int64, numba.int64))(1, 2) == 3
 """
 
@@ -94,14 +93,16 @@ def test_of_two_processes_one_compiles_and_the_other_waits(tmp_path):
     script = tmp_path / "race.py"
     script.write_text(RACE)
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    first = subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True)
-    assert first.stdout is not None
-    while "begin" not in first.stdout.readline():
-        time.sleep(0.01)
-    second = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
-    first.communicate()
-    assert first.returncode == 0
-    assert second.stdout.splitlines() == ["compiling kernels, once: another process does it, waiting"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen([sys.executable, script], **pipes) as first:
+        while "begin" not in first.stdout.readline():
+            assert first.poll() is None
+        with subprocess.Popen([sys.executable, script], **pipes) as second:
+            assert second.stdout.readline() == "compiling kernels, once: another process does it, waiting\n"
+            # it goes on once it is heard, and then the other one finds what it made
+            first.communicate("\n")
+            assert second.communicate() == ("", None)
+    assert (first.returncode, second.returncode) == (0, 0)
 
 
 def test_versions_that_were_not_used_for_long_are_deleted(root):
