@@ -15,6 +15,8 @@ _WIDTH = 690.0
 _LEFT, _GAP, _HEIGHT = 40.0, 56.0, 150.0
 #: Series that something is held against are thin.
 _NULLS = ("null", "chance", "another concept", "none", "random", "next", "other", "unpatched")
+#: The same of one language: "es, nothing forced".
+_NULLS_OF = (", nothing forced", ", random neurons")
 _DASHES = ("", "5 3", "1 2", "9 3 2 3")
 #: What stands alone has no page whose colours it could follow.
 _STYLE = (
@@ -44,7 +46,8 @@ def draw(answer: Answer, description: str) -> str:
         for column, (side, frame) in enumerate(sides.items()):
             box = Box(_LEFT + column * (width + _GAP), 30 + row * pitch, width, _HEIGHT)
             title = f"{side}: {panel or answer.figure.measure}"
-            parts += line_chart(box, title, _lines(frame.filter(pl.col("panel") == panel), looks), _steps(frame), highest)
+            steps = _steps(frame)
+            parts += line_chart(box, title, _lines(frame.filter(pl.col("panel") == panel), looks, steps), steps, highest)
     named = [Line(name, (), (), *looks[name]) for name in series]
     top = 30 + len(panels) * pitch - 8
     parts += legend(_LEFT, top, _WIDTH - _LEFT, named)
@@ -60,8 +63,8 @@ def standalone(svg: str) -> str:
 
 def _looks(series: list[str]) -> Mapping[str, tuple[str, float, str]]:
     """Colour, width and dashes of each line."""
-    found = [name for name in series if not name.startswith(_NULLS)]
-    against = [name for name in series if name.startswith(_NULLS)]
+    against = [name for name in series if name.startswith(_NULLS) or name.endswith(_NULLS_OF)]
+    found = [name for name in series if name not in against]
     looks = {name: (colour, 1.8, dashes) for name, (dashes, colour) in zip(found, product(_DASHES, STORE_COLOURS), strict=False)}
     return looks | {
         name: (colour, 1.0, dashes)
@@ -75,7 +78,8 @@ def _steps(frame: pl.DataFrame) -> list[str]:
     return frame.select("position", "step").unique().sort("position")["step"].to_list()
 
 
-def _lines(frame: pl.DataFrame, looks: Mapping[str, tuple[str, float, str]]) -> list[Line]:
+def _lines(frame: pl.DataFrame, looks: Mapping[str, tuple[str, float, str]], steps: list[str]) -> list[Line]:
+    """Lines over the places of steps on the axis, which has no place for a checkpoint of which nothing is known."""
     lines = []
     for (name,), rows in frame.group_by("series", maintain_order=True):
         colour, width, dashes = looks[str(name)]
@@ -84,6 +88,8 @@ def _lines(frame: pl.DataFrame, looks: Mapping[str, tuple[str, float, str]]) -> 
         )
         has_band = rows["low"].count() > 0 and width > 1
         band = (low, high) if has_band else ((), ())
-        lines.append(Line(str(name), rows["position"].to_list(), value, colour, width, dashes, 1, width > 1, *band))
+        lines.append(
+            Line(str(name), [steps.index(step) for step in rows["step"]], value, colour, width, dashes, 1, width > 1, *band)
+        )
     # what is held against lies behind
     return sorted(lines, key=lambda line: line.width)
