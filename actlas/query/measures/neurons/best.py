@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -89,16 +91,41 @@ def measured_cubes(store: Store, checkpoints: Sequence[str] | None, sites: Seque
     return [[store.cube(name, site) for site in sorted(store.sites(name) if sites is None else sites)] for name in names]
 
 
-def blocks_of(cubes: Sequence[Cube], steps: Steps) -> Iterator[tuple[Cube, NeuronBlock, Values]]:
-    """Every block of some cubes, its values as float64; steps are neurons."""
+def blocks_of(cubes: Sequence[Cube], steps: Steps) -> Iterator[tuple[Cube, NeuronBlock]]:
+    """Every block of some cubes; steps are neurons."""
     for cube in cubes:
         for block in neuron_blocks(cube):
-            yield cube, block, block.values.astype(np.float64)
+            yield cube, block
             steps.add(block.values.shape[0], f"{cube.checkpoint} {cube.site}")
 
 
-#: Given the values of a block, ``"neurons texts"``, and what is told apart: columns with an entry per neuron.
-Measure = Callable[[Values, Contrast], Mapping[str, Values]]
+#: Given the values of some neurons, ``"neurons texts"``, and all that is told apart: columns ``"classes neurons"``.
+Measure = Callable[[Values, Sequence[Contrast]], Mapping[str, Values]]
+#: Neurons that one core works on at a time: few enough that their values stay near it.
+_PART = 128
+
+T = TypeVar("T")
+
+
+def each(measure: Callable[[Values, Contrast], Mapping[str, Values]]) -> Measure:
+    """The measure of all contrasts by that of one."""
+    return lambda values, told_apart: stacked([measure(values, one) for one in told_apart])
+
+
+def stacked(told: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
+    """Columns ``"classes neurons"`` of what is told of every class."""
+    return {name: np.stack([columns[name] for columns in told]) for name in told[0]}
+
+
+def with_members(told_apart: Sequence[Contrast], compute: Callable[[Mask], T]) -> Iterator[tuple[Contrast, T]]:
+    """Every contrast with something of all its texts, computed once for those of the same texts, as all languages have."""
+    found: dict[bytes, T] = {}
+    for one in told_apart:
+        members = one.on | one.off
+        key = members.tobytes()
+        if key not in found:
+            found[key] = compute(members)
+        yield one, found[key]
 
 
 @dataclass
@@ -197,7 +224,7 @@ def best_of_contrasts(
         told_apart: What is measured.
         n: Neurons of each.
         ranked_by: A column of the measure, largest first; NaN has no rank.
-        measure: Takes ``"neurons texts"`` and gives columns with an entry per neuron.
+        measure: Takes float64 ``"neurons texts"`` and gives columns ``"classes neurons"``; on every core, for some neurons.
         progress: Called after every block.
 
     Returns:
@@ -212,8 +239,10 @@ def best_of_contrasts(
     answers = []
     for own in filter(None, cubes):
         best = BestNeurons(NeuronAxis.of(store, own[0].checkpoint, [cube.site for cube in own]), n, ranked_by)
-        for cube, block, values in blocks_of(own, steps):
-            told = [measure(values, one) for one in told_apart]
-            best.add(cube, block, {name: np.stack([columns[name] for columns in told]) for name in told[0]})
+        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-measure") as pool:
+            for cube, block in blocks_of(own, steps):
+                parts = [block.values[start : start + _PART] for start in range(0, len(block.values), _PART)]
+                told = list(pool.map(lambda part: measure(part.astype(np.float64), told_apart), parts))
+                best.add(cube, block, {name: np.concatenate([one[name] for one in told], axis=1) for name in told[0]})
         answers.append(best.frame(own[0].checkpoint, names))
     return pl.concat(answers) if answers else None

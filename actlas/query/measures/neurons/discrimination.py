@@ -12,7 +12,7 @@ from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.measures.asked import Asked
-from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_answer, contrasts
+from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_answer, contrasts, each
 from actlas.query.measures.registry import Contrasting
 
 
@@ -69,7 +69,7 @@ def discrimination(
     """
     asked = Asked(store, checkpoints, sites, progress, keep, replace)
     options = {"languages": languages, "concepts": concepts, "n": n, "by": by}
-    return best_answer("discrimination", asked, contrasts(asked.atlas, languages, concepts), options, by, _measure)
+    return best_answer("discrimination", asked, contrasts(asked.atlas, languages, concepts), options, by, each(_measure))
 
 
 def _measure(values: Values, of: Contrast) -> dict[str, Values]:

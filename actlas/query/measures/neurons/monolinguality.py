@@ -13,7 +13,7 @@ from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress, language_slices
 from actlas.query.measures.asked import Asked
-from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts
+from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts, stacked
 from actlas.query.measures.registry import Scale
 
 
@@ -71,8 +71,10 @@ def monolinguality(
     if len(rows) < 2:
         raise QueryError(f"monolinguality compares languages, and {asked.atlas.path} has {', '.join(rows) or 'none'} alone")
 
-    def measure(values: Values, contrast: Contrast) -> dict[str, Values]:
-        return _told(values, list(rows.values()), list(rows).index(contrast.language), of)
+    own = [list(rows).index(one.language) for one in contrasts(asked.atlas, languages, [])]
+
+    def measure(values: Values, told_apart: Sequence[Contrast]) -> dict[str, Values]:
+        return _told(values, list(rows.values()), own, of)
 
     def then(frame: pl.DataFrame) -> pl.DataFrame:
         names = pl.Series(list(rows), dtype=pl.String)
@@ -84,20 +86,24 @@ def monolinguality(
     )
 
 
-def _told(values: Values, rows: Sequence[slice], own: int, of: Scale) -> dict[str, Values]:
-    """Monolinguality of every neuron of a block in one language."""
+def _told(values: Values, rows: Sequence[slice], languages: Sequence[int], of: Scale) -> dict[str, Values]:
+    """Monolinguality of some neurons in some of the languages."""
     means = np.stack([values[:, part].mean(axis=1) for part in rows])
-    others = np.delete(means, own, axis=0)
-    following = np.delete(np.arange(len(rows)), own)[others.argmax(axis=0)]
-    above = means[own] - others.mean(axis=0)
     is_constant = values.max(axis=1) == values.min(axis=1)
     spread = values.std(axis=1) if of == "deviations" else np.ones(len(values))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        told = np.where(is_constant, np.nan, above / spread)
-    return {
-        "monolinguality": told,
-        "mean": means[own],
-        "mean_others": others.mean(axis=0),
-        "next": following.astype(np.float64),
-        "next_mean": others.max(axis=0),
-    }
+    told = []
+    for own in languages:
+        others = np.delete(means, own, axis=0)
+        following = np.delete(np.arange(len(rows)), own)[others.argmax(axis=0)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            above = np.where(is_constant, np.nan, (means[own] - others.mean(axis=0)) / spread)
+        told.append(
+            {
+                "monolinguality": above,
+                "mean": means[own],
+                "mean_others": others.mean(axis=0),
+                "next": following.astype(np.float64),
+                "next_mean": others.max(axis=0),
+            }
+        )
+    return stacked(told)

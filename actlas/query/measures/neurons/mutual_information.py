@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from actlas.allowed import Names, Positive, checks_arguments
 from actlas.errors import QueryError
@@ -23,6 +25,8 @@ from actlas.query.measures.neurons.best import (
     best_answer,
     contrasts,
     measured_cubes,
+    stacked,
+    with_members,
 )
 from actlas.query.measures.registry import Bins, Estimate
 from actlas.query.schema import TABLES
@@ -184,14 +188,15 @@ def _overlaps(best: pl.DataFrame, n: int, n_neurons: int) -> Iterator[tuple[Any,
             yield (*about, *ends, float(chance.sf(shared - 1)))
 
 
-def _measure(values: Values, of: Contrast, *, estimate: Estimate, n_bins: int) -> dict[str, Values]:
-    n = int(of.on.sum() + of.off.sum())
-    if estimate == "gaussian":
+def _measure(values: Values, told_apart: Sequence[Contrast], *, estimate: Estimate, n_bins: int) -> dict[str, Values]:
+    told = []
+    for of, bins in with_members(told_apart, lambda members: _bins(values, members, n_bins) if estimate == "bins" else None):
+        n = int(of.on.sum() + of.off.sum())
         # the fit of two means and two variances gains 1 / n over that of one of each, which tells nothing
-        told, expected = gaussian_information(values, of.on, of.off), 1 / n
-    else:
-        told, expected = information(values, of.on, of.off, n_bins), (n_bins - 1) / (2 * n)
-    return {"mutual_information": told, "expected": np.full(len(values), expected)}
+        expected = 1 / n if bins is None else (n_bins - 1) / (2 * n)
+        own = gaussian_information(values, of.on, of.off) if bins is None else _of_bins(bins, of.on[of.on | of.off])
+        told.append({"mutual_information": own, "expected": np.full(len(values), expected)})
+    return stacked(told)
 
 
 def gaussian_information(values: Values, on: Mask, off: Mask) -> Values:
@@ -240,17 +245,33 @@ def information(values: Values, on: Mask, off: Mask, n_bins: int) -> Values:
         >>> information(np.array([[3.0, 4.0, 1.0, 2.0], [1.0, 2.0, 1.0, 2.0]]), on, ~on, 2).round(3).tolist()
         [0.693, 0.0]
     """
-    both = values[:, on | off]
-    is_on = on[on | off]
+    members = on | off
+    return _of_bins(_bins(values, members, n_bins), on[members])
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """Which texts have values up to each edge between bins, ``"neurons texts"`` for every edge, and constant neurons."""
+
+    up_to: list[NDArray[np.bool_]]
+    is_constant: Mask
+
+
+def _bins(values: Values, members: Mask, n_bins: int) -> _Bins:
+    both = values[:, members]
     edges = np.quantile(both, np.arange(1, n_bins) / n_bins, axis=1, method="lower")
-    # values up to each edge, of all and of those that are on: bins are what lies between
-    up_to = [both <= edge[:, None] for edge in edges]
-    n = np.stack([*(part.sum(axis=1) for part in up_to), np.full(len(both), both.shape[1])])
-    n_on = np.stack([*(part[:, is_on].sum(axis=1) for part in up_to), np.full(len(both), is_on.sum())])
-    all_in, on_in = (np.diff(counts, axis=0, prepend=0) / both.shape[1] for counts in (n, n_on))
-    told = np.zeros(len(both))
+    return _Bins([both <= edge[:, None] for edge in edges], both.max(axis=1) == both.min(axis=1))
+
+
+def _of_bins(bins: _Bins, is_on: Mask) -> Values:
+    """Mutual information of the bin of a value and whether a text is on; bins are what lies between edges."""
+    n_neurons, n_texts = bins.up_to[0].shape
+    n = np.stack([*(part.sum(axis=1) for part in bins.up_to), np.full(n_neurons, n_texts)])
+    n_on = np.stack([*(part[:, is_on].sum(axis=1) for part in bins.up_to), np.full(n_neurons, is_on.sum())])
+    all_in, on_in = (np.diff(counts, axis=0, prepend=0) / n_texts for counts in (n, n_on))
+    told = np.zeros(n_neurons)
     for inside, share in ((on_in, is_on.mean()), (all_in - on_in, 1 - is_on.mean())):
         there = inside > 1e-12
         ratio = np.divide(inside, all_in * share, out=np.ones_like(inside), where=there)
         told += (inside * np.log(ratio)).sum(axis=0)
-    return np.where(both.max(axis=1) == both.min(axis=1), np.nan, np.maximum(told, 0.0))
+    return np.where(bins.is_constant, np.nan, np.maximum(told, 0.0))

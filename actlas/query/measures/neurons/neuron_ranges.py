@@ -13,7 +13,7 @@ from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.measures.asked import Asked
-from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts
+from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts, each
 from actlas.query.measures.registry import Bounds, Tail
 
 
@@ -74,7 +74,7 @@ def neuron_ranges(
         [('mlp_pre', 1, 2.0, 4.8, -2.5, 2.9)]
     """
     asked = Asked(store, checkpoints, sites, progress, keep, replace)
-    measure = functools.partial(_measure, bounds=bounds, width=width, tail=tail)
+    measure = each(functools.partial(_measure, bounds=bounds, width=width, tail=tail))
     options = {"languages": languages, "concepts": concepts, "n": n, "bounds": bounds, "width": width, "tail": tail}
     return best_answer("neuron_ranges", asked, contrasts(asked.atlas, languages, concepts), options, "separation", measure)
 

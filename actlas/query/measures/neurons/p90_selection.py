@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.measures.asked import Asked
-from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts
+from actlas.query.measures.neurons.best import Contrast, Values, best_answer, contrasts, stacked, with_members
 
 
 @checks_arguments(QueryError)
@@ -74,8 +75,12 @@ def p90_selection(
     return best_answer("p90_selection", asked, contrasts(asked.atlas, languages, concepts), options, "p_on", measure)
 
 
-def _measure(values: Values, of: Contrast, *, bar_quantile: float, min_share: float) -> dict[str, Values]:
-    bar = np.quantile(values[:, of.on | of.off], bar_quantile, axis=1)
+def _measure(values: Values, told_apart: Sequence[Contrast], *, bar_quantile: float, min_share: float) -> dict[str, Values]:
+    bars = with_members(told_apart, lambda members: np.quantile(values[:, members], bar_quantile, axis=1))
+    return stacked([_selected(values, of, bar, min_share) for of, bar in bars])
+
+
+def _selected(values: Values, of: Contrast, bar: Values, min_share: float) -> dict[str, Values]:
     p_on, p_off = ((values[:, part] > bar[:, None]).mean(axis=1) for part in (of.on, of.off))
     with np.errstate(invalid="ignore"):
         share = p_on / (p_on + p_off)
