@@ -16,9 +16,7 @@ import polars as pl
 import pytest
 
 from actlas.errors import QueryError, TableNotFound
-from actlas.query import TABLES, Atlas, open_store, top_experts
-from actlas.query.sql.session import Session
-from actlas.query.sql.sources import table_sources
+from actlas.query import TABLES, Atlas, open_store
 
 
 def test_first_checkpoints_agree_with_a_loop(asked: Atlas) -> None:
@@ -43,18 +41,6 @@ def test_a_question_is_asked_as_it_is(asked: Atlas) -> None:
     ]:
         with pytest.raises(QueryError, match=re.escape(said)):
             asked.ask(name, **given)
-
-
-def test_every_stored_table_has_the_columns_of_its_schema(asked: Atlas) -> None:
-    for table in TABLES.values():
-        assert asked.sql(f"SELECT * FROM {table.name} LIMIT 1").columns[: len(table.columns)] == list(
-            table.columns
-        ) or table.name in (
-            "texts",
-            "scores",
-        ), table.name
-        frame = asked.sql(f"SELECT * FROM {table.name} LIMIT 1")
-        assert set(table.columns) <= set(frame.columns), table.name
 
 
 def test_shared_experts_agree_with_sets(asked: Atlas) -> None:
@@ -131,29 +117,6 @@ def test_nothing_outside_is_reached_and_nothing_is_written(bare: Path, query: st
     assert (bare / "corpus" / "texts.parquet").read_bytes() == before
 
 
-def test_the_connection_itself_is_locked(asked: Atlas, tmp_path: Path) -> None:
-    """Behind the check of statements stands DuckDB's own sandbox: what got past the one is stopped by the other."""
-    import duckdb
-
-    (tmp_path / "secret.csv").write_text("a\nsecret\n")
-    asked.sql("SELECT 1")
-    session = asked._open_session()
-    assert isinstance(session, Session)
-    for statement in (
-        f"SELECT * FROM read_csv('{tmp_path}/secret.csv')",
-        f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
-        f"ATTACH '{tmp_path}/out.db'",
-        "SET enable_external_access = true",
-        "SET allowed_paths = ['/']",
-        "INSTALL httpfs",
-        "LOAD httpfs",
-        f"SELECT * FROM read_parquet('{asked.path}/corpus/tokens.parquet')",
-    ):
-        with pytest.raises(duckdb.Error):
-            session._connection.execute(statement)
-    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
-
-
 def test_a_table_that_was_not_computed_is_told(bare: Path) -> None:
     store = open_store(bare)
     with pytest.raises(
@@ -177,37 +140,6 @@ def test_mistakes_are_query_errors(asked: Atlas) -> None:
         asked.sql("SELEC 1")
     with pytest.raises(QueryError, match="table function nothing may reach outside"):
         asked.sql("FROM nothing(1)")
-
-
-def test_new_tables_show_without_opening_again(bare: Path) -> None:
-    from actlas.query import score_neurons
-
-    reader, writer = open_store(bare), open_store(bare, "a")
-    assert reader.sql("SELECT count(*) AS n FROM texts")["n"].to_list() == [144]
-    score_neurons(writer, sites=["mlp_pre"], stats=("ap",))
-    assert reader.sql("SELECT count(ap) AS n FROM scores")["n"].to_list() == [3 * 80 * 11]
-    top_experts(writer, k=3)
-    assert reader.sql("SELECT max(rank) AS k FROM experts")["k"].to_list() == [3]
-    top_experts(writer, k=4)
-    assert reader.sql("SELECT max(rank) AS k FROM experts")["k"].to_list() == [4]
-
-
-def test_a_published_table_of_any_shape_can_be_asked(bare: Path) -> None:
-    store = open_store(bare, "a")
-    store.publish_table("notes", "planted-step0", pl.DataFrame({"text": ["hello"], "n": [3]}), {})
-    assert store.sql("SELECT checkpoint, n FROM notes").rows() == [("planted-step0", 3)]
-
-
-def test_names_may_be_defined_and_stored_at_once(asked: Atlas) -> None:
-    query = "SELECT (SELECT count(*) FROM experts) AS n, (WITH experts AS (SELECT 1) SELECT count(*) FROM experts) AS one"
-    assert asked.sql(query)["one"].to_list() == [1]
-
-
-def test_explain_and_show(asked: Atlas) -> None:
-    assert "plan" in asked.sql("EXPLAIN SELECT * FROM experts").columns
-    assert set(asked.sql("SHOW TABLES")["name"]) == set(table_sources(asked).names)
-    assert "checkpoint" in asked.sql("DESCRIBE experts")["column_name"].to_list()
-    assert "activations" in asked.sql("SELECT table_name FROM information_schema.tables")["table_name"].to_list()
 
 
 def test_threads_take_turns(asked: Atlas) -> None:

@@ -10,21 +10,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from actlas.query import Atlas, open_store
-from actlas.query.sql import grids, session
-from actlas.testing.planted import Planting, planted_store
+from actlas.query import Atlas
+from actlas.query.sql import grids
+from actlas.query.sql.plan import rewriting
 
 KEYS = pl.DataFrame({"site": "mlp_pre", "layer": [0, 1, 1], "neuron": [5, 300, 301], "weight": [1.0, 2.0, 3.0]})
 WHERE = "checkpoint = 'planted-step0' AND layer = 1"
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
-    """Cubes of 2 x 5 x 3 chunks: layers, groups of 128 neurons, blocks of 64 texts."""
-    planting = Planting(sites={"mlp_pre": (2, 600)}, steps=(0, 1), sharing=(0, 1), token_sites={}, n_groups=64)
-    return open_store(planted_store(tmp_path_factory.mktemp("plan") / "wide.actlas", planting))
-
-
 #: Query and the chunks that hold what it needs.
 QUERIES = [
     (f"SELECT sum(value) FROM activations WHERE {WHERE} AND neuron = 5.0", 3),
@@ -149,36 +140,8 @@ def test_a_plan_changes_what_is_read_and_not_the_answer(
     answer = wide.sql(query, params, tables={"mine": KEYS})
     if n_chunks is not None:
         assert count_chunks() == n_chunks
-    monkeypatch.setattr(session, "planned_places", lambda *_: [])
+    monkeypatch.setattr(rewriting, "planned_places", lambda *_: [])
     assert answer.equals(wide.sql(query, params, tables={"mine": KEYS}))
-
-
-DRAWN = "SELECT range::INT AS neuron FROM range(600) ORDER BY random() LIMIT 5"
-#: Five neurons at random, however they come into a query, and the chunks that hold them at most.
-UNSTEADY = [
-    f"SELECT count(DISTINCT neuron) AS n FROM activations JOIN ({DRAWN}) AS m(n) ON neuron = m.n",
-    f"SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron IN ({DRAWN}) AND value IS NOT NULL",
-    f"SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron = ANY ({DRAWN})",
-    "SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron IN (FROM range(600) USING SAMPLE 5)",
-    f"WITH p AS ({DRAWN}), q AS (SELECT neuron AS é FROM p LIMIT 5) SELECT count(DISTINCT a.neuron) AS n FROM activations a "
-    "JOIN p USING (neuron) JOIN q AS z(b) ON z.b = p.neuron WHERE neuron IN (FROM q)",
-    "WITH e AS (SELECT 5 * (SELECT count(*) FROM (SELECT neuron, avg(value) AS m FROM activations WHERE layer = 0 GROUP BY ALL "
-    "ORDER BY m LIMIT 1) JOIN activations USING (neuron) WHERE text_id = 3 AND layer = 1 AND checkpoint LIKE '%1') AS n) FROM e",
-]
-
-
-@pytest.mark.parametrize("query", UNSTEADY, ids=range(len(UNSTEADY)))
-def test_what_is_drawn_is_drawn_once(query: str, wide: Atlas) -> None:
-    assert [wide.sql(query).item() for _ in range(3)] == [5, 5, 5]
-    assert wide.sql("SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE 'actlas%'").item() == 0
-
-
-def test_of_what_is_drawn_no_more_is_read(wide: Atlas, count_chunks: Callable[[], int]) -> None:
-    wide.sql("SELECT 1 FROM texts LIMIT 1")
-    count_chunks()
-    query = f"SELECT sum(value) AS s FROM activations JOIN ({DRAWN.replace('5', '1')}) USING (neuron) WHERE {WHERE}"
-    assert wide.sql(query).height == 1
-    assert count_chunks() == 3
 
 
 def test_limit_ends_early_whatever_there_is(
@@ -193,13 +156,6 @@ def test_limit_ends_early_whatever_there_is(
         count_chunks()
         assert wide.sql(query).height == height
         assert count_chunks() < 12, query
-
-
-def test_random_conditions_are_drawn_for_every_row(wide: Atlas) -> None:
-    kept = wide.sql("SELECT count(DISTINCT neuron) AS n FROM activations WHERE layer = 0 AND neuron + random() * 0 >= 0").item()
-    assert kept == 600
-    half = wide.sql("SELECT count(DISTINCT neuron) AS n FROM activations WHERE neuron * random() >= neuron * 0.5").item()
-    assert half > 550
 
 
 def test_a_count_reads_nothing_however_large(wide: Atlas, count_chunks: Callable[[], int], tmp_path: Path) -> None:
