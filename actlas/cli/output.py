@@ -143,9 +143,9 @@ def say(line: str) -> None:
     print(printable(line), flush=True)
 
 
-def say_table(frame: pl.DataFrame, max_rows: int = 0) -> None:
-    """A frame as part of the answer, whole unless told otherwise."""
-    print(as_table(frame, max_rows), flush=True)
+def say_table(frame: pl.DataFrame) -> None:
+    """A frame as part of the answer, whole."""
+    print(as_table(frame, max_rows=0), flush=True)
 
 
 def tell(line: str) -> None:

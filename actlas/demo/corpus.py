@@ -126,12 +126,11 @@ def all_meanings() -> list[Meaning]:
     ]
 
 
-def split_meanings(seed: int = 0, held_out_per_concept: int = HELD_OUT_PER_CONCEPT) -> tuple[list[Meaning], list[Meaning]]:
-    """Training meanings and held-out meanings; the same number of held-out ones for every concept.
+def split_meanings(seed: int = 0) -> tuple[list[Meaning], list[Meaning]]:
+    """Training meanings and held-out meanings; `HELD_OUT_PER_CONCEPT` of every concept are held out.
 
     Args:
         seed: Decides which meanings are held out and the order of both lists.
-        held_out_per_concept: How many meanings of each concept no model sees.
 
     Returns:
         Two disjoint lists that together are `all_meanings()`.
@@ -140,7 +139,7 @@ def split_meanings(seed: int = 0, held_out_per_concept: int = HELD_OUT_PER_CONCE
     random.Random(seed).shuffle(shuffled)
     training: list[Meaning] = []
     held_out: list[Meaning] = []
-    room = dict.fromkeys(CONCEPTS, held_out_per_concept)
+    room = dict.fromkeys(CONCEPTS, HELD_OUT_PER_CONCEPT)
     for meaning in shuffled:
         if room[meaning.concept]:
             room[meaning.concept] -= 1

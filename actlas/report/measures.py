@@ -94,8 +94,8 @@ def expert_ap(source: Labelled) -> pl.DataFrame:
     return source.ask(parts.EXPERT_AP)
 
 
-def probe_accuracy(source: Labelled, label: str | None = None) -> pl.DataFrame:
-    """Accuracy of the probes for a label, or for all of them, averaged over seeds.
+def probe_accuracy(source: Labelled) -> pl.DataFrame:
+    """Accuracy of the probes for every label, averaged over seeds.
 
     Returns:
         label, place ("embed", "resid 0", ...), place_order, position, step, accuracy, deviation (over seeds), chance, lowest_c
@@ -104,7 +104,7 @@ def probe_accuracy(source: Labelled, label: str | None = None) -> pl.DataFrame:
     Raises:
         TableNotFound: If no probe was trained.
     """
-    return source.ask(parts.PROBE, label=label)
+    return source.ask(parts.PROBE, label=None)
 
 
 def probe_penalties(source: Labelled, label: str) -> str:

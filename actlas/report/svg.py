@@ -251,11 +251,10 @@ def heat_map(
     rows: Sequence[object],
     steps: Sequence[str],
     *,
-    is_written: bool = True,
     is_dense: bool = False,
     x_label: str = "step",
 ) -> list[str]:
-    """A cell per row and step, coloured by its value; the first row lies at the bottom.
+    """A cell per row and step, coloured by its value, which stands in it where cells are few; the first row lies at the bottom.
 
     Args:
         box: The area of the cells.
@@ -264,7 +263,6 @@ def heat_map(
         limits: Values of the two ends of the scale.
         rows: Label of each row.
         steps: Label of each column.
-        is_written: Whether the number stands in each cell, where there are few of them.
         is_dense: Whether labels of steps are small and upright.
         x_label: What the columns are.
 
@@ -274,7 +272,7 @@ def heat_map(
     n_rows, n_steps = values.shape
     width, height = box.width / n_steps, box.height / n_rows
     parts = [text(box.left, box.top - 8, title)]
-    is_written = is_written and values.size <= _MOST_WRITTEN_CELLS
+    is_written = values.size <= _MOST_WRITTEN_CELLS
     for (row, step), value in np.ndenumerate(values):
         if np.isnan(value):
             continue

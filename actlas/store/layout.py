@@ -84,9 +84,8 @@ def state_path(checkpoint: str, site: str, pooling: str, array: str | None = Non
     return folder if array is None else f"{folder}/{array}"
 
 
-def score_path(checkpoint: str, site: str, pooling: str, stat: str | None = None) -> str:
-    folder = f"scores/{checkpoint}/{site}.{pooling}"
-    return folder if stat is None else f"{folder}/{stat}"
+def score_path(checkpoint: str, site: str, pooling: str) -> str:
+    return f"scores/{checkpoint}/{site}.{pooling}"
 
 
 def table_path(name: str, checkpoint: str, variant: str | None = None) -> str:

@@ -23,11 +23,10 @@ class Prefetch(Generic[Located]):
     Args:
         checkpoints: All of them, in the order in which they will be asked for.
         locate: Fetches a checkpoint's files and says what they are.
-        n_ahead: Checkpoints that are located beyond the one that was asked for last.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], locate: Callable[[Checkpoint], Located], *, n_ahead: int = 1) -> None:
-        self._checkpoints, self._locate, self._n_ahead = checkpoints, locate, n_ahead
+    def __init__(self, checkpoints: Sequence[Checkpoint], locate: Callable[[Checkpoint], Located]) -> None:
+        self._checkpoints, self._locate = checkpoints, locate
         self._futures: list[Future[Located]] = []
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="actlas-prefetch", daemon=True)
@@ -39,8 +38,8 @@ class Prefetch(Generic[Located]):
             del step  # see close
 
     def start(self, number: int) -> Future[Located]:
-        """What `locate` will have given for checkpoint `number`, from 0; those after it are under way from now on, too."""
-        for place in range(len(self._futures), min(number + 1 + self._n_ahead, len(self._checkpoints))):
+        """What `locate` will have given for checkpoint `number`, from 0; the one after it is under way from now on, too."""
+        for place in range(len(self._futures), min(number + 2, len(self._checkpoints))):
             self._futures.append(self._later(lambda place=place: self._locate(self._checkpoints[place])))  # type: ignore[misc]
         return self._futures[number]
 

@@ -77,7 +77,6 @@ def rescored_experts(
     ranking: Ranking,
     *,
     seed: int = 0,
-    backend: str = "auto",
     block_bytes: int = BLOCK_BYTES,
     progress: StepProgress | None = None,
 ) -> dict[str, ExpertSets]:
@@ -91,7 +90,6 @@ def rescored_experts(
         checkpoint: Which.
         ranking: Which experts.
         seed: Of the halves.
-        backend: Of the kernels.
         block_bytes: Values in memory at a time.
         progress: Called after every block.
 
@@ -118,9 +116,7 @@ def rescored_experts(
         corpus_labels(store, languages, concepts), split_halves(store.corpus.texts, seed), language_slices(store)
     )
     steps = Steps(progress, axis.n_neurons)
-    experts = best_under(
-        store, checkpoint, axis, halves, concepts, settings["k"], steps, "halves", backend=backend, block_bytes=block_bytes
-    )
+    experts = best_under(store, checkpoint, axis, halves, concepts, settings["k"], steps, "halves", block_bytes=block_bytes)
     answer = dict(zip(VARIANTS, experts, strict=True))
     if ranking.is_whole:
         frames = [sets.frame().with_columns(pl.lit(variant).alias("variant")) for variant, sets in answer.items()]
@@ -139,7 +135,6 @@ def best_under(
     steps: Steps,
     what: str,
     *,
-    backend: str = "auto",
     block_bytes: int = BLOCK_BYTES,
 ) -> list[ExpertSets]:
     """The k best neurons under several variants of the labels at once; all share one ranking of a neuron's texts.
@@ -153,13 +148,12 @@ def best_under(
         k: How many.
         steps: Counts neurons.
         what: Named in progress.
-        backend: Of the kernels.
         block_bytes: Values in memory at a time.
 
     Returns:
         Experts of every variant. Where fewer than k neurons can be ranked, there are none.
     """
-    best = _stream(store, checkpoint, axis, labels, k, steps, what, backend=backend, block_bytes=block_bytes)
+    best = _stream(store, checkpoint, axis, labels, k, steps, what, block_bytes=block_bytes)
     languages = tuple(labels)
     found = [best[language].best() for language in languages]
     neurons, ap = np.stack([one[0] for one in found]), np.stack([one[1] for one in found])
@@ -178,7 +172,6 @@ def _stream(
     steps: Steps,
     what: str,
     *,
-    backend: str,
     block_bytes: int,
 ) -> dict[str, RunningBest]:
     from actlas.kernels import concept_scores, prepare_labels
@@ -197,7 +190,7 @@ def _stream(
             for language, prepared in stacked.items():
                 values = np.ascontiguousarray(block.values[:, rows[language]])
                 for part in _portions(len(values), prepared.n_concepts):
-                    scores = concept_scores(values[part], prepared, stats=("ap",), backend=backend)
+                    scores = concept_scores(values[part], prepared, stats=("ap",))
                     best[language].add(first + part.start, np.ascontiguousarray(on_host(scores["ap"]).T, dtype=np.float64))
             steps.add(block.values.shape[0], f"{checkpoint} {site} {what}")
     return best

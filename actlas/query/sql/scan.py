@@ -18,8 +18,7 @@ from duckdb._sources.nodes import Binary, Col, Lit
 from duckdb._sources.nodes import Node as DuckNode
 from polars.io.plugins import register_io_source
 
-from actlas.errors import ActlasError
-from actlas.query.sql.grids import Batch, Grid, Positions, Region
+from actlas.query.sql.grids import Grid, Positions, Region
 from actlas.query.sql.values import Keep
 
 #: Column of positions beside labels, the last one: filters may count columns from the first.
@@ -143,13 +142,8 @@ def axis_of(grid: Grid, columns: Collection[str]) -> str | None:
     return next((axis for axis, labels in grid.axes.items() if columns and {*columns} <= {*labels.columns}), None)
 
 
-def scan_grid(grid: Grid, *, refusals: list[ActlasError] | None = None) -> pl.LazyFrame:
-    """A lazy frame over a grid.
-
-    Args:
-        grid: The table.
-        refusals: Takes the errors raised while polars runs the scan, which wraps them in its own.
-    """
+def scan_grid(grid: Grid) -> pl.LazyFrame:
+    """A lazy frame over a grid."""
 
     def source(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
@@ -163,7 +157,7 @@ def scan_grid(grid: Grid, *, refusals: list[ActlasError] | None = None) -> pl.La
         asked = [name for name in grid.schema if name in needed]
         conditions = [condition for part in left for condition in _implied(part, grid.schema)]
         keep = Keep(conditions) if conditions else None
-        for batch in _telling(grid.batches(region, asked, keep), refusals):
+        for batch in grid.batches(region, asked, keep):
             frame = batch.frame(grid.schema, asked)
             frame = (frame.filter(*left) if left else frame).select(columns)
             if remaining is not None:
@@ -174,13 +168,3 @@ def scan_grid(grid: Grid, *, refusals: list[ActlasError] | None = None) -> pl.La
                 return
 
     return register_io_source(source, schema=grid.schema, is_pure=True)
-
-
-def _telling(batches: Iterator[Batch], refusals: list[ActlasError] | None) -> Iterator[Batch]:
-    """The same batches; an error on the way, such as of a damaged file, is noted for what runs the engine."""
-    try:
-        yield from batches
-    except ActlasError as error:
-        if refusals is not None:
-            refusals.append(error)
-        raise
