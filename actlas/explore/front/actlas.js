@@ -13,7 +13,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const VIEWS = ["store", "concept", "neuron", "compare", "probe", "languages", "interventions", "sql"];
 // of a table, and of texts: at first, and after a button was pressed; more at once would keep the page from answering
-const ROWS = [40, 400];
+const ROWS = [40, 200];
 const TEXTS = [10, 100];
 const MOST_PLAIN_CHOICES = 24;
 const MOST_LISTED = 200;
@@ -911,7 +911,8 @@ function heat({ text: whole, tokens, low, high, source, experts }, context) {
     const found = own.map((place) => tokens[place]);
     const strongest = found.reduce((best, { value }) => (Math.abs(value ?? 0) > Math.abs(best) ? value : best), 0);
     const kind = `token${strongest < 0 ? " below" : ""}${text ? "" : " piece"}`;
-    const span = h("span", { class: kind }, text ? written(text) : found.map(pieceOf));
+    // what is no text does not say in which direction the text is written
+    const span = h("span", { class: kind, dir: text ? null : "ltr" }, text ? written(text) : found.map(pieceOf));
     span.style.setProperty("--share", `${Math.min(100, Math.round((100 * Math.abs(strongest)) / most))}%`);
     const title = plain(text || found.map(pieceOf).join(""));
     const pairs = found.map((token) => [pieceOf(token), shown(token.value)]);
@@ -1348,15 +1349,17 @@ class Page {
     const params = { ...storeOf(asked), ...described.params };
     const context = this.context(view, params);
     this.fillTop(view, described, params);
-    const choose = ({ name }, place) => (value) => {
-      const earlier = described.choices.slice(0, place).map((choice) => [choice.name, params[choice.name]]);
+    const choose = (choice) => (value) => {
+      const { name } = choice;
+      const earlier = described.choices.slice(0, described.choices.indexOf(choice)).map((each) => [each.name, params[each.name]]);
       const chosen = { [name]: String(value ?? "") };
       // what can be chosen depends on earlier choices: later ones stay where they still can be
       this.go(view, { ...params, ...chosen }, name, { ...storeOf(params), ...Object.fromEntries(earlier), ...chosen });
     };
     const isSql = view === "sql";
-    const choices = described.choices.filter(({ name }) => !(isSql && name === "query"));
-    const controls = choices.map((choice, place) => control(choice, params[choice.name], choose(choice, place)));
+    const mayChoose = ({ name, values, is_free: isFree }) => (isFree ? !(isSql && name === "query") : values.length > 0);
+    const choices = described.choices.filter(mayChoose);
+    const controls = choices.map((choice) => control(choice, params[choice.name], choose(choice)));
     const heading = this.heading(0, plain(title), { tabindex: "-1" });
     // what a person typed is answered before everything that helps to type it
     const typed = isSql && params.query ? [{ name: "answer", title: "Answer" }] : [];

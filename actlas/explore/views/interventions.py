@@ -72,15 +72,39 @@ ORDER BY seed, prompt, arm""",
         Part(
             "patching",
             "Latents put in, by the first patched layer",
-            """SELECT layer, concat_ws(' ', language_in, 'to', language_out, setting, 'words in', language) AS what,
-    p_source, p_source_low, p_source_high, p_target, p_target_low, p_target_high, difference, difference_low, difference_high,
-    setting, language_in, language_out, language, n_pairs
+            """WITH means AS (FROM patching_by_layer() WHERE checkpoint = $checkpoint AND language = language_out), bare AS (
+    SELECT language_in, language_out, p_source, p_target FROM means WHERE setting = 'unpatched'
+)
+SELECT m.layer, concat_ws(' ', language_in, 'to', language_out) AS translation, m.setting, m.p_source, m.p_source_low,
+    m.p_source_high, b.p_source AS nothing_put_in, m.p_target, m.p_target_low, m.p_target_high,
+    b.p_target AS p_target_nothing_put_in, m.difference, m.difference_low, m.difference_high, m.n_pairs
+FROM means AS m LEFT JOIN bare AS b USING (language_in, language_out)
+WHERE m.layer IS NOT NULL
+ORDER BY translation, m.setting, m.layer""",
+            picture(
+                "lines",
+                x="layer",
+                y="p_source",
+                series=["translation", "setting"],
+                low="p_source_low",
+                high="p_source_high",
+                dashed=["nothing_put_in"],
+            ),
+            "Probability of words of the concept whose latents were put in (source), in the language that is asked for: means"
+            " with 95 % intervals over pairs. target: the prompt's own concept. tgt_tgt: the prompt's own latents, a control.",
+        ),
+        Part(
+            "patching_languages",
+            "The same for words of every language",
+            """SELECT layer, language, concat_ws(' ', language_in, 'to', language_out, setting) AS put_in, p_source, p_source_low,
+    p_source_high, p_target, difference, n_pairs
 FROM patching_by_layer()
-WHERE checkpoint = $checkpoint
-ORDER BY what, layer NULLS FIRST""",
-            picture("lines", x="layer", y="p_source", series=["what"], low="p_source_low", high="p_source_high"),
-            "Probability of words of the concept whose latents were put in (source), and of the prompt's own (target): means"
-            " with 95 % intervals over pairs. Layer null: nothing was put in.",
+WHERE checkpoint = $checkpoint AND layer IS NOT NULL
+ORDER BY put_in, layer, language""",
+            picture(
+                "matrix", x="layer", y="language", value="p_source", facet="put_in", low="p_source_low", high="p_source_high"
+            ),
+            "Probability of words of the source concept in each language.",
         ),
         Part(
             "patching_onset",

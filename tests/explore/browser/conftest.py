@@ -26,6 +26,25 @@ JUDGED = LOOKS[::2]
 PATIENCE = 30_000
 
 
+_WALK = """() => {
+  const all = document.querySelectorAll("a[href], button, select, input, textarea, summary, [tabindex]");
+  const found = [];
+  for (const one of all) {
+    if (one.tabIndex < 0 || !one.checkVisibility()) continue;
+    one.focus({ preventScroll: true });
+    const { outlineStyle, outlineWidth } = getComputedStyle(one);
+    const { width, height } = one.getBoundingClientRect();
+    const name = one.outerHTML.slice(0, 120);
+    if (document.activeElement !== one) found.push(`takes no focus: ${name}`);
+    if (outlineStyle === "none" || parseFloat(outlineWidth) < 2) found.push(`shows no focus: ${name}`);
+    if (!width || !height) found.push(`has no place: ${name}`);
+    if (one.tabIndex > 0) found.push(`comes out of order: ${name}`);
+  }
+  document.activeElement.blur();
+  return found;
+}"""
+
+
 class Window:
     """A page of a browser.
 
@@ -90,6 +109,12 @@ class Window:
             if (width, theme) in JUDGED:
                 found += self.findings()
             assert not found, f"{name}, {width}, {theme}:\n" + "\n".join(found)
+
+    def walk_by_keyboard(self) -> list[str]:
+        """What the Tab key would reach and that is not seen to have the focus, has no place, or comes in another order."""
+        self.page.keyboard.press("Tab")
+        found: list[str] = self.page.evaluate(_WALK)
+        return found
 
     def settled(self) -> Page:
         """The page, once its pictures have been drawn for its width."""

@@ -73,6 +73,7 @@ def test_every_view_is_whole_in_both_themes_at_two_widths(reader: Any, view: str
     assert page.locator("section[data-done]").count() == page.locator("section").count() == len(VIEWS[view].parts)
     assert page.locator("[role=alert]").count() == 0
     reader.look_around(view, is_kept="ACTLAS_EXPLORED" not in os.environ)
+    assert reader.walk_by_keyboard() == []
 
 
 def test_three_clicks_lead_from_the_store_to_the_tokens_of_the_best_shared_neuron(reader: Any) -> None:
