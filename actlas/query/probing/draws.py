@@ -39,10 +39,10 @@ class Draw:
     @classmethod
     def of(cls, labelled: Labelled, seed: int, settings: ProbeSettings) -> Draw:
         """Draw the parts for a seed."""
-        units, what, share = labelled.units, labelled.unit, settings.test_share
-        train, test = split(units, seed, share, settings.max_train, what)
+        groups, what, share = labelled.groups, labelled.grouped_by, settings.test_share
+        train, test = split(groups, seed, share, settings.max_train, what)
         none = train[:0]
-        fit, judge = (none, none) if len(settings.grid) == 1 else validation(units, train, seed, share, what)
+        fit, judge = (none, none) if len(settings.grid) == 1 else validation(groups, train, seed, share, what)
         return cls(seed, settings.grid, labelled.codes, train, test, fit, judge)
 
     def within(self, is_trained: NDArray[np.bool_]) -> Draw:
@@ -51,26 +51,26 @@ class Draw:
         return replace(self, train=train, fit=fit, judge=judge)
 
 
-def split(units: Rows, seed: int, test_share: float, max_train: int | None, what: str = "groups of texts") -> tuple[Rows, Rows]:
-    """Vectors to train on and vectors to test on; no unit, of which there are many of `what`, is in both."""
+def split(groups: Rows, seed: int, test_share: float, max_train: int | None, what: str = "groups of texts") -> tuple[Rows, Rows]:
+    """Vectors to train on and vectors to test on; no group, of which there are many of `what`, is in both."""
     rng = np.random.default_rng(seed)
-    n_units = int(units.max()) + 1
-    n_test = round(test_share * n_units)
-    if not 0 < n_test < n_units:
+    n_groups = int(groups.max()) + 1
+    n_test = round(test_share * n_groups)
+    if not 0 < n_test < n_groups:
         raise QueryError(
-            f"test_share {test_share} leaves {n_test} of {n_units} {what} to test on, or to choose the penalty by; "
+            f"test_share {test_share} leaves {n_test} of {n_groups} {what} to test on, or to choose the penalty by; "
             "both parts need some: name another test_share, or c"
         )
-    is_test = np.zeros(n_units, dtype=bool)
-    is_test[rng.permutation(n_units)[:n_test]] = True
-    train, test = np.flatnonzero(~is_test[units]), np.flatnonzero(is_test[units])
+    is_test = np.zeros(n_groups, dtype=bool)
+    is_test[rng.permutation(n_groups)[:n_test]] = True
+    train, test = np.flatnonzero(~is_test[groups]), np.flatnonzero(is_test[groups])
     if max_train is not None and train.size > max_train:
         train = np.sort(rng.choice(train, size=max_train, replace=False))
     return train, test
 
 
-def validation(units: Rows, train: Rows, seed: int, share: float, what: str = "groups of texts") -> tuple[Rows, Rows]:
-    """Vectors of the training part to try penalties on, and those to judge them by; no unit is in both."""
-    own = np.unique(units[train], return_inverse=True)[1]
+def validation(groups: Rows, train: Rows, seed: int, share: float, what: str = "groups of texts") -> tuple[Rows, Rows]:
+    """Vectors of the training part to try penalties on, and those to judge them by; no group is in both."""
+    own = np.unique(groups[train], return_inverse=True)[1]
     fit, judge = split(own, seed, share, None, what)
     return train[fit], train[judge]

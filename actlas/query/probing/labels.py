@@ -26,17 +26,17 @@ class Labelled:
         rows: Which vectors, of all of the table.
         codes: The label of each of them, as an index into `names`.
         names: Labels, sorted.
-        units: A number per vector; vectors of one number are all trained on, or all tested on.
+        groups: A number per vector; vectors of one group are all trained on, or all tested on.
         languages: The language of each of them.
-        unit: What one of the units is, in the plural.
+        grouped_by: What the groups are, in the plural.
     """
 
     rows: NDArray[np.int64]
     codes: NDArray[np.int64]
     names: tuple[str, ...]
-    units: NDArray[np.int64]
+    groups: NDArray[np.int64]
     languages: NDArray[np.str_]
-    unit: str = "groups of texts"
+    grouped_by: str = "groups of texts"
 
 
 def labelled(corpus: Corpus, table: pl.DataFrame, label: str) -> Labelled:
@@ -71,14 +71,14 @@ def labelled(corpus: Corpus, table: pl.DataFrame, label: str) -> Labelled:
     languages = table["language"].gather(rows).to_numpy().astype(str)
     if label == "parallel_id":
         return Labelled(rows, codes, tuple(names), _numbers(languages), languages, "languages")
-    groups = corpus.texts.select("text_id", pl.Series("group", text_groups(corpus.texts)))
-    units = table.select("text_id").join(groups, on="text_id", how="left", maintain_order="left")["group"].to_numpy()[rows]
-    return Labelled(rows, codes, tuple(names), _numbers(units), languages)
+    of_text = corpus.texts.select("text_id", pl.Series("group", text_groups(corpus.texts)))
+    groups = table.select("text_id").join(of_text, on="text_id", how="left", maintain_order="left")["group"].to_numpy()[rows]
+    return Labelled(rows, codes, tuple(names), _numbers(groups), languages)
 
 
-def _numbers(units: NDArray[Any]) -> NDArray[np.int64]:
-    """Units counted from 0; those of texts without a vector take no part."""
-    return np.unique(units, return_inverse=True)[1].astype(np.int64)
+def _numbers(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """Groups counted from 0; those of texts without a vector take no part."""
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def _concepts(corpus: Corpus, concept: str) -> pl.DataFrame:

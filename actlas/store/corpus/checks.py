@@ -88,8 +88,8 @@ def checked_labels(labels: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
     if labels["is_concept"].dtype != pl.Boolean:
         is_concept, wrong = labels_of(labels["is_concept"].to_list())
         if wrong:
-            examples = listed(dict.fromkeys(map(shown, wrong.values())))
-            raise CorpusError(f"{len(wrong):,} of {labels.height:,} labels are neither true nor false: {examples}")
+            found = listed(dict.fromkeys(map(shown, wrong.values())))
+            raise CorpusError(f"{len(wrong):,} of {labels.height:,} labels are neither true nor false: {found}")
         labels = labels.with_columns(pl.Series("is_concept", is_concept, dtype=pl.Boolean))
     labels = labels.select("text_id", "concept", "is_concept").filter(pl.col("is_concept").is_not_null())
     concepts = _plain(labels["concept"])

@@ -145,12 +145,12 @@ def _text_column(table: Table, name: str, file: str) -> pl.Series:
 def _labels(table: Table, concept: str, file: str) -> list[bool | None]:
     labels, wrong = labels_of(table.columns[concept])
     if wrong:
-        examples, first = listed(dict.fromkeys(map(shown, wrong.values()))), f"{table.unit} {table.places[min(wrong)]}"
+        held, first = listed(dict.fromkeys(map(shown, wrong.values()))), f"{table.unit} {table.places[min(wrong)]}"
         advice = "--keep keeps other columns"
         if concept.startswith(("__index", "Unnamed")):
             advice = "an index that was written with the table is none: leave it out"
         raise CorpusError(
-            f"{file}: unknown column {concept!r} (holds {examples}), first in {first}; besides {', '.join(KNOWN)} every column "
+            f"{file}: unknown column {concept!r} (holds {held}), first in {first}; besides {', '.join(KNOWN)} every column "
             f"is a concept and holds true, false or nothing; {advice}"
         )
     return labels

@@ -35,13 +35,13 @@ def test_a_split_cuts_no_meaning_and_where_that_is_the_label_no_language(scored:
     texts = scored.corpus.texts
     by_meaning = labelled(scored.corpus, texts, "language")
     meanings: dict[str, set[int]] = {}
-    for meaning, unit in zip(texts["parallel_id"].gather(by_meaning.rows), by_meaning.units, strict=True):
+    for meaning, group in zip(texts["parallel_id"].gather(by_meaning.rows), by_meaning.groups, strict=True):
         if meaning is not None:
-            meanings.setdefault(meaning, set()).add(int(unit))
-    assert all(len(units) == 1 for units in meanings.values())
+            meanings.setdefault(meaning, set()).add(int(group))
+    assert all(len(groups) == 1 for groups in meanings.values())
     of = labelled(scored.corpus, texts, "parallel_id")
-    assert of.unit == "languages"
-    assert len(set(zip(of.units.tolist(), of.languages.tolist(), strict=True))) == len(scored.corpus.languages)
+    assert of.grouped_by == "languages"
+    assert len(set(zip(of.groups.tolist(), of.languages.tolist(), strict=True))) == len(scored.corpus.languages)
 
 
 def test_what_is_no_label_is_told(scored: Atlas) -> None:

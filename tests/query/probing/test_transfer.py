@@ -18,7 +18,7 @@ def test_every_cell_is_that_of_a_plain_loop(scored: Atlas) -> None:
     frame = probe_transfer(scored, "concept:water", checkpoints=["planted-step128"], sites=["mlp_pre"], seeds=(2,), c=0.1)
     of = labelled(scored.corpus, scored.corpus.texts, "concept:water")
     values = scored.cube("planted-step128", "mlp_pre").read(layer=1).T.astype(np.float64)[of.rows]
-    train, test = split(of.units, 2, 0.2, None)
+    train, test = split(of.groups, 2, 0.2, None)
     for row in frame.filter(layer=1).iter_rows(named=True):
         fit, judge = train[of.languages[train] == row["language_train"]], test[of.languages[test] == row["language_test"]]
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(values[fit], of.codes[fit])
