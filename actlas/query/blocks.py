@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actlas.errors import QueryError
-from actlas.store.cube import Cube
+from actlas.store.cube import Cube, TokenCube
 from actlas.store.layout import CHUNK_NEURONS
 from actlas.store.store import Store
 
@@ -95,6 +95,21 @@ def neuron_blocks(
                     yield behind.result()
         if ahead is not None:
             yield ahead.result()
+
+
+def finite(values: NDArray[Any], cube: Cube | TokenCube, layer: int) -> NDArray[Any]:
+    """Values themselves, if all are numbers: one that is not would make no number, or a wrong one, of every sum it is in.
+
+    Raises:
+        QueryError: Naming where the first other one is.
+    """
+    if values.size and not np.isfinite(values.sum(dtype=np.float64)):
+        n = np.count_nonzero(~np.isfinite(values))
+        raise QueryError(
+            f"{cube.site} of {cube.checkpoint} has NaN or infinity {n:,} times in layer {layer}, of which nothing is measured; "
+            "name other sites or checkpoints (--site, --checkpoint), or extract this one again"
+        )
+    return values
 
 
 def on_host(scores: Any) -> NDArray[Any]:

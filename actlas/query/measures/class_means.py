@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from actlas.allowed import Names, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
-from actlas.query.blocks import StepProgress, Steps, language_slices, neuron_blocks
+from actlas.query.blocks import StepProgress, Steps, finite, language_slices, neuron_blocks
 from actlas.query.choices import chosen_labels
 from actlas.query.measures.asked import Asked
 from actlas.query.measures.neurons.best import measured_cubes
@@ -205,7 +205,7 @@ def layer_means(
         weights[one.rows, column] = 1
     means, squares = np.zeros((len(classes), n_neurons)), np.zeros(len(classes))
     for block in neuron_blocks(cube):
-        values = block.values.astype(np.float32)
+        values = finite(block.values, cube, block.layer).astype(np.float32)
         # from the middle of each neuron, so that squares do not drown what they differ by
         middle = values.mean(axis=1, dtype=np.float64).astype(np.float32)
         values -= middle[:, None]

@@ -14,7 +14,7 @@ from actlas.allowed import Count, Names, Seed, checks_arguments
 from actlas.errors import QueryError
 from actlas.kernels import spectra
 from actlas.query.atlas import Atlas
-from actlas.query.blocks import StepProgress, Steps
+from actlas.query.blocks import StepProgress, Steps, finite
 from actlas.query.choices import chosen_token_cubes, no_token_vectors
 from actlas.query.measures.asked import Asked
 from actlas.query.schema import TABLES
@@ -99,7 +99,7 @@ def _ranks(
     own = cube.table.select("text_id").join(groups, on="text_id", how="left", maintain_order="left")["group"].to_numpy()
     drawn = drawn_vectors(cube.table["language"], n_vectors, seed)
     for layer in range(cube.shape[0]):
-        vectors = cube.read(layer)
+        vectors = finite(cube.read(layer), cube, layer)
         for language, rows in drawn.items():
             told = rank_of(vectors[rows], own[rows], n_splits, seed)
             yield {"layer": layer, "language": language, **told}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas, as_frame
-from actlas.query.blocks import StepProgress, Steps
+from actlas.query.blocks import StepProgress, Steps, finite
 from actlas.query.choices import chosen_checkpoints, chosen_labels
 from actlas.query.measures.asked import Asked
 from actlas.query.measures.registry import Between, Weighting
@@ -83,7 +83,8 @@ class Place:
         step = max(1, _CHUNK // self.rows.size)
         for start in range(0, neurons.size, step):
             part = neurons[start : start + step]
-            yield of.cube.read(layer=self.layer, neurons=part, texts=self.rows).T.astype(np.float64)
+            values = of.cube.read(layer=self.layer, neurons=part, texts=self.rows)
+            yield finite(values, of.cube, self.layer).T.astype(np.float64)
 
 
 def comparison(

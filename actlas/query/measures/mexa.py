@@ -74,7 +74,7 @@ def mexa(
     """
     asked = Asked(store, checkpoints, sites, progress, keep, replace)
     chosen = Compared(languages, pivot, values, weighting)
-    return pairs_answer("mexa", asked, chosen, _told, over_layers=_over_layers)
+    return pairs_answer("mexa", asked, chosen, _told, prepare=directions, over_layers=_over_layers)
 
 
 def _over_layers(frame: pl.DataFrame) -> pl.DataFrame:
@@ -83,9 +83,8 @@ def _over_layers(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(mean.alias("mean_mexa"), highest.alias("max_mexa"))
 
 
-def _told(a: NDArray[np.float32], b: NDArray[np.float32]) -> dict[str, float]:
-    """Shares of texts, in blocks of the first language's."""
-    first, second = directions(a), directions(b)
+def _told(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float]:
+    """Shares of texts by their directions, in blocks of the first language's."""
     n = len(first)
     own = np.einsum("nc,nc->n", first, second)
     of_row, of_column = np.full(n, -np.inf), np.full(n, -np.inf)

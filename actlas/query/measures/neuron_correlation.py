@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from actlas.allowed import Names, Positive, Seed, checks_arguments
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
-from actlas.query.blocks import StepProgress, Steps
+from actlas.query.blocks import StepProgress, Steps, finite
 from actlas.query.choices import followed_checkpoints
 from actlas.query.measures.asked import Asked
 from actlas.query.schema import TABLES
@@ -123,7 +123,7 @@ def _layer(first: Cube, second: Cube, layer: int, rows: NDArray[np.int64], best:
     best_neuron, highest = np.full(n_neurons, -1, np.int32), np.full(n_neurons, -np.inf)
     for place, values in _blocks(first, layer, rows):
         if not best:
-            other = standardised(second.read(layer=layer, neurons=place, texts=rows))
+            other = standardised(finite(second.read(layer=layer, neurons=place, texts=rows), second, layer))
             own[place] = np.einsum("nt,nt->n", values, other)
             continue
         for start, other in _blocks(second, layer, rows):
@@ -174,7 +174,7 @@ def _blocks(cube: Cube, layer: int, rows: NDArray[np.int64]) -> Iterator[tuple[s
     step = max(1, min(_MOST_NEURONS, _CHUNK // rows.size))
     for start in range(0, n_neurons, step):
         place = slice(start, min(start + step, n_neurons))
-        yield place, standardised(cube.read(layer=layer, neurons=place, texts=rows))
+        yield place, standardised(finite(cube.read(layer=layer, neurons=place, texts=rows), cube, layer))
 
 
 def standardised(values: NDArray[Any]) -> NDArray[np.float64]:

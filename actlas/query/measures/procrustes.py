@@ -39,7 +39,9 @@ def procrustes(
     Both languages are centred by their means over the half that is fitted, X and Y ``"texts channels"``. The rotation R that
     makes |X R - Y| smallest is U V' of the singular vectors of X' Y = U S V'. Its error is |X R - Y|^2 / |Y|^2 on the other half:
     0 where a rotation is all that languages differ by, 1 where the mean of the language does as well, about 2 where there is
-    nothing in common.
+    nothing in common. With fewer meanings than channels no rotation is determined but between the directions that the fitted
+    meanings have: what lies outside of them is left out of X R, not turned at will, and where there is nothing in common the
+    error is nearer to 1.
 
     Args:
         store: A store, or its path.
@@ -86,30 +88,36 @@ def _told(a: NDArray[np.float32], b: NDArray[np.float32], seed: int) -> dict[str
     numbers = a.astype(np.float64), b.astype(np.float64)
     means = [own[half].mean(axis=0) for own in numbers]
     (x, y), (x_rest, y_rest) = ([own[rows] - mean for own, mean in zip(numbers, means, strict=True)] for rows in (half, rest))
-    rotation = rotation_between(x, y)
+    rotation, shuffled = rotation_between(x, y), rotation_between(x, y[rng.permutation(half.size)])
     spread = float(np.sqrt((np.square(x).sum() + np.square(y).sum()) / (2 * half.size)))
     return {
-        "error": _error(x_rest @ rotation, y_rest),
+        "error": _error(x_rest @ rotation[0] @ rotation[1], y_rest),
         "identity": _error(x_rest, y_rest),
-        "shuffled": _error(x_rest @ rotation_between(x, y[rng.permutation(half.size)]), y_rest),
-        "fitted": _error(x @ rotation, y),
+        "shuffled": _error(x_rest @ shuffled[0] @ shuffled[1], y_rest),
+        "fitted": _error(x @ rotation[0] @ rotation[1], y),
         "shift": float(np.linalg.norm(means[0] - means[1])) / spread if spread > 0 else None,
     }
 
 
-def rotation_between(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The orthogonal matrix that takes x nearest to y.
+def rotation_between(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The two factors, ``"channels directions"`` and ``"directions channels"``, of the rotation that takes x nearest to y.
+
+    Singular vectors of x' y come from those of the small matrix between bases of the texts of either side; directions that the
+    texts do not determine have none.
 
     Args:
         x: ``"texts channels"``.
         y: Likewise.
 
     Example:
-        >>> (rotation_between(np.eye(2), np.array([[0.0, 2.0], [-2.0, 0.0]])).round(9) + 0).tolist()
+        >>> first, second = rotation_between(np.eye(2), np.array([[0.0, 2.0], [-2.0, 0.0]]))
+        >>> ((first @ second).round(9) + 0).tolist()
         [[0.0, 1.0], [-1.0, 0.0]]
     """
-    left, _, right = np.linalg.svd(x.T @ y)
-    return np.asarray(left @ right)
+    (basis_x, of_x), (basis_y, of_y) = (np.linalg.qr(side.T) for side in (x, y))
+    left, lengths, right = np.linalg.svd(of_x @ of_y.T)
+    is_determined = lengths > lengths[:1] * max(x.shape) * np.finfo(np.float64).eps
+    return basis_x @ left[:, is_determined], right[is_determined] @ basis_y.T
 
 
 def _error(moved: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:

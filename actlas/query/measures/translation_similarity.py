@@ -73,11 +73,10 @@ def translation_similarity(
     """
     asked = Asked(store, checkpoints, sites, progress, keep, replace)
     chosen = Compared(languages, pivot, values, weighting)
-    return pairs_answer("translation_similarity", asked, chosen, _told)
+    return pairs_answer("translation_similarity", asked, chosen, _told, prepare=directions)
 
 
-def _told(a: NDArray[np.float32], b: NDArray[np.float32]) -> dict[str, float]:
-    first, second = directions(a), directions(b)
+def _told(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float]:
     n = len(first)
     own = np.einsum("nc,nc->n", first, second)
     sums = first.sum(axis=0), second.sum(axis=0)

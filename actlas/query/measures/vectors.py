@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
-from actlas.query.blocks import StepProgress, Steps
+from actlas.query.blocks import StepProgress, Steps, finite
 from actlas.query.choices import chosen_labels, no_token_vectors
 from actlas.query.measures.asked import Asked
 from actlas.query.measures.registry import Weighting
@@ -46,7 +46,7 @@ class TextVectors:
 
     def read(self, layer: int) -> NDArray[np.float32]:
         """Those of one layer, ``"texts channels"``."""
-        vectors = self.of.read(layer)
+        vectors = finite(self.of.read(layer), self.of.cube, layer)
         if self.tokens is None:
             return vectors
         weighted = vectors[self.tokens] * self.weights[:, None]
@@ -179,7 +179,7 @@ class Compared:
 
 
 #: What is told of the vectors of texts in two languages, in one order: a number for each column.
-Tell = Callable[[NDArray[np.float32], NDArray[np.float32]], Mapping[str, float | None]]
+Tell = Callable[[NDArray[Any], NDArray[Any]], Mapping[str, float | None]]
 
 
 def pairs_answer(
@@ -188,6 +188,7 @@ def pairs_answer(
     chosen: Compared,
     tell: Tell,
     *,
+    prepare: Callable[[NDArray[np.float32]], NDArray[Any]] = lambda vectors: vectors,
     over_layers: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
     **more: Any,
 ) -> pl.DataFrame:
@@ -198,12 +199,13 @@ def pairs_answer(
         asked: Where, and whether it is kept.
         chosen: Which texts, as what vectors.
         tell: Given the vectors in two languages.
+        prepare: What it is given in place of the vectors of a layer, ``"texts channels"``, made once for all pairs.
         over_layers: What is added to the rows of a checkpoint.
         **more: Options that only this measure has.
     """
 
     def take(store: Atlas, names: list[str], progress: StepProgress | None) -> pl.DataFrame:
-        rows = [row for checkpoint in names for row in _by_pair(store, checkpoint, asked.sites, chosen, tell, progress)]
+        rows = [row for checkpoint in names for row in _by_pair(store, checkpoint, asked.sites, chosen, prepare, tell, progress)]
         return over_layers(pl.DataFrame(rows, schema=dict(TABLES[name].columns)))
 
     return asked.answer(name, {**asdict(chosen), **more}, take)
@@ -214,6 +216,7 @@ def _by_pair(
     checkpoint: str,
     sites: Sequence[str] | None,
     chosen: Compared,
+    prepare: Callable[[NDArray[np.float32]], NDArray[Any]],
     tell: Tell,
     progress: StepProgress | None,
 ) -> Iterator[dict[str, Any]]:
@@ -224,7 +227,7 @@ def _by_pair(
         about = {"checkpoint": checkpoint, "step": step, "site": own.of.site}
         pairs = translations(store, own.text_rows, chosen.languages, chosen.pivot)
         for layer in range(own.of.n_layers):
-            vectors = own.read(layer)
+            vectors = prepare(own.read(layer))
             for pair in pairs:
                 which = {"language_a": pair.language_a, "language_b": pair.language_b, "n_texts": pair.rows_a.size}
                 yield {**about, "layer": layer, **which, **tell(vectors[pair.rows_a], vectors[pair.rows_b])}

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,6 +14,8 @@ from actlas.query import cka, discrimination, import_scores, mexa, neuron_correl
 from actlas.query.keep import basis_of, kept_parts
 from actlas.query.measures.registry import MEASURES
 from actlas.query.schema import TABLES
+from actlas.store.cube import Cube, TokenCube
+from actlas.testing.planted import Planting, planted_store
 
 CK = "planted-step64"
 #: Measure -> options other than the defaults.
@@ -154,3 +157,71 @@ def test_progress_goes_from_nothing_to_all_over_every_checkpoint(scored):
         assert done == sorted(done), measure.name
         assert len(totals) == 1
         assert done[-1] == totals.pop()
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_value_that_is_no_number_is_named_and_nothing_is_told(measure, wrong, scored, monkeypatch):
+    for kind in (Cube, TokenCube):
+        monkeypatch.setattr(kind, "read", spoiled(kind.read, wrong))
+    with pytest.raises(QueryError, match=r"of planted-step\d+ has NaN or infinity .* in layer"):
+        getattr(actlas.query, measure.function)(scored)
+
+
+def spoiled(read, wrong):
+    def spoil(self, *args, **kwargs):
+        values = read(self, *args, **kwargs).copy()
+        values.flat[3] = wrong
+        return values
+
+    return spoil
+
+
+#: Planting -> what the measures of it say that cannot be taken; every other one has an answer.
+ODD = {
+    "one language": (
+        Planting(languages=("en",), n_groups=12),
+        {
+            **dict.fromkeys(("class_distances", "mexa", "translation_similarity", "procrustes"), "there is en alone"),
+            "monolinguality": "has en alone",
+            "dimension_overlap": "two languages",
+        },
+    ),
+    "three meanings": (
+        Planting(languages=("en", "fr"), n_groups=5),
+        dict.fromkeys(("mexa", "translation_similarity", "procrustes"), "share 3 meanings")
+        | {"dimension_overlap": None, "effective_rank": None},
+    ),
+    "all constant": (Planting(share_constant=1.0, n_groups=12), {}),
+    "one checkpoint": (Planting(steps=(0,), sharing=(0.0,), n_groups=12), {"neuron_correlation": "alone; name two"}),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_stores_have_no_wrong_number(odd, tmp_path):
+    planting, refused = ODD[odd]
+    store = open_store(planted_store(tmp_path / "s", planting))
+    for measure in MEASURES:
+        if measure.function in refused and refused[measure.function] is None:
+            continue
+        if message := refused.get(measure.function):
+            with pytest.raises(QueryError, match=message):
+                getattr(actlas.query, measure.function)(store)
+            continue
+        options = {"values": "pooled"} if any(option.name == "values" for option in measure.options) else {}
+        frame = getattr(actlas.query, measure.function)(store, **options)
+        floats = frame.select(pl.selectors.float())
+        assert floats.select(pl.all().is_finite().all()).row(0) == (True,) * floats.width, measure.name
+        if odd == "all constant" and measure.function not in (
+            "effective_rank",
+            "class_means",
+            "class_distances",
+            "dimension_overlap",
+        ):
+            about_values = ("chance", "expected", "bar")
+            told = floats.drop(about_values, strict=False)
+            assert (
+                frame.is_empty()
+                or measure.function in ("mexa", "translation_similarity")
+                or all(told[name].null_count() == told.height for name in told.columns)
+            ), measure.name

@@ -5,6 +5,7 @@ import pytest
 
 from actlas.query import mexa
 from actlas.query.measures.mexa import _told
+from actlas.query.measures.vectors import directions
 
 RNG = np.random.default_rng(3)
 
@@ -29,22 +30,22 @@ def test_it_is_what_the_definition_says_however_it_is_cut(chunk, monkeypatch):
     monkeypatch.setattr(sys.modules["actlas.query.measures.mexa"], "_CHUNK", chunk)
     a = RNG.normal(size=(63, 8)).astype(np.float32)
     b = (a + RNG.normal(size=a.shape)).astype(np.float32)
-    told = _told(a, b)
+    told = _told(directions(a), directions(b))
     assert (told["mexa"], told["expected"]) == pytest.approx(plain(a, b))
     assert 0 < told["mexa"] < 1
 
 
 def test_planted_translations_are_all_found_and_shuffled_ones_are_chance():
     a = RNG.normal(size=(200, 64)).astype(np.float32)
-    assert _told(a, a * 3)["mexa"] == 1
-    draws = [_told(a, a[RNG.permutation(200)]) for _ in range(40)]
+    assert _told(directions(a), directions(a * 3))["mexa"] == 1
+    draws = [_told(directions(a), directions(a[RNG.permutation(200)])) for _ in range(40)]
     # every text has one mutual nearest text, so that a random pairing hits it once in n
     assert draws[0]["expected"] == draws[0]["chance"] == 1 / 200
     assert np.mean([draw["mexa"] for draw in draws]) == pytest.approx(1 / 200, rel=0.5)
 
 
 def test_texts_that_are_all_alike_are_no_match():
-    assert _told(np.ones((9, 4), np.float32), np.ones((9, 4), np.float32))["mexa"] == 0
+    assert _told(directions(np.ones((9, 4), np.float32)), directions(np.ones((9, 4), np.float32)))["mexa"] == 0
 
 
 def test_a_store_is_measured_layer_by_layer(scored):

@@ -32,7 +32,25 @@ def test_unrelated_texts_have_nothing_in_common():
 
 def test_scipy_finds_the_same_rotation():
     x, y = RNG.normal(size=(2, 40, 7))
-    np.testing.assert_allclose(rotation_between(x, y), orthogonal_procrustes(x, y)[0], atol=1e-10)
+    first, second = rotation_between(x, y)
+    np.testing.assert_allclose(first @ second, orthogonal_procrustes(x, y)[0], atol=1e-10)
+
+
+def test_with_fewer_meanings_than_channels_only_what_they_determine_is_turned():
+    rotation = np.linalg.qr(RNG.normal(size=(50, 50)))[0]
+    x = RNG.normal(size=(9, 50))
+    first, second = rotation_between(x, x @ rotation)
+    assert first.shape == (50, 9)
+    np.testing.assert_allclose(x @ first @ second, x @ rotation, atol=1e-9)
+    outside = RNG.normal(size=(4, 50))
+    outside -= outside @ np.linalg.pinv(x) @ x
+    np.testing.assert_allclose(outside @ first @ second, 0, atol=1e-9)
+    # the fit is as near as any rotation gets
+    y = RNG.normal(size=(9, 50))
+    first, second = rotation_between(x, y)
+    assert np.linalg.norm(x @ first @ second - y) == pytest.approx(np.linalg.norm(x @ orthogonal_procrustes(x, y)[0] - y))
+    told = _told(*RNG.normal(size=(2, 60, 500)).astype(np.float32), 0)
+    assert 1 < told["error"] < 1.2
 
 
 def test_a_store_is_measured(scored):

@@ -5,6 +5,7 @@ import pytest
 
 from actlas.query import translation_similarity
 from actlas.query.measures.translation_similarity import _told
+from actlas.query.measures.vectors import directions
 
 RNG = np.random.default_rng(8)
 
@@ -19,7 +20,7 @@ def plain(a, b):
 def test_it_is_the_mean_over_all_pairs_with_the_jackknife_of_meanings():
     a = RNG.normal(size=(31, 6)).astype(np.float32)
     b = (a + 2 * RNG.normal(size=a.shape) + 0.5).astype(np.float32)
-    told = _told(a, b)
+    told = _told(directions(a), directions(b))
     own, others = plain(a, b)
     assert (told["translations"], told["others"]) == pytest.approx((own, others))
     left = np.array([np.subtract(*plain(np.delete(a, i, 0), np.delete(b, i, 0))) for i in range(31)])
@@ -28,7 +29,7 @@ def test_it_is_the_mean_over_all_pairs_with_the_jackknife_of_meanings():
 
 
 def test_the_interval_holds_nothing_about_as_often_as_it_says():
-    draws = [_told(*RNG.normal(size=(2, 60, 5)).astype(np.float32)) for _ in range(200)]
+    draws = [_told(*map(directions, RNG.normal(size=(2, 60, 5)).astype(np.float32))) for _ in range(200)]
     assert np.mean([draw["low"] <= 0 <= draw["high"] for draw in draws]) == pytest.approx(0.95, abs=0.05)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
-from actlas.query.blocks import NeuronBlock, StepProgress, Steps, neuron_blocks, refuse_imported
+from actlas.query.blocks import NeuronBlock, StepProgress, Steps, finite, neuron_blocks, refuse_imported
 from actlas.query.choices import chosen_checkpoints, chosen_labels
 from actlas.query.measures.asked import Asked
 from actlas.query.neurons import NeuronAxis, top_columns
@@ -95,6 +95,7 @@ def blocks_of(cubes: Sequence[Cube], steps: Steps) -> Iterator[tuple[Cube, Neuro
     """Every block of some cubes; steps are neurons."""
     for cube in cubes:
         for block in neuron_blocks(cube):
+            finite(block.values, cube, block.layer)
             yield cube, block
             steps.add(block.values.shape[0], f"{cube.checkpoint} {cube.site}")
 
