@@ -29,8 +29,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/python -m actlas demo --out demo-out
 
-# Tests run in two processes, which halves the time; make test WORKERS=0 runs them in one.
+# Tests run in two processes, which halves the time; make test WORKERS=0 runs them in one. They start hundreds of others, which
+# need not all compile the sources.
 WORKERS ?= 2
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test: venv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -109,15 +110,21 @@ def plain(planting: Planting) -> Plain:
     return Plain(planting)
 
 
+@pytest.fixture(scope="session")
+def bare_path(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Path:
+    """A store that was only extracted; tests that write copy it."""
+    return planted_store(tmp_path_factory.mktemp("query") / "bare.actlas", planting)
+
+
 @pytest.fixture
-def bare(tmp_path: Path, planting: Planting) -> Path:
+def bare(bare_path: Path, tmp_path: Path) -> Path:
     """A store that was only extracted."""
-    return planted_store(tmp_path / "bare.actlas", planting)
+    return Path(shutil.copytree(bare_path, tmp_path / "bare.actlas"))
 
 
 @pytest.fixture(scope="session")
-def scored_path(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Path:
-    path = planted_store(tmp_path_factory.mktemp("query") / "scored.actlas", planting)
+def scored_path(bare_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = Path(shutil.copytree(bare_path, tmp_path_factory.mktemp("query") / "scored.actlas"))
     score_neurons(path)
     return path
 
@@ -197,7 +204,7 @@ def _token_values() -> dict[str, pl.DataFrame]:
 
 
 @pytest.fixture(scope="session")
-def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
+def asked(scored_path: Path, tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas:
     """A store with every table."""
     from actlas.query import (
         expert_overlap,
@@ -214,8 +221,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, planting: Planting) -> Atlas
         train_probes,
     )
 
-    store = open_store(planted_store(tmp_path_factory.mktemp("query") / "asked.actlas", planting), "a")
-    score_neurons(store)
+    store = open_store(shutil.copytree(scored_path, tmp_path_factory.mktemp("query") / "asked.actlas"), "a")
     top_experts(store, k=6)
     expert_overlap(store, k=6)
     overlap_controls(store, k=6)

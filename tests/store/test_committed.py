@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -15,11 +16,16 @@ from actlas.testing import Planting, planted_store
 SCORES = "scores/planted-step64/mlp_pre.max"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = planted_store(tmp_path / "s", Planting(steps=(0, 64), sharing=(0.0, 1.0)))
+@pytest.fixture(scope="module")
+def half_scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = planted_store(tmp_path_factory.mktemp("half") / "s", Planting(steps=(0, 64), sharing=(0.0, 1.0)))
     score_neurons(path, stats=("ap",), checkpoints=["planted-step64"])
     return path
+
+
+@pytest.fixture
+def path(half_scored: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(half_scored, tmp_path / "s"))
 
 
 def test_a_log_and_the_records_themselves_say_the_same(path: Path) -> None:

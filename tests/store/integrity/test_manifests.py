@@ -1,26 +1,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actlas.query import score_neurons
 from actlas.store import Store
 from actlas.store.integrity.manifests import read_manifests
-from actlas.testing import Planting, planted_store
 
 FOLDER = "manifests/planted-step64"
 SCORES = f"{FOLDER}/scores/mlp_pre.max"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    path = planted_store(tmp_path / "s", Planting(steps=(64,), sharing=(1.0,)))
-    score_neurons(path, stats=("ap",))
-    return path
+def store(one_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(one_checkpoint, tmp_path / "s"))
 
 
 def faults(store: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actlas.query import open_store, score_neurons
+from actlas.query import open_store
 from actlas.store import Store, verify
 from actlas.testing import Planting, planted_store
 
@@ -48,11 +48,9 @@ def test_a_record_that_says_something_else_is_found(store_path: Path) -> None:
 
 
 @pytest.fixture
-def scored(tmp_path: Path) -> Path:
+def scored(one_checkpoint: Path, tmp_path: Path) -> Path:
     """A store of one checkpoint with everything that has coordinates but states."""
-    path = planted_store(tmp_path / "scored", Planting(steps=(64,), sharing=(1.0,)))
-    score_neurons(path, stats=("ap",))
-    return without_log(path)
+    return without_log(Path(shutil.copytree(one_checkpoint, tmp_path / "scored")))
 
 
 GROUPS = {
