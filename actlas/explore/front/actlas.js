@@ -63,17 +63,10 @@ function plain(text) {
 
 /** `text` as nodes, what cannot be seen as marked escapes; in `code`, the ends of lines are seen by themselves. */
 function written(text, isCode = false) {
-  const nodes = [];
-  let from = 0;
-  for (const found of text.matchAll(UNSEEN)) {
-    if (found.index > from) nodes.push(text.slice(from, found.index));
-    const sign = SIGNS[found[0]];
-    if (!(sign && isCode)) nodes.push(h("span", { class: "escape", dir: "ltr" }, sign ?? escaped(found[0])));
-    if (sign) nodes.push(found[0]);
-    from = found.index + found[0].length;
-  }
-  if (from < text.length) nodes.push(text.slice(from));
-  return nodes;
+  const mark = (found) => h("span", { class: "escape", dir: "ltr" }, SIGNS[found] ?? escaped(found));
+  const nodesOf = (found) => (!SIGNS[found] ? [mark(found)] : isCode ? [found] : [mark(found), found]);
+  // at every second place stands what was found
+  return text.split(new RegExp(`(${UNSEEN.source})`, "u")).flatMap((piece, place) => (place % 2 ? nodesOf(piece) : piece || []));
 }
 
 /** The first `most` clusters of a label: a letter keeps its marks. */
@@ -109,13 +102,10 @@ const storeOf = ({ store }) => (store === undefined ? {} : { store });
 const oneLine = (error) => plain(String(error?.message ?? error).split("\n")[0]).slice(0, 500);
 
 async function fetched(url, signal) {
-  let response;
-  try {
-    response = await fetch(url, { signal, credentials: "same-origin", headers: { accept: "application/json" } });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("the server does not answer; is `actlas explore` still running?");
-  }
+  const options = { signal, credentials: "same-origin", headers: { accept: "application/json" } };
+  const response = await fetch(url, options).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("the server does not answer; is `actlas explore` still running?");
+  });
   if (response.ok) return response.json();
   throw new Error((await response.text()).trim() || `${response.status} ${response.statusText}`);
 }
@@ -1267,18 +1257,17 @@ const alert = (error) => h("p", { class: "note", role: "alert" }, oneLine(error)
 /** What to do first and what at the end of a page's life differ by home; all else is here. */
 class Page {
   constructor(el, source, isPage, theme) {
-    this.el = el;
-    this.source = source;
-    this.isPage = isPage;
-    this.level = isPage ? 1 : 3;
+    Object.assign(this, { el, source, isPage, level: isPage ? 1 : 3 });
     el.classList.add("actlas");
-    const brand = h("span", { class: "brand" }, "actlas");
     this.nav = h("ul");
     this.side = h("div", { class: "side" });
     this.main = h(isPage ? "main" : "div", { id: unique("main"), tabindex: "-1" });
+    // the address stays: a new one would be shown anew
+    const skip = (event) => (event.preventDefault(), this.main.focus());
     el.replaceChildren(
-      isPage ? h("a", { class: "skip", href: `#${this.main.id}` }, "Skip to the content") : "",
-      h(isPage ? "header" : "div", { class: "top" }, brand, h("nav", { "aria-label": "Views" }, this.nav), this.side),
+      isPage ? h("a", { class: "skip", href: `#${this.main.id}`, click: skip }, "Skip to the content") : "",
+      h(isPage ? "header" : "div", { class: "top" },
+        h("span", { class: "brand" }, "actlas"), h("nav", { "aria-label": "Views" }, this.nav), this.side),
       this.main,
     );
     this.voices = voices(el);
@@ -1412,10 +1401,8 @@ export function mount(el, source, where, { isPage = false, theme = "auto" } = {}
 }
 
 /**
- * A report whose figures carry their answers becomes one that is read closely.
- *
- * Every `<figure data-actlas>` with a `<script type="application/json">` of {title, picture, answer} inside gets files, and its
- * picture, if it has one, in place of its first `svg`; every table of the page becomes sortable.
+ * A report is read closely: every `<figure data-actlas>` with {title, picture, answer} as JSON inside gets files, and its picture
+ * in place of its first `svg`; every table can be sorted.
  */
 export function enhance(root) {
   const host = root.body ?? root;
