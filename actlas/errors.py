@@ -30,7 +30,8 @@
     │   ├── FidelityError                              batched values differ from batch 1
     │   ├── SiteNotProved                              a tensor is not what the name of its site says
     │   ├── NotFiniteValues      (ArithmeticError)     NaN or infinity came out of the model
-    │   └── ModelNotLoaded       (OSError)             no such model, or not in safetensors
+    │   ├── ModelNotLoaded       (OSError)             no such model, or not in safetensors
+    │   └── ModelLoading                               a model that is not there yet
     ├── BackendUnavailable       (ImportError)         a named backend cannot run here
     ├── InterventionError        (ValueError)          a change of a running model that is refused
     │   ├── NeuronNotFound       (IndexError)          the model has no such neuron
@@ -172,6 +173,10 @@ class NotFiniteValues(ExtractionError, ArithmeticError):
 
 class ModelNotLoaded(ExtractionError, OSError):
     """No such model, or its weights are not in safetensors."""
+
+
+class ModelLoading(ExtractionError):
+    """A model that is on its way: what was asked can be asked again."""
 
 
 class BackendUnavailable(ActlasError, ImportError):

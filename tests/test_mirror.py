@@ -31,6 +31,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "explore/views/probe.py": ("query/test_views.py",),
     "explore/views/sql.py": ("query/test_views.py",),
     "explore/views/store.py": ("query/test_views.py",),
+    "intervene/tokens/reader.py": ("intervene/tokens/test_elsewhere.py",),
     "kernels/cpu/wide.py": ("kernels/cpu/test_neuron.py", "kernels/cpu/test_sums.py"),
     "kernels/states/counts.py": ("kernels/test_states.py",),
     "kernels/states/histogram.py": ("kernels/test_states.py",),

@@ -20,6 +20,10 @@ from actlas.words import listed
 
 if TYPE_CHECKING:
     from actlas.intervene import LiveModel
+    from actlas.intervene.tokens.elsewhere import ModelElsewhere
+
+    #: What may read a text: a loaded model, one in a process of its own, a folder, a hub id, or "auto".
+    Model = LiveModel | ModelElsewhere | Path | str
 
 #: Stands for a model where the record of the checkpoint says it is.
 RECORDED = "auto"
@@ -99,7 +103,7 @@ class _Found:
     experts: pl.DataFrame | None = None
 
 
-def heat(store: Atlas, params: Mapping[str, Any], model: LiveModel | Path | str | None = None) -> dict[str, Any]:
+def heat(store: Atlas, params: Mapping[str, Any], model: Model | None = None) -> dict[str, Any]:
     """A text with what a neuron has at each of its tokens.
 
     Values that are kept (`actlas tokens`) come first, then those of a model, where there is one, then those of the few tokens
@@ -110,7 +114,8 @@ def heat(store: Atlas, params: Mapping[str, Any], model: LiveModel | Path | str 
         params: checkpoint (the last one if it is left out); site, layer and neuron; and text_id, or text for one that is typed.
             Texts stand for numbers. A typed text without a neuron is asked whose experts are active in it.
         model: What may run: a loaded checkpoint, a folder or hub id, or "auto" for the one that the store's record names. None:
-            nothing is run. One that is loaded here is held for the next question.
+            nothing is run. One that is loaded here is held for the next question. One in a process of its own is not waited
+            for: that it is being loaded is an error of the kind ModelLoading.
 
     Returns:
         text; language; tokens: start and end (characters of the text, the end exclusive; equal for a token that stands for none),
@@ -141,7 +146,7 @@ def _number(params: Mapping[str, Any], name: str) -> int:
     return number
 
 
-def _found(store: Atlas, asked: Asked, model: LiveModel | Path | str | None) -> _Found:
+def _found(store: Atlas, asked: Asked, model: Model | None) -> _Found:
     if asked.neuron is not None:
         _check_neuron(store, asked.checkpoint, *asked.neuron)
     found = _kept(store, asked)
@@ -233,24 +238,32 @@ class _Models:
 _MODELS = _Models()
 
 
-def _run(store: Atlas, asked: Asked, model: LiveModel | Path | str) -> _Found:
+def _run(store: Atlas, asked: Asked, model: Model) -> _Found:
     """What a model gives."""
     from actlas.intervene import LiveModel
+    from actlas.intervene.tokens.elsewhere import ModelElsewhere
+    from actlas.intervene.tokens.reader import token_reading
 
+    if isinstance(model, ModelElsewhere):
+        frames = model.read(store.path, asked.checkpoint, asked.text, neuron=asked.neuron, n=_PAIRS)
+        return _read(store, asked, frames)
     with _MODELS.lock:
         live = model if isinstance(model, LiveModel) else _MODELS.get(store, asked.checkpoint, model)
         if live.checkpoint != asked.checkpoint:
             raise QueryError(f"{live.checkpoint} is loaded, and {asked.checkpoint} is asked for; load that one")
-        return _of_neuron(store, asked, live) if asked.neuron is not None else _of_experts(store, asked, live)
+        return _read(store, asked, token_reading(live, asked.text, str(store.path), asked.neuron, _PAIRS))
 
 
-def _of_neuron(store: Atlas, asked: Asked, live: LiveModel) -> _Found:
-    from actlas.intervene import text_token_values
-
-    assert asked.neuron is not None, "asked for only where there is one"
-    neuron = pl.DataFrame([asked.neuron], schema=["site", "layer", "neuron"], orient="row")
-    tokens = text_token_values(live, asked.text, neuron, store=store).select(_TOKEN)
-    return _Found(tokens, f"read by {live.checkpoint} just now", _highest(store, asked))
+def _read(store: Atlas, asked: Asked, frames: Mapping[str, pl.DataFrame]) -> _Found:
+    """What was read: of a neuron; or of every token the largest share of a concept's experts in a language that are active."""
+    tokens = frames["tokens"]
+    if asked.neuron is not None:
+        return _Found(tokens.select(_TOKEN), f"read by {asked.checkpoint} just now", _highest(store, asked))
+    experts = frames["experts"]
+    best = experts.filter(rank=1).select("position", value=(pl.col("n_active") / pl.col("n_experts")).cast(pl.Float32))
+    joined = tokens.join(best, on="position", how="left", maintain_order="left").with_columns(pl.col("value").fill_null(0.0))
+    source = f"the largest share of a concept's experts in a language that are active, read by {asked.checkpoint} just now"
+    return _Found(joined.select(_TOKEN), source, experts=experts)
 
 
 def _highest(store: Atlas, asked: Asked) -> float:
@@ -259,17 +272,6 @@ def _highest(store: Atlas, asked: Asked) -> float:
     if site not in store.sites(asked.checkpoint):
         return 0.0
     return max(0.0, float(store.cube(asked.checkpoint, site).read(layer=layer, neurons=neuron).max()))
-
-
-def _of_experts(store: Atlas, asked: Asked, live: LiveModel) -> _Found:
-    """Of every token the largest share of a concept's experts in a language that are active there."""
-    from actlas.intervene import active_experts, text_tokens
-
-    experts = active_experts(live, asked.text, store, n=_PAIRS)
-    best = experts.filter(rank=1).select("position", value=(pl.col("n_active") / pl.col("n_experts")).cast(pl.Float32))
-    tokens = text_tokens(live, asked.text, store=store).join(best, on="position", how="left", maintain_order="left")
-    source = f"the largest share of a concept's experts in a language that are active, read by {live.checkpoint} just now"
-    return _Found(tokens.with_columns(pl.col("value").fill_null(0.0)).select(_TOKEN), source, experts=experts)
 
 
 def _experts(frame: pl.DataFrame | None) -> dict[str, Any] | None:

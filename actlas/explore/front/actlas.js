@@ -935,7 +935,14 @@ function heat({ text: whole, tokens, low, high, source, experts }, context) {
 /** Puts the heat of a text into `body`, or what went wrong into `problem`; whether there is heat. */
 async function heated(body, problem, params, context) {
   body.setAttribute("aria-busy", "true");
-  const fill = (found) => {
+  const fill = async (found) => {
+    if (found.error?.kind === "ModelLoading") {
+      problem.hidden = false;
+      problem.textContent = found.error.text;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      // it is asked for as long as somebody looks
+      return body.isConnected ? context.source.heat(params).then(fill) : undefined;
+    }
     if (found.error) throw new Error(found.error.text);
     body.replaceChildren(heat(found, context));
   };

@@ -26,6 +26,7 @@ from actlas.words import listed, no_such
 
 if TYPE_CHECKING:
     from actlas.explore.view import View
+    from actlas.intervene.tokens.elsewhere import ModelElsewhere
 
 #: Errors that say what is wrong to who asked.
 _TOLD = (ActlasError, Gone, Left)
@@ -40,12 +41,19 @@ class Explorer:
 
     Args:
         stores: Label -> store; the first is shown unless another one is asked for.
-        model: What may read texts, as `heat` takes it; None: none.
+        model: What may read texts: a folder, a hub id, or "auto" for what the records of stores name. None: none. It runs in a
+            process of its own, and is loaded from now on.
     """
 
     def __init__(self, stores: Mapping[str, Served], model: str | None = None) -> None:
         self._stores = stores
-        self._model = model
+        self._model: ModelElsewhere | None = None
+        if model is not None:
+            from actlas.explore.heat import RECORDED
+            from actlas.intervene.tokens.elsewhere import ModelElsewhere
+
+            self._model = ModelElsewhere(None if model == RECORDED else model)
+            next(iter(stores.values())).load(self._model)
         self._threads = ThreadPoolExecutor(_AT_ONCE, "actlas-explore")
         #: Of queries that a person typed, and whole tables, one runs at a time: however long it takes, the views are answered.
         self._long = {label: asyncio.Semaphore() for label in stores}
@@ -71,6 +79,8 @@ class Explorer:
         """End all queries, and what runs them."""
         for served in self._stores.values():
             served.close()
+        if self._model is not None:
+            self._model.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _first(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ import itertools
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from actlas.errors import ActlasError, StoreNotFound
+from actlas.errors import ActlasError, ModelLoading, StoreNotFound
 from actlas.explore.view import MOST_ROWS
 from actlas.query.schema import MAX_ANSWER
 from actlas.query.sql.guard import identifier
@@ -22,6 +22,7 @@ from actlas.query.workers.client import FileKind, QueryWorker
 from actlas.store.store import Store
 
 if TYPE_CHECKING:
+    from actlas.intervene.tokens.elsewhere import ModelElsewhere
     from actlas.query.atlas import Atlas
 
 
@@ -103,14 +104,21 @@ class Served:
         finally:
             asking.leave()
 
-    def heat(self, params: Mapping[str, str], model: str | None) -> dict[str, Any]:
-        """A text with what a neuron has at each of its tokens; a model runs in this process."""
+    def heat(self, params: Mapping[str, str], model: ModelElsewhere | None) -> dict[str, Any]:
+        """A text with what a neuron has at each of its tokens."""
         from actlas.explore.heat import heat
 
         found = heat(self._atlas, params, model)
         if found["error"] is not None:
             found["error"]["text"] = self.told(found["error"]["text"])
         return found
+
+    def load(self, model: ModelElsewhere) -> None:
+        """Let a model begin to load the checkpoint that is looked at first."""
+        checkpoints = [one for one in self._atlas.checkpoints if one not in self._atlas.controls] or self._atlas.checkpoints
+        if checkpoints:
+            with suppress(ModelLoading):
+                model.load(self._path, checkpoints[-1])
 
     @cached_property
     def _atlas(self) -> Atlas:

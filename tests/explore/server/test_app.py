@@ -28,6 +28,7 @@ from actlas.explore.server.app import Explorer
 from actlas.explore.server.served import Limits, Served
 from actlas.explore.view import parts_of
 from actlas.explore.views import VIEWS
+from actlas.intervene.tokens.elsewhere import ModelElsewhere
 from actlas.query import open_store, top_experts
 
 TOKEN = "a-token-of-a-test"
@@ -175,17 +176,22 @@ def test_tokens_of_a_text_are_told_or_why_not(ask: Any, example_store: Path) -> 
 def test_a_model_reads_what_is_typed(ask: Any, example_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def heat(store: Any, params: Mapping[str, str], model: str | None) -> dict[str, Any]:
+    def heat(store: Any, params: Mapping[str, str], model: ModelElsewhere | None) -> dict[str, Any]:
         asked.append((store.path, dict(params), model))
         return {"text": params["text"], "error": {"kind": "QueryError", "text": f"{store.path} is\nnot there"}}
 
     monkeypatch.setattr("actlas.explore.heat.heat", heat)
+    begun: list[Any] = []
+    monkeypatch.setattr(ModelElsewhere, "load", lambda self, *what: begun.append(what))
     explorer = Explorer({"own": Served("own", example_store, Limits())}, model="a/model")
     browser = type(ask)(explorer.app(Access("127.0.0.1", 8765, TOKEN)))
     # as long as a text may be, in letters of three bytes
     text = "\u202e東" * 10_000
     found = browser("/heat.json", layer=1, text=text, store="own")
-    assert asked == [(example_store, {"layer": "1", "text": text}, "a/model")]
+    (told,) = asked
+    assert told[:2] == (example_store, {"layer": "1", "text": text})
+    assert isinstance(told[2], ModelElsewhere)
+    assert begun == [(example_store, "planted-step128")]
     assert (found.json["text"], found.json["error"]["text"]) == (text, "run.actlas is not there")
     assert "\u202e" not in found.text
     explorer.close()
