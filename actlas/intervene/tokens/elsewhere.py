@@ -36,7 +36,7 @@ class ModelElsewhere:
         self._model = model
         self._changing = threading.Lock()
         #: Held while the process is asked.
-        self._turn = threading.Lock()
+        self._asking = threading.Lock()
         self._child: Child | None = None
         self._loading: _Loaded | None = None
         self._ready: _Loaded | None = None
@@ -71,7 +71,7 @@ class ModelElsewhere:
             ActlasError: What the model refuses, or that the process ended; it is started again then.
         """
         self.load(store, checkpoint)
-        with self._turn:
+        with self._asking:
             if self._child is None or self._ready != (str(store), checkpoint):
                 raise ModelLoading(f"the model of {checkpoint} is being loaded; ask again in a moment")
             try:
@@ -84,7 +84,7 @@ class ModelElsewhere:
 
     def _load(self, store: str, checkpoint: str) -> None:
         failure: ActlasError | None = None
-        with self._turn:
+        with self._asking:
             try:
                 if self._child is not None and self._child.status is not None:
                     self._child.close()
