@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import polars as pl
+
 from actlas.allowed import Count, why_not
-from actlas.cli.output import FORMATS
+from actlas.cli.output import FORMATS, show_frame
 from actlas.names import NeuronId
 from actlas.options import About, alternatives, declared
 
@@ -57,6 +59,11 @@ def add_output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--out", type=named, metavar="FILE", help="write there instead of to standard output")
     verb.add_argument("--safe", action="store_true", help="csv in which no cell is a formula for a spreadsheet")
     verb.add_argument("--rows", type=number(Count), default=50, metavar="N", help="rows of a table that are shown; 0 shows all")
+
+
+def show(frame: pl.DataFrame, given: argparse.Namespace) -> None:
+    """Show an answer as the options of `add_output` have it."""
+    show_frame(frame, given.format, given.out, given.rows, is_safe=given.safe)
 
 
 def add_declared(verb: argparse.ArgumentParser, options: type) -> None:

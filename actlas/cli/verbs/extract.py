@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import polars as pl
 
-from actlas.cli.arguments import add_declared, add_output, add_sites, declared_values
-from actlas.cli.output import ProgressLine, duration, n_bytes, say, say_table, show_frame, tell
+from actlas.cli.arguments import add_declared, add_output, add_sites, declared_values, show
+from actlas.cli.output import ProgressLine, duration, n_bytes, say, say_table, tell
 from actlas.errors import OptionError
 from actlas.extract.options import ExtractOptions
 from actlas.names import ComputeDtype
@@ -75,7 +75,7 @@ def _check(given: argparse.Namespace) -> None:
     if given.format == "table":
         # most are far below what a table shows of a number
         shown = proofs.with_columns(pl.col("figure", "allowed").map_elements("{:.1e}".format, return_dtype=pl.String))
-    show_frame(shown, given.format, given.out, given.rows, is_safe=given.safe)
+    show(shown, given)
     for row in proofs.partition_by("checkpoint", maintain_order=True):
         kept = row.select("site", "proof", "layer", "figure", "allowed").iter_rows()
         refuse_unproved([Proof(*values) for values in kept], row["architecture"][0], row["compute_dtype"][0])

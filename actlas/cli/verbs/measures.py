@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from actlas.cli.arguments import add_checkpoints, add_output, add_sites, add_store, named, number
+from actlas.cli.arguments import add_checkpoints, add_output, add_sites, add_store, named, number, show
 from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.questions import add_kept_output, opened, show
+from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.query.measures.registry import MEASURES, Measure, Option
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from actlas.cli.arguments import add_checkpoints, add_lape, add_output, add_store, named, separated
-from actlas.cli.output import show_frame, tell
+from actlas.cli.arguments import add_checkpoints, add_lape, add_output, add_store, named, separated, show
+from actlas.cli.output import tell
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,7 +52,7 @@ def _import(options: argparse.Namespace) -> None:
         n_neurons = sets.select("layer", "neuron").n_unique()
         tell(f"{n_neurons:,} neurons of {options.name} beside {checkpoint[0]}, at {sets['site'][0]}")
     sizes = frame.group_by("checkpoint", "name", "language", "site", maintain_order=True).agg(pl.len().alias("n_neurons"))
-    show_frame(sizes, options.format, options.out, options.rows, is_safe=options.safe)
+    show(sizes, options)
 
 
 def _overlap(options: argparse.Namespace) -> None:
@@ -65,4 +65,4 @@ def _overlap(options: argparse.Namespace) -> None:
         bar_quantile=options.bar_quantile,
         threshold=options.threshold,
     )
-    show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
+    show(frame, options)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import polars as pl
 
 from actlas.allowed import Positive
-from actlas.cli.arguments import add_checkpoints, add_sites, add_store, named, number
+from actlas.cli.arguments import add_checkpoints, add_sites, add_store, named, number, show
 from actlas.cli.output import ProgressLine, step_progress
-from actlas.cli.verbs.questions import add_kept_output, opened, refuse, show
+from actlas.cli.verbs.questions import add_kept_output, opened, refuse
 from actlas.errors import QueryError
 
 

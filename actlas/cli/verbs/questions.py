@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from actlas.allowed import Count, Positive
-from actlas.cli.arguments import add_checkpoints, add_choice, add_lape, add_output, add_store, named, neuron, number
-from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
+from actlas.cli.arguments import add_checkpoints, add_choice, add_lape, add_output, add_store, named, neuron, number, show
+from actlas.cli.output import ProgressLine, step_progress, tell
 from actlas.errors import QueryError
 from actlas.names import COMBINATIONS, METRICS
 
@@ -207,10 +207,6 @@ def _overlap(options: argparse.Namespace) -> None:
         frame = expert_overlap(store, **settings, by_layer=options.by == "layer", halves=not options.no_halves)
     line.end()
     show(frame, options)
-
-
-def show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
-    show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
 
 
 def _lape(options: argparse.Namespace) -> None:

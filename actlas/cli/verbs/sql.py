@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import polars as pl
 
 from actlas.allowed import Positive
-from actlas.cli.arguments import add_output, add_store, gigabytes, named, number
-from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
+from actlas.cli.arguments import add_output, add_store, gigabytes, named, number, show
+from actlas.cli.output import ProgressLine, step_progress, tell
 from actlas.cli.signals import leave
 from actlas.errors import QueryError
 from actlas.query.schema import MAX_ANSWER
@@ -160,7 +160,7 @@ def _once_it_takes_long(show: Callable[[int, int, str], None]) -> Callable[[int,
 
 
 def _show(frame: pl.DataFrame, options: argparse.Namespace) -> None:
-    show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
+    show(frame, options)
 
 
 def _query(options: argparse.Namespace) -> str:

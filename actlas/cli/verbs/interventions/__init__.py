@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from actlas.cli.arguments import named
 from actlas.names import DTYPES
@@ -16,3 +17,13 @@ def add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--compute-dtype", "--dtype", choices=("auto", *DTYPES), default="auto", help="what it computes in (default: auto)"
     )
+
+
+def model_given(given: argparse.Namespace) -> dict[str, Any]:
+    """What `add_model` was given, as keywords of the functions that run a model."""
+    return {
+        "model": given.model,
+        "device": given.device,
+        "compute_dtype": given.compute_dtype,
+        "trust_remote_code": given.trust_remote_code,
+    }

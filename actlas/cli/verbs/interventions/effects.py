@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from actlas.cli.arguments import add_checkpoints, add_declared, add_store, declared_values
-from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.interventions import add_model
+from actlas.cli.arguments import add_checkpoints, add_declared, add_store, declared_values, show
+from actlas.cli.output import ProgressLine, step_progress
+from actlas.cli.verbs.interventions import add_model, model_given
 from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.intervene.effects.options import EffectOptions
 
@@ -33,13 +33,10 @@ def _effects(options: argparse.Namespace) -> None:
         opened(options),
         EffectOptions(**declared_values(options, EffectOptions)),
         checkpoints=options.checkpoints,
-        model=options.model,
-        device=options.device,
-        compute_dtype=options.compute_dtype,
-        trust_remote_code=options.trust_remote_code,
+        **model_given(options),
         replace=options.replace,
         progress=step_progress(line, "arms"),
     )
     line.end()
     shown = frame if options.whole else effect_summary(frame)
-    show_frame(shown, options.format, options.out, options.rows, is_safe=options.safe)
+    show(shown, options)

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from actlas.allowed import Count, Positive, Seed
-from actlas.cli.arguments import add_checkpoints, add_store, assigned, named, number, separated
-from actlas.cli.output import ProgressLine, show_frame, step_progress, tell
-from actlas.cli.verbs.interventions import add_model
+from actlas.cli.arguments import add_checkpoints, add_store, assigned, named, number, separated, show
+from actlas.cli.output import ProgressLine, step_progress, tell
+from actlas.cli.verbs.interventions import add_model, model_given
 from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.errors import QueryError
 
@@ -124,13 +124,10 @@ def _patch(options: argparse.Namespace) -> None:
         layers=options.layers,
         n_tokens=options.tokens,
         rows_per_batch=options.batch,
-        model=options.model,
-        device=options.device,
-        compute_dtype=options.compute_dtype,
-        trust_remote_code=options.trust_remote_code,
+        **model_given(options),
         progress=step_progress(line, "prompts"),
         replace=options.replace,
     )
     line.end()
     shown = {"layer": patching_by_layer, "onset": patching_onset}.get(options.by, lambda whole: whole)(frame)
-    show_frame(shown, options.format, options.out, options.rows, is_safe=options.safe)
+    show(shown, options)

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from actlas.allowed import Count, Positive, Seed, Share
-from actlas.cli.arguments import add_checkpoints, add_sites, add_store, named, number, separated, site_layer
-from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.interventions import add_model
+from actlas.cli.arguments import add_checkpoints, add_sites, add_store, named, number, separated, show, site_layer
+from actlas.cli.output import ProgressLine, step_progress
+from actlas.cli.verbs.interventions import add_model, model_given
 from actlas.cli.verbs.questions import add_kept_output
 from actlas.errors import QueryError
 from actlas.names import ARMS, HOWS, ON_VALUES, POSITIONS
@@ -149,16 +149,13 @@ def _steer(given: argparse.Namespace) -> None:
         probe=None if given.probe is None else ProbeAt(*given.probe),
         neurons=None if given.neurons is None else ForeignNeurons(given.neurons, given.any_weights, given.value),
         words=None if given.words is None else read_words(given.words).words,
-        model=given.model,
-        device=given.device,
-        compute_dtype=given.compute_dtype,
-        trust_remote_code=given.trust_remote_code,
+        **model_given(given),
         batch=given.batch,
         progress=step_progress(line, "texts"),
         replace=given.replace,
     )
     line.end()
-    show_frame(texts if given.texts else steering_summary(texts), given.format, given.out, given.rows, is_safe=given.safe)
+    show(texts if given.texts else steering_summary(texts), given)
 
 
 def _lines(path: Path) -> tuple[str, ...]:

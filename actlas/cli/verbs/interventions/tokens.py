@@ -8,9 +8,9 @@ from dataclasses import asdict
 import polars as pl
 
 from actlas.allowed import Positive
-from actlas.cli.arguments import add_checkpoints, add_store, named, neuron, number
-from actlas.cli.output import ProgressLine, show_frame, step_progress
-from actlas.cli.verbs.interventions import add_model
+from actlas.cli.arguments import add_checkpoints, add_store, named, neuron, number, show
+from actlas.cli.output import ProgressLine, step_progress
+from actlas.cli.verbs.interventions import add_model, model_given
 from actlas.cli.verbs.questions import add_kept_output, opened, refuse
 from actlas.errors import QueryError
 
@@ -56,7 +56,7 @@ def _tokens(options: argparse.Namespace) -> None:
 
     if options.type is not None:
         frame = _typed(options)
-        show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
+        show(frame, options)
         return
     refuse(options, "without --type", "neuron", "pairs")
     line = ProgressLine(options.quiet)
@@ -68,17 +68,14 @@ def _tokens(options: argparse.Namespace) -> None:
         languages=options.languages,
         concepts=options.concepts,
         k=options.k,
-        model=options.model,
         tokenizer=options.tokenizer,
-        device=options.device,
-        compute_dtype=options.compute_dtype,
-        trust_remote_code=options.trust_remote_code,
+        **model_given(options),
         any_weights=options.any_weights,
         replace=options.replace,
         progress=step_progress(line, "texts"),
     )
     line.end()
-    show_frame(frame, options.format, options.out, options.rows, is_safe=options.safe)
+    show(frame, options)
 
 
 def _typed(options: argparse.Namespace) -> pl.DataFrame:
@@ -98,11 +95,8 @@ def _typed(options: argparse.Namespace) -> pl.DataFrame:
     with load_live(
         store,
         chosen[0],
-        model=options.model,
         tokenizer=options.tokenizer,
-        device=options.device,
-        compute_dtype=options.compute_dtype,
-        trust_remote_code=options.trust_remote_code,
+        **model_given(options),
     ) as live:
         if options.neurons:
             neurons = pl.DataFrame([asdict(one) for one in options.neurons])
