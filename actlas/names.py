@@ -61,6 +61,16 @@ How = Literal["set", "add", "scale"]
 HOWS: tuple[How, ...] = get_args(How)
 Position = Literal["all", "last"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
+#: Setting of a patch -> what is put into the target prompt. The last two put nothing there.
+PATCH_SETTINGS: Mapping[str, str] = {
+    "seen": "means over all ordered pairs of seen languages without English and the two that are translated between",
+    "tgt": "latents of the source concept's prompt in the same two languages",
+    "en_en": "latents of its prompt from English to English",
+    "self": "latents of its prompt from the output language to itself",
+    "tgt_tgt": "the target prompt's own latents: a control, which changes nothing but for rounding",
+    "unpatched": "nothing: what the target prompt gives",
+    "unpatched_source": "nothing, in the source concept's prompt in the same two languages: what is there to be carried over",
+}
 #: How the values that a group of neurons has for a text become one. l2: the root of the sum of their squares.
 Combination = Literal["mean", "sum", "min", "max", "l2"]
 COMBINATIONS: tuple[str, ...] = get_args(Combination)

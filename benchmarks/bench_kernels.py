@@ -10,7 +10,7 @@
 - auroc: the area under the ROC curve and its peers, at the centre of the matrix and some of its neighbours
 - threads: the same call on one thread and on all cores (wall clock; the others are CPU time of the one thread)
 - parts: each step of the engine alone, beside one copy of the values
-- costs: what `actlas.kernels.cpu.plan.Cost` holds, measured
+- costs: what `actlas.kernels.cpu.registers.Cost` holds, measured
 - torchmetrics: the centre of the matrix alone, with torchmetrics among the peers (the extra `bench`)
 - checkpoint: every neuron of a BLOOM-560m, 1,700 texts, 200 concepts, on all cores, with peak memory
 

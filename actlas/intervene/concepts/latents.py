@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from actlas.allowed import Names, checks_arguments
 from actlas.errors import QueryError
 from actlas.intervene.concepts.prompts import SPAN
-from actlas.intervene.concepts.settings import ENGLISH, SETTINGS, UNPATCHED, language_pair, source_pairs
+from actlas.intervene.concepts.settings import ENGLISH, UNPATCHED, language_pair, source_pairs
+from actlas.names import PATCH_SETTINGS
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.choices import chosen_checkpoints
 from actlas.store.store import Store
@@ -82,7 +83,7 @@ class PromptRows:
         left_out = {"self"} if pair[1] == ENGLISH else set()
         left_out |= set() if source_pairs("seen", pair, seen) else {"seen"}
         left_out |= set() if ENGLISH in self.made_with["languages"] else {"en_en"}
-        return tuple(name for name in SETTINGS if name not in left_out)
+        return tuple(name for name in PATCH_SETTINGS if name not in left_out)
 
 
 def prompt_rows(store: Store) -> PromptRows:
@@ -144,8 +145,8 @@ def latent_rows(prompts: PromptRows, setting: str, translation: str, seen: Seque
     Raises:
         QueryError: If the setting has no latents, or the store lacks what it needs.
     """
-    if setting not in SETTINGS or setting in UNPATCHED:
-        patched = [name for name in SETTINGS if name not in UNPATCHED]
+    if setting not in PATCH_SETTINGS or setting in UNPATCHED:
+        patched = [name for name in PATCH_SETTINGS if name not in UNPATCHED]
         raise QueryError(no_such("setting with latents", [setting], patched, "concept patching"))
     pair, what = language_pair(translation), f"setting {setting} of {translation}"
     role, languages = ("target", [pair]) if setting == "tgt_tgt" else ("source", source_pairs(setting, pair, seen))

@@ -15,8 +15,9 @@ from actlas.allowed import Count, Names, Positive, Seed, checks_arguments
 from actlas.errors import WordsError
 from actlas.extract.backends.base import BackendSettings, TextTokenizer
 from actlas.intervene.concepts.pairs import ConceptPair, choose_pairs, compatible, first_tokens
-from actlas.intervene.concepts.settings import SETTINGS, language_pair, source_pairs
+from actlas.intervene.concepts.settings import language_pair, source_pairs
 from actlas.intervene.concepts.words import WordTable, read_words
+from actlas.names import PATCH_SETTINGS
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.words import listed
 
@@ -204,7 +205,7 @@ def _needed(pairs: Sequence[tuple[str, str]], measured: Sequence[str], seen: Seq
     """Languages of all source prompts that some setting needs."""
     needed: dict[tuple[str, str], None] = {}
     for pair in pairs:
-        for setting in SETTINGS:
+        for setting in PATCH_SETTINGS:
             own = source_pairs(setting, pair, seen)
             if setting == "seen" and not own:
                 _LOG.warning("setting seen of %s-%s has no pair of languages to take the mean over: of %s", *pair, listed(seen))

@@ -18,9 +18,9 @@ from actlas.intervene.concepts.answers import CONCEPTS, Answers, answers_of
 from actlas.intervene.concepts.greedy import GreedyPrompts, PromptBatch, prompt_batches
 from actlas.intervene.concepts.latents import LatentRows, PromptRows, latent_rows, prompt_rows
 from actlas.intervene.concepts.prompts import Template
-from actlas.intervene.concepts.settings import SETTINGS, UNPATCHED, language_pair
+from actlas.intervene.concepts.settings import UNPATCHED, language_pair
 from actlas.intervene.live import LiveModel, load_live
-from actlas.names import Dtype
+from actlas.names import PATCH_SETTINGS, Dtype
 from actlas.query.atlas import Atlas, as_atlas
 from actlas.query.blocks import StepProgress, Steps
 from actlas.query.choices import chosen_checkpoints
@@ -172,15 +172,15 @@ def _asked(
     n_tokens: int,
     compute_dtype: str,
 ) -> _Asked:
-    unknown = [name for name in settings or () if name not in SETTINGS]
+    unknown = [name for name in settings or () if name not in PATCH_SETTINGS]
     if unknown:
-        raise QueryError(no_such("setting", unknown, list(SETTINGS), "concept patching"))
+        raise QueryError(no_such("setting", unknown, list(PATCH_SETTINGS), "concept patching"))
     existing = prompts.made_with["translations"]
     unknown = [name for name in translations or () if name not in existing]
     if unknown:
         raise QueryError(no_such("translation", unknown, existing, "the store's prompts"))
     chosen = {
-        name: tuple(one for one in SETTINGS if one in (settings or prompts.settings_of(name)))
+        name: tuple(one for one in PATCH_SETTINGS if one in (settings or prompts.settings_of(name)))
         for name in translations or existing
     }
     about = prompts.rows.select("text_id", "pair", "role", "concept", "language_out", "answers").sort("text_id")

@@ -8,16 +8,6 @@ from actlas.errors import QueryError
 
 #: The language that the mean over seen languages leaves out, whatever is translated.
 ENGLISH = "en"
-#: Setting -> what is put into the target prompt. The last two put nothing there.
-SETTINGS = {
-    "seen": "means over all ordered pairs of seen languages without English and the two that are translated between",
-    "tgt": "latents of the source concept's prompt in the same two languages",
-    "en_en": "latents of its prompt from English to English",
-    "self": "latents of its prompt from the output language to itself",
-    "tgt_tgt": "the target prompt's own latents: a control, which changes nothing but for rounding",
-    "unpatched": "nothing: what the target prompt gives",
-    "unpatched_source": "nothing, in the source concept's prompt in the same two languages: what is there to be carried over",
-}
 #: Settings in which nothing is patched.
 UNPATCHED = ("unpatched", "unpatched_source")
 
@@ -45,7 +35,7 @@ def source_pairs(setting: str, pair: tuple[str, str], seen: Sequence[str]) -> li
     """Languages of the source prompts that a setting takes the mean over.
 
     Args:
-        setting: One of `SETTINGS`.
+        setting: One of `PATCH_SETTINGS`.
         pair: Input and output language of the target prompt.
         seen: Languages that the model has seen.
 

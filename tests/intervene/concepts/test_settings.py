@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from actlas.errors import QueryError
-from actlas.intervene.concepts.settings import SETTINGS, language_pair, source_pairs
+from actlas.intervene.concepts.settings import language_pair, source_pairs
+from actlas.names import PATCH_SETTINGS
 
 
 def test_the_published_number_of_pairs_of_seen_languages() -> None:
@@ -18,7 +19,7 @@ def test_the_published_number_of_pairs_of_seen_languages() -> None:
 
 
 def test_the_other_settings() -> None:
-    found = {setting: source_pairs(setting, ("fr", "de"), ["en", "fr", "de"]) for setting in SETTINGS}
+    found = {setting: source_pairs(setting, ("fr", "de"), ["en", "fr", "de"]) for setting in PATCH_SETTINGS}
     assert found == {
         "seen": [],
         "tgt": [("fr", "de")],

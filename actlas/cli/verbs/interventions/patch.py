@@ -11,6 +11,7 @@ from actlas.cli.output import ProgressLine, step_progress, tell
 from actlas.cli.verbs.interventions import add_model, model_given
 from actlas.cli.verbs.questions import add_kept_output, opened
 from actlas.errors import QueryError
+from actlas.names import PATCH_SETTINGS
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,7 +52,7 @@ def _add_patch(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--setting",
         action="append",
         dest="settings",
-        choices=("seen", "tgt", "en_en", "self", "tgt_tgt", "unpatched", "unpatched_source"),
+        choices=tuple(PATCH_SETTINGS),
         help="whose latents; repeat for more (default: all that the prompts are there for)",
     )
     add_checkpoints(patch)
