@@ -12,8 +12,18 @@ _HEAD = """# Measures
 `actlas measure` lists them. Each is a function of [`actlas.query`](api/query.md) with the same options, whose text has the
 formula, what the columns mean and what is refused. Of the values, one layer or a block of its neurons is in memory at a time.
 
+An answer is kept in the store as a table that is called like the function, unless `--no-keep` is given: SQL reads it
+(`FROM mexa`), the same question is answered from it, other options stand beside it, and it is refused when the values that it
+stands on changed.
+
 | `actlas measure` | what it tells | Python | source | options |
 |---|---|---|---|---|
+"""
+
+
+_DIFFERING = """
+## How they differ from what is published
+
 """
 
 
@@ -26,4 +36,5 @@ def page() -> str:
         flags = ", ".join(f"`--{option.dashed}`" for option in measure.options)
         function = f"[`{measure.function}`](api/query.md#{measure.function})"
         rows.append(f"| `{measure.name}` | {measure.about} | {function} | {measure.source} | {flags} |\n")
-    return _HEAD + "".join(rows)
+    differing = [f"- `{measure.name}`: {measure.differs}\n" for measure in MEASURES if measure.differs]
+    return _HEAD + "".join(rows) + _DIFFERING + "".join(differing)

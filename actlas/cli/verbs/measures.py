@@ -28,7 +28,8 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb.set_defaults(run=_list)
     names = verb.add_subparsers(dest="measure", metavar="NAME")
     for measure in MEASURES:
-        own = names.add_parser(measure.name, help=measure.about, description=f"Source: {measure.source}.")
+        description = f"Source: {measure.source}. {measure.differs}".replace("%", "%%")
+        own = names.add_parser(measure.name, help=measure.about, description=description)
         add_store(own)
         add_checkpoints(own)
         add_sites(own, "repeat for more (default: all)")

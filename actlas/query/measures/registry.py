@@ -69,6 +69,7 @@ class Measure:
         about: What it tells, in one line.
         source: Where it is published.
         options: In the order of the help.
+        differs: Where it is not what is published there, in whole sentences.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Measure:
     about: str
     source: str
     options: tuple[Option, ...] = ()
+    differs: str = ""
 
 
 _SEED = Option("seed", Seed, 0, "of the draws")
@@ -120,6 +122,10 @@ MEASURES: tuple[Measure, ...] = (
             Option("n_splits", Count, 10, "halvings for the interval; 0: none", "splits"),
             _SEED,
         ),
+        differs=(
+            "Entropy is that of the eigenvalues of the covariance; the paper takes singular values. The interval is not "
+            "in the paper."
+        ),
     ),
     Measure(
         "class-means",
@@ -127,6 +133,7 @@ MEASURES: tuple[Measure, ...] = (
         "mean value of every neuron over the texts of a language, of a concept, or of a concept in a language",
         "Libovický et al. 2020",
         (*_OF_NEURONS[:2], Option("of", Classes, "languages", "what the classes are")),
+        differs="Means are of pooled values of texts, however they were pooled.",
     ),
     Measure(
         "class-distances",
@@ -134,6 +141,7 @@ MEASURES: tuple[Measure, ...] = (
         "cosine and distance of the means of languages, and of the directions that concepts have in them, beside chance",
         "Libovický et al. 2020",
         _OF_NEURONS[:2],
+        differs="The distance that chance gives, and cosines with other concepts, are not in the papers.",
     ),
     Measure(
         "mexa",
@@ -141,6 +149,10 @@ MEASURES: tuple[Measure, ...] = (
         "share of texts whose translation is their mutual nearest text, by layer and pair of languages",
         "Kargaran et al. 2024",
         _LANGUAGES,
+        differs=(
+            "As the published code, which rounds vectors to float16 and takes 100 texts; here all texts take part. "
+            "`expected` is not in the paper."
+        ),
     ),
     Measure(
         "translation-similarity",
@@ -148,6 +160,7 @@ MEASURES: tuple[Measure, ...] = (
         "cosine of translations beside that of other texts, by layer and pair of languages",
         "Li et al. 2024",
         _LANGUAGES,
+        differs="The interval over meanings is not in the paper.",
     ),
     Measure(
         "procrustes",
@@ -155,6 +168,9 @@ MEASURES: tuple[Measure, ...] = (
         "whether a rotation takes one language to another, on meanings that it was not fitted to",
         "Schönemann 1966",
         (*_LANGUAGES, _SEED),
+        differs=(
+            "The rotation is fitted to one half of the meanings and told from the other, and turns only what these determine."
+        ),
     ),
     Measure(
         "cka",
@@ -162,6 +178,7 @@ MEASURES: tuple[Measure, ...] = (
         "whether layers, checkpoints or languages find the same texts alike",
         "Kornblith et al. 2019",
         _REPRESENTATIONS,
+        differs="HSIC is estimated without bias; the paper takes the estimate that rises with the number of neurons.",
     ),
     Measure(
         "svcca",
@@ -169,6 +186,10 @@ MEASURES: tuple[Measure, ...] = (
         "how far the main directions of layers, checkpoints or languages agree",
         "Raghu et al. 2017",
         _REPRESENTATIONS,
+        differs=(
+            "All correlations are averaged, as in the paper; the authors' package averages the largest that make up 98 % "
+            "of their sum."
+        ),
     ),
     Measure(
         "neuron-correlation",
@@ -180,6 +201,7 @@ MEASURES: tuple[Measure, ...] = (
             Option("n_texts", Positive, 2000, "at most", "texts"),
             _SEED,
         ),
+        differs="The paper compares nets of different starts, and also matches neurons one to one.",
     ),
     Measure(
         "discrimination",
@@ -198,6 +220,10 @@ MEASURES: tuple[Measure, ...] = (
             Option("n", Positive, 50, "neurons of each language", "neurons", is_limit=True),
             Option("of", Scale, "values", "values as they are, or over the standard deviation of the neuron"),
         ),
+        differs=(
+            "The published code averages tokens, but for the first, of features of sparse autoencoders, and ranks every "
+            "layer by itself."
+        ),
     ),
     Measure(
         "neuron-ranges",
@@ -210,6 +236,10 @@ MEASURES: tuple[Measure, ...] = (
             Option("width", PositiveNumber, 2.5, "standard deviations on either side, of normal bounds"),
             Option("tail", Tail, 0.01, "share left out on either side, of quantile bounds"),
         ),
+        differs=(
+            "Ranges are those of the published code, whose default width is 2; it chooses neurons by their mean absolute "
+            "value where the concept is, and here they are ranked by how far their ranges are apart."
+        ),
     ),
     Measure(
         "mutual-information",
@@ -217,6 +247,11 @@ MEASURES: tuple[Measure, ...] = (
         "neurons whose value tells most about a concept or language",
         "Torroba Hennigen et al. 2020",
         (*_OF_NEURONS, *_INFORMATION),
+        differs=(
+            "The published code chooses dimensions one after another, so that none is told twice; its Gaussians have a "
+            "prior and are told from held-out words. Here each neuron is told alone, from the texts that fit it; bins are "
+            "not in the paper."
+        ),
     ),
     Measure(
         "dimension-overlap",
@@ -224,6 +259,10 @@ MEASURES: tuple[Measure, ...] = (
         "how many of the neurons that tell most about a concept two languages share, beside chance",
         "Wang et al. 2024",
         (*_OF_NEURONS[:2], replace(_OF_NEURONS[2], is_limit=False), *_INFORMATION),
+        differs=(
+            "The published code chooses among the dimensions of one layer, and corrects p-values from random draws for "
+            "their number; here sites and layers are ranked together, p-values are exact, and none is corrected."
+        ),
     ),
     Measure(
         "p90-selection",
@@ -234,6 +273,10 @@ MEASURES: tuple[Measure, ...] = (
             *_OF_NEURONS,
             Option("bar_quantile", Quantile, 0.9, "the bar, a quantile of the values of a neuron"),
             Option("min_share", Share, 0.5, "of what is above the bar, each side weighted alike"),
+        ),
+        differs=(
+            "The published code takes the percentile of each language by itself, which tokens of every language pass "
+            "alike; here one percentile serves both sides."
         ),
     ),
 )

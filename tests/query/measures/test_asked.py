@@ -38,10 +38,16 @@ OPTIONS = {
 }
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The path of a store that is soon copied."""
+    planting = Planting(sites={"attn_out": (2, 32)}, token_sites={"embed": (1, 6)}, n_groups=24)
+    return planted_store(tmp_path_factory.mktemp("small") / "small.actlas", planting)
+
+
 @pytest.fixture
-def own(scored_path, tmp_path):
-    shutil.copytree(scored_path, tmp_path / "own.actlas")
-    return tmp_path / "own.actlas"
+def own(small, tmp_path):
+    return shutil.copytree(small, tmp_path / "own.actlas")
 
 
 def ordered(frame):
@@ -49,8 +55,8 @@ def ordered(frame):
 
 
 @pytest.mark.parametrize("name", sorted(OPTIONS))
-def test_an_answer_with_any_options_is_kept_and_its_command_makes_it_again(name, own, scored_path, tmp_path):
-    again = shutil.copytree(scored_path, tmp_path / "again.actlas")
+def test_an_answer_with_any_options_is_kept_and_its_command_makes_it_again(name, own, small, tmp_path):
+    again = shutil.copytree(small, tmp_path / "again.actlas")
     site = ["embed"] if name == "effective_rank" else ["attn_out"]
     function = getattr(actlas.query, name)
     frame = function(own, sites=site, keep=True, **OPTIONS[name])
@@ -113,14 +119,15 @@ def test_a_measure_of_values_that_changed_is_out_of_date(own):
     assert open_store(own).sql("FROM mexa").height == frame.height
 
 
-def test_what_is_compared_stands_on_all_that_is_compared(scored):
-    names = scored.checkpoints
+def test_what_is_compared_stands_on_all_that_is_compared(small):
+    store = open_store(small)
+    names = store.checkpoints
     basis = {
-        tuple(compared): basis_of(scored, "cka", names[0], {"compared": compared})
+        tuple(compared): basis_of(store, "cka", names[0], {"compared": compared})
         for compared in (names, names[:2], [names[0]], [*names[:2], "gone"])
     }
     assert len(set(basis.values())) == 4
-    assert basis[(names[0],)] == basis_of(scored, "cka", names[0], {"compared": None})
+    assert basis[(names[0],)] == basis_of(store, "cka", names[0], {"compared": None})
 
 
 def test_keeping_is_asked_for(own):
@@ -149,10 +156,10 @@ def test_scores_without_values_are_refused(measure, tmp_path):
         getattr(actlas.query, measure.function)(tmp_path / "s")
 
 
-def test_progress_goes_from_nothing_to_all_over_every_checkpoint(scored):
+def test_progress_goes_from_nothing_to_all_over_every_checkpoint(small):
     for measure in MEASURES:
         told = []
-        getattr(actlas.query, measure.function)(scored, progress=lambda *step, told=told: told.append(step))
+        getattr(actlas.query, measure.function)(small, progress=lambda *step, told=told: told.append(step))
         done, totals = [step[0] for step in told], {step[1] for step in told}
         assert done == sorted(done), measure.name
         assert len(totals) == 1
@@ -160,12 +167,11 @@ def test_progress_goes_from_nothing_to_all_over_every_checkpoint(scored):
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_a_value_that_is_no_number_is_named_and_nothing_is_told(measure, wrong, scored, monkeypatch):
-    for kind in (Cube, TokenCube):
+def test_a_value_that_is_no_number_is_named_and_nothing_is_told(measure, small, monkeypatch):
+    for kind, wrong in ((Cube, np.inf), (TokenCube, np.nan)):
         monkeypatch.setattr(kind, "read", spoiled(kind.read, wrong))
     with pytest.raises(QueryError, match=r"of planted-step\d+ has NaN or infinity .* in layer"):
-        getattr(actlas.query, measure.function)(scored)
+        getattr(actlas.query, measure.function)(small)
 
 
 def spoiled(read, wrong):
