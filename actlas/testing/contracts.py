@@ -163,6 +163,7 @@ class BackendTests(Contract):
             assert layers > 0
             assert neurons > 0
         assert session.about["architecture"]
+        assert isinstance(session.is_on_cpu, bool)
 
     def test_values_have_the_shape_and_dtype_of_the_store(self, session: ModelSession, block: BlockTexts) -> None:
         values = session.run_block(block).collect()

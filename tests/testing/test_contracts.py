@@ -55,6 +55,7 @@ class LetterSession:
     """A model whose every neuron is a sine of the token: its maximum over a text is a value."""
 
     about: Mapping[str, Any] = {"architecture": "Letters"}
+    is_on_cpu = True
 
     def __init__(self, capture: base.Capture) -> None:
         if unknown := set(capture.all_sites) - SHAPES.keys():

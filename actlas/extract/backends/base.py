@@ -195,10 +195,12 @@ class ModelSession(Protocol):
     Attributes:
         shapes: Site -> (layers, neurons).
         about: What should be known later: architecture, device, versions, layouts.
+        is_on_cpu: Whether the model runs on the processor that does everything else, too.
     """
 
     shapes: Mapping[str, tuple[int, int]]
     about: Mapping[str, Any]
+    is_on_cpu: bool
 
     def run_block(
         self,

@@ -144,8 +144,7 @@ class CheckpointRun:
         """Describe the weights, if they are to be; see `describing`."""
         if not self.run.options.describes_weights or work.is_complete:
             return nullcontext(lambda: None)
-        is_on_cpu = str(self.session.about["device"]).startswith("cpu")
-        return describing(work, self.source.folder, self.profile.busy, meanwhile=not is_on_cpu)
+        return describing(work, self.source.folder, self.profile.busy, meanwhile=not self.session.is_on_cpu)
 
     def _states(self, shapes: Shapes) -> StatePlan | None:
         """What is kept of the pooled values where cubes are not."""

