@@ -51,6 +51,9 @@ _PAGE = f"""
   .actlas table {{ font-size: 6.5pt; width: 100%; }}
   .actlas th, .actlas td {{ white-space: normal; overflow-wrap: break-word; padding: .1rem .4rem .1rem 0; line-height: 1.25; }}
   .actlas td:not(.number) {{ overflow-wrap: anywhere; min-width: 4.5em; }}
+  .actlas table:has(th:nth-child(14)) {{ font-size: 5.5pt; }}
+  .actlas table:has(th:nth-child(14)) td {{ min-width: 0; padding-right: .25rem; }}
+  .actlas table:has(th:nth-child(14)) th {{ padding-right: .25rem; overflow-wrap: anywhere; }}
 }}
 """
 

@@ -518,9 +518,11 @@ function bars(frame, picture, width, hidden) {
     nodes.push(s("path", { class: "interval", d: path(ends) }));
     nodes.push(strokesOf(levels, row, (level) => path([spot(level, side), spot(level, side + thick)])));
     // where there is an interval or a level, the number would stand in it
-    const end = value < 0 ? { "text-anchor": "end" } : {};
-    if (!isUpright && !given.hasInterval && !levels.length)
-      nodes.push(word(along(value) + (value < 0 ? -4 : 4), centre + 3.5, number(value, 3), { class: "tick", ...end }));
+    const told = number(value, 3);
+    const [end, anchor] = value < 0 ? [along(value) - 4, "end"] : [along(value) + 4, "start"];
+    const hasRoom = value >= 0 || end - widthOf(told) > along(ticks[0]);
+    if (!isUpright && !given.hasInterval && !levels.length && hasRoom)
+      nodes.push(word(end, centre + 3.5, told, { class: "tick", "text-anchor": anchor }));
     const pairs = [[label || picture.y, number(value) + given.interval(row) + levelsAt(levels, row), place]];
     const size = { width: Math.max(wide, 8), height: Math.max(tall, 8) };
     marks.push({ x: left + wide / 2, y: top + tall / 2, ...size, row, title: `${picture.x} ${shown(xs[row])}`, pairs });
@@ -926,8 +928,8 @@ function heat({ text: whole, tokens, low, high, source, experts }, context) {
   };
   const under = ({ target }) => spans.find(({ span }) => span.contains(target)) ?? null;
   reached(area, context, { under, next, show });
-  const scale = h("span", { class: "heatbar", "aria-hidden": "true" });
-  const ends = h("span", { class: "entry" }, "0", scale, number(most, 3));
+  const scale = h("span", { class: low < 0 ? "heatbar both" : "heatbar", "aria-hidden": "true" });
+  const ends = h("span", { class: "entry" }, low < 0 ? number(-most, 3) : "0", scale, number(most, 3));
   const legend = h("div", { class: "legend" }, ends, h("span", null, plain(source)));
   return h("div", null, area, legend, experts ? table({ title: "Whose experts are active", links: {} }, experts, context) : null);
 }
@@ -1196,7 +1198,7 @@ function editor(context, query) {
       h("button", { type: "button", "aria-label": `Forget ${plain(each.name)}`, click: () => forget(each) }, "×"));
     shelf.replaceChildren(...all.map(line));
   };
-  const name = h("input", { type: "text", "aria-label": "Name of the query to keep", placeholder: "name" });
+  const name = h("input", { type: "text", "aria-label": "Name of the query to keep", placeholder: "name, to keep it" });
   const keep = () => {
     if (!field.value.trim()) return;
     const called = name.value.trim() || short(field.value.trim(), 60);

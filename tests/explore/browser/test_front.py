@@ -248,6 +248,8 @@ def test_tokens_are_coloured_without_breaking_a_character(window) -> None:
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     assert page.get_by_role("status").inner_text() == "<0>: 2.5; <1>: 3"
+    # both colours are told what they mean: values of this text lie below 0, too
+    assert page.locator("[data-part=texts] .legend").first.inner_text().split()[:2] == ["-5", "5"]
     # in a text from right to left the next piece lies to the left
     heats.nth(4).focus()
     told = []

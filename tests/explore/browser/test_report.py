@@ -109,6 +109,9 @@ def test_on_paper_everything_is_there_and_nothing_is_cut(opened: Callable, theme
     assert not page.locator(".themes").is_visible()
     wide = "[...document.querySelectorAll('table, pre, svg')].filter((one) => one.getBoundingClientRect().right > 689)"
     assert page.evaluate(f"{wide}.map((one) => one.outerHTML.slice(0, 300))") == []
+    # nor where every number of the widest table has all its digits
+    page.evaluate("document.querySelectorAll('td.number').forEach((one) => (one.textContent = '-0.01234'))")
+    assert page.evaluate(f"{wide}.map((one) => one.outerHTML.slice(0, 300))") == []
     assert page.pdf().startswith(b"%PDF-")
 
 
