@@ -51,6 +51,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "query/sql/grids.py": ("query/sql/test_scan.py", "query/sql/test_stream.py"),
     "query/texts/groups.py": ("query/texts/test_group_texts.py",),
     "query/workers/process.py": ("query/workers/test_client.py",),
+    "query/workers/started.py": ("query/workers/test_client.py",),
     "query/space/distances.py": ("query/space/test_parameters.py",),
     "store/dtypes.py": ("extract/run/test_dtypes.py",),
     "store/integrity/groups.py": ("store/integrity/test_whole.py",),

@@ -6,122 +6,33 @@ import io
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import msgspec
 import polars as pl
 
 from actlas.allowed import Bytes, Count, Positive, PositiveNumber, checks_arguments
 from actlas.errors import QueryError, error_named
 from actlas.query.schema import MAX_ANSWER
 from actlas.query.sql.answer import TOO_LARGE, hear_ctrl_c, took_too_long
-from actlas.query.workers.messages import NO_MEMORY, Answered, Asked, Settings, packed, receive, send
+from actlas.query.workers.messages import NO_MEMORY, Answered, Asked, Settings, packed
+from actlas.query.workers.started import StartedProcess
 from actlas.store.store import Store
 
 #: What ends a process that is given no more memory.
 _FOR_MEMORY = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 #: What is answered for want of memory.
 _NO_MEMORY_LEFT = (QueryError.__name__, TOO_LARGE)
-#: Seconds that a process has to be gone when it says nothing more.
-_SECONDS_TO_END = 5.0
-#: Each pool of memory of a thread would take address space that it does not use; so would threads that have nothing to do.
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 Stores = Mapping[str, Path | str] | None
 FileKind = Literal["csv", "jsonl", "parquet", "arrow"]
-
-
-class _Process:
-    """One process that answers queries, seen from the one that asks.
-
-    Args:
-        settings: What it is started with.
-        folder: Where it runs: a relative path of the store stands for the same, and is the same in messages.
-    """
-
-    def __init__(self, settings: Settings, folder: str) -> None:
-        self._connection, theirs = Pipe()
-        package = str(Path(__file__).resolve().parents[3])
-        paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        arguments = [str(theirs.fileno()), msgspec.json.encode(settings).decode()]
-        try:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", "actlas.query.workers.process", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
-                cwd=folder,
-                # Ctrl-C is for the one that asks
-                process_group=0,
-            )
-        except OSError:
-            self._connection.close()
-            raise
-        finally:
-            theirs.close()
-        self._is_ready = False
-        #: Queries that it was asked.
-        self.n_asked = 0
-        #: Whether it was killed, or nothing more will be asked of it.
-        self._is_over = False
-
-    @property
-    def is_running(self) -> bool:
-        # one that was killed may take a moment to be gone
-        if self._is_over or self._popen.poll() is not None:
-            return False
-        # one that was not asked says nothing, unless that it has ended
-        with suppress(OSError):
-            return not self._is_ready or not self._connection.poll()
-        return False
-
-    def ask(self, asked: Asked, params: bytes | memoryview) -> tuple[Answered, bytes]:
-        """The answer to one query.
-
-        Raises:
-            EOFError: If the process ended instead.
-            OSError: Likewise.
-        """
-        if not self._is_ready:
-            ready, _ = receive(self._connection, Answered)
-            if ready.error:
-                return ready, b""
-            self._is_ready = True
-        self.n_asked += 1
-        send(self._connection, asked, params)
-        return self.hear()
-
-    def hear(self) -> tuple[Answered, bytes]:
-        """What it says next; see `ask`."""
-        return receive(self._connection, Answered)
-
-    def kill(self) -> None:
-        """End it at once, whatever it does; who waits for its answer hears that it is gone."""
-        self._is_over = True
-        self._popen.kill()
-
-    def end(self) -> int:
-        """Ask it nothing more, and wait until it is gone; gives its exit status."""
-        self._is_over = True
-        self._connection.close()
-        try:
-            return self._popen.wait(_SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return self._popen.wait()
 
 
 @dataclass(eq=False)
@@ -135,7 +46,7 @@ class _Query:
     """
 
     name: str | None
-    process: _Process | None = None
+    process: StartedProcess | None = None
     is_cancelled: bool = False
 
 
@@ -186,11 +97,11 @@ class QueryWorker:
         self._changed = threading.Condition()
         self._waiting: deque[_Query] = deque()
         self._running: set[_Query] = set()
-        self._idle: list[_Process | None] = []
+        self._idle: list[StartedProcess | None] = []
         self._is_closed = False
         self._made_by = os.getpid()
         #: All that were started and not yet waited for; also ended when this object is forgotten.
-        self._processes: set[_Process] = set()
+        self._processes: set[StartedProcess] = set()
         self._end_all = weakref.finalize(self, _end_all, self._processes, self._made_by)
         # the others are started when a query finds none that is free: a machine has other things to do at first
         self._idle += [*[None] * (n_workers - 1), self._started()]
@@ -388,7 +299,7 @@ class QueryWorker:
         return answered, body
 
     def _answer_of(
-        self, process: _Process, waiting: _Query, asked: Asked | None = None, row: bytes | memoryview = b""
+        self, process: StartedProcess, waiting: _Query, asked: Asked | None = None, row: bytes | memoryview = b""
     ) -> tuple[Answered, bytes]:
         """What one process answers, or says next; that it had no memory is an answer, too."""
         try:
@@ -407,7 +318,7 @@ class QueryWorker:
         return answered, body
 
     @contextmanager
-    def _process_for(self, asked: _Query, *, is_new: bool = False) -> Iterator[_Process]:
+    def _process_for(self, asked: _Query, *, is_new: bool = False) -> Iterator[StartedProcess]:
         """Within it, a process works for one query alone; what takes its place afterwards can be asked again.
 
         Args:
@@ -416,7 +327,7 @@ class QueryWorker:
         """
         if os.getpid() != self._made_by:
             raise QueryError("a QueryWorker belongs to the process that made it; make another one after a fork")
-        process: _Process | None = None
+        process: StartedProcess | None = None
         try:
             with self._changed:
                 self._waiting.append(asked)
@@ -438,7 +349,7 @@ class QueryWorker:
             yield process
         finally:
             has_slot = asked in self._running
-            after: _Process | None = None
+            after: StartedProcess | None = None
             try:
                 after = self._next(process) if has_slot and not self._is_closed else process
             finally:
@@ -469,15 +380,15 @@ class QueryWorker:
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
         return QueryError(f"the process that ran the query was ended {how}; another one has taken its place, ask again")
 
-    def _started(self) -> _Process | None:
+    def _started(self) -> StartedProcess | None:
         """Another process; None where the system has none to give now."""
         with suppress(OSError):
-            process = _Process(self._settings, self._folder)
+            process = StartedProcess(self._settings, self._folder)
             self._processes.add(process)
             return process
         return None
 
-    def _next(self, process: _Process | None) -> _Process | None:
+    def _next(self, process: StartedProcess | None) -> StartedProcess | None:
         """The same process, or the one that takes its place."""
         if process is not None and process.is_running:
             return process
@@ -500,7 +411,7 @@ def _folders(stores: Stores) -> dict[str, str]:
     return {label: os.fspath(folder) for label, folder in (stores or {}).items()}
 
 
-def _end_all(processes: set[_Process], made_by: int) -> None:
+def _end_all(processes: set[StartedProcess], made_by: int) -> None:
     """End all; nothing in a process that was forked from the one that made them."""
     if os.getpid() != made_by:
         return

@@ -20,8 +20,8 @@ import pytest
 from actlas.errors import ActlasError, QueryError, StoreNotFound
 from actlas.query import Atlas, QueryWorker, open_store
 from actlas.query.sql.answer import TOO_LARGE
-from actlas.query.workers.client import _Process
 from actlas.query.workers.messages import Answered
+from actlas.query.workers.started import StartedProcess
 from tests.bombs import BOMBS
 
 SECONDS = 2.0 if os.environ.get("ACTLAS_BOMBS") else 0.4
@@ -262,9 +262,9 @@ def test_memory_that_earlier_queries_kept_refuses_none(
     worker: QueryWorker, store: Atlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = "SELECT count(*) AS n FROM texts"
-    real, pids = _Process.ask, []
+    real, pids = StartedProcess.ask, []
 
-    def ask(process: _Process, *given: Any) -> Any:
+    def ask(process: StartedProcess, *given: Any) -> Any:
         pids.append(process._popen.pid)
         answered, body = real(process, *given)
         is_full = process.n_asked > 1 or not is_enough
@@ -272,7 +272,7 @@ def test_memory_that_earlier_queries_kept_refuses_none(
 
     is_enough = True
     assert worker.ask(query).equals(store.sql(query))
-    monkeypatch.setattr(_Process, "ask", ask)
+    monkeypatch.setattr(StartedProcess, "ask", ask)
     assert worker.ask(query).equals(store.sql(query))
     assert len(set(pids)) == 2
     # a new one had no more of it: asked once
