@@ -517,11 +517,12 @@ function bars(frame, picture, width, hidden) {
     const ends = given.interval(row) ? [spot(low[row], centre), spot(high[row], centre)] : [];
     nodes.push(s("path", { class: "interval", d: path(ends) }));
     nodes.push(strokesOf(levels, row, (level) => path([spot(level, side), spot(level, side + thick)])));
-    // where there is an interval or a level, the number would stand in it
     const told = number(value, 3);
     const [end, anchor] = value < 0 ? [along(value) - 4, "end"] : [along(value) + 4, "start"];
-    const hasRoom = value >= 0 || end - widthOf(told) > along(ticks[0]);
-    if (!isUpright && !given.hasInterval && !levels.length && hasRoom)
+    const wordEnd = value < 0 ? end - widthOf(told) : end + widthOf(told);
+    const isFree = ({ values }) => !((along(values[row]) - end) * (along(values[row]) - wordEnd) < 0);
+    // where there is an interval or a level, the number would stand in it
+    if (!isUpright && !given.hasInterval && levels.every(isFree) && wordEnd > along(ticks[0]))
       nodes.push(word(end, centre + 3.5, told, { class: "tick", "text-anchor": anchor }));
     const pairs = [[label || picture.y, number(value) + given.interval(row) + levelsAt(levels, row), place]];
     const size = { width: Math.max(wide, 8), height: Math.max(tall, 8) };

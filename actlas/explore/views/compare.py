@@ -200,8 +200,9 @@ SELECT two.concept, {sides.shown}, avg(two.overlap) AS overlap, avg(two.chance) 
 FROM pairs AS two
 {fits}GROUP BY two.concept, {sides.shown}, two.place
 ORDER BY round(avg(avg(two.overlap)) OVER (PARTITION BY two.concept), 12) DESC NULLS LAST, two.concept, two.place""",
-        picture("bars", x="concept", y="overlap", series=[sides.told_by]),
-        "Mean over pairs of languages of the share of experts that both have, the concept with the most overlap first.",
+        picture("bars", x="concept", y="overlap", series=[sides.told_by], dashed=["chance"]),
+        "Mean over pairs of languages of the share of experts that both have, the concept with the most overlap first."
+        " Dashed: chance.",
         # a link leads to the store that is looked at
         {} if sides.beside else {"concept": "concept?concept={concept}&checkpoint={checkpoint}"},
     )
