@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
@@ -35,6 +35,8 @@ class Limits:
 NO_LIMITS = Limits()
 #: How DuckDB begins what it says of a table that Python reads for it, and could not.
 _READING = "reading the stream registered as"
+#: How often a query that is over is told so.
+_SECONDS_BETWEEN = 0.05
 #: What is said of a query for which there was no memory.
 TOO_LARGE = "the query needs more memory than is allowed; narrow it down, or allow more (--memory, store.memory_limit)"
 
@@ -151,22 +153,33 @@ def hear_ctrl_c() -> None:
 
 
 @contextmanager
-def deadline(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+def deadline(
+    connection: duckdb.DuckDBPyConnection, seconds: float | None, end: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """End whatever a connection does inside after so many seconds; None lets it go on.
+
+    Args:
+        connection: Of DuckDB.
+        seconds: How long it may take.
+        end: Is called when it is over.
 
     Raises:
         QueryError: If it was ended, or there was no memory for it.
     """
-    is_over = threading.Event()
+    is_over, is_done = threading.Event(), threading.Event()
 
-    def end() -> None:
-        is_over.set()
-        connection.interrupt()
+    def watch() -> None:
+        if not is_done.wait(seconds):
+            is_over.set()
+            end()
+            # a query asks for others first: between two of them none would hear it
+            connection.interrupt()
+            while not is_done.wait(_SECONDS_BETWEEN):
+                connection.interrupt()
 
-    timer = threading.Timer(seconds or 0.0, end)
-    timer.daemon = True
+    watching = threading.Thread(target=watch, name="actlas-deadline", daemon=True)
     if seconds is not None:
-        timer.start()
+        watching.start()
     try:
         yield
     except duckdb.InterruptException as error:
@@ -178,7 +191,9 @@ def deadline(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> It
             raise QueryError(TOO_LARGE) from error
         raise
     finally:
-        timer.cancel()
+        is_done.set()
+        if seconds is not None:
+            watching.join()
 
 
 def _had_no_memory(error: Exception) -> bool:

@@ -8,7 +8,7 @@ import re
 import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class Session:
             TableNotFound: If it names a table that is not there.
             DamagedStore: If a file that it needs is not what was written.
         """
-        with self._asked(query, params or {}, tables or {}) as parsed, deadline(self._connection.raw, limits.seconds):
+        with self._asked(query, params or {}, tables or {}) as parsed, self._until(limits.seconds):
             self._reading.progress = progress
             return self._execute(parsed, params or {}, limits)
 
@@ -117,7 +117,7 @@ class Session:
     ) -> Iterator[pl.DataFrame]:
         """The answer to one query in parts of one kind, one at least; see `run`. Other queries wait until it is closed."""
         params = params or {}
-        with self._asked(query, params, {}) as parsed, deadline(self._connection.raw, limits.seconds):
+        with self._asked(query, params, {}) as parsed, self._until(limits.seconds):
             if parsed.is_explain:
                 yield self._execute(parsed, params, limits)
                 return
@@ -170,6 +170,8 @@ class Session:
                     if not tables and not parsed.elsewhere:
                         self.sources.tell_unknown(parsed, params)
                     yield parsed
+            except RecursionError as error:
+                raise QueryError("the query is nested too deeply; take parts of it apart, with WITH name AS (...)") from error
             except duckdb.Error as error:
                 if self._reading.refusals:
                     raise self._reading.refusals[-1] from error
@@ -177,6 +179,14 @@ class Session:
                 raise QueryError(_first_lines(error)) from error
             finally:
                 self._reading.refusals.clear()
+
+    def _until(self, seconds: float | None) -> AbstractContextManager[None]:
+        """Within it a query has so many seconds; what it leaves behind where it is ended is left with the connection."""
+
+        def give_up() -> None:
+            self._connection.is_interrupted = True
+
+        return deadline(self._connection.raw, seconds, give_up)
 
     def _refuse_damaged(self, error: duckdb.Error) -> None:
         """Raise if it is not the query that is wrong, but a file that cannot be read."""
@@ -219,9 +229,13 @@ class Session:
                 name, expression = argument["name"].lower(), argument["expression"]
                 if not name and position < len(macro.parameters):
                     name = macro.parameters[position].name
-                # a column of another table has no one value
-                with suppress(duckdb.Error):
+                try:
                     values[name] = self._value(expression, params)
+                except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+                    raise
+                except duckdb.Error:
+                    # a column of another table has no one value
+                    continue
             self.sources.check_macro(macro.parameters, macro.reads, values)
 
     def _value(self, expression: Mapping[str, Any], params: Mapping[str, Any]) -> Any:

@@ -225,3 +225,25 @@ def test_ctrl_c_ends_a_question_while_it_reads(bare: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         store.ask("text_activity", progress=interrupt, **given)
     assert store.ask("text_activity", **given).height > 0
+
+
+def test_a_deadline_is_heard_while_a_query_is_prepared(scored_path: Path) -> None:
+    store = open_store(scored_path)
+    store.timeout = 0.2
+    endless = "(SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE (a.range * b.range) % 7 = 1)"
+    for query in (
+        f"SELECT count(*) FROM activations WHERE neuron = {endless}",
+        f"FROM neurons_above('planted-step0', 'salt', 0.5, m := {endless})",
+        " UNION ALL ".join(["SELECT max(value) FROM activations WHERE neuron % 7 = 5"] * 900),
+    ):
+        with pytest.raises(QueryError, match=r"ended after 0\.2 seconds"):
+            store.sql(query)
+    store.timeout = None
+    assert store.sql("SELECT 1 AS n").item() == 1
+
+
+def test_a_query_may_not_be_nested_without_end(scored: Atlas) -> None:
+    deep = "SELECT * FROM " + "(SELECT * FROM " * 900 + "languages" + ")" * 900
+    with pytest.raises(QueryError, match="nested too deeply"):
+        scored.sql(deep)
+    assert scored.sql("SELECT 1 AS n").item() == 1
