@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 #: Column -> what it holds names of.
 _NAMES = {
     "checkpoint": "checkpoint",
+    "checkpoint_b": "checkpoint",
     "language": "language",
     "language_a": "language",
     "language_b": "language",
