@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from actlas.errors import QueryError
 from actlas.query.atlas import Atlas
 from actlas.query.blocks import StepProgress
 from actlas.query.measures.asked import Asked
-from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_answer, contrasts, each
+from actlas.query.measures.neurons.best import Contrast, Mask, Values, best_answer, contrasts
 from actlas.query.measures.registry import Contrasting
+
+#: Of a mean square, the variance that values of float32 that are one value but for their rounding may have.
+_ROUNDING = 1e-13
 
 
 @checks_arguments(QueryError)
@@ -69,36 +73,47 @@ def discrimination(
     """
     asked = Asked(store, checkpoints, sites, progress, keep, replace)
     options = {"languages": languages, "concepts": concepts, "n": n, "by": by}
-    return best_answer("discrimination", asked, contrasts(asked.atlas, languages, concepts), options, by, each(_measure))
+    return best_answer("discrimination", asked, contrasts(asked.atlas, languages, concepts), options, by, _measure)
 
 
-def _measure(values: Values, of: Contrast) -> dict[str, Values]:
-    correlation, d_prime = contrast(values, of.on, of.off)
+def _measure(values: Values, told_apart: Sequence[Contrast]) -> dict[str, Values]:
+    on, off = (np.stack([getattr(one, side) for one in told_apart]) for side in ("on", "off"))
+    correlation, d_prime = contrast(values, on, off)
     return {"point_biserial": correlation, "d_prime": d_prime}
 
 
 def contrast(values: Values, on: Mask, off: Mask) -> tuple[Values, Values]:
-    """Point-biserial correlation and d' of every neuron; NaN where what divides is 0.
+    """Point-biserial correlation and d' of every neuron in every class, ``"classes neurons"``; NaN where what divides is 0.
 
     Args:
         values: ``"neurons texts"``.
-        on: Which texts express the concept.
+        on: Which texts express the concept, ``"classes texts"``.
         off: Which do not; the others take no part.
 
     Example:
-        >>> on = np.array([True, True, False, False])
+        >>> on = np.array([[True, True, False, False]])
         >>> [told.round(3).tolist() for told in contrast(np.array([[3.0, 5.0, 1.0, 3.0]]), on, ~on)]
-        [[0.707], [2.0]]
+        [[[0.707]], [[2.0]]]
     """
-    # from the first value: what is constant has a variance of 0, exactly
-    first, second = (values[:, part] - values[:, np.argmax(on), None] for part in (on, off))
-    difference = first.mean(axis=1) - second.mean(axis=1)
-    within = tuple((part - part[:, :1]).var(axis=1) for part in (first, second))
-    n_on, n_off = first.shape[1], second.shape[1]
-    share = n_on / (n_on + n_off)
+    # from the first value: of what is constant all is 0, exactly
+    apart = values - values[:, :1]
+    squares = apart**2
+    n_on, n_off = on.sum(axis=1)[:, None], off.sum(axis=1)[:, None]
+    (mean_on, within_on), (mean_off, within_off) = (
+        _moments(side.astype(np.float64) / n, apart, squares) for side, n in ((on, n_on), (off, n_off))
+    )
+    difference, share = mean_on - mean_off, n_on / (n_on + n_off)
     # the variance of all: that within both parts, and that between their means
-    total = share * within[0] + (1 - share) * within[1] + share * (1 - share) * difference**2
+    total = share * within_on + (1 - share) * within_off + share * (1 - share) * difference**2
+    within = within_on + within_off
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.where(total > 0, difference * np.sqrt(share * (1 - share) / total), np.nan)
-        d_prime = np.where(sum(within) > 0, difference / np.sqrt(sum(within) / 2), np.nan)
+        d_prime = np.where(within > 0, difference / np.sqrt(within / 2), np.nan)
     return correlation, d_prime
+
+
+def _moments(weights: Values, apart: Values, squares: Values) -> tuple[Values, Values]:
+    """Means and variances of classes; a variance below what float32 tells apart is 0."""
+    means, powers = weights @ apart.T, weights @ squares.T
+    variances = powers - means**2
+    return means, np.where(variances > _ROUNDING * powers, variances, 0.0)

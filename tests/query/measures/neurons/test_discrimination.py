@@ -39,7 +39,7 @@ def test_the_best_are_the_best_of_all(measured, by):
     rows = measured.corpus.language_slice("fr")
     is_on, is_member = (part[:, 0] for part in measured.corpus.concept_matrix("fr", ["fire"]))
     values = measured.cube("planted-step64", "mlp_pre").read()[:, :, rows].astype(np.float64).reshape(400, -1)
-    told = contrast(values, is_on, is_member & ~is_on)[by == "d_prime"]
+    told = contrast(values, is_on[None], (is_member & ~is_on)[None])[by == "d_prime"][0]
     best = np.argsort(-np.where(np.isnan(told), -np.inf, told), kind="stable")[:9]
     assert (frame["layer"] * 200 + frame["neuron"]).to_list() == best.tolist()
     assert frame[by].to_list() == pytest.approx(told[best])
@@ -48,7 +48,7 @@ def test_the_best_are_the_best_of_all(measured, by):
 def test_constant_values_tell_nothing():
     on = np.array([True, True, False, False, False])
     values = np.array([[0.1] * 5, [0.7, 0.7, 0.1, 0.1, 0.1], [1, 2, 1, 2, 1]])
-    correlation, d_prime = contrast(values, on, ~on)
+    correlation, d_prime = (told[0] for told in contrast(values, on[None], ~on[None]))
     assert np.isnan(correlation[0])
     assert np.isnan(d_prime[:2]).all()
     assert correlation[1] == pytest.approx(1)
