@@ -31,7 +31,8 @@ _LISTINGS = frozenset({"tables", "__show_tables_expanded", "databases", "pg_tabl
 _TELLING = frozenset({"duckdb_settings", "duckdb_views", "sqlite_master", "sqlite_schema", "pg_views", "views", "pg_settings"})
 #: Scalar functions that reach beyond the tables, or do nothing but wait: name -> why they are refused.
 _REFUSED_FUNCTIONS = {
-    "current_setting": "tells where on this machine the store is",
+    **dict.fromkeys(("current_setting", "pg_get_viewdef"), "tells where on this machine the store is"),
+    "json_serialize_plan": "plans SQL that was not looked at, which computes what is constant in it",
     "write_log": "writes",
     **dict.fromkeys(("sleep_ms", "pg_sleep"), "does nothing but wait"),
 }

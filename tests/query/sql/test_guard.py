@@ -93,6 +93,8 @@ def test_reading_is_allowed(query: str) -> None:
         "SELECT * FROM enable_profiling(save_location = 'profile')",
         "SELECT * FROM force_checkpoint()",
         "SELECT * FROM duckdb_secrets()",
+        "SELECT oid.PG_GET_VIEWDEF() FROM pg_catalog.pg_class",
+        "SELECT json_serialize_plan('SELECT current_setting(''allowed_paths'')', optimize := true)",
         "PIVOT texts ON language",
         "",
         "-- nothing",
