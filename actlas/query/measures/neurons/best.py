@@ -231,6 +231,8 @@ def best_of_contrasts(
     Returns:
         checkpoint, language, concept, rank, site, layer, neuron, the columns of the measure, n_on and n_off; None without cubes.
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; scikit-learn brings it
+
     steps = Steps(progress, sum(cube.shape[0] * cube.shape[1] for own in cubes for cube in own))
     names = pl.DataFrame(
         [(one.language, one.concept, int(one.on.sum()), int(one.off.sum())) for one in told_apart],
@@ -240,7 +242,8 @@ def best_of_contrasts(
     answers = []
     for own in filter(None, cubes):
         best = BestNeurons(NeuronAxis.of(store, own[0].checkpoint, [cube.site for cube in own]), n, ranked_by)
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-measure") as pool:
+        # every core has neurons of its own, and products of matrices are not divided once more
+        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="actlas-measure") as pool:
             for cube, block in blocks_of(own, steps):
                 parts = [block.values[start : start + _PART] for start in range(0, len(block.values), _PART)]
                 told = list(pool.map(lambda part: measure(part.astype(np.float64), told_apart), parts))
