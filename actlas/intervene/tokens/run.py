@@ -138,6 +138,7 @@ def token_values(
                 if neurons is None:
                     neurons = read_neurons(of, live, any_weights=any_weights).select(_PLACE).unique().sort(_PLACE)
                 read = _Reading(store, live, strongest_texts(store, checkpoint, neurons, n))
+                read.tell_size()
                 values, places, about = read.tables(progress)
             tables = {"token_places": places, "token_values": values}
             tables = {
@@ -174,8 +175,12 @@ def set_neurons(
     return rows.with_columns(pl.col("site").replace(moved)).unique().sort(_PLACE)
 
 
+def _cube_bytes(store: Atlas, checkpoint: str) -> int:
+    return sum(file.stat().st_size for file in (store.path / "cubes" / checkpoint).rglob("*") if file.is_file())
+
+
 def _tell_size(store: Atlas, checkpoint: str, n_neurons: int) -> None:
-    cubes = sum(file.stat().st_size for file in (store.path / "cubes" / checkpoint).rglob("*") if file.is_file())
+    cubes = _cube_bytes(store, checkpoint)
     parts = [part for name in ("token_values", "token_places") for part in kept_parts(store, name)]
     n_bytes = sum(part.path.stat().st_size for part in parts if part.checkpoint == checkpoint)
     _LOG.info(
@@ -241,14 +246,26 @@ class _Reading:
         self.pieces = corpus_pieces(store, live, self.rows)
         self.lengths = np.array([len(one.token_ids) for one in self.pieces], dtype=np.int64)
         n_values = sum(int(self.lengths[np.searchsorted(self.rows, one.texts)].sum()) for one in strongest)
+        self.n_neurons, self.n_values = sum(len(one.neurons) for one in strongest), n_values
         if n_values > _MOST_VALUES:
-            n_neurons = sum(len(one.neurons) for one in strongest)
             raise QueryError(
-                f"token values of {n_neurons:,} neurons at {strongest[0].texts.shape[1]} texts each take "
+                f"token values of {self.n_neurons:,} neurons at {strongest[0].texts.shape[1]} texts each take "
                 f"{n_values * 4 / 1e9:.1f} GB, more than {_MOST_VALUES * 4 / 1e9:.1f} GB; ask for fewer texts, a smaller k, or "
                 "some of the concepts"
             )
         self.gathered = [Gathered(one, self.rows, self.lengths) for one in strongest]
+
+    def tell_size(self) -> None:
+        """Say what is going to be kept, before the model runs."""
+        checkpoint, strongest = self.live.checkpoint, [one.strongest for one in self.gathered]
+        stored = [np.dtype(layout.storage_dtype(self.store.recipe.dtype_of(one.site))).itemsize for one in strongest]
+        each = [size * int(one.lengths.sum()) for size, one in zip(stored, self.gathered, strict=True)]
+        cubes = max(_cube_bytes(self.store, checkpoint), 1)
+        _LOG.info(
+            "%s reads %s texts once: %s neurons at %s texts each have %s token values, about %s KB, %.2g %% of its cubes",
+            checkpoint, f"{len(self.rows):,}", f"{self.n_neurons:,}", strongest[0].texts.shape[1], f"{self.n_values:,}",
+            f"{sum(each) / 1000:,.0f}", 100 * sum(each) / cubes,
+        )  # fmt: skip
 
     def tables(self, progress: StepProgress | None) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
         """Tables `token_values` and `token_places` without their column checkpoint, and what should be known of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from functools import cache
 from itertools import islice
@@ -205,7 +206,12 @@ def test_progress_and_size_are_told(store: Callable[[], Atlas], caplog: pytest.L
     with caplog.at_level(logging.INFO, "actlas"):
         token_values(store(), k=2, progress=lambda *step: seen.append(step))
     assert seen[-1] == (12, 12, "tiny texts")
-    assert "% of its cubes" in caplog.text
+    told = [record.getMessage() for record in caplog.records if "% of its cubes" in record.getMessage()]
+    # what is expected before the model runs, and what it came to
+    assert len(told) == 2
+    assert re.fullmatch(
+        r"tiny reads 12 texts once: \d+ neurons at 12 texts each have [\d,]+ token values, about .* its cubes", told[0]
+    )
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last", "max_with_pad"])
