@@ -178,10 +178,8 @@ function inlineSource(answers) {
 
 const rowsOf = ({ values }) => (values[0] ?? []).map((_, row) => values.map((column) => column[row]));
 
-function asJson(answer) {
-  const named = (row) => Object.fromEntries(row.map((value, column) => [answer.columns[column].name, value]));
-  return JSON.stringify(rowsOf(answer).map(named));
-}
+const asJson = (answer) => JSON.stringify(rowsOf(answer).map((row) =>
+  Object.fromEntries(row.map((value, column) => [answer.columns[column].name, value]))));
 
 /** Cells that a spreadsheet would run as a formula begin with an apostrophe, those that do in the files of a server. */
 function asCsv(answer) {
@@ -856,15 +854,14 @@ function footer(part, answer, context, { view, params }, hasTable = false) {
   });
   const meant = answer.columns.filter(({ about }) => about);
   const meanings = meant.map(({ name, about }) => [h("dt", null, plain(name)), h("dd", null, plain(about))]);
-  const region = { tabindex: "0", role: "region", "aria-label": plain(`SQL of ${part.title}`) };
-  const code = () => h("pre", region, written(part.sql, true));
+  const code = { tabindex: "0", role: "region", "aria-label": plain(`SQL of ${part.title}`) };
   const change = () => link(context, { view: "sql", params: { ...storeOf(params), query: part.sql } }, null, "Change this query");
   return h("div", { class: "under" },
     h("span", null, `${grouped(answer.n_rows)} ${answer.n_rows === 1 ? "row" : "rows"}`),
     files,
     numbers,
     meant.length ? disclosure("Columns", h("dl", { class: "facts" }, meanings)) : null,
-    part.sql ? disclosure("SQL", code(), context.go && view !== "sql" ? change() : null) : null);
+    part.sql ? disclosure("SQL", h("pre", code, written(part.sql, true)), context.go && view !== "sql" ? change() : null) : null);
 }
 
 // -------------------------------------------------------------------------------------------------------------- token heat
@@ -1153,8 +1150,7 @@ function namesOf({ tables, macros }) {
 function editor(context, query) {
   const id = unique("sql");
   const help = "Ctrl+Enter runs it, Ctrl+Space lists names, Tab takes one. The address is a link to query and answer.";
-  const described = { spellcheck: "false", autocomplete: "off", "aria-describedby": `${id}-help` };
-  const field = h("textarea", { id, name: "query", rows: "6", ...described });
+  const field = h("textarea", { ...FIELD, type: null, id, name: "query", rows: "6", "aria-describedby": `${id}-help` });
   const box = new Listbox(field, "Names that fit");
   field.value = query ?? "";
   let names = [];
@@ -1209,12 +1205,11 @@ function editor(context, query) {
     context.say("Kept");
   };
   refill();
-  const submit = h("button", { type: "submit", class: "primary" }, "Run");
+  const buttons = h("div", { class: "files" },
+    h("button", { type: "submit", class: "primary" }, "Run"), name, h("button", { type: "button", click: keep }, "Keep"));
   return h("form", { class: "editor", submit: (event) => (event.preventDefault(), run()) },
-    h("label", { for: id }, "Query"),
-    h("div", { class: "searchable" }, field, box.list),
-    h("p", { class: "hint", id: `${id}-help` }, help),
-    h("div", { class: "files" }, submit, name, h("button", { type: "button", click: keep }, "Keep")), shelf);
+    h("label", { for: id }, "Query"), h("div", { class: "searchable" }, field, box.list),
+    h("p", { class: "hint", id: `${id}-help` }, help), buttons, shelf);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- the page
@@ -1261,7 +1256,6 @@ function body(part, answer, context, where) {
 
 /** A line about what is seen: a number stays with its unit. */
 const aside = (text) => (text ? h("p", { class: "about" }, plain(text).replaceAll(" %", "\u00a0%")) : "");
-const stay = (event) => event.preventDefault();
 const alert = (error) => h("p", { class: "note", role: "alert" }, oneLine(error));
 
 /** What to do first and what at the end of a page's life differ by home; all else is here. */
@@ -1359,6 +1353,7 @@ class Page {
     const mayChoose = ({ name, values, is_free: isFree }) => (isFree ? !(isSql && name === "query") : values.length > 0);
     const choices = described.choices.filter(mayChoose);
     const controls = choices.map((choice) => control(choice, params[choice.name], choose(choice)));
+    const submit = (event) => event.preventDefault();
     const heading = this.heading(0, plain(title), { tabindex: "-1" });
     // what a person typed is answered before everything that helps to type it
     const typed = isSql && params.query ? [{ name: "answer", title: "Answer" }] : [];
@@ -1373,7 +1368,7 @@ class Page {
       heading,
       aside(about),
       isSql ? editor(context, params.query) : "",
-      controls.length ? h("form", { class: "choices", "aria-label": "Choices", submit: stay }, controls) : "",
+      controls.length ? h("form", { class: "choices", "aria-label": "Choices", submit }, controls) : "",
       context.source.heat && params.neuron !== undefined ? sentence(context) : "",
       ...slots.map(({ section }) => section),
     );
