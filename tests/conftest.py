@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def pytest_sessionfinish() -> None:
 def _every_message_is_logged() -> None:
     """The command line sets the level of messages for its process (`--quiet`), which here is that of all tests."""
     logging.getLogger("actlas").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_waits() -> None:
+    """Models here are tiny: two threads of torch spend longer waiting for each other than they save."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return planted_model(tmp_path_factory.mktemp("truth") / "planted", PLAN)
 
 
+@pytest.mark.slow
 def test_the_whole_path_recovers_what_the_weights_say(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "truth.actlas"
     actlas.extract_activations(model, CORPUS, path, sites=SITES, device="cpu", syncs=False)

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from actlas import __version__
@@ -54,8 +55,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {printable(message)}; {self.prog} --help says more\n")
 
 
+@cache
 def parser() -> argparse.ArgumentParser:
-    """Every verb with its options."""
+    """Every verb with its options; the same object every time, for it has hundreds of them."""
     top: argparse.ArgumentParser = _Parser(
         prog="actlas",
         description="Extract the activations of a model's checkpoints once, then query them without the model.",

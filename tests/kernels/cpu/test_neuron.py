@@ -41,7 +41,7 @@ for n_texts in (2, 63, 64, 65, 1000):
 @pytest.mark.slow
 @pytest.mark.parametrize(("is_other", "checks"), [(False, "1"), (True, "0")], ids=["indices checked", "lesser registers"])
 def test_every_path_gives_the_same(is_other, checks):
-    # machine code is found again by its sources, beside that of the user, which is another
+    # machine code is found again by its sources, beside that of all other tests, which is another
     cache = cache_root().parent / "tested" / f"{is_other}-{checks}"
     environment = {**os.environ, "NUMBA_BOUNDSCHECK": checks, "NUMBA_CACHE_DIR": str(cache)}
     script = SCRIPT.replace("{is_other}", str(is_other))
