@@ -1471,10 +1471,12 @@ function start(el) {
 
 function render({ model, el }) {
   const height = model.get("height");
-  if (height) Object.assign(el.style, { maxHeight: `${height}px`, overflowY: "auto" });
+  // an element of its own: what Jupyter lays out is the other one, whose height it takes back
+  const box = el.appendChild(h("div"));
+  if (height) Object.assign(box.style, { maxHeight: `${height}px`, overflowY: "auto" });
   const source = modelSource(model);
   const where = () => ({ view: model.get("view") || "store", params: model.get("params") ?? {} });
-  const show = mount(el, source, where(), { theme: model.get("theme") || "auto" });
+  const show = mount(box, source, where(), { theme: model.get("theme") || "auto" });
   // what the notebook sets is shown, too
   const follow = () => source.isGoing || show(where().view, where().params);
   for (const name of ["view", "params"]) model.on(`change:${name}`, follow);
