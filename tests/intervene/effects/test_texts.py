@@ -25,7 +25,6 @@ def test_tokens_are_those_of_the_texts_and_ids_say_which(store: Atlas) -> None:
         assert sorted(texts.text_ids[language]) == store.corpus.texts.filter(language=language)["text_id"].to_list()
         assert len(batches) > 1
         assert all(batch.token_ids.size <= 32 for batch in batches)
-    assert texts.n_batches == sum(map(len, texts.batches.values()))
 
 
 def test_a_draw_follows_from_its_seed_and_stays_in_its_split(store: Atlas) -> None:
