@@ -364,6 +364,8 @@ def as_frame(table: pl.DataFrame | Path | str) -> pl.DataFrame:
     """
     if isinstance(table, pl.DataFrame):
         return table
+    if not isinstance(table, str | Path):
+        raise QueryError(f"a table is a polars frame or a file, not {type(table).__qualname__}; polars.DataFrame(...) makes one")
     path = Path(table)
     readers: dict[str, Callable[[Path], pl.DataFrame]] = {
         ".parquet": pl.read_parquet,

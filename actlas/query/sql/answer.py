@@ -56,9 +56,7 @@ def read_answer(relation: Any, limits: Limits = NO_LIMITS) -> pl.DataFrame:
     # as a stream, so that an answer that is refused for its size is never whole
     reader = relation.to_arrow_reader(_BATCH)
     table = pa.Table.from_batches(_within(reader, limits), schema=reader.schema)
-    frame = pl.from_arrow(table.rename_columns(distinct_names(reader.schema.names)))
-    assert isinstance(frame, pl.DataFrame)
-    return _with_plain_numbers(frame)
+    return _as_frame(table.rename_columns(distinct_names(reader.schema.names)))
 
 
 def read_batches(relation: Any, limits: Limits = NO_LIMITS) -> Iterator[pl.DataFrame]:
@@ -79,9 +77,7 @@ def read_batches(relation: Any, limits: Limits = NO_LIMITS) -> Iterator[pl.DataF
         if batch is None and schema is not None:
             return
         table = pa.Table.from_batches([] if batch is None else [batch], schema=reader.schema).rename_columns(names)
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        frame = _with_plain_numbers(frame)
+        frame = _as_frame(table)
         schema = schema or frame.schema
         for name in (name for name, dtype in schema.items() if frame.schema[name] != dtype):
             raise QueryError(f"a number in column {name} is larger than those before it; ask for {name}::DOUBLE")
@@ -127,6 +123,24 @@ def _told_by_duckdb(batches: Iterator[Any]) -> Iterator[Any]:
         if "INTERRUPT" in str(error):
             raise duckdb.InterruptException(str(error)) from error
         raise (duckdb.OutOfMemoryException if is_no_memory(error) else duckdb.Error)(str(error)) from error
+
+
+def _as_frame(table: Any) -> pl.DataFrame:
+    """An Arrow table as polars.
+
+    Raises:
+        QueryError: If polars has no such type as a column of it.
+    """
+    try:
+        frame = pl.from_arrow(table)
+    except pl.exceptions.ComputeError as error:
+        columns = ", ".join(f"{column.name}: {column.type}" for column in table.schema)
+        raise QueryError(
+            "the answer has a column of a type that no frame holds, such as INTERVAL or UNION; "
+            f"cast it, x::VARCHAR (columns: {columns})"
+        ) from error
+    assert isinstance(frame, pl.DataFrame)
+    return _with_plain_numbers(frame)
 
 
 def _with_plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:

@@ -37,3 +37,10 @@ def test_what_is_late_is_ended_and_the_next_query_runs() -> None:
 def test_columns_of_one_name_are_told_apart() -> None:
     answer = read_answer(duckdb.connect().sql("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"))
     assert answer.row(0, named=True) == {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}
+
+
+@pytest.mark.parametrize("value", ["INTERVAL 1 DAY", "union_value(a := 1)"])
+def test_a_type_that_no_frame_holds_is_told(value: str) -> None:
+    with pytest.raises(QueryError, match=r"x: .*") as told:
+        read_answer(duckdb.connect().sql(f"SELECT {value} AS x"))
+    assert "cast it, x::VARCHAR" in str(told.value)
