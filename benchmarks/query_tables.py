@@ -60,10 +60,28 @@ def _texts(result: Mapping[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def _chunk_reads(result: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            row["of"],
+            row["what"],
+            f"{row['chunks']:,}",
+            f"{row['us']['chunk by chunk']:.0f}",
+            f"{row['us']['in loops']:.0f}",
+            spread(row["ratio"]),
+        )
+        for row in result["rows"]
+    ]
+    return markdown(
+        ("chunks of", "what is read", "chunks", "chunk by chunk, µs each", "in loops, µs each", "loops / chunk by chunk"), rows
+    )
+
+
 QUERY_TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "activation_small": _small,
     "activation_bytes": _bytes,
     "activation_memory": _memory,
     "activation_peers": _peers,
     "texts": _texts,
+    "chunk_reads": _chunk_reads,
 }

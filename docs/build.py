@@ -50,6 +50,7 @@ TABLED = (
     "docs/decisions/0024-language-identifier.md",
     "docs/decisions/0027-chunks-of-scores.md",
     "docs/decisions/0029-texts-of-a-group.md",
+    "docs/decisions/0039-reads-in-loops.md",
 )
 
 

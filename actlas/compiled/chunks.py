@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import typeof, types
+from numba.core import cgutils
 from numpy.typing import NDArray
 
 from actlas.compiled.jit import compiled_now, intrinsic, jit, jit_kernel, pointer
@@ -137,6 +138,20 @@ def _call(typing: Any, address: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
         return builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
 
     return types.int64(*[types.int64] * 5), generate
+
+
+@intrinsic
+def _copy(typing: Any, out: Any, to: Any, chunk: Any, source: Any, n: Any) -> Any:
+    """Copy so many neighbours: of two arrays that might be one, a loop would copy them one by one."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        target = pointer(context, builder, kinds[0], args[0], args[1])
+        begin = pointer(context, builder, kinds[2], args[2], args[3])
+        cgutils.raw_memcpy(builder, target, begin, args[4], kinds[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, chunk, types.int64, types.int64), generate
 
 
 @jit
@@ -319,9 +334,7 @@ def _place_chunk(pieces: Any, which: Any, scratch: Any, out: Any, is_sparse: boo
                 if is_sparse:
                     _decode_row(scratch, source, inside, start, end, is_run)
                 if goes_to_run:
-                    source, to = source + inside[3, start], to + target[3, start]
-                    for at in range(end - start):
-                        out[to + at] = chunk[source + at]
+                    _copy(out, to + target[3, start], chunk, source + inside[3, start], end - start)
                 else:
                     for at in range(start, end):
                         out[to + target[3, at]] = chunk[source + inside[3, at]]

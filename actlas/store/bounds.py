@@ -39,6 +39,18 @@ class Bounds:
         high, is_in = min((self.high, not self.is_below), (other.high, not other.is_below))
         return Bounds(low, high, is_above, not is_in)
 
+    def hold(self, values: NDArray[Any], dtype: str) -> NDArray[np.bool_]:
+        """Which values of a type, as they are on disk, are within."""
+        numbers = values
+        if dtype == "bfloat16":
+            numbers = (values.astype(np.uint32) << 16).view(np.float32)
+        elif dtype == "float16":
+            numbers = values.astype(np.float32)
+        low, high = _exactly(self.low, numbers.dtype), _exactly(self.high, numbers.dtype)
+        flags: NDArray[np.bool_] = numbers > low if self.is_above else numbers >= low
+        flags &= numbers < high if self.is_below else numbers <= high
+        return flags
+
     def keys(self, dtype: str) -> tuple[int, int]:
         """The least and the largest key of a value of a type, see `compiled.chunks`; the first may be more than the second."""
         low, high = _rounded(self.low, dtype), _rounded(self.high, dtype)
@@ -50,13 +62,11 @@ class Bounds:
         return least, most
 
 
-def is_between(values: NDArray[Any], keys: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which values, of the dtype on disk, lie between two keys."""
-    size = values.dtype.itemsize
-    words = values.view(f"i{size}").astype(np.int64) << (64 - 8 * size)
-    own = np.where(words < 0, words ^ _MOST, words)
-    flags: NDArray[np.bool_] = (own >= keys[0]) & (own <= keys[1])
-    return flags
+def _exactly(number: float, dtype: np.dtype[Any]) -> Any:
+    """A number in a type if the type has it, so that values need not be converted to be compared with it."""
+    with np.errstate(over="ignore"):
+        own = dtype.type(number)
+    return own if float(own) == number else np.float64(number)
 
 
 def _rounded(number: float, dtype: str) -> float:

@@ -28,7 +28,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from actlas.errors import DamagedStore, raise_shortage
-from actlas.store.bounds import Bounds, is_between
+from actlas.store.bounds import Bounds
 from actlas.store.files.codecs import CRC_BYTES, chunk_is_whole, crc_bytes, decode
 from actlas.store.files.loops import ChunkReads, is_worth_it
 from actlas.store.layout import ABSENT, ABSENT_SUM, ArrayPlan
@@ -225,14 +225,13 @@ def find_part(
     Raises:
         DamagedStore: As `read_part` does.
     """
-    keys = bounds.keys(plan.logical_dtype)
     chunks = _chunk_reads(folder, plan, selectors, committed)
     if _counted.get() is None and is_worth_it(chunks.n_chunks):
-        found = chunks.choose(keys, _on_every_core)
+        found = chunks.choose(bounds.keys(plan.logical_dtype), _on_every_core)
         if found is not None:
             return found
     values = read_part(folder, plan, selectors, committed).reshape(-1)
-    at = np.flatnonzero(is_between(values, keys))
+    at = np.flatnonzero(bounds.hold(values, plan.logical_dtype))
     return at, values[at]
 
 
