@@ -11,7 +11,9 @@ Sites are `mlp_pre` and `mlp_hidden` of every layer, pooled by maximum, in float
 - actlas, values alone: the same without what the others do not do: fidelity check, loss, counts, token vectors
 - usual script: 32 texts at a time in the order given, padded to the longest, hooks, a masked maximum, np.save
 
-All of it runs over few texts and over all, so that what a further text costs is told from what every run costs once.
+All of it runs over few texts and over all: the fewer, the more weighs what every run does once. What a further text costs is
+measured batch by batch: each batch of a run also passes the model bare, just before or just after, and what other threads do
+for it is added.
 
 With `--memory 2000 20000` it measures something else: the peak memory of one extraction per number of texts, each in a process
 of its own, as a ratio to the first.
@@ -30,7 +32,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +46,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from actlas.extract import extract_activations
 from actlas.extract.backends.base import BackendSettings
-from actlas.extract.backends.hf.backend import _TOKENS_PER_BATCH
+from actlas.extract.backends.hf.backend import _TOKENS_PER_BATCH, HfSession
 from actlas.extract.backends.hf.tokenizer import HfTokenizer
+from actlas.extract.inputs.batches import TokenBatch
 from actlas.extract.inputs.tokens import TokenRules, tokenise
+from actlas.extract.pooling.stage import BlockStage
 from actlas.names import TokenSample
 from actlas.store.corpus.corpus import Corpus, corpus_from_frames
 from actlas.store.layout import CHUNK_TEXTS, text_blocks
@@ -58,6 +63,16 @@ VALUES_ALONE: dict[str, Any] = {"fidelity_texts": 0, "loss_texts": 0, "count_sit
 SCRIPT_BATCH = 32
 #: What is set beside what.
 PAIRS = (("actlas", "bare forward"), ("actlas, values alone", "bare forward"), ("actlas", "usual script"))
+#: What a run may do for every text -> the options of a run in which it does.
+FURTHER: dict[str, dict[str, Any]] = {
+    "values alone": VALUES_ALONE,
+    "counts and token vectors, too": {"loss_texts": 0},
+    "and the sanity loss, which 256 texts have at most": {"loss_texts": None},
+}
+#: Stages that work for every text, beside the forward pass; flushing and committing wait for the disk meanwhile.
+BESIDE = ("collect", "transpose", "encode", "file")
+#: Stages that every run has once.
+ONCE = ("load", "check", "weights")
 
 
 def read_texts(folder: Path | None, n_texts: int) -> Corpus:
@@ -178,13 +193,15 @@ class Job:
         corpus: The texts.
         batches: Token ids and masks of exactly the batches that extraction runs.
         methods: Name -> method.
+        extract: Runs an extraction with other options; gives seconds by stage.
         profiles: Seconds by stage of every run of "actlas" so far.
     """
 
     corpus: Corpus
     batches: tuple[tuple[torch.Tensor, torch.Tensor | None], ...]
     methods: dict[str, Callable[[], None]]
-    profiles: list[dict[str, float]]
+    extract: Callable[..., Mapping[str, float]]
+    profiles: list[Mapping[str, float]]
 
     @classmethod
     def of(cls, folder: Path, checkpoint: Path, model: Any, corpus: Corpus, options: argparse.Namespace) -> Job:
@@ -197,7 +214,7 @@ class Job:
             for batch in texts.block(np.arange(block.start, block.stop)).batches(_TOKENS_PER_BATCH["cpu"], pad_id=0)
         ]
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
-        profiles: list[dict[str, float]] = []
+        profiles: list[Mapping[str, float]] = []
         sizes = {"sites": SITES, "device": "cpu", "max_tokens": options.max_tokens, "n_threads": options.threads}
 
         def bare() -> None:
@@ -205,7 +222,7 @@ class Job:
                 for token_ids, mask in batches:
                     model.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
 
-        def extract(**changes: Any) -> dict[str, float]:
+        def extract(**changes: Any) -> Mapping[str, float]:
             shutil.rmtree(folder / "store", ignore_errors=True)
             summary = extract_activations(checkpoint, corpus, folder / "store", **sizes, **changes)
             return summary.checkpoints[0].seconds_by_stage
@@ -221,7 +238,7 @@ class Job:
             "actlas, values alone": lambda: void(extract(**VALUES_ALONE)),
             "usual script": script,
         }
-        return cls(corpus, tuple(batches), methods, profiles)
+        return cls(corpus, tuple(batches), methods, extract, profiles)
 
 
 def void(_: object) -> None:
@@ -237,7 +254,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     for size in jobs:
         (folder / size).mkdir()
     methods = {f"{size}: {name}": method for size, job in jobs.items() for name, method in job.methods.items()}
-    timings = interleave(methods, options.rounds, clock=time.process_time if options.clock == "cpu" else time.perf_counter)
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    timings = interleave(methods, options.rounds, clock=clock)
     largest = max(check(folder / size, options.layers) for size in jobs)
     rows = [
         {
@@ -245,13 +263,13 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             "peer": peer,
             "time_over_peer": timings[f"all: {what}"].ratio_to(timings[f"all: {peer}"]),
             "time_over_peer_few": timings[f"few: {what}"].ratio_to(timings[f"few: {peer}"]),
-            **split_cost(timings, what, peer, corpora["all"].n_texts - corpora["few"].n_texts, corpora["few"].n_texts),
             "seconds": round(timings[f"all: {what}"].median, 3),
             "peer_seconds": round(timings[f"all: {peer}"].median, 3),
         }
         for what, peer in PAIRS
     ]
     job = jobs["all"]
+    rows += further_text(job, model, options.rounds, clock)
     settings = {
         "texts": job.corpus.n_texts,
         "few_texts": jobs["few"].corpus.n_texts,
@@ -265,6 +283,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         "tokens": int(sum(ids.numel() if mask is None else int(mask.sum()) for ids, mask in job.batches)),
         "tokens_with_padding": sum(ids.numel() for ids, _ in job.batches),
         "largest_difference_to_script": largest,
+        "once_seconds": statistics.median(sum(profile.get(stage, 0.0) for stage in ONCE) for profile in job.profiles),
         "seconds_by_stage_last_round": job.profiles[-1],
     }
     for row in rows:
@@ -274,18 +293,55 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         print(save("extract", settings, rows, options.threads))
 
 
-def split_cost(timings: Mapping[str, Timing], what: str, peer: str, n_more: int, n_few: int) -> dict[str, Any]:
-    """What a further text costs over the peer's, round by round, and what a run costs that has no texts, in seconds."""
-    slopes = {}
-    for name in (what, peer):
-        pairs = zip(timings[f"all: {name}"].seconds, timings[f"few: {name}"].seconds, strict=True)
-        slopes[name] = Timing(tuple((every - few) / n_more for every, few in pairs))
-    of_few = zip(timings[f"few: {what}"].seconds, slopes[what].seconds, strict=True)
-    fixed = sorted(few - n_few * slope for few, slope in of_few)
-    return {
-        "text_over_peer": slopes[what].ratio_to(slopes[peer]),
-        "fixed_seconds": {"median": statistics.median(fixed), "lowest": fixed[0], "highest": fixed[-1]},
-    }
+def further_text(job: Job, model: Any, rounds: int, clock: Callable[[], float]) -> list[dict[str, Any]]:
+    """What one more text costs over the bare forward pass."""
+    ratios: dict[str, list[float]] = {name: [] for name in FURTHER}
+    for _ in range(rounds):
+        for name, changes in FURTHER.items():
+            with beside_bare(model, clock) as pairs:
+                stages = job.extract(**changes)
+            bare, whole = map(sum, zip(*pairs, strict=True))
+            ratios[name].append((whole + sum(stages.get(stage, 0.0) for stage in BESIDE)) / bare)
+    return [
+        {"what": name, "peer": "bare forward", "text_over_peer": Timing(tuple(values)).ratio_to(Timing((1.0,) * rounds))}
+        for name, values in ratios.items()
+    ]
+
+
+@contextmanager
+def beside_bare(model: Any, clock: Callable[[], float]) -> Iterator[list[tuple[float, float]]]:
+    """Within it, every batch of an extraction also passes the model bare, before or after in turn: seconds bare, and there."""
+    pairs: list[tuple[float, float]] = []
+    run_batch = HfSession._run_batch
+
+    def seconds(work: Callable[[], object]) -> float:
+        began = clock()
+        work()
+        return clock() - began
+
+    def both(session: HfSession, batch: TokenBatch, stage: BlockStage) -> None:
+        def there() -> None:
+            run_batch(session, batch, stage)
+
+        def alone() -> None:
+            model.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
+
+        if stage.is_check:
+            there()
+            return
+        token_ids = torch.from_numpy(batch.token_ids)
+        mask = torch.from_numpy(batch.attention_mask) if batch.is_padded else None
+        if len(pairs) % 2:
+            pairs.append((seconds(alone), seconds(there)))
+        else:
+            in_run = seconds(there)
+            pairs.append((seconds(alone), in_run))
+
+    HfSession._run_batch = both  # type: ignore[method-assign]
+    try:
+        yield pairs
+    finally:
+        HfSession._run_batch = run_batch  # type: ignore[method-assign]
 
 
 CHILD = """

@@ -77,20 +77,21 @@ def _store_brief(result: Mapping[str, Any]) -> str:
 
 
 def _extract(result: Mapping[str, Any]) -> str:
-    few = result["settings"]["few_texts"]
-    head = ("what", "peer", "time / peer's", f"with {few:,} texts", "a further text / peer's", "once, seconds")
-    rows = [
-        (
-            row["what"],
-            row["peer"],
-            spread(row["time_over_peer"]),
-            spread(row["time_over_peer_few"]),
-            spread(row["text_over_peer"]),
-            f"{row['fixed_seconds']['median']:.1f}",
-        )
-        for row in result["rows"]
-    ]
-    return f"{_job(result)}\n\n" + markdown(head, rows)
+    settings = result["settings"]
+    whole = markdown(
+        ("what", "peer", "time / peer's", f"with {settings['few_texts']:,} texts"),
+        [
+            (row["what"], row["peer"], spread(row["time_over_peer"]), spread(row["time_over_peer_few"]))
+            for row in result["rows"]
+            if "time_over_peer" in row
+        ],
+    )
+    further = markdown(
+        ("a further text", "time / bare forward"),
+        [(row["what"], spread(row["text_over_peer"])) for row in result["rows"] if "text_over_peer" in row],
+    )
+    once = f"What a run does once, whatever the texts: {settings['once_seconds']:.1f} s."
+    return f"{_job(result)}\n\n{whole}\n\n{further}\n\n{once}"
 
 
 def _job(result: Mapping[str, Any]) -> str:
