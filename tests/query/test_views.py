@@ -65,9 +65,8 @@ def test_page_and_python_give_the_same_rows(
     assert columns == frame.columns
     again = as_answer(frame)
     assert [_rounded(values) for values in shown["values"]] == [_rounded(values) for values in again["values"]]
-    drawn = [
-        one for of in (part.picture.columns.values() if part.picture else ()) for one in ([of] if isinstance(of, str) else of)
-    ]
+    given = {key: of for key, of in (part.picture.columns if part.picture else {}).items() if key != "x_label"}
+    drawn = [one for of in given.values() for one in ([of] if isinstance(of, str) else of)]
     assert {*drawn, *part.links} <= {*columns}
     where = (
         [name for key in ("x", *WHERE.get(part.picture.kind, ())) if (name := part.picture.columns.get(key))]
@@ -140,15 +139,19 @@ FUNCTIONS: dict[str, Callable[[Atlas, Mapping[str, Any]], pl.DataFrame]] = {
         .filter(checkpoint=p["checkpoint"], language=p["language"])
         .with_columns(pl.col("concept").fill_null("all together"))
     ),
-    "interventions/patching": lambda store, p: actlas.query.patching_by_layer(store.scan("patches").collect()).filter(
-        checkpoint=p["checkpoint"]
-    ),
+    "interventions/patching": lambda store, p: _patched(store, p).filter(pl.col("language") == pl.col("language_out")),
+    "interventions/patching_languages": lambda store, p: _patched(store, p),
     "compare/weights": lambda store, p: (
         actlas.query.parameter_space(store)
         .filter(checkpoint=p["checkpoint"])
         .select("module", "n_weights", "norm", "stable_rank")
     ),
 }
+
+
+def _patched(store: Atlas, params: Mapping[str, Any]) -> pl.DataFrame:
+    found = actlas.query.patching_by_layer(store.scan("patches").collect())
+    return found.filter(pl.col("checkpoint") == params["checkpoint"], pl.col("layer").is_not_null())
 
 
 def _place(params: Mapping[str, Any]) -> tuple[str, int, int]:

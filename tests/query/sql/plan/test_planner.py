@@ -147,7 +147,8 @@ def test_a_plan_changes_what_is_read_and_not_the_answer(
 def test_limit_ends_early_whatever_there_is(
     wide: Atlas, count_chunks: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grids, "BATCH_ROWS", 128 * 64)
+    for rows in ("BATCH_ROWS", "_SEARCHED_ROWS"):
+        monkeypatch.setattr(grids, rows, 128 * 64)
     for query, height in (
         ("SELECT * FROM activations LIMIT 5 OFFSET 2", 5),
         ("SELECT avg(value) AS m FROM (SELECT * FROM activations WHERE layer = 1 LIMIT 5)", 1),
