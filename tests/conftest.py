@@ -13,13 +13,6 @@ import duckdb
 import pytest
 from hypothesis import settings
 
-# before any import of actlas: a folder that is told which of its lines ran (make coverage)
-LINES = os.environ.get("ACTLAS_LINES")
-if LINES:
-    from tests import covered
-
-    covered.install()
-
 # before any import of torch or transformers: tests never reach for a hub
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -39,11 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     short = [item for item in items if item.path not in slow]
     beside = max(0, len(items) // 2 - len(first))
     items[:] = [*first, *short[:beside], *second, *short[beside:]]
-
-
-def pytest_sessionfinish() -> None:
-    if LINES:
-        covered.save(Path(LINES), os.environ.get("PYTEST_XDIST_WORKER", "one"))
 
 
 @pytest.fixture(autouse=True)
