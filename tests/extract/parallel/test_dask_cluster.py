@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 def _workers_start_loaded():
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         distributed.utils.get_mp_context()  # names modules of its own the first time
-        with loaded("actlas.extract.parallel.dask_cluster", "tests.extract.run.slow_run"):
+        with loaded("actlas.extract.parallel.dask_cluster", "transformers.models.llama.modeling_llama", "zarr"):
             yield
 
 

@@ -10,8 +10,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-import transformers.models.llama.modeling_llama
-import zarr
 
 from actlas.extract import extract_activations
 from actlas.extract.backends.hf.backend import HfSession
@@ -19,8 +17,6 @@ from actlas.store import log
 from actlas.store.files.atomic import create_once
 from actlas.store.write import state_writer
 
-#: Processes are copies of one that imported this file: what a run would load at its first checkpoint.
-LOADED = (transformers.models.llama.modeling_llama, zarr)
 OPTIONS = {"sites": ["mlp_pre", "resid"], "device": "cpu", "max_tokens": 60, "texts_per_block": 4, "fidelity_texts": 0}
 
 

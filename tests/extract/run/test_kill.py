@@ -189,7 +189,7 @@ def test_kills_among_several_runs_at_once(n_runs, kept, processes, tiny_models, 
         children = [Run(processes, folder, corpus, store, kinds) for _ in range(n_runs)]
         for child in children:
             child.wait_for("ready")
-        time.sleep(chance.uniform(0.1, 0.6))
+        time.sleep(chance.uniform(0.1, 1))
         for child in children[1:]:
             child.kill()
         readable(store, whole)
