@@ -69,9 +69,9 @@ def class_means(
     Rimsky et al. 2024, Steering Llama 2 via Contrastive Activation Addition (difference of the means of a concept).
 
     Example:
-        >>> means = class_means(store, checkpoints=["planted-step64"], sites=["resid"])
-        >>> means.select("layer", "language", "n_texts", pl.col("means").list.first().round(2)).row(0)
-        (0, 'fr', 48, -0.01)
+        >>> means = class_means(store, checkpoints=["planted-step64"], sites=["mlp_pre"])
+        >>> means.select("layer", "language", "n_texts", pl.col("means").list.first().cast(float).round(2)).row(0)
+        (0, 'fr', 48, 0.1)
     """
     asked = Asked(store, checkpoints, sites, progress, keep, replace)
 
@@ -132,7 +132,7 @@ def class_distances(
     Example:
         >>> told = class_distances(store, checkpoints=["planted-step128"], sites=["mlp_pre"], concepts=["water"])
         >>> told.filter(concept="water").select("layer", "language_a", "language_b", pl.col("cosine").round(2)).row(0)
-        (0, 'fr', 'en', 0.52)
+        (0, 'fr', 'en', 0.84)
     """
     asked = Asked(store, checkpoints, sites, progress, keep, replace)
     names, _ = chosen_labels(asked.atlas, languages, None)
