@@ -41,7 +41,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     ask = verbs.add_parser("ask", help="one of the questions of docs/questions.md that SQL asks with arguments, by its name")
     add_store(ask)
     ask.add_argument("question", nargs="?", help="its name (default: list all)")
-    ask.add_argument("arguments", nargs="*", type=_pair, metavar="NAME=VALUE", help="its arguments, by name")
+    ask.add_argument("arguments", nargs="*", type=_param, metavar="NAME=VALUE", help="its arguments, by name")
     add_limits(ask)
     add_output(ask)
     ask.set_defaults(run=_ask)
@@ -54,7 +54,7 @@ def _add_sql(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     sql.add_argument("--file", type=Path, metavar="FILE", help="read the query from a file instead")
     sql.add_argument(
         "--param",
-        type=_pair,
+        type=_param,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -100,10 +100,18 @@ def memory_of(options: argparse.Namespace) -> int:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
+    name, value = _param(text)
+    if not value:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, named(value)
+
+
+def _param(text: str) -> tuple[str, str]:
+    """The same, where a value may be an empty string."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _sql(options: argparse.Namespace) -> None:
@@ -168,7 +176,11 @@ def _query(options: argparse.Namespace) -> str:
     if (options.query is None) == (options.file is None):
         raise QueryError("give the query itself, or - for standard input, or --file FILE; one of them")
     if options.file is not None:
-        return str(options.file.read_text(encoding="utf-8"))
+        try:
+            return str(options.file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise QueryError(f"--file {options.file} cannot be read: {why}") from error
     return sys.stdin.read() if options.query == "-" else str(options.query)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
+import numpy as np
 
 from actlas.query.sql.answer import hear_ctrl_c
 from actlas.query.sql.guard import identifier, quoted
@@ -135,8 +136,9 @@ class Connection:
 
 
 def used(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those parameters that a statement names: DuckDB refuses others."""
-    return {name: value for name, value in params.items() if re.search(rf"\${re.escape(name)}\b", sql)}
+    """Those parameters that a statement names: DuckDB refuses others, and numbers of numpy."""
+    named = {name: value for name, value in params.items() if re.search(rf"\${re.escape(name)}\b", sql)}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in named.items()}
 
 
 def file_literal(path: Path) -> str:

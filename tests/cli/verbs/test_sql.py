@@ -33,10 +33,10 @@ def answer(capfd: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str,
 
 
 def test_parameters_have_the_types_of_json(store: str, capfd: pytest.CaptureFixture[str]) -> None:
-    given = {"a": "5", "b": "true", "c": "[1, 2]", "d": "water", "e": "null", "f": "x=y", "g": '"5"'}
+    given = {"a": "5", "b": "true", "c": "[1, 2]", "d": "water", "e": "null", "f": "x=y", "g": '"5"', "h": ""}
     query = "SELECT " + ", ".join(f"${name} AS {name}" for name in given)
     (row,) = answer(capfd, store, query, *[part for name, text in given.items() for part in ("--param", f"{name}={text}")])
-    assert row == {"a": 5, "b": True, "c": [1, 2], "d": "water", "e": None, "f": "x=y", "g": "5"}
+    assert row == {"a": 5, "b": True, "c": [1, 2], "d": "water", "e": None, "f": "x=y", "g": "5", "h": ""}
 
 
 def test_a_parameter_is_a_value_and_no_sql(store: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -80,6 +80,8 @@ REFUSED = [
     (["FROM read_csv('{folder}/x.csv')", "--table", "x={folder}/x.csv"], "may reach outside the store"),
     (["SELECT * FROM '{folder}/x.csv'", "--table", "x={folder}/x.csv"], "no table"),
     (["SELECT 1", "--file", "{folder}/x.csv"], "one of them"),
+    (["--file", "{folder}/none.sql"], "none.sql cannot be read: No such file"),
+    (["--file", "{folder}/latin.sql"], "latin.sql cannot be read: it is not UTF-8"),
     ([], "give the query itself"),
     (["SELECT 1", "--with", "b={folder}/none"], "no actlas store"),
     (["FROM text"], "did you mean 'texts'?"),
@@ -100,6 +102,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     arguments: list[str], said: str, store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x.csv").write_text("a\n1\n")
+    (tmp_path / "latin.sql").write_bytes("SELECT 'é'".encode("latin-1"))
     assert run(["sql", store, *[each.format(folder=tmp_path, store=store) for each in arguments]]) == 1
     shown = capfd.readouterr()
     assert said in shown.err

@@ -12,6 +12,7 @@ from itertools import product
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -247,3 +248,8 @@ def test_a_query_may_not_be_nested_without_end(scored: Atlas) -> None:
     with pytest.raises(QueryError, match="nested too deeply"):
         scored.sql(deep)
     assert scored.sql("SELECT 1 AS n").item() == 1
+
+
+def test_numbers_of_numpy_are_numbers(scored: Atlas) -> None:
+    given = {"a": np.int64(5), "b": np.float32(0.5), "c": np.bool_(True)}
+    assert scored.sql("SELECT $a AS a, $b AS b, $c AS c", given).row(0) == (5, 0.5, True)
