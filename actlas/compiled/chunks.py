@@ -304,8 +304,11 @@ def _mark(scratch: Any, least: int, most: int) -> int:
 
 @jit
 def _is_run(positions: Any, axis: int, start: int, end: int) -> bool:
-    """Whether ascending positions are neighbours."""
-    return bool(positions[axis, end - 1] - positions[axis, start] == end - start - 1)
+    """Whether positions, which may come in any order and more than once, are neighbours that ascend."""
+    is_run = True
+    for at in range(start + 1, end):
+        is_run &= positions[axis, at] == positions[axis, at - 1] + 1
+    return is_run
 
 
 @jit
@@ -404,11 +407,10 @@ def _note(search: Any, n_found: int, bits: int, at: int, shift: int) -> int:
 
 @jit
 def _search_row(
-    scratch: Any, search: Any, n_found: int, source: int, inside: Any, to: int, target: Any, start: int, end: int
+    scratch: Any, search: Any, n_found: int, source: int, inside: Any, to: int, target: Any, start: int, end: int, is_run: bool
 ) -> int:
     """Note those values of a row of a decoded chunk that are wanted; how many there are now."""
     chunk, shift = scratch.chunk, 64 - 8 * scratch.chunk.itemsize
-    is_run = _is_run(inside, 3, start, end)
     for begin in range(start, end, _RUN):
         stop = min(begin + _RUN, end)
         n_wanted = stop - begin
@@ -451,7 +453,8 @@ def _choose(functions: Any, shards: Any, jobs: Any, pieces: Any, scratch: Any, f
         n_bytes = _fetch(functions, fd, jobs, job, scratch)
         which, _ = _which(pieces, jobs, job)
         start, end = starts[3, which[3]], starts[3, which[3] + 1]
-        is_sparse = n_bytes >= 0 and _is_run(inside, 3, start, end) and _unpack(functions, n_bytes, scratch)
+        is_run = _is_run(inside, 3, start, end)
+        is_sparse = n_bytes >= 0 and is_run and _unpack(functions, n_bytes, scratch)
         is_sparse = is_sparse and _SPARSE * _mark(scratch, search.least, search.most) <= scratch.chunk.shape[0] // 8
         if n_bytes < 0 or not (is_sparse or _decode(functions, jobs, n_bytes, scratch)):
             n_found = -1
@@ -465,7 +468,7 @@ def _choose(functions: Any, shards: Any, jobs: Any, pieces: Any, scratch: Any, f
                         place = source + inside[3, start]
                         n_found = _search_marked(scratch, search, n_found, place, to, target, start, end)
                     else:
-                        n_found = _search_row(scratch, search, n_found, source, inside, to, target, start, end)
+                        n_found = _search_row(scratch, search, n_found, source, inside, to, target, start, end, is_run)
     _close(functions, fd)
     return n_found
 

@@ -166,11 +166,17 @@ def read_part(
         DamagedStore: If a checksum disagrees, or a shard is not the one that was committed.
     """
     chunks = _chunk_reads(folder, plan, selectors, committed)
-    axes, shape = chunks.axes, chunks.shape
     if _counted.get() is None and is_worth_it(chunks.n_chunks):
         read = chunks.place(_on_every_core)
         if read is not None:
             return read
+    return _read_by_chunk(chunks)
+
+
+def _read_by_chunk(chunks: ChunkReads) -> NDArray[Any]:
+    """The part, from chunk after chunk in Python."""
+    folder, plan, committed = chunks.folder, chunks.plan, chunks.committed
+    axes, shape = chunks.axes, chunks.shape
     out = np.empty(shape, dtype=plan.dtype)
     # asked once: a layer of scores has hundreds of chunks
     inside_of, target_of = (
@@ -230,7 +236,7 @@ def find_part(
         found = chunks.choose(bounds.keys(plan.logical_dtype), _on_every_core)
         if found is not None:
             return found
-    values = read_part(folder, plan, selectors, committed).reshape(-1)
+    values = _read_by_chunk(chunks).reshape(-1)
     at = np.flatnonzero(bounds.hold(values, plan.logical_dtype))
     return at, values[at]
 

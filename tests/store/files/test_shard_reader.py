@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -65,6 +65,8 @@ def selectors(draw: st.DrawFn) -> list[slice | np.ndarray]:
 @pytest.mark.parametrize("n_cores", [1, 2, 7])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(selectors=selectors())
+@example(selectors=[slice(0, 1, 1), np.array([0]), np.array([40, 40, 42])])
+@example(selectors=[slice(0, 3, 1), np.array([5, 4, 7]), np.array([3, 1, 2, 6])])
 def test_any_part_equals_what_zarr_reads(folder: Path, n_cores: int, selectors: list[slice | np.ndarray]) -> None:
     whole = zarr.open_array(folder, mode="r")[:]
     assert np.isnan(whole[2, 0, 25])
