@@ -157,7 +157,7 @@ class ChunkReads:
         most = max(1, min(_MOST, _MOST_VALUES // n_values))
 
         def work(jobs: slice) -> None:
-            room = (jobs.stop - jobs.start) * n_values
+            room = int(self._needed[jobs].sum())
             at, values = _buffers.get("at", room, "i8"), _buffers.get("values", room, dtype)
             n = loop(*self._given, self._scratch(), jobs.start, jobs.stop, Search(*keys, at, values))
             found.append(None if n < 0 else (at[:n].copy(), values[:n].copy()))
@@ -176,6 +176,13 @@ class ChunkReads:
         everywhere, is_found = np.empty(prod(self.shape), dtype=dtype), np.zeros(prod(self.shape), dtype=bool)
         everywhere[at], is_found[at] = values, True
         return np.flatnonzero(is_found), everywhere[is_found].view(self.plan.dtype)
+
+    @cached_property
+    def _needed(self) -> Ints:
+        """Values that each job is for: more than its chunk has, where positions are asked for again and again."""
+        lengths = np.diff(self._pieces.starts, axis=1)
+        own = [lengths[axis, pieces] for axis, pieces in enumerate(self._jobs.pieces.T)]
+        return np.asarray(np.prod(own, axis=0), dtype=np.int64)
 
     @property
     def _given(self) -> tuple[Any, ...]:

@@ -58,7 +58,9 @@ def test_values_within_bounds_are_those_of_a_comparison(tmp_path: Path, dtype: s
     some = [slice(0, 3), np.array([3, 1, 2]), slice(3, 40), slice(5, 50)]
     # as far apart as neighbours would be, and none
     odd = [np.array([2, 0, 0]), slice(0, 4), np.array([39, 3, 5, 39]), np.array([40, 40, 42, 7, 6, 5])]
-    for selectors in ([slice(None)] * 4, some, odd):
+    # more of it than a chunk holds
+    again = [np.zeros(40, int), slice(0, 1), np.full(60, 7), np.full(70, 9)]
+    for selectors in ([slice(None)] * 4, some, odd, again):
         part = stored[np.ix_(*(np.arange(size)[where] for size, where in zip(SHAPE, selectors, strict=True)))].reshape(-1)
         for bounds, wanted in (
             (Bounds(1.0), numbers(part) >= 1.0),
