@@ -86,13 +86,9 @@ class ModelElsewhere:
         failure: ActlasError | None = None
         with self._asking:
             try:
-                if self._child is not None and self._child.status is not None:
-                    self._child.close()
-                    self._child = None
-                if self._child is None:
-                    self._child = Child(_MODULE, "the process of the model", log_name="actlas-model")
-                if not self._is_closed:
-                    self._child.ask("load", store=store, checkpoint=checkpoint, model=self._model)
+                running = self._running()
+                if running is not None:
+                    running.ask("load", store=store, checkpoint=checkpoint, model=self._model)
             except ActlasError as error:
                 child = self._child
                 failure = error if child is None or child.status is None else self._ended(child)
@@ -101,6 +97,18 @@ class ModelElsewhere:
         with self._changing:
             self._loading, self._failure = None, failure
             self._ready = None if failure else (store, checkpoint)
+
+    def _running(self) -> Child | None:
+        """The process, started where there is none; None once this is closed, which finds every process that was started."""
+        with self._changing:
+            if self._is_closed:
+                return None
+            if self._child is not None and self._child.status is not None:
+                self._child.close()
+                self._child = None
+            if self._child is None:
+                self._child = Child(_MODULE, "the process of the model", log_name="actlas-model")
+            return self._child
 
     def _ended(self, child: Child) -> ExtractionError:
         """What is said of a process that ended; another one takes its place when something is asked next."""

@@ -101,6 +101,15 @@ def test_it_reads_what_a_loaded_model_reads_and_is_started_again(store: Path) ->
     assert again is None or not is_there(again.pid)
 
 
+def test_no_process_is_started_once_it_is_closed(store: Path) -> None:
+    model = ModelElsewhere(None)
+    model.close()
+    with pytest.raises(ModelLoading):
+        model.load(store, "tiny")
+    model._load(str(store), "tiny")
+    assert model._child is None
+
+
 @pytest.mark.skipif(not IS_THOROUGH, reason="loads another model; ACTLAS_MODEL_PROCESSES=1 runs it")
 def test_a_model_that_is_another_one_is_refused_in_one_line(store: Path, tmp_path: Path) -> None:
     model = ModelElsewhere(str(random_checkpoint(tmp_path / "tiny", seed=3)))
